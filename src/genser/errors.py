@@ -1,0 +1,38 @@
+"""Everything that genser raises for its users: what happened, to which value, and the cure."""
+
+
+class GenserError(Exception):
+    """Base of every error that genser raises on purpose."""
+
+
+class AudioError(GenserError):
+    """A sound that cannot be read, or that no model should be asked about."""
+
+
+class ManifestError(GenserError):
+    """A manifest or corpus folder that does not say what it must."""
+
+
+class StoreError(GenserError):
+    """A feature store that is damaged or was made by something else."""
+
+
+class ConfigError(GenserError):
+    """A recipe, an option or a combination of them that cannot work."""
+
+
+class ModelError(GenserError):
+    """A model file or folder that is missing, altered, foreign or of another version."""
+
+
+class MissingExtraError(GenserError):
+    """A feature whose optional dependencies are not installed.
+
+    Args:
+        extra: Name of the extra, such as ``"train"``.
+        purpose: What needs it, as the start of a sentence, such as ``"Training"``.
+    """
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        self.extra = extra
+        super().__init__(f"{purpose} needs the extra [{extra}]. Install it with: pip install 'genser[{extra}]'")
