@@ -1,0 +1,350 @@
+import time
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from genser.errors import ConfigError
+from genser.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood, reliability
+from genser.evaluation.confusion import METRICS, NO_ANSWER, confusion_matrix, decide, f1_scores, precisions, recalls
+from genser.evaluation.intervals import bootstrap_interval, paired_bootstrap, paired_differences, score_intervals
+from genser.evaluation.metrics import Predictions, evaluate, evaluate_steps
+from genser.evaluation.resampling import Resampling
+
+CLASSES = ("angry", "happy", "neutral", "sad")
+
+
+def corpus(speakers=12, per_class=5, classes=4, skill=1.5, seed=0, seeds=None):
+    """Labels, speakers and probabilities of a balanced corpus whose speakers differ in difficulty."""
+    random = np.random.default_rng(seed)
+    labels = np.tile(np.repeat(np.arange(classes), per_class), speakers)
+    voices = np.repeat([f"s{i}" for i in range(speakers)], classes * per_class)
+    ease = np.repeat(random.normal(skill, 0.8, speakers), classes * per_class)
+    logits = random.normal(size=(*((seeds,) if seeds else ()), len(labels), classes))
+    logits[..., np.arange(len(labels)), labels] += ease
+    exponentials = np.exp(logits)
+    return exponentials / exponentials.sum(axis=-1, keepdims=True), labels, voices
+
+
+pairs = st.integers(1, 60).flatmap(
+    lambda n: st.tuples(
+        arrays(np.int64, n, elements=st.integers(0, 4)), arrays(np.int64, n, elements=st.integers(0, 4))
+    )
+)
+
+
+@given(pairs)
+@settings(max_examples=60, deadline=None)
+def test_scores_equal_sklearn(pair):
+    from sklearn import metrics
+
+    labels, decisions = pair
+    confusion = confusion_matrix(labels, decisions, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = {
+            "wa": metrics.accuracy_score(labels, decisions),
+            "ua": metrics.balanced_accuracy_score(labels, decisions),
+            "macro_f1": metrics.f1_score(labels, decisions, average="macro", zero_division=0),
+            "weighted_f1": metrics.f1_score(labels, decisions, average="weighted", zero_division=0),
+        }
+        columns = metrics.precision_recall_fscore_support(
+            labels, decisions, labels=range(5), zero_division=np.nan, average=None
+        )
+    assert {name: float(score(confusion)) for name, score in METRICS.items()} == pytest.approx(expected)
+    assert (confusion[:, :-1] == metrics.confusion_matrix(labels, decisions, labels=range(5))).all()
+    for ours, theirs in zip((precisions, recalls, f1_scores), columns, strict=False):
+        np.testing.assert_allclose(ours(confusion), theirs)
+
+
+def test_a_missing_answer_is_wrong_but_no_false_positive():
+    labels = np.array([0, 0, 1, 1])
+    confusion = confusion_matrix(labels, np.array([0, NO_ANSWER, 1, 1]), 2)
+    assert confusion.tolist() == [[1, 0, 1], [0, 2, 0]]
+    assert recalls(confusion).tolist() == [0.5, 1.0]
+    assert precisions(confusion).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "decisions", "message"),
+    [
+        ([0, 3], [0, 0], r"labels must lie in \[0, 3\), got \[0, 3\]"),
+        ([0, 1], [0, 5], "decisions must lie in"),
+        ([0, 1], [0], "do not fit"),
+        ([], [], "n > 0"),
+        ([0.5, 1.0], [0, 1], "float64"),
+    ],
+)
+def test_confusion_refuses_what_it_cannot_count(labels, decisions, message):
+    with pytest.raises(ConfigError, match=message):
+        confusion_matrix(np.array(labels), np.array(decisions), 3)
+
+
+def test_decide_abstains_and_keeps_failures_apart_from_classes():
+    probabilities = np.array([[0.9, 0.1], [0.45, 0.55], [np.nan, np.nan]])
+    assert decide(probabilities).tolist() == [0, 1, NO_ANSWER]
+    assert decide(probabilities, abstain_below=0.6).tolist() == [0, NO_ANSWER, NO_ANSWER]
+
+
+def test_brier_and_likelihood_equal_sklearn():
+    from sklearn import metrics
+
+    probabilities, labels, _ = corpus()
+    assert negative_log_likelihood(probabilities, labels) == pytest.approx(metrics.log_loss(labels, probabilities))
+    truth = np.eye(4)[labels]
+    assert brier_score(probabilities, labels) == pytest.approx(4 * metrics.mean_squared_error(truth, probabilities))
+
+
+def test_likelihood_of_a_clipped_projection_is_finite():
+    assert negative_log_likelihood(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-12))
+
+
+@pytest.mark.parametrize("scheme", ["mass", "width", "adaptive"])
+def test_calibration_error_sees_confidence_that_is_off_by_a_constant(scheme):
+    random = np.random.default_rng(0)
+    chance = random.uniform(0.3, 0.85, 40_000)
+    correct = random.uniform(size=chance.size) < chance
+    assert expected_calibration_error(chance, correct, scheme=scheme) < 0.02
+    assert expected_calibration_error(chance + 0.1, correct, scheme=scheme) == pytest.approx(0.1, abs=0.01)
+
+
+@given(st.permutations(range(30)), st.sampled_from(["mass", "width", "adaptive"]))
+@settings(max_examples=40, deadline=None)
+def test_calibration_ignores_the_order_of_rows(order, scheme):
+    random = np.random.default_rng(3)
+    confidence, correct = random.integers(3, 8, 30) / 10, random.integers(0, 2, 30)
+    shuffled = expected_calibration_error(confidence[order], correct[order], bins=7, scheme=scheme)
+    assert shuffled == pytest.approx(expected_calibration_error(confidence, correct, bins=7, scheme=scheme))
+
+
+def test_bins_hold_every_utterance_and_equal_counts():
+    confidence = np.random.default_rng(0).uniform(size=103)
+    curve = reliability(confidence, confidence > 0.5, bins=10)
+    assert sum(one.count for one in curve) == 103
+    assert {one.count for one in curve} == {10, 11}
+    assert sum(one.count for one in reliability(confidence, confidence > 0.5, bins=10, scheme="width")) == 103
+
+
+def test_adaptive_bins_rise_and_one_more_bin_would_not():
+    random = np.random.default_rng(1)
+    confidence = random.uniform(0.2, 1, 500)
+    correct = random.uniform(size=500) < confidence
+    curve = reliability(confidence, correct, scheme="adaptive")
+    finer = reliability(confidence, correct, bins=len(curve) + 1)
+    assert (np.diff([one.accuracy for one in curve]) >= 0).all()
+    assert (np.diff([one.accuracy for one in finer]) < 0).any()
+
+
+def test_adaptive_bins_of_a_faultless_model_are_found_at_once():
+    started = time.perf_counter()
+    assert len(reliability(np.linspace(0.5, 1, 20_000), np.ones(20_000), scheme="adaptive")) == 20_000
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize("wrong", [{"bins": 0}, {"scheme": "guess"}])
+def test_calibration_refuses_unknown_bins(wrong):
+    with pytest.raises(ConfigError, match="calibration needs"):
+        reliability(np.array([0.5]), np.array([1]), **wrong)
+
+
+def test_interval_of_a_mean_equals_the_normal_one():
+    values = np.random.default_rng(0).normal(3, 2, 800)
+    interval = bootstrap_interval(values)
+    half = 1.96 * values.std() / np.sqrt(800)
+    assert interval.estimate == pytest.approx(values.mean())
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+    assert (interval.unit, interval.units) == ("utterance", 800)
+
+
+def test_speakers_widen_the_interval_when_they_differ():
+    speakers = np.repeat(np.arange(10), 40)
+    values = np.repeat(np.random.default_rng(0).normal(size=10), 40)
+    alone, together = bootstrap_interval(values), bootstrap_interval(values, groups=speakers)
+    assert together.high - together.low > 4 * (alone.high - alone.low)
+    assert (together.unit, together.units) == ("speaker", 10)
+
+
+def test_strata_keep_their_share():
+    values = np.repeat([0.0, 1.0], [10, 90])
+    interval = bootstrap_interval(values, strata=values)
+    assert (interval.low, interval.high) == pytest.approx((0.9, 0.9))
+
+
+def test_coverage_of_the_speaker_bootstrap():
+    random, hits = np.random.default_rng(0), 0
+    for trial in range(200):
+        means = random.normal(size=30)
+        values = np.repeat(means, 8) + random.normal(size=240)
+        interval = bootstrap_interval(
+            values, groups=np.repeat(np.arange(30), 8), resampling=Resampling(300, seed=trial)
+        )
+        hits += interval.low <= 0 <= interval.high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_score_intervals_hold_the_scores_and_repeat():
+    probabilities, labels, voices = corpus()
+    expected = evaluate(Predictions(probabilities, labels, CLASSES))
+    first = score_intervals(probabilities, labels, classes=4, groups=voices)
+    assert first == score_intervals(probabilities, labels, classes=4, groups=voices)
+    for name, interval in first.items():
+        assert interval.estimate == pytest.approx(getattr(expected, name))
+        assert interval.low < interval.estimate < interval.high
+    assert first != score_intervals(probabilities, labels, classes=4, groups=voices, resampling=Resampling(seed=1))
+
+
+def test_score_intervals_equal_a_plain_loop():
+    probabilities, labels, voices = corpus(speakers=6, seeds=2)
+    interval = score_intervals(
+        probabilities, labels, classes=4, groups=voices, metrics=("macro_f1",), resampling=Resampling(4000)
+    )["macro_f1"]
+    random, drawn = np.random.default_rng(5), []
+    rows = [np.flatnonzero(voices == voice) for voice in np.unique(voices)]
+    for _ in range(1500):
+        chosen = np.concatenate([rows[i] for i in random.integers(0, 6, 6)])
+        seeds = [confusion_matrix(labels[chosen], decide(one)[chosen], 4) for one in probabilities]
+        drawn.append(np.mean([METRICS["macro_f1"](one) for one in seeds]))
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.012)
+
+
+def test_seeds_are_averaged_and_may_be_drawn():
+    probabilities, labels, voices = corpus(seeds=4)
+    probabilities[0] = np.roll(probabilities[0], 1, axis=-1)  # one training run that went wrong
+    fixed = score_intervals(probabilities, labels, classes=4, groups=voices)["ua"]
+    drawn = score_intervals(
+        probabilities, labels, classes=4, groups=voices, resampling=Resampling(resample_seeds=True)
+    )["ua"]
+    singles = [evaluate(Predictions(one, labels, CLASSES)).ua for one in probabilities]
+    assert fixed.estimate == drawn.estimate == pytest.approx(np.mean(singles))
+    assert drawn.high - drawn.low > 2 * (fixed.high - fixed.low)
+
+
+def test_paired_difference_is_antisymmetric_and_tighter_than_unpaired():
+    probabilities, labels, voices = corpus(seed=1)
+    worse = probabilities.copy()
+    worse[::20] = np.roll(worse[::20], 1, axis=-1)
+    forth = paired_bootstrap(probabilities, worse, labels, voices, classes=4)
+    back = paired_bootstrap(worse, probabilities, labels, voices, classes=4)
+    single = score_intervals(probabilities, labels, classes=4, groups=voices)["ua"]
+    assert forth.interval.estimate == pytest.approx(-back.interval.estimate)
+    assert (forth.interval.low, forth.interval.high) == pytest.approx((-back.interval.high, -back.interval.low))
+    assert forth.win_probability == pytest.approx(1 - back.win_probability)
+    assert forth.win_probability > 0.95
+    assert forth.interval.high - forth.interval.low < single.high - single.low
+
+
+def test_a_system_ties_with_itself_whatever_the_number_of_equal_seeds():
+    probabilities, labels, voices = corpus()
+    tie = paired_bootstrap(probabilities, np.stack([probabilities] * 2), labels, voices, classes=4)
+    assert (tie.interval.low, tie.interval.high) == pytest.approx((0, 0), abs=1e-12)
+    pairs = paired_differences({"x": probabilities, "y": probabilities}, labels, classes=4)
+    assert pairs["x", "y"].win_probability == 0.5
+    assert set(pairs) == {("x", "y"), ("y", "x")}
+
+
+def test_bootstrap_is_quick():
+    probabilities, labels, voices = corpus(speakers=24, per_class=15, seeds=5)
+    assert len(labels) == 1440
+    for groups in (voices, None):
+        started = time.perf_counter()
+        paired_bootstrap(probabilities, probabilities[:, ::-1], labels, groups, classes=4)
+        assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p, y, s: score_intervals(p, y, classes=4, groups=s[:-1]), "groups do not fit"),
+        (lambda p, y, s: score_intervals(p, y, classes=4, groups=np.full(len(s), "x")), "'x' is the only speaker"),
+        (lambda p, y, s: score_intervals(p, y, classes=4, metrics=("auc",)), "unknown metric 'auc'"),
+        (lambda p, y, s: paired_bootstrap(p, p[:-1], y, s, classes=4), "do not fit"),
+        (lambda p, y, s: bootstrap_interval(np.array([1.0, np.nan])), "finite"),
+        (lambda p, y, s: Resampling(0), "at least 1"),
+        (lambda p, y, s: Resampling(level=95), "between 0 and 1"),
+    ],
+)
+def test_bootstrap_refuses_what_does_not_fit(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call(*corpus())
+
+
+def test_evaluation_counts_failures_and_abstentions():
+    probabilities = np.array([[0.8, 0.2], [0.55, 0.45], [0.1, 0.9], [np.nan, np.nan], [0.3, 0.7]])
+    predictions = Predictions(probabilities, np.array([0, 0, 1, 1, 1]), ("no", "yes"))
+    counted = evaluate(predictions, abstain_below=0.6)
+    assert (counted.utterances, counted.failed, counted.abstained) == (5, 1, 1)
+    assert counted.wa == pytest.approx(3 / 5)
+    assert counted.ua == pytest.approx((1 / 2 + 2 / 3) / 2)
+    dropped = evaluate(predictions, abstain_below=0.6, missing="drop")
+    assert (dropped.utterances, dropped.wa, dropped.ua) == (3, 1.0, 1.0)
+    assert dropped.calibration == counted.calibration
+    assert sum(one.count for one in counted.calibration.bins) == 3
+
+
+def test_floor_is_the_score_of_the_constant_answer():
+    labels = np.array([0, 2, 2, 2, 3])
+    always = evaluate(Predictions(np.tile(np.eye(4)[2], (5, 1)), labels, CLASSES))
+    assert (always.wa, always.ua) == pytest.approx((always.floor_wa, always.floor_ua))
+    assert always.floor_ua == pytest.approx(1 / 3)
+
+
+def test_evaluation_is_plain_json_without_nan():
+    import json
+
+    labels = np.array([0, 2, 2, 2, 3])
+    evaluation = evaluate(Predictions(np.tile(np.eye(4)[2], (5, 1)), labels, CLASSES), resampling=Resampling(50))
+    document = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert document["per_class"][1] == {"name": "happy", "support": 0, "precision": None, "recall": None, "f1": None}
+    assert document["intervals"]["ua"]["unit"] == "utterance"
+    assert [sum(row) for row in document["confusion"]] == [1, 0, 3, 1]
+
+
+def test_evaluation_with_nothing_answered_scores_zero_without_calibration():
+    predictions = Predictions(np.full((3, 2), np.nan), np.array([0, 1, 1]), ("no", "yes"))
+    evaluation = evaluate(predictions, resampling=Resampling(20))
+    assert (evaluation.wa, evaluation.macro_f1, evaluation.failed, evaluation.calibration) == (0, 0, 3, None)
+    with pytest.raises(ConfigError, match="none of 3 utterances was answered"):
+        evaluate(predictions, missing="drop")
+    with pytest.raises(ConfigError, match="missing must be one of"):
+        evaluate(predictions, missing="guess")
+
+
+def test_one_speaker_falls_back_to_utterances():
+    probabilities, labels, _ = corpus()
+    one = Predictions(probabilities, labels, CLASSES, np.full(len(labels), "s"))
+    assert evaluate(one, resampling=Resampling(20)).intervals["ua"].unit == "utterance"
+
+
+def test_steps_are_evaluated_in_order():
+    probabilities, labels, voices = corpus()
+    table = evaluate_steps(
+        {20: probabilities, 1: probabilities[::-1]}, Predictions(probabilities, labels, CLASSES, voices)
+    )
+    assert list(table) == [1, 20]
+    assert table[20] == evaluate(Predictions(probabilities, labels, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "message"),
+    [
+        ([[0.5, 0.5, 0.0]], "have shape"),
+        ([[0.5, np.nan]], "partly NaN"),
+        ([[1.2, -0.2]], "no probabilities"),
+        ([[0.5, 0.4]], "sum to 1"),
+    ],
+)
+def test_predictions_refuse_what_are_no_probabilities(probabilities, message):
+    with pytest.raises(ConfigError, match=message):
+        Predictions(np.array(probabilities), np.array([0]), ("no", "yes"))
+
+
+def test_predictions_by_name():
+    named = Predictions.named(np.eye(2)[[1, 0]], ["yes", "no"], ("no", "yes"), ["a", "b"])
+    assert evaluate(named).wa == 1
+    with pytest.raises(ConfigError, match="labels 'maybe' are none of the classes no, yes"):
+        Predictions.named(np.eye(2), ["yes", "maybe"], ("no", "yes"))
+    with pytest.raises(ConfigError, match="speakers"):
+        Predictions.named(np.eye(2), ["yes", "no"], ("no", "yes"), ["a"])
