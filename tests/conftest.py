@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("genser", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("genser")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,1 +1,11 @@
+"""The probability path between speech (x_1, at t = 1) and class (x_0, at t = 0): Eqs. (3)–(11) of the paper.
 
+Most flow-matching code runs the other way round; here the paper's letters hold. Nothing in this room knows of files,
+networks or classes: an estimator is any function of (x_t, X_c, t).
+"""
+
+from genser.transport.objective import Objective, TrainingExample
+from genser.transport.path import BridgePath
+from genser.transport.sampler import Sampler, time_grid
+
+__all__ = ["BridgePath", "Objective", "Sampler", "TrainingExample", "time_grid"]

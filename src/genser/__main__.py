@@ -1,0 +1,5 @@
+"""``python -m genser``: the command line."""
+
+from genser.cli import main
+
+main()

@@ -1,0 +1,34 @@
+"""The command line: one file a verb, imported only when its verb is called."""
+
+import sys
+
+from cyclopts import App
+
+from genser._version import __version__
+from genser.errors import GenserError
+
+VERBS = ("predict", "prepare", "features", "train", "evaluate", "bench", "export", "serve", "info")
+
+app = App(
+    name="genser",
+    help="Speech emotion recognition by distribution transport.",
+    version=__version__,
+    result_action="return_value",
+)
+for verb in VERBS:
+    app.command(f"genser.cli.{verb}:{verb}", name=verb)
+
+
+def main() -> None:
+    """Run a verb; exit with 0 if all went well, 1 if some inputs failed, 2 for wrong usage or an error of the user's."""
+    try:
+        status = app(exit_on_error=True)
+    except GenserError as error:
+        print(f"genser: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,96 @@
+"""The target estimator x_θ(x_t, X_c, t) of section 2.5."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from genser.errors import ConfigError
+from genser.model.layers import AdaptiveBlock, TimeEmbedding
+
+TOKENS = ("fused", "layers")
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """Size and form of x_θ.
+
+    The defaults are the paper's network: 71.4 M parameters over the 24 conditions of a large HuBERT.
+
+    Attributes:
+        dim: L, width of the speech features and of the class codes.
+        conditions: Number of hidden states in X_c.
+        width: Width of the transformer; None means L. Another width adds a projection back to L.
+        depth: Number of transformer blocks.
+        heads: Attention heads.
+        dropout: Dropout on both branches of each block.
+        tokens: ``"fused"`` sums the conditions into one vector x_c, as the paper does; ``"layers"`` keeps one token a
+            condition, so that attention has something to attend to.
+    """
+
+    dim: int = 1024
+    conditions: int = 24
+    width: int | None = None
+    depth: int = 4
+    heads: int = 16
+    dropout: float = 0.0
+    tokens: str = "fused"
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "depth", "heads", "conditions"):
+            if getattr(self, name) < (0 if name == "conditions" else 1):
+                raise ConfigError(f"{name} is too small: {getattr(self, name)}.")
+        if self.inner % (2 * self.heads):
+            raise ConfigError(f"The width {self.inner} must be an even multiple of the number of heads, {self.heads}.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout}.")
+        if self.tokens not in TOKENS:
+            raise ConfigError(f"Unknown tokens {self.tokens!r}: use one of {', '.join(TOKENS)}.")
+        if self.tokens == "layers" and not self.conditions:
+            raise ConfigError("tokens='layers' needs at least one condition; this encoder gives none.")
+
+    @property
+    def inner(self) -> int:
+        """Width of the transformer."""
+        return self.width or self.dim
+
+
+class TargetEstimator(nn.Module):
+    """x_θ: weighs and sums the conditions, fuses them with x_t (2L → width), and refines by a transformer on t."""
+
+    def __init__(self, config: EstimatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        inner = config.inner
+        if config.conditions:
+            self.condition_logits = nn.Parameter(torch.zeros(config.conditions))
+        self.fusion = nn.Linear((2 if config.conditions else 1) * config.dim, inner)
+        self.time = TimeEmbedding(inner)
+        if config.tokens == "layers":
+            self.token_embedding = nn.Parameter(torch.zeros(config.conditions, inner))
+        self.blocks = nn.ModuleList(AdaptiveBlock(inner, config.heads, config.dropout) for _ in range(config.depth))
+        self.out = nn.Identity() if inner == config.dim else nn.Linear(inner, config.dim)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "batch dim"],
+        X_c: Float[Tensor, "batch conditions dim"],
+        t: Float[Tensor, " batch"],
+    ) -> Float[Tensor, "batch dim"]:
+        """Estimate x_0 from the perturbed state, the conditions and the time."""
+        tokens, time = self._tokens(x_t, X_c), self.time(t)
+        for block in self.blocks:
+            tokens = block(tokens, time)
+        return self.out(tokens.mean(1))
+
+    def _tokens(self, x_t: Tensor, X_c: Tensor) -> Tensor:
+        """First two stages of section 2.5, as (batch, tokens, width)."""
+        if not self.config.conditions:
+            return self.fusion(x_t)[:, None]
+        weights = self.condition_logits.softmax(0)
+        if self.config.tokens == "layers":
+            spread = x_t[:, None].expand_as(X_c)
+            return self.fusion(torch.cat([spread, X_c], dim=-1)) + self.token_embedding
+        x_c = torch.einsum("c,bcd->bd", weights, X_c)
+        return self.fusion(torch.cat([x_t, x_c], dim=-1))[:, None]

@@ -1,0 +1,75 @@
+"""From pooled hidden states to class probabilities: standardise, transport, read off the codes."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from genser.errors import ConfigError
+from genser.model.estimator import EstimatorConfig, TargetEstimator
+from genser.model.standardize import Standardizer
+from genser.taxonomy import class_codes, probabilities, projections
+from genser.transport import BridgePath, Sampler
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Everything that turns features into class probabilities.
+
+    Attributes:
+        labels: Class names, in the order of their indices.
+        estimator: Network.
+        path: Probability path.
+        sampler: Steps and read-out used unless asked otherwise.
+        code: Kind of class code.
+        power: Exponent of the calibration, see :func:`genser.taxonomy.probabilities`.
+        floor: Even share of the calibration.
+    """
+
+    labels: tuple[str, ...]
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    path: BridgePath = field(default_factory=BridgePath)
+    sampler: Sampler = field(default_factory=Sampler)
+    code: str = "sinusoidal"
+    power: float = 1.0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if len(set(self.labels)) != len(self.labels) or not self.labels:
+            raise ConfigError(f"Labels must be named, and named once: {list(self.labels)}.")
+        if self.power <= 0 or not 0 <= self.floor < 1:
+            raise ConfigError(f"Calibration needs power > 0 and floor in [0, 1), got {self.power} and {self.floor}.")
+
+
+class TransportHead(nn.Module):
+    """Gen-SER on pooled features: conditions X_c = all hidden states but the last, x_1 = the last (Eq. 1)."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = config.estimator
+        self.standardizer = Standardizer(size.conditions + 1, size.dim)
+        self.estimator = TargetEstimator(size)
+        codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
+        self.register_buffer("codes", codes, persistent=False)
+
+    def ends(self, features: Float[Tensor, "batch states dim"]) -> tuple[Tensor, Tensor]:
+        """Standardised (x_1, X_c) of pooled hidden states."""
+        states = self.standardizer(features)
+        return states[:, -1], states[:, :-1]
+
+    def coordinates(
+        self, features: Float[Tensor, "batch states dim"], sampler: Sampler | None = None
+    ) -> Float[Tensor, "batch classes"]:
+        """Projections of the transported features onto the class codes (Eq. 12)."""
+        x_1, X_c = self.ends(features)
+        x_0 = (sampler or self.config.sampler)(self.estimator, self.config.path, x_1, X_c)
+        return projections(x_0, self.codes)
+
+    def forward(
+        self, features: Float[Tensor, "batch states dim"], sampler: Sampler | None = None
+    ) -> Float[Tensor, "batch classes"]:
+        """Class probabilities, calibrated as the configuration says."""
+        return probabilities(self.coordinates(features, sampler), self.config.power, self.config.floor)

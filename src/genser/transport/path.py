@@ -1,0 +1,74 @@
+"""The conditional path between a speech feature x_1 and a class code x_0 (Eqs. 4, 5 and 9)."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from genser.errors import ConfigError
+from genser.transport import schedule
+
+Vectors = Float[Tensor, "batch dim"]
+Times = Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class BridgePath:
+    """Gaussian path N(μ_t, σ_t² I) with the logistic mean of Eq. (6) and the bridge deviation of Eq. (7).
+
+    Attributes:
+        k: Steepness of the mean at t = ½; 0 is the straight line.
+        sigma: Scale σ of the deviation; σ/2 is its largest value.
+        t_eps: Distance kept from both ends, where σ'_t/σ_t is infinite. The public relatives of the method use 0.03
+            in training.
+    """
+
+    k: float = 10.0
+    sigma: float = 0.5
+    t_eps: float = 0.03
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.k <= 200:
+            raise ConfigError(f"k must lie in [0, 200], got {self.k}.")
+        if not 0 <= self.sigma <= 100:
+            raise ConfigError(f"sigma must lie in [0, 100], got {self.sigma}.")
+        if not 0 < self.t_eps < 0.5:
+            raise ConfigError(f"t_eps must lie in (0, 0.5), got {self.t_eps}.")
+
+    @property
+    def T(self) -> float:  # noqa: N802 - the paper's letter
+        """Latest time of the path, 1 − t_eps, where transport begins."""
+        return 1 - self.t_eps
+
+    def mean(self, x_0: Vectors, x_1: Vectors, t: Times) -> Vectors:
+        """Eq. (6): μ_t(x_0, x_1)."""
+        return x_0 + (x_1 - x_0) * schedule.mean_weight(t, self.k)[:, None]
+
+    def mean_slope(self, x_0: Vectors, x_1: Vectors, t: Times) -> Vectors:
+        """Derivative μ'_t(x_0, x_1) of :meth:`mean` by time."""
+        return (x_1 - x_0) * schedule.mean_weight_slope(t, self.k)[:, None]
+
+    def deviation(self, t: Times) -> Times:
+        """Eq. (7): σ_t."""
+        return schedule.deviation(t, self.sigma)
+
+    def perturb(self, x_0: Vectors, x_1: Vectors, t: Times, z: Vectors) -> Vectors:
+        """Eq. (4): the perturbed state x_t = μ_t + σ_t·z for a draw z of N(0, I)."""
+        return self.mean(x_0, x_1, t) + self.deviation(t)[:, None] * z
+
+    def vector_field(self, x_0: Vectors, x_t: Vectors, x_1: Vectors, t: Times) -> Vectors:
+        """Eqs. (5) and (9): u = σ'_t/σ_t·(x_t − μ_t) + μ'_t, the velocity dx_t/dt towards growing t.
+
+        In Eq. (9) the arguments of μ' are printed in the other order than in Eq. (5); they mean the same.
+        """
+        drift = schedule.relative_deviation_slope(t)[:, None] * (x_t - self.mean(x_0, x_1, t))
+        return drift + self.mean_slope(x_0, x_1, t)
+
+    def bridge(self, x_0: Vectors, x_t: Vectors, x_1: Vectors, t: Times, s: Times) -> Vectors:
+        """Exact solution at time s of Eq. (3) from state x_t at time t, were x_0 the true end.
+
+        x_s = μ_s + σ_s/σ_t·(x_t − μ_t): along the field of Eq. (5) the distance from the mean, in units of the
+        deviation, stays as it is. Exponential integrators for bridges use the same identity.
+        """
+        ratio = (s * (1 - s) / (t * (1 - t))).sqrt()[:, None]
+        return self.mean(x_0, x_1, s) + ratio * (x_t - self.mean(x_0, x_1, t))

@@ -1,0 +1,157 @@
+"""The estimator x_θ (section 2.5), standardisation and the head."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genser.errors import ConfigError
+from genser.model import EstimatorConfig, HeadConfig, Standardizer, TargetEstimator, TransportHead
+from genser.model.layers import AdaptiveBlock, SelfAttention, rms_norm
+from genser.transport import Objective, Sampler
+from genser.transport.objective import target_matching_loss
+
+TINY = EstimatorConfig(dim=32, conditions=3, depth=2, heads=4)
+
+
+def batch(config, rows=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x_t = torch.randn(rows, config.dim, generator=generator)
+    X_c = torch.randn(rows, config.conditions, config.dim, generator=generator)
+    return x_t, X_c, torch.rand(rows, generator=generator)
+
+
+def awake(module):
+    """Give zero-initialised modulations a value, so that every branch takes part."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in module.parameters():
+        parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
+def test_paper_configuration_has_71_4_million_parameters():
+    with torch.device("meta"):
+        count = sum(p.numel() for p in TargetEstimator(EstimatorConfig()).parameters())
+    assert round(count / 1e6, 1) == 71.4
+
+
+def test_attention_over_one_token_is_out_of_value():
+    """The shortcut equals full attention: the same module on a sequence of that token repeated."""
+    attention = awake(SelfAttention(16, 4))
+    x = torch.randn(3, 1, 16)
+    torch.testing.assert_close(attention(x), attention(x.expand(-1, 5, -1))[:, :1])
+
+
+def test_queries_and_keys_of_a_single_token_cost_and_learn_nothing():
+    estimator = awake(TargetEstimator(TINY))
+    estimator(*batch(TINY)).square().sum().backward()
+    for name, parameter in estimator.named_parameters():
+        idle = ".query." in name or ".key." in name
+        assert (parameter.grad is None) == idle, name
+
+
+def test_layer_tokens_make_queries_and_keys_learn():
+    config = EstimatorConfig(dim=32, conditions=3, depth=2, heads=4, tokens="layers")
+    estimator = awake(TargetEstimator(config))
+    estimator(*batch(config)).square().sum().backward()
+    grads = {name: p.grad for name, p in estimator.named_parameters() if "query.weight" in name}
+    assert grads
+    assert all(grad.abs().max() > 0 for grad in grads.values())
+
+
+@pytest.mark.parametrize("tokens", ["fused", "layers"])
+@pytest.mark.parametrize("width", [None, 24])
+def test_estimates_have_the_shape_of_the_state_and_depend_on_every_input(tokens, width):
+    config = EstimatorConfig(dim=32, conditions=3, width=width, depth=2, heads=4, tokens=tokens)
+    estimator = awake(TargetEstimator(config))
+    x_t, X_c, t = batch(config)
+    estimate = estimator(x_t, X_c, t)
+    assert estimate.shape == x_t.shape
+    for changed in ((x_t + 1, X_c, t), (x_t, X_c + 1, t), (x_t, X_c, t / 2)):
+        assert not torch.allclose(estimator(*changed), estimate, atol=1e-4)
+
+
+def test_an_encoder_without_conditions_is_served():
+    config = EstimatorConfig(dim=32, conditions=0, depth=1, heads=4)
+    assert TargetEstimator(config)(*batch(config)).shape == (5, 32)
+
+
+@given(seed=st.integers(0, 100))
+@settings(max_examples=15)
+def test_items_of_a_batch_do_not_see_each_other(seed):
+    estimator = awake(TargetEstimator(TINY)).eval()
+    x_t, X_c, t = batch(TINY, seed=seed)
+    alone = torch.cat([estimator(x_t[i : i + 1], X_c[i : i + 1], t[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(estimator(x_t, X_c, t), alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_fresh_block_is_the_identity():
+    x = torch.randn(2, 3, 16)
+    torch.testing.assert_close(AdaptiveBlock(16, 4)(x, torch.randn(2, 16)), x)
+
+
+@given(scale=st.floats(0.1, 1e3))
+def test_rms_norm_forgets_scale(scale):
+    x = torch.linspace(-1, 2, 16)[None]
+    torch.testing.assert_close(rms_norm(scale * x), rms_norm(x), atol=1e-3, rtol=1e-3)
+    assert rms_norm(x).square().mean().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_standardizer_centres_training_rows_and_leaves_constants_at_zero():
+    rows = torch.randn(200, 3, 8) * torch.tensor([1.0, 10.0, 1e3])[:, None] + 5
+    rows[:, 0, 0] = 7.25
+    out = Standardizer(3, 8).fit(rows)(rows)
+    assert out[:, 0, 0].abs().max() == 0
+    assert out.mean(0).abs().max() < 1e-4
+    assert (out.std(0, correction=0).flatten()[1:] - 1).abs().max() < 1e-4
+
+
+def test_standardizer_weights_count_rows_as_often_as_they_weigh():
+    rows = torch.randn(6, 2, 4)
+    repeated = torch.cat([rows, rows[:2], rows[:2]])
+    weights = torch.tensor([3.0, 3.0, 1.0, 1.0, 1.0, 1.0])
+    for a, b in zip(
+        Standardizer(2, 4).fit(rows, weights).buffers(), Standardizer(2, 4).fit(repeated).buffers(), strict=True
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_head_learns_a_separable_problem_and_gives_probabilities():
+    torch.manual_seed(0)
+    labels = torch.arange(120) % 3
+    features = torch.randn(120, 4, 32) * 0.3
+    features[torch.arange(120), :, labels] += 2
+    head = TransportHead(HeadConfig(("a", "b", "c"), TINY))
+    head.standardizer.fit(features)
+    optimizer = torch.optim.AdamW(head.estimator.parameters(), lr=3e-3)
+    for _ in range(60):
+        x_1, X_c = head.ends(features)
+        example = Objective(time_power=4).example(head.config.path, x_1, X_c, head.codes[labels])
+        optimizer.zero_grad()
+        target_matching_loss(head.estimator, example).backward()
+        optimizer.step()
+    for sampler in (Sampler(0), Sampler(1), Sampler(4), Sampler(4, "heun"), Sampler(4, "bridge", "state")):
+        with torch.inference_mode():
+            scores = head(features, sampler).numpy()
+        np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
+        assert (scores.argmax(-1) == labels.numpy()).mean() > 0.95, sampler
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: EstimatorConfig(dim=0), "dim"),
+        (lambda: EstimatorConfig(dim=30, heads=4), "heads"),
+        (lambda: EstimatorConfig(dropout=1.0), "dropout"),
+        (lambda: EstimatorConfig(tokens="frames"), "frames"),
+        (lambda: EstimatorConfig(conditions=0, tokens="layers"), "at least one condition"),
+        (lambda: HeadConfig(("a", "a"), TINY), "named once"),
+        (lambda: HeadConfig((), TINY), "named"),
+        (lambda: HeadConfig(("a",), TINY, power=0), "power"),
+        (lambda: TransportHead(HeadConfig(tuple("abcdefghijklmnop"), TINY)), "16 classes"),
+    ],
+)
+def test_impossible_settings_are_refused(make, word):
+    with pytest.raises(ConfigError, match=word):
+        make()

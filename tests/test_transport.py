@@ -1,0 +1,259 @@
+"""The path, its derivatives, the objective and the samplers (Eqs. 3–11)."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genser.errors import ConfigError
+from genser.taxonomy import class_codes
+from genser.transport import BridgePath, Objective, Sampler, schedule, time_grid
+from genser.transport.objective import target_matching_loss
+
+STEEPNESS = st.one_of(st.just(0.0), st.floats(1e-9, 1e-2), st.floats(1e-2, 50.0))
+PRECISION = st.sampled_from([torch.float32, torch.float64])
+
+
+def printed_mean_weight(t, k):
+    """Eq. (6) exactly as printed, in float64."""
+    return ((1 + math.exp(k / 2)) / (1 + math.exp(-k * (t - 0.5))) - 1) / (math.exp(k / 2) - 1)
+
+
+def ends(seed, batch=5, dim=16, classes=4, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    x_1 = torch.randn(batch, dim, generator=generator, dtype=dtype)
+    X_c = torch.randn(batch, 3, dim, generator=generator, dtype=dtype)
+    codes = torch.from_numpy(class_codes(classes, dim)).to(dtype)
+    return x_1, X_c, codes[torch.arange(batch) % classes]
+
+
+@given(k=STEEPNESS, dtype=PRECISION)
+def test_mean_weight_meets_its_ends_and_never_falls(k, dtype):
+    w = schedule.mean_weight(torch.linspace(0, 1, 201, dtype=dtype), k)
+    assert w[0].abs() < 1e-6
+    assert (w[-1] - 1).abs() < 1e-6
+    assert torch.isfinite(w).all()
+    assert (w.diff() >= -5e-7).all()
+
+
+@given(t=st.floats(0, 1), k=st.floats(0.05, 50))
+def test_mean_weight_is_the_printed_quotient(t, k):
+    w = schedule.mean_weight(torch.tensor(t, dtype=torch.float64), k)
+    assert w.item() == pytest.approx(printed_mean_weight(t, k), abs=1e-10)
+
+
+@given(t=st.floats(0, 1))
+def test_the_line_is_the_member_at_k_zero_and_is_approached(t):
+    at = torch.tensor(t, dtype=torch.float64)
+    assert schedule.mean_weight(at, 0.0).item() == pytest.approx(t, abs=1e-15)
+    assert schedule.mean_weight(at, 1e-4).item() == pytest.approx(t, abs=1e-9)
+    assert schedule.mean_weight_slope(at, 0.0).item() == 1
+
+
+@given(k=STEEPNESS, dtype=PRECISION)
+def test_slopes_equal_autograd(k, dtype):
+    t = torch.linspace(0.03, 0.97, 53, dtype=dtype, requires_grad=True)
+    for value, slope in (
+        (schedule.mean_weight(t, k), schedule.mean_weight_slope(t, k)),
+        (schedule.deviation(t, 0.7), schedule.deviation_slope(t, 0.7)),
+    ):
+        (by_autograd,) = torch.autograd.grad(value.sum(), t)
+        tolerance = 1e-10 if dtype == torch.float64 else 2e-4
+        torch.testing.assert_close(slope, by_autograd, rtol=tolerance, atol=tolerance)
+
+
+@given(t=st.floats(0.01, 0.99), sigma=st.floats(0.01, 10))
+def test_relative_slope_does_not_depend_on_sigma(t, sigma):
+    at = torch.tensor(t, dtype=torch.float64)
+    expected = schedule.deviation_slope(at, sigma) / schedule.deviation(at, sigma)
+    torch.testing.assert_close(schedule.relative_deviation_slope(at), expected)
+
+
+def test_deviation_vanishes_at_both_ends_only():
+    t = torch.linspace(0, 1, 11)
+    deviation = schedule.deviation(t, 1.0)
+    assert deviation[0] == deviation[-1] == 0
+    assert (deviation[1:-1] > 0).all()
+    assert deviation.max() == 0.5
+
+
+@given(seed=st.integers(0, 100), k=st.floats(0, 50))
+def test_path_begins_at_the_class_and_ends_at_the_speech(seed, k):
+    x_1, _, x_0 = ends(seed)
+    path = BridgePath(k=k)
+    z = torch.randn_like(x_1)
+    torch.testing.assert_close(path.perturb(x_0, x_1, torch.zeros(5, dtype=x_1.dtype), z), x_0)
+    torch.testing.assert_close(path.perturb(x_0, x_1, torch.ones(5, dtype=x_1.dtype), z), x_1)
+
+
+@given(seed=st.integers(0, 100), k=st.floats(0, 20), sigma=st.floats(0.05, 2))
+def test_vector_field_is_the_velocity_of_the_perturbed_state(seed, k, sigma):
+    """Eq. (5): d/dt (μ_t + σ_t·z) for a fixed z."""
+    x_1, _, x_0 = ends(seed)
+    path, z = BridgePath(k=k, sigma=sigma), torch.randn_like(x_1)
+    t = torch.linspace(0.1, 0.9, 5, dtype=x_1.dtype)
+    _, velocity = torch.autograd.functional.jvp(lambda at: path.perturb(x_0, x_1, at, z), t, torch.ones_like(t))
+    u = path.vector_field(x_0, path.perturb(x_0, x_1, t, z), x_1, t)
+    torch.testing.assert_close(u, velocity, rtol=1e-8, atol=1e-8)
+
+
+@given(seed=st.integers(0, 100), k=st.floats(0, 20))
+def test_bridge_step_follows_the_path(seed, k):
+    x_1, _, x_0 = ends(seed)
+    path, z = BridgePath(k=k, sigma=0.8), torch.randn_like(x_1)
+    t, s = torch.full((5,), 0.8, dtype=x_1.dtype), torch.full((5,), 0.2, dtype=x_1.dtype)
+    arrived = path.bridge(x_0, path.perturb(x_0, x_1, t, z), x_1, t, s)
+    torch.testing.assert_close(arrived, path.perturb(x_0, x_1, s, z))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4, 10, 20])
+@pytest.mark.parametrize("method", ["euler", "heun", "bridge"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_perfect_estimator_lands_on_the_class_for_every_number_of_steps(steps, method, dtype):
+    x_1, X_c, x_0 = ends(0, dtype=dtype)
+    for k in (0.0, 4.0, 50.0):
+        arrived = Sampler(steps, method)(lambda *_: x_0, BridgePath(k=k), x_1, X_c)
+        torch.testing.assert_close(arrived, x_0)
+
+
+def test_the_state_of_a_perfect_estimator_arrives_as_steps_grow():
+    x_1, X_c, x_0 = ends(1)
+    path = BridgePath(k=4.0, sigma=0.5)
+    far = [(Sampler(n, "euler", "state")(lambda *_: x_0, path, x_1, X_c) - x_0).norm() for n in (4, 64, 1000)]
+    assert far[0] > far[1] > far[2]
+    exact = Sampler(1, "bridge", "state")(lambda *_: x_0, path, x_1, X_c)
+    expected = path.bridge(x_0, x_1, x_1, *(torch.full((5,), t, dtype=x_1.dtype) for t in (path.T, path.t_eps)))
+    torch.testing.assert_close(exact, expected)
+
+
+@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2)])
+def test_samplers_converge_at_their_order(method, order):
+    """Halving the step divides the error of the state by 2^order, against 20 000 exact bridge steps for a linear x_θ."""
+    x_1, X_c, _ = ends(2, batch=2)
+    path = BridgePath(k=3.0, sigma=0.5, t_eps=0.2)
+
+    def estimator(x_t, X_c, t):
+        return 0.3 * x_t + 0.1 * X_c.mean(1) + t[:, None]
+
+    reference = Sampler(1000, "heun", "state")(estimator, path, x_1, X_c)
+    errors = [(Sampler(n, method, "state")(estimator, path, x_1, X_c) - reference).norm() for n in (16, 32)]
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+
+
+@given(steps=st.integers(1, 50), t_eps=st.floats(1e-4, 0.4))
+def test_grid_falls_evenly_from_T_to_t_eps(steps, t_eps):
+    path = BridgePath(t_eps=t_eps)
+    grid = time_grid(path, steps)
+    assert len(grid) == steps + 1
+    assert grid[0] == path.T
+    assert grid[-1] == path.t_eps
+    gaps = [a - b for a, b in zip(grid, grid[1:], strict=False)]
+    assert gaps == pytest.approx([(path.T - path.t_eps) / steps] * steps, abs=1e-12)
+
+
+def test_zero_steps_read_the_direct_estimate():
+    x_1, X_c, _ = ends(3)
+    path = BridgePath()
+    direct = Sampler(0)(lambda x_t, X_c, t: x_t * t[:, None], path, x_1, X_c)
+    torch.testing.assert_close(direct, x_1 * path.T)
+
+
+def test_starting_noise_is_scaled_by_the_deviation_at_T():
+    x_1, X_c, _ = ends(4)
+    path, z = BridgePath(sigma=0.9), torch.ones_like(ends(4)[0])
+    _, states = Sampler(1).trace(lambda x_t, *_: x_t, path, x_1, X_c, z)
+    torch.testing.assert_close(states[0] - x_1, z * 0.9 * math.sqrt(path.T * path.t_eps))
+
+
+@given(seed=st.integers(0, 50), permutation=st.permutations(range(4)))
+@settings(max_examples=20)
+def test_permuting_class_indices_permutes_the_answer(seed, permutation):
+    """Transport knows points, not indices: relabelling the codes relabels the nearest code and nothing else."""
+    x_1, X_c, _ = ends(seed)
+    codes = torch.from_numpy(class_codes(4, 16)).double()
+    order = torch.tensor(permutation)
+
+    def nearest(to):
+        mixture = lambda x_t, X_c, t: (x_t @ to.T).softmax(-1) @ to  # noqa: ARG005, E731
+        return (Sampler(4)(mixture, BridgePath(), x_1, X_c) @ to.T).argmax(-1)
+
+    torch.testing.assert_close(order[nearest(codes[order])], nearest(codes))
+
+
+@given(power=st.floats(0.5, 6), seed=st.integers(0, 100))
+def test_times_stay_on_the_path_and_crowd_to_T_as_the_power_grows(power, seed):
+    path, like = BridgePath(t_eps=0.03), torch.zeros(1)
+    t = Objective(time_power=power).draw_times(path, 4000, like, torch.Generator().manual_seed(seed))
+    assert t.min() >= path.t_eps - 1e-6
+    assert t.max() <= path.T
+    assert t.mean().item() == pytest.approx(path.T - (path.T - path.t_eps) / (power + 1), abs=0.03)
+
+
+def test_mixup_blends_all_three_alike_and_only_its_share():
+    x_1, X_c, x_0 = ends(5, batch=4000, dim=8, classes=3)
+    tag = torch.arange(4000.0, dtype=x_1.dtype)
+    x_1[:], X_c[:], x_0[:] = tag[:, None], tag[:, None, None], tag[:, None]
+    mixed = Objective(mixup=0.7).augment(x_1, X_c, x_0, torch.Generator().manual_seed(0))
+    first = mixed[0][:, 0]
+    assert all((part.flatten(1) == first[:, None]).all() for part in mixed)
+    assert (first != tag).double().mean().item() == pytest.approx(0.7, abs=0.03)
+
+
+def test_without_augmentation_nothing_changes():
+    before = ends(6)
+    for part, original in zip(Objective().augment(*before), before, strict=True):
+        assert part is original
+
+
+def test_noise_moves_features_but_never_the_target():
+    x_1, X_c, x_0 = ends(7, batch=500)
+    noisy_1, noisy_c, same_0 = Objective(noise=0.3).augment(x_1, X_c, x_0, torch.Generator().manual_seed(0))
+    assert (noisy_1 - x_1).std().item() == pytest.approx(0.3, rel=0.05)
+    assert (noisy_c - X_c).std().item() == pytest.approx(0.3, rel=0.05)
+    assert same_0 is x_0
+
+
+def test_training_example_is_algorithm_1():
+    x_1, X_c, x_0 = ends(8)
+    path, objective = BridgePath(k=6.0, sigma=0.5), Objective(time_power=4.0)
+    example = objective.example(path, x_1, X_c, x_0, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    t = objective.draw_times(path, 5, x_1, generator)
+    z = torch.randn(x_1.shape, generator=generator, dtype=x_1.dtype)
+    torch.testing.assert_close(example.x_t, path.perturb(x_0, x_1, t, z))
+    torch.testing.assert_close(example.t, t)
+
+
+def test_loss_is_zero_only_for_the_target():
+    x_1, X_c, x_0 = ends(9)
+    example = Objective().example(BridgePath(), x_1, X_c, x_0)
+    assert target_matching_loss(lambda *_: x_0, example) == 0
+    assert target_matching_loss(lambda *_: x_0 + 2, example).item() == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: BridgePath(k=-1), "k must"),
+        (lambda: BridgePath(sigma=-0.1), "sigma"),
+        (lambda: BridgePath(t_eps=0.5), "t_eps"),
+        (lambda: Objective(time_power=0), "time_power"),
+        (lambda: Objective(mixup=1.5), "mixup"),
+        (lambda: Objective(noise=-1), "noise"),
+        (lambda: Sampler(steps=-1), "steps"),
+        (lambda: Sampler(method="rk4"), "rk4"),
+        (lambda: Sampler(readout="mean"), "read-out"),
+        (lambda: Sampler(steps=0, readout="state"), "0 steps"),
+    ],
+)
+def test_impossible_settings_are_refused(make, word):
+    with pytest.raises(ConfigError, match=word):
+        make()
+
+
+def test_settings_cannot_be_changed_behind_the_back():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        BridgePath().k = 3
