@@ -259,16 +259,25 @@ def test_bootstrap_is_quick():
     [
         (lambda p, y, s: score_intervals(p, y, classes=4, groups=s[:-1]), "groups do not fit"),
         (lambda p, y, s: score_intervals(p, y, classes=4, groups=np.full(len(s), "x")), "'x' is the only speaker"),
-        (lambda p, y, s: score_intervals(p, y, classes=4, metrics=("auc",)), "unknown metric 'auc'"),
+        (lambda p, y, s: score_intervals(p, y, classes=4, groups=s, metrics=("auc",)), "unknown metric 'auc'"),
+        (lambda p, y, s: score_intervals(p[:-1], y, classes=4, groups=s), "do not fit"),
         (lambda p, y, s: paired_bootstrap(p, p[:-1], y, s, classes=4), "do not fit"),
-        (lambda p, y, s: bootstrap_interval(np.array([1.0, np.nan])), "finite"),
-        (lambda p, y, s: Resampling(0), "at least 1"),
-        (lambda p, y, s: Resampling(level=95), "between 0 and 1"),
     ],
 )
 def test_bootstrap_refuses_what_does_not_fit(call, message):
     with pytest.raises(ConfigError, match=message):
         call(*corpus())
+
+
+def test_intervals_refuse_undefined_values():
+    with pytest.raises(ConfigError, match="finite"):
+        bootstrap_interval(np.array([1.0, np.nan]))
+
+
+@pytest.mark.parametrize(("wrong", "message"), [({"resamples": 0}, "at least 1"), ({"level": 95}, "between 0 and 1")])
+def test_resampling_refuses_what_cannot_be_drawn(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        Resampling(**wrong)
 
 
 def test_evaluation_counts_failures_and_abstentions():

@@ -1,1 +1,1 @@
-
+"""How good a model is: metrics, intervals, protocols, baselines, reports and plots."""

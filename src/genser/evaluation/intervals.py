@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from genser.errors import ConfigError
-from genser.evaluation.confusion import METRICS, cells, check_labels, confusion_matrix, decide, metric_named
+from genser.evaluation.confusion import METRICS, cells, confusion_matrix, decide, metric_named
 from genser.evaluation.resampling import Resampling, Units, multiplicities
 
 
@@ -121,8 +121,8 @@ def score_intervals(
     resampling = resampling or Resampling()
     decisions = _stacked(predictions)
     units = Units.of(len(labels), groups, labels)
-    drawn = _resampled_confusions(decisions, np.asarray(labels), classes, units, resampling)
     whole = _confusions(decisions, np.asarray(labels), classes)
+    drawn = _resampled_confusions(decisions, np.asarray(labels), classes, units, resampling)
     return {
         name: _interval(
             float(metric_named(name)(whole).mean()),
@@ -210,7 +210,6 @@ def _resampled_confusions(
     decisions: np.ndarray, labels: np.ndarray, classes: int, units: Units, resampling: Resampling
 ) -> np.ndarray:
     """Confusion matrices of the resampled test sets, shape (resamples, seeds, classes, classes + 1)."""
-    check_labels(labels, classes)
     size = classes * (classes + 1)
     flat = cells(labels, decisions, classes) + size * np.arange(len(decisions))[:, None]
     rows = np.zeros((len(labels), len(decisions) * size), dtype=np.float32)
