@@ -1,1 +1,1 @@
-
+"""Manifests, corpora, splits, labels and stored features."""

@@ -1,1 +1,43 @@
+"""Readers of speech corpora in their official folder layouts."""
 
+from pathlib import Path
+from types import ModuleType
+
+from genser.data.corpora import emodb, nemo, ravdess
+from genser.data.corpora.report import CorpusReport, Problem
+from genser.data.manifest import nearest
+from genser.errors import ManifestError
+
+CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (emodb, nemo, ravdess)}
+"""Reader modules by the name of their corpus; each has NAME, LAYOUT and read(root)."""
+
+__all__ = ["CORPORA", "CorpusReport", "Problem", "prepare"]
+
+
+def prepare(name: str, root: str | Path) -> CorpusReport:
+    """Read a corpus folder in its official layout.
+
+    Args:
+        name: Name of the corpus in any spelling, such as ``"CREMA-D"``; ``"folder"`` for one folder a label and
+            ``"csv"`` for a table of one's own.
+        root: Folder of the corpus (or the table itself for ``"csv"``).
+
+    Returns:
+        The utterances, the files that do not fit and what is missing.
+
+    Raises:
+        ManifestError: The name or the folder is unknown, or no clip of the corpus is in the folder.
+    """
+    plain = {corpus.replace("-", ""): corpus for corpus in CORPORA}
+    corpus = plain.get(name.lower().replace("-", "").replace("_", "").replace(" ", ""))
+    if corpus is None:
+        raise ManifestError(f"there is no reader for the corpus {name!r}. {nearest(name, CORPORA)}")
+    root = Path(root)
+    if not root.exists():
+        raise ManifestError(f"{root} does not exist; give the folder of {corpus}")
+    reader = CORPORA[corpus]
+    report = reader.read(root)
+    if not report.utterances:
+        remarks = "".join(f"\n  {problem}" for problem in report.problems[:5])
+        raise ManifestError(f"{root} holds no clip of {corpus}; expected is {reader.LAYOUT}{remarks}")
+    return report
