@@ -1,0 +1,130 @@
+"""Leaks: the same speaker or the same sound on both sides of a split."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from genser.data.utterance import Utterance
+from genser.errors import ManifestError
+
+By = Literal["speaker", "bytes"]
+MAX_LISTED = 10  # leaks that one error message spells out
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One thing that is on both sides.
+
+    Args:
+        train: Key of an utterance of the training side.
+        test: Key of an utterance of the test side.
+        reason: What the two share.
+    """
+
+    train: str
+    test: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.train} (train), {self.test} (test)"
+
+
+def find_leaks(train: Sequence[Utterance], test: Sequence[Utterance], by: By = "speaker") -> list[Leak]:
+    """Find what is on both sides of a split.
+
+    The same name in two corpora is two speakers. Parts of one recording share bytes only where their times overlap.
+
+    Args:
+        train: Training side.
+        test: Test side.
+        by: ``"speaker"`` or ``"bytes"`` (of the sound files, which are read only where two have one size).
+
+    Returns:
+        One leak a speaker, or one a test utterance.
+
+    Raises:
+        ManifestError: ``by`` is another word, or an utterance has no speaker.
+        OSError: A file cannot be read.
+    """
+    if by == "speaker":
+        return list(_speakers_on_both(train, test))
+    if by == "bytes":
+        return list(_bytes_on_both(train, test))
+    raise ManifestError(f"leaks are looked for by 'speaker' or by 'bytes', not by {by!r}")
+
+
+def check_leaks(train: Sequence[Utterance], test: Sequence[Utterance], by: By = "speaker") -> None:
+    """Refuse a split with a speaker or the same bytes on both sides.
+
+    Args:
+        train: Training side.
+        test: Test side.
+        by: ``"speaker"`` or ``"bytes"``.
+
+    Raises:
+        ManifestError: There are leaks; up to 10 are listed.
+    """
+    leaks = find_leaks(train, test, by)
+    if leaks:
+        listed = "".join(f"\n  {leak}" for leak in leaks[:MAX_LISTED])
+        more = f"\n  … and {len(leaks) - MAX_LISTED} more" if len(leaks) > MAX_LISTED else ""
+        raise ManifestError(f"training and test side share {len(leaks)} by {by}; split them apart{listed}{more}")
+
+
+def require_speakers(utterances: Iterable[Utterance], purpose: str) -> None:
+    """Refuse utterances of unknown speakers.
+
+    Raises:
+        ManifestError: Some have no speaker; the first is named.
+    """
+    nameless = [item for item in utterances if item.speaker is None]
+    if nameless:
+        raise ManifestError(
+            f"{purpose} needs the speaker of every utterance; {len(nameless)} have none, the first is "
+            f"{nameless[0].key}. Fill the column 'speaker'."
+        )
+
+
+def _speakers_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> Iterable[Leak]:
+    require_speakers([*train, *test], "the search for leaks by speaker")
+    first_of = {item.speaker_key: item for item in reversed(train)}
+    for speaker, item in {item.speaker_key: item for item in reversed(test)}.items():
+        if speaker in first_of:
+            name = " ".join(filter(None, speaker))
+            yield Leak(first_of[speaker].key, item.key, f"speaker {name}")
+
+
+def _bytes_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> Iterable[Leak]:
+    content = _contents({item.path for item in train}, {item.path for item in test})
+    sides: dict[object, list[Utterance]] = defaultdict(list)
+    for item in train:
+        sides[content[item.path]].append(item)
+    for item in test:
+        twin = next((other for other in sides.get(content[item.path], ()) if _overlap(item, other)), None)
+        if twin is not None:
+            yield Leak(twin.key, item.key, "the same bytes")
+
+
+def _contents(train: set[str], test: set[str]) -> dict[str, object]:
+    """Content of every file by path: a hash where another side's file has its size, else the path itself."""
+    sizes = {path: Path(path).stat().st_size for path in train | test}
+    doubtful = {sizes[path] for path in train} & {sizes[path] for path in test}
+    names = {path: os.path.realpath(path) for path in sizes}
+    return {path: _hash(path) if size in doubtful else names[path] for path, size in sizes.items()}
+
+
+def _hash(path: str) -> bytes:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _overlap(one: Utterance, other: Utterance) -> bool:
+    def ends(item: Utterance) -> tuple[float, float]:
+        return item.start or 0.0, float("inf") if item.end is None else item.end
+
+    (start, end), (other_start, other_end) = ends(one), ends(other)
+    return max(start, other_start) < min(end, other_end)
