@@ -1,1 +1,46 @@
+"""Speech to hidden states: HuBERT and its family, Whisper's encoder, filter banks; Eq. (1) of the paper.
 
+Importing this package loads neither torch nor transformers; using a name of it does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from genser.encoders.config import DEFAULT_HUBERT, EncoderConfig
+from genser.encoders.windows import split_windows
+from genser.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from genser.encoders.base import SpeechEncoder
+    from genser.encoders.batching import encode
+    from genser.encoders.checkpoint import convert_checkpoint
+    from genser.encoders.loading import load_encoder
+
+__all__ = [
+    "DEFAULT_HUBERT",
+    "EncoderConfig",
+    "SpeechEncoder",
+    "convert_checkpoint",
+    "encode",
+    "load_encoder",
+    "split_windows",
+]
+
+_HOMES = {
+    "SpeechEncoder": "base",
+    "encode": "batching",
+    "convert_checkpoint": "checkpoint",
+    "load_encoder": "loading",
+}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("genser"):
+            raise
+        raise MissingExtraError("train", "Computing speech features with torch") from error
+    return getattr(module, name)

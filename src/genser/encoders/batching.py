@@ -1,0 +1,98 @@
+"""Encodes many clips: batches of like lengths, long clips in windows, the given order."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+
+from genser.encoders.base import MIN_SAMPLES, SpeechEncoder
+from genser.encoders.windows import split_windows
+from genser.errors import AudioError, ConfigError
+
+SAMPLE_RATE = 16_000  # Hz
+WINDOW_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """One stretch of one clip, as the encoder gets it."""
+
+    clip: int
+    samples: np.ndarray
+
+
+def encode(
+    encoder: SpeechEncoder,
+    waveforms: Sequence[np.ndarray],
+    *,
+    batch_seconds: float = 120.0,
+    bf16: bool = False,
+) -> np.ndarray:
+    """Return the mean of every hidden state of every clip, Eq. (1).
+
+    Clips are sorted by length and batched; a batch, padding included, holds at most `batch_seconds`, or one window.
+    A clip of more than 30 s is cut into equal windows of at most 30 s, whose means are averaged by their lengths.
+    The encoder stays on its device and in its mode.
+
+    Args:
+        encoder: Any of this package's.
+        waveforms: Mono at 16 kHz, each of shape (samples,), of 25 ms at least.
+        batch_seconds: Sound in a batch, in seconds.
+        bf16: Compute in bfloat16 where the encoder lies on a CUDA device.
+
+    Returns:
+        Float32 array of shape (clips, states, dim), in the order given.
+
+    Raises:
+        AudioError: A clip is too short.
+    """
+    if not batch_seconds > 0:
+        raise ConfigError(f"batch_seconds must be above 0, got {batch_seconds}.")
+    windows = _windows(encoder, waveforms)
+    sums = np.zeros((len(waveforms), encoder.states, encoder.dim))
+    weights = np.zeros((len(waveforms), 1, 1))
+    for batch in _batches(windows, batch_seconds * SAMPLE_RATE):
+        for window, means in zip(batch, _run(encoder, batch, bf16), strict=True):
+            sums[window.clip] += means * len(window.samples)
+            weights[window.clip] += len(window.samples)
+    return (sums / weights).astype(np.float32)
+
+
+def _windows(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray]) -> list[Window]:
+    longest = min(encoder.max_samples or np.inf, WINDOW_SECONDS * SAMPLE_RATE)
+    windows = []
+    for clip, waveform in enumerate(waveforms):
+        if waveform.ndim != 1 or len(waveform) < MIN_SAMPLES:
+            raise AudioError(
+                f"Clip {clip} has the shape {waveform.shape}; an encoder needs (samples,) with at least {MIN_SAMPLES} "
+                "samples, 25 ms at 16 kHz. Leave it out, or load it with genser.audio.load_audio."
+            )
+        windows += [Window(clip, waveform[part]) for part in split_windows(len(waveform), int(longest))]
+    return windows
+
+
+def _batches(windows: list[Window], budget: float) -> list[list[Window]]:
+    batches: list[list[Window]] = []
+    for window in sorted(windows, key=lambda window: len(window.samples), reverse=True):
+        # Sorted downwards, the first of a batch is its longest.
+        if batches and len(batches[-1][0].samples) * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(window)
+        else:
+            batches.append([window])
+    return batches
+
+
+@torch.inference_mode()
+def _run(encoder: SpeechEncoder, batch: list[Window], bf16: bool) -> np.ndarray:
+    tensor = next(chain(encoder.parameters(), encoder.buffers()))
+    padded = np.zeros((len(batch), len(batch[0].samples)), np.float32)
+    for row, window in zip(padded, batch, strict=True):
+        row[: len(window.samples)] = window.samples
+    lengths = torch.tensor([len(window.samples) for window in batch], device=tensor.device)
+    use_bf16 = bf16 and tensor.device.type == "cuda"
+    with torch.autocast("cuda", torch.bfloat16) if use_bf16 else nullcontext():
+        means = encoder(torch.from_numpy(padded).to(tensor.device), lengths)
+    return means.float().cpu().numpy()

@@ -1,0 +1,127 @@
+"""Finds and reads the weights of encoders: local files first, safetensors only, a hub only where one is named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from genser.errors import MissingExtraError, ModelError
+
+SETTINGS_FILES = ("config.json", "preprocessor_config.json")
+WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+PICKLE_FILE = "pytorch_model.bin"
+
+
+def find_folder(source: str, revision: str | None = None, weights: str = "*.safetensors*") -> Path:
+    """Return the folder of a checkpoint: a local one, or a hub's, taken from the cache or downloaded.
+
+    Args:
+        source: Local folder or hub id.
+        revision: Branch, tag or commit of a hub id.
+        weights: Pattern of the weight files to fetch.
+
+    Raises:
+        ModelError: Neither a folder nor a hub id that can be reached or is cached.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if source.count("/") > 1 or source.startswith((".", "/", "~")):
+        raise ModelError(f"{source} is no folder. Check the path.")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtraError("hub", f"Fetching {source}") from error
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=[*SETTINGS_FILES, weights]))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{source} is neither a local folder nor a model that the hub gives or the cache holds "
+            f"(revision {revision or 'main'}): {type(error).__name__}. Check the id and the network, "
+            "or copy the model here and name its folder."
+        ) from error
+
+
+def read_settings(folder: Path, name: str = "config.json") -> dict:
+    """Read one JSON file of a checkpoint.
+
+    Raises:
+        ModelError: It is missing or no JSON object.
+    """
+    try:
+        settings = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / name} cannot be read: {error}. Copy the whole model folder.") from error
+    if not isinstance(settings, dict):
+        raise ModelError(f"{folder / name} is no JSON object. Copy the whole model folder.")
+    return settings
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read all tensors of a safetensors file, or of a folder with one or several.
+
+    Raises:
+        ModelError: Missing, damaged, or only there as a pickle.
+    """
+    files = [path] if path.is_file() else weight_files(path)
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            tensors |= load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{file} cannot be read as safetensors: {error}. Copy it again.") from error
+    return tensors
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a checkpoint folder.
+
+    Raises:
+        ModelError: There are none; the message says how to convert a pickle.
+    """
+    if (folder / WEIGHTS_FILE).is_file():
+        return [folder / WEIGHTS_FILE]
+    if (folder / WEIGHTS_INDEX).is_file():
+        shards = read_settings(folder, WEIGHTS_INDEX).get("weight_map", {})
+        return [folder / Path(name).name for name in sorted(set(shards.values()))]
+    raise ModelError(
+        f"{folder} holds no {WEIGHTS_FILE}. If the model has only a {PICKLE_FILE}, convert it once: "
+        'python -c "from genser.encoders import convert_checkpoint as c; c(MODEL, FOLDER)", then name FOLDER.'
+    )
+
+
+def convert_checkpoint(source: str, folder: str | Path, revision: str | None = None) -> Path:
+    """Write a checkpoint that is published as a pickle as a folder with safetensors, which genser loads.
+
+    The pickle is read by torch's restricted reader (``weights_only=True``), which builds tensors and runs no code.
+
+    Args:
+        source: Local folder or hub id with a ``pytorch_model.bin``, such as TencentGameMate/chinese-hubert-large.
+        folder: Where to write; made if missing.
+        revision: Branch, tag or commit of a hub id.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: There is no such pickle, or it holds more than tensors.
+    """
+    origin, target = find_folder(source, revision, PICKLE_FILE), Path(folder)
+    try:
+        tensors = torch.load(origin / PICKLE_FILE, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError(f"{origin} holds no {PICKLE_FILE}; there is nothing to convert.") from error
+    except Exception as error:  # the reader raises what the foreign file provokes
+        raise ModelError(f"{origin / PICKLE_FILE} holds more than tensors, so it is not loaded: {error}") from error
+    target.mkdir(parents=True, exist_ok=True)
+    for name in SETTINGS_FILES:
+        if (origin / name).is_file():
+            shutil.copyfile(origin / name, target / name)
+    tensors = {key: tensor.contiguous().clone() for key, tensor in tensors.items()}
+    save_file(tensors, target / WEIGHTS_FILE, metadata={"format": "pt"})
+    return target

@@ -1,0 +1,76 @@
+"""Mel power spectra of waveforms in a batch, without complex numbers and without a leak from the padding."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+SAMPLE_RATE = 16_000  # Hz
+WINDOW = 400  # samples, 25 ms
+HOP = 160  # samples, 10 ms
+FRAME = 2 * HOP  # samples; a clip counts in whole pairs of hops, so that a halved frame rate comes out even
+
+
+def mel_filters(bins: int) -> np.ndarray:
+    """Return triangular filters on Slaney's mel scale with Slaney's area normalisation, shape (bins, 201).
+
+    Linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998), from 0 to 8 kHz: librosa's and Whisper's filters.
+    """
+    mels = np.linspace(0.0, _to_mel(SAMPLE_RATE / 2), bins + 2)
+    edges = _to_hertz(mels)
+    frequencies = np.linspace(0.0, SAMPLE_RATE / 2, WINDOW // 2 + 1)
+    slopes = edges[:, None] - frequencies
+    widths = np.diff(edges)[:, None]
+    triangles = np.maximum(0.0, np.minimum(-slopes[:-2] / widths[:-1], slopes[2:] / widths[1:]))
+    return triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]
+
+
+def _to_mel(hertz: float) -> float:
+    return 15.0 + 27.0 * np.log(hertz / 1000.0) / np.log(6.4)
+
+
+def _to_hertz(mels: np.ndarray) -> np.ndarray:
+    return np.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * np.exp((mels - 15.0) * np.log(6.4) / 27.0))
+
+
+def fourier_kernels() -> np.ndarray:
+    """Return the Hann-windowed cosines and sines of a 400-point transform, shape (402, 1, 400)."""
+    samples = np.arange(WINDOW)
+    angles = 2 * np.pi * np.outer(np.arange(WINDOW // 2 + 1), samples) / WINDOW
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * samples / WINDOW)
+    return np.concatenate([np.cos(angles), np.sin(angles)])[:, None] * window
+
+
+class MelSpectrum(nn.Module):
+    """Power in mel bands, 100 frames a second; each clip is mirrored at its own ends.
+
+    The transform is a convolution with windowed cosines and sines: it exports to ONNX without complex types.
+
+    Args:
+        bins: Number of mel bands.
+    """
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.register_buffer("kernels", torch.tensor(fourier_kernels(), dtype=torch.float32), persistent=False)
+        self.register_buffer("filters", torch.tensor(mel_filters(bins), dtype=torch.float32), persistent=False)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the power in each band, (batch, bins, 2 frames), and the valid frames of 20 ms, (batch,).
+
+        A clip counts in whole frames: its last ``length % 320`` samples, less than 20 ms, are left out.
+        """
+        frames = torch.div(lengths, FRAME, rounding_mode="floor")
+        mirrored = _mirrored(waveforms, frames * FRAME)
+        parts = nn.functional.conv1d(mirrored[:, None], self.kernels, stride=HOP)
+        cosines, sines = parts.chunk(2, dim=1)
+        return self.filters @ (cosines.square() + sines.square()), frames
+
+
+def _mirrored(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Mirror half a window at each clip's own ends; the last hop is left out, as in Whisper's front end."""
+    total = waveforms.shape[1] // FRAME * FRAME
+    half = WINDOW // 2
+    positions = torch.arange(-half, total + half - HOP, device=waveforms.device).abs()
+    ends = lengths[:, None]
+    mirrored = torch.where(positions < ends, positions, 2 * ends - 2 - positions)
+    return waveforms.gather(1, mirrored.clamp(min=0))

@@ -1,0 +1,146 @@
+"""The encoder of Whisper (Radford et al., 2022) from waveform to hidden states, cropped to each clip's own length.
+
+OpenAI pads every clip to 30 s. Here a clip has its own frames only: no padding, no time lost on silence. Positions
+count from the clip's begin. Parameter names are those of transformers' WhisperEncoder, so its weights load.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genser.encoders.base import SpeechEncoder
+from genser.encoders.mel import FRAME, MelSpectrum
+from genser.errors import ConfigError, ModelError
+
+HEAD_WIDTH = 64  # of every Whisper that OpenAI published
+DYNAMIC_RANGE = 8.0  # decades of power below the clip's loudest band that count
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    """Size of a Whisper encoder; the defaults are Whisper base.
+
+    Attributes:
+        dim: Width of a hidden state.
+        layers: Number of transformer layers; the encoder has one state more.
+        heads: Attention heads.
+        inner: Width of the feed-forward layers.
+        mels: Mel bands.
+        positions: Frames of 20 ms that have a position embedding.
+    """
+
+    dim: int = 512
+    layers: int = 6
+    heads: int = 8
+    inner: int = 2048
+    mels: int = 80
+    positions: int = 1500
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise ConfigError(f"{name} of a Whisper encoder must be at least 1, got {value}.")
+        if self.dim % self.heads:
+            raise ConfigError(f"The width {self.dim} is no multiple of the {self.heads} heads.")
+
+
+class WhisperEncoder(SpeechEncoder):
+    """Whisper's encoder with its log-mel front end.
+
+    States: the embedding with its positions, each layer, the last behind the final norm. 50 frames a second; a clip
+    counts in whole frames, so its last ``length % 320`` samples are left out. A clip is at most 30 s long (1,500
+    positions); `encode` cuts longer ones.
+
+    Args:
+        config: Its size.
+        name: For people.
+    """
+
+    def __init__(self, config: WhisperConfig, name: str = "whisper") -> None:
+        super().__init__()
+        self.config, self.name = config, name
+        self.dim, self.states = config.dim, config.layers + 1
+        self.max_samples = config.positions * FRAME
+        self.spectrum = MelSpectrum(config.mels)
+        self.conv1 = nn.Conv1d(config.mels, config.dim, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(config.dim, config.dim, kernel_size=3, stride=2, padding=1)
+        self.embed_positions = nn.Embedding(config.positions, config.dim)
+        self.layers = nn.ModuleList(WhisperLayer(config) for _ in range(config.layers))
+        self.layer_norm = nn.LayerNorm(config.dim)
+
+    @property
+    def settings(self) -> dict:
+        """Size and front end."""
+        return {"kind": "whisper", "frame": FRAME, "range": DYNAMIC_RANGE, **asdict(self.config)}
+
+    def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterator[Tensor], Tensor]:
+        """Return the states, each (batch, frames, dim), and the valid frames, (batch, frames)."""
+        if not torch.compiler.is_compiling() and waveforms.shape[1] // FRAME > self.config.positions:
+            raise ModelError(
+                f"{self.name} takes {self.max_samples / 16_000:g} s at once, got {waveforms.shape[1] / 16_000:.1f} s. "
+                "Use genser.encoders.encode, which cuts longer clips."
+            )
+        features, frames = self.log_mel(waveforms, lengths)
+        mask = torch.arange(features.shape[2] // 2, device=frames.device) < frames[:, None]
+        return self._states(features, mask), mask
+
+    def log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Whisper's log-mel features, (batch, mels, 2 frames), zero behind each clip, and its frames."""
+        power, frames = self.spectrum(waveforms, lengths)
+        valid = torch.arange(power.shape[2], device=frames.device) < 2 * frames[:, None]
+        logarithm = power.clamp(min=1e-10).log10()
+        loudest = torch.where(valid[:, None], logarithm, -10.0).amax(dim=(1, 2), keepdim=True)
+        scaled = (torch.maximum(logarithm, loudest - DYNAMIC_RANGE) + 4.0) / 4.0
+        return torch.where(valid[:, None], scaled, 0.0), frames
+
+    def _states(self, features: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        # The second convolution ends at each clip's last frame (stride 2, even count), so it sees no padding.
+        hidden = nn.functional.gelu(self.conv1(features))
+        hidden = nn.functional.gelu(self.conv2(hidden)).transpose(1, 2)
+        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        bias = torch.where(mask, 0.0, torch.finfo(hidden.dtype).min).to(hidden.dtype)[:, None, None]
+        yield hidden
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden, bias)
+            yield hidden
+        yield self.layer_norm(self.layers[-1](hidden, bias))
+
+
+class WhisperLayer(nn.Module):
+    """One transformer layer: attention and feed-forward, each behind its norm."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        self.self_attn = WhisperAttention(config.dim, config.heads)
+        self.self_attn_layer_norm = nn.LayerNorm(config.dim)
+        self.fc1 = nn.Linear(config.dim, config.inner)
+        self.fc2 = nn.Linear(config.inner, config.dim)
+        self.final_layer_norm = nn.LayerNorm(config.dim)
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        """Return the next state of (batch, frames, dim); the bias (batch, 1, 1, frames) hides padding."""
+        hidden = hidden + self.self_attn(self.self_attn_layer_norm(hidden), bias)
+        return hidden + self.fc2(nn.functional.gelu(self.fc1(self.final_layer_norm(hidden))))
+
+
+class WhisperAttention(nn.Module):
+    """Multi-head self-attention; keys have no bias, as OpenAI trained them."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim, bias=False)
+        self.v_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        """Mix the frames of (batch, frames, dim)."""
+        query, key, value = (
+            projection(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
