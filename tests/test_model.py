@@ -10,7 +10,6 @@ from genser.errors import ConfigError
 from genser.model import EstimatorConfig, HeadConfig, Standardizer, TargetEstimator, TransportHead
 from genser.model.layers import AdaptiveBlock, SelfAttention, rms_norm
 from genser.transport import Objective, Sampler
-from genser.transport.objective import target_matching_loss
 
 TINY = EstimatorConfig(dim=32, conditions=3, depth=2, heads=4)
 
@@ -126,10 +125,9 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
     head.standardizer.fit(features)
     optimizer = torch.optim.AdamW(head.estimator.parameters(), lr=3e-3)
     for _ in range(60):
-        x_1, X_c = head.ends(features)
-        example = Objective(time_power=4).example(head.config.path, x_1, X_c, head.codes[labels])
         optimizer.zero_grad()
-        target_matching_loss(head.estimator, example).backward()
+        example = head.example(*head.ends(features), torch.eye(3)[labels], Objective(time_power=4))
+        head.loss(*example).backward()
         optimizer.step()
     for sampler in (Sampler(0), Sampler(1), Sampler(4), Sampler(4, "heun"), Sampler(4, "bridge", "state")):
         with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -150,7 +151,7 @@ def test_grid_falls_evenly_from_T_to_t_eps(steps, t_eps):
     assert len(grid) == steps + 1
     assert grid[0] == path.T
     assert grid[-1] == path.t_eps
-    gaps = [a - b for a, b in zip(grid, grid[1:], strict=False)]
+    gaps = [a - b for a, b in pairwise(grid)]
     assert gaps == pytest.approx([(path.T - path.t_eps) / steps] * steps, abs=1e-12)
 
 
@@ -177,7 +178,7 @@ def test_permuting_class_indices_permutes_the_answer(seed, permutation):
     order = torch.tensor(permutation)
 
     def nearest(to):
-        mixture = lambda x_t, X_c, t: (x_t @ to.T).softmax(-1) @ to  # noqa: ARG005, E731
+        mixture = lambda x_t, X_c, t: (x_t @ to.T).softmax(-1) @ to  # noqa: E731
         return (Sampler(4)(mixture, BridgePath(), x_1, X_c) @ to.T).argmax(-1)
 
     torch.testing.assert_close(order[nearest(codes[order])], nearest(codes))

@@ -10,7 +10,8 @@ from genser.errors import ConfigError
 from genser.model.estimator import EstimatorConfig, TargetEstimator
 from genser.model.standardize import Standardizer
 from genser.taxonomy import class_codes, probabilities, projections
-from genser.transport import BridgePath, Sampler
+from genser.transport import BridgePath, Objective, Sampler
+from genser.transport.objective import TrainingExample, target_matching_loss
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,20 @@ class TransportHead(nn.Module):
         """Standardised (x_1, X_c) of pooled hidden states."""
         states = self.standardizer(features)
         return states[:, -1], states[:, :-1]
+
+    def example(
+        self,
+        x_1: Float[Tensor, "batch dim"],
+        X_c: Float[Tensor, "batch conditions dim"],
+        target: Float[Tensor, "batch classes"],
+        objective: Objective,
+    ) -> TrainingExample:
+        """Training inputs for standardised features and class shares; the path ends at their mixture of codes."""
+        return objective.example(self.config.path, x_1, X_c, target @ self.codes)
+
+    def loss(self, *example: Tensor) -> Float[Tensor, ""]:
+        """Eq. (8) for the fields of a training example."""
+        return target_matching_loss(self.estimator, TrainingExample(*example))
 
     def coordinates(
         self, features: Float[Tensor, "batch states dim"], sampler: Sampler | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,8 +16,7 @@ Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
 """x_θ: maps (x_t, X_c, t) to an estimate of x_0."""
 
 
-@dataclass(frozen=True)
-class TrainingExample:
+class TrainingExample(NamedTuple):
     """A batch of inputs x_t, X_c, t with their target x_0."""
 
     x_t: Vectors
@@ -56,18 +56,25 @@ class Objective:
         return path.T - (path.T - path.t_eps) * u**self.time_power
 
     def augment(
-        self, x_1: Vectors, X_c: Conditions, x_0: Vectors, generator: torch.Generator | None = None
-    ) -> tuple[Vectors, Conditions, Vectors]:
-        """Mix pairs of items and add feature noise; shapes stay as they are."""
+        self,
+        x_1: Vectors,
+        X_c: Conditions,
+        target: Float[Tensor, "batch target"],
+        generator: torch.Generator | None = None,
+    ) -> tuple[Vectors, Conditions, Float[Tensor, "batch target"]]:
+        """Mix pairs of items and add feature noise; shapes stay as they are.
+
+        The target is x_0, or class shares, whose mixture of codes is the mixture of x_0.
+        """
         batch = len(x_1)
         if self.mixup > 0:
             draw = {"generator": generator, "device": x_1.device}
             keep = torch.where(torch.rand(batch, **draw) < self.mixup, torch.rand(batch, **draw), 1.0).to(x_1.dtype)
             other = torch.randperm(batch, **draw)
-            x_1, X_c, x_0 = (_blend(x, x[other], keep) for x in (x_1, X_c, x_0))
+            x_1, X_c, target = (_blend(x, x[other], keep) for x in (x_1, X_c, target))
         if self.noise > 0:
             x_1, X_c = (x + self.noise * _normal_like(x, generator) for x in (x_1, X_c))
-        return x_1, X_c, x_0
+        return x_1, X_c, target
 
     def example(
         self,
@@ -78,7 +85,6 @@ class Objective:
         generator: torch.Generator | None = None,
     ) -> TrainingExample:
         """Algorithm 1, the lines from "Sample timestep t" to "Obtain perturbed signal"."""
-        x_1, X_c, x_0 = self.augment(x_1, X_c, x_0, generator)
         t = self.draw_times(path, len(x_1), x_1, generator)
         x_t = path.perturb(x_0, x_1, t, _normal_like(x_1, generator))
         return TrainingExample(x_t=x_t, X_c=X_c, t=t, x_0=x_0)

@@ -36,7 +36,7 @@ class BridgePath:
             raise ConfigError(f"t_eps must lie in (0, 0.5), got {self.t_eps}.")
 
     @property
-    def T(self) -> float:  # noqa: N802 - the paper's letter
+    def T(self) -> float:
         """Latest time of the path, 1 − t_eps, where transport begins."""
         return 1 - self.t_eps
 

@@ -1,6 +1,7 @@
 """Transport from speech to class along the learned field (Eqs. 10 and 11, Algorithm 2)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -73,7 +74,7 @@ class Sampler:
         grid = time_grid(path, self.steps)
         x_t = x_1 if z is None else x_1 + path.deviation(x_1.new_tensor([path.T])) * z
         estimates, states = [estimator(x_t, X_c, _times(x_1, grid[0]))], [x_t]
-        for t, s in zip(grid, grid[1:], strict=False):
+        for t, s in pairwise(grid):
             x_t = self._step(estimator, path, estimates[-1], x_t, x_1, X_c, t, s)
             states.append(x_t)
             estimates.append(estimator(x_t, X_c, _times(x_1, s)))

@@ -1,0 +1,73 @@
+"""Rows to learn from, and which of them a step sees."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from genser.configuration import to_mapping
+from genser.errors import ConfigError
+from genser.training.config import TrainConfig
+
+SEED_STRIDE = 1_000_003
+"""Prime between the seeds of two runs, so that the steps of different seeds do not share their draws."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Rows to learn from.
+
+    Attributes:
+        features: Pooled hidden states, shape (rows, states, dim), any float type.
+        labels: Class indices, shape (rows,).
+        weights: How often a row is drawn, in proportion; None goes through all rows in turn.
+    """
+
+    features: Tensor
+    labels: Tensor
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.features) == len(self.labels) > 0:
+            raise ConfigError(f"{len(self.features)} rows of features for {len(self.labels)} labels: nothing to learn.")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def draw_rows(data: TrainingData, batch_size: int, step: int, seed: int) -> Tensor:
+    """Row indices of a step, a function of seed and step alone.
+
+    Without weights the rows are gone through in shuffled epochs, and a batch may span two of them; with weights they
+    are drawn with replacement.
+    """
+    if data.weights is not None:
+        generator = torch.Generator().manual_seed(seed * SEED_STRIDE + step)
+        return torch.multinomial(data.weights, batch_size, replacement=True, generator=generator)
+    places = torch.arange(step * batch_size, (step + 1) * batch_size)
+    epochs = places // len(data)
+    orders = [_shuffled(len(data), int(epoch), seed)[places[epochs == epoch] % len(data)] for epoch in epochs.unique()]
+    return torch.cat(orders)
+
+
+def balance_weights(keys: list[str]) -> Tensor:
+    """Weights that draw every distinct key equally often; shape (rows,), summing to 1."""
+    counts = {key: keys.count(key) for key in set(keys)}
+    return torch.tensor([1 / (counts[key] * len(counts)) for key in keys], dtype=torch.float64)
+
+
+def identity(config: TrainConfig, data: TrainingData) -> str:
+    """Hash of a recipe and its rows, by which a checkpoint knows its run."""
+    digest = hashlib.sha256(json.dumps(to_mapping(config), sort_keys=True).encode())
+    digest.update(str(tuple(data.features.shape)).encode())
+    for tensor in (data.features, data.labels):
+        digest.update(tensor.contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _shuffled(rows: int, epoch: int, seed: int) -> Tensor:
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(seed * SEED_STRIDE - epoch - 1))

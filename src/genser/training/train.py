@@ -1,0 +1,205 @@
+"""Algorithm 1, top to bottom: features and classes in, a trained head out.
+
+Whatever is random in step n — the rows, the mix-up, the noise, the times, the dropout — follows from the seed and n
+alone. So the same seed gives the same model, a resumed run repeats an uninterrupted one exactly, and several processes
+agree on a batch without speaking of it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
+from genser.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from genser.training.config import TrainConfig
+from genser.training.distributed import Processes
+from genser.training.journal import append_metrics, read_metrics
+from genser.training.optimization import average_towards, averaged, learning_rate, make_optimizer
+from genser.training.rows import SEED_STRIDE, TrainingData, draw_rows, identity
+from genser.transport import Objective
+
+
+class Head(Protocol):
+    """What the trainer needs of a head; the baselines are trained by the same code."""
+
+    standardizer: nn.Module
+
+    def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:
+        """Inputs of the loss, each batch first, for standardised features and class shares; may draw."""
+
+    def loss(self, *example: Tensor) -> Tensor:
+        """Mean loss over the rows of an example; draws nothing but dropout."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Class probabilities of raw features."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended: metrics of every evaluation, and the best validation UA (−1 without validation)."""
+
+    history: list[dict[str, float]]
+    best: float
+
+
+def train(
+    head: Any,
+    data: TrainingData,
+    config: TrainConfig,
+    validation: TrainingData | None = None,
+    *,
+    folder: Path | None = None,
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    processes: Processes = Processes(),
+) -> TrainResult:
+    """Train a head in place; its weights become the chosen average of the run.
+
+    Args:
+        head: Any :class:`Head`; its standardiser is fitted to the rows of ``data`` first.
+        data: Rows of the training speakers.
+        config: The recipe.
+        validation: Rows of the held-out speakers.
+        folder: Where ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl`` are kept. A run that finds its
+            own ``last.safetensors`` goes on from there.
+        on_step: Called with the number and the metrics of every step.
+        processes: Place among the processes of a distributed run.
+
+    Raises:
+        ModelError: If the folder holds a checkpoint of another recipe or other data.
+    """
+    head.standardizer.fit(data.features.float(), data.weights)
+    state = TrainState(head, [], make_optimizer(head, config.optimizer))
+    state.average = [parameter.detach().clone() for parameter in state.parameters]
+    run = _Run(state, data, config, validation, folder, processes)
+    run.resume()
+    with torch.random.fork_rng():
+        while state.step < config.steps:
+            on_step(state.step, run.advance())
+    return run.finish()
+
+
+@dataclass
+class _Run:
+    """One training run: the state with all that is needed to move it on by a step."""
+
+    state: TrainState
+    data: TrainingData
+    config: TrainConfig
+    validation: TrainingData | None
+    folder: Path | None
+    processes: Processes
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: list[Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+        self.identity = identity(self.config, self.data) if self.folder else ""
+        self.device = self.state.parameters[0].device
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        if self.folder and (self.folder / "last.safetensors").exists():
+            load_checkpoint(self.state, self.folder / "last.safetensors", self.identity)
+            self.history = read_metrics(self.folder / "metrics.jsonl", until=self.state.step)
+
+    def advance(self) -> dict[str, float]:
+        """One optimiser step, and whatever is due after it."""
+        state, config = self.state, self.config
+        torch.manual_seed(config.seed * SEED_STRIDE + state.step)
+        lr = learning_rate(state.step, config.steps, config.optimizer)
+        rows = draw_rows(self.data, config.batch_size, state.step, config.seed)
+        loss, norm = self._learn(rows, lr)
+        state.step += 1
+        metrics = {"step": state.step, "loss": loss, "gradient_norm": norm, "lr": lr}
+        finished = state.step == config.steps
+        if finished or state.step % config.evaluate_every == 0:
+            metrics = {name: float(value) for name, value in metrics.items()} | self._validate()
+            self._record(metrics | {"seconds": round(time.monotonic() - self.started, 3)})
+        if finished or state.step % config.checkpoint_every == 0:
+            self._keep("last")
+        return metrics
+
+    def _learn(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """Algorithm 1 for the given rows: loss of Eq. (8), gradient, update of x_θ and of its average."""
+        state, config = self.state, self.config
+        loss, share = self._loss(rows)
+        state.optimizer.zero_grad()
+        loss.backward()
+        self.processes.average([p.grad for p in state.parameters if p.grad is not None], share)
+        norm = nn.utils.clip_grad_norm_(state.parameters, config.optimizer.clip or math.inf)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        state.optimizer.step()
+        average_towards(state, config.optimizer.ema)
+        return self.processes.total(loss.detach() * share), norm
+
+    def _loss(self, rows: Tensor) -> tuple[Tensor, float]:
+        """Loss on this process's slice of the rows, and the share of the batch that the slice is."""
+        head = self.state.head
+        states = head.standardizer(self.data.features[rows].to(self.device).float())
+        target = nn.functional.one_hot(self.data.labels[rows].to(self.device), len(head.config.labels)).float()
+        batch = self.config.objective.augment(states[:, -1], states[:, :-1], target)
+        example = [self.processes.slice(part) for part in head.example(*batch, self.config.objective)]
+        with self._precision():
+            return head.loss(*example), len(example[0]) / len(rows)
+
+    def _precision(self) -> Any:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _validate(self) -> dict[str, float]:
+        """UA of the averaged weights on the validation speakers; keeps the weights if they are the best so far."""
+        if self.validation is None:
+            return {}
+        with averaged(self.state):
+            scores = predict(self.state.head, self.validation.features)
+            confusion = confusion_matrix(self.validation.labels.numpy(), scores.argmax(-1), scores.shape[-1])
+            ua = float(unweighted_accuracy(confusion))
+            if ua > self.state.best:
+                self.state.best = ua
+                self.best = [parameter.detach().clone() for parameter in self.state.parameters]
+                self._keep("best")
+        return {"validation_ua": ua}
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        self.history.append(metrics)
+        if self.folder and self.processes.rank == 0:
+            append_metrics(self.folder / "metrics.jsonl", metrics)
+
+    def _keep(self, name: str) -> None:
+        if self.folder and self.processes.rank == 0:
+            save_checkpoint(self.state, self.folder / f"{name}.safetensors", self.identity)
+
+    def finish(self) -> TrainResult:
+        """Leave the chosen average in the head."""
+        result = TrainResult(self.history, self.state.best)
+        if self.config.keep == "last" or self.validation is None:
+            self._settle(self.state.average)
+        elif self.best is not None:
+            self._settle(self.best)
+        else:  # resumed after the best moment, which the checkpoint keeps as plain weights
+            assert self.folder is not None
+            load_checkpoint(self.state, self.folder / "best.safetensors", self.identity)
+        return result
+
+    def _settle(self, weights: list[Tensor]) -> None:
+        for parameter, value in zip(self.state.parameters, weights, strict=True):
+            parameter.data.copy_(value)
+
+
+@torch.inference_mode()
+def predict(head: Any, features: Tensor, batch_size: int = 4096) -> Any:
+    """Class probabilities of raw features as a NumPy array of shape (rows, classes)."""
+    training, device = head.training, next(head.parameters()).device
+    head.eval()
+    scores = [head(part.to(device).float()).float().cpu() for part in features.split(batch_size)]
+    head.train(training)
+    return torch.cat(scores).numpy()
