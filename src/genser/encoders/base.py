@@ -43,7 +43,7 @@ class SpeechEncoder(nn.Module):
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode())
         for key, tensor in sorted(self.state_dict().items()):
             digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return digest.hexdigest()
 
     def forward(
@@ -68,6 +68,6 @@ class SpeechEncoder(nn.Module):
 
 def masked_mean(state: Tensor, mask: Tensor) -> Tensor:
     """Average (batch, frames, dim) over the frames that the mask (batch, frames) names."""
-    weights = mask.to(state.dtype)
-    weights = weights / weights.sum(dim=1, keepdim=True)
-    return torch.bmm(weights[:, None], state)[:, 0]
+    # Summed in float32: under autocast the states may be bfloat16.
+    total = torch.where(mask[:, :, None], state.float(), 0.0).sum(dim=1)
+    return total / mask.sum(dim=1, keepdim=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genser.errors import MissingExtraError, ModelError
 
-SETTINGS_FILES = ("config.json", "preprocessor_config.json")
+SETTINGS_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLE_FILE = "pytorch_model.bin"

@@ -8,6 +8,7 @@ from genser.encoders.base import SpeechEncoder
 from genser.encoders.checkpoint import find_folder, read_settings, read_weights
 from genser.encoders.config import EncoderConfig
 from genser.encoders.fbank import FbankEncoder
+from genser.encoders.hubert import load_hubert
 from genser.encoders.whisper import HEAD_WIDTH, WhisperConfig, WhisperEncoder
 from genser.errors import ModelError
 
@@ -29,9 +30,6 @@ def load_encoder(config: EncoderConfig, device: str | torch.device = "cpu") -> S
     elif config.kind == "fbank":
         encoder = FbankEncoder()
     else:
-        # transformers' models take seconds to import.
-        from genser.encoders.hubert import load_hubert
-
         encoder = load_hubert(config.source, config.revision)
     return encoder.to(device).eval().requires_grad_(False)
 
