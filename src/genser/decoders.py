@@ -72,7 +72,7 @@ class SoundReader:
     """Frames of whatever libsndfile decodes."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
-        self._name = name
+        self._name, self._stream = name, stream
         self._is_cut = False
         try:
             self._file = _InOrder(stream)
@@ -97,8 +97,11 @@ class SoundReader:
         Raises:
             AudioError: The sound ends before it.
         """
+        # An MP3 frame leans on those before it: the decoder starts earlier, and what it decodes there is dropped.
+        early = min(frame, self.sample_rate // 2) if self.format == "MP3" else 0
         try:
-            self._file.seek(frame)
+            self._file.seek(frame - early)
+            self._file.read(early)
         except soundfile.LibsndfileError as error:
             raise AudioError(
                 f"{self._name} ends before {frame / self.sample_rate:.3f} s. Check the start of the clip."
@@ -116,17 +119,20 @@ class SoundReader:
             return self._file.read(out=block)
         except soundfile.LibsndfileError as error:
             decoded = max(self._file.tell() - position, 0)
-            self._is_cut = not self._readable_near_end()
+            # libsndfile ends an MP3 at a cut without an error, so an error there is damage.
+            self._is_cut = self.format != "MP3" and not self._readable_near_end()
             if self._is_cut:
                 return block[:decoded]
             raise AudioError(
-                f"{self._name} is damaged at about {(position + decoded) / self.sample_rate:.2f} s "
+                f"{self._name} is damaged at or after {(position + decoded) / self.sample_rate:.2f} s "
                 f"({error.error_string}) Copy or encode it again."
             ) from error
 
     def _readable_near_end(self) -> bool:
+        self._stream.seek(0)
         try:
-            self._file.seek(max((self.frames or 0) - 256, 0))
-            return len(self._file.read(256)) > 0
+            with soundfile.SoundFile(self._stream) as again:  # a decoder that has failed cannot be trusted to seek
+                again.seek(max((self.frames or 0) - 256, 0))
+                return len(again.read(256)) > 0
         except soundfile.LibsndfileError:
             return False

@@ -60,15 +60,14 @@ class MediaReader:
         self._container.close()
 
     def seek(self, frame: int) -> None:
-        """Go to a frame: to the packet before it, whose first frames are then dropped."""
+        """Go to a frame: to a packet half a second before it, on which its decoding leans; what is early is dropped."""
         self._start = frame
-        time_base = self._track.time_base
-        offset = int(frame / self.sample_rate / time_base) + (self._track.start_time or 0)
+        seconds = max(frame / self.sample_rate - 0.5, 0.0)
+        offset = int(seconds / self._track.time_base) + (self._track.start_time or 0)
         try:
             self._container.seek(offset, stream=self._track)
         except self._av.FFmpegError as error:
-            seconds = frame / self.sample_rate
-            raise AudioError(f"{self._name} cannot be cut at {seconds:.3f} s: {error}. Convert it to wav.") from error
+            raise AudioError(f"{self._name} cannot be cut at {seconds:.1f} s: {error}. Convert it to wav.") from error
 
     def read(self, frames: int) -> np.ndarray:
         """Return the next frames.
