@@ -1,7 +1,6 @@
 """Checkpoints that make a resumed run equal to an uninterrupted one: safetensors with JSON in the header, no pickle."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ def save_checkpoint(state: TrainState, path: Path, identity: str) -> None:
     meta = {"step": state.step, "best": state.best, "identity": identity}
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"genser": json.dumps(meta)})
-    os.replace(part, path)
+    part.replace(path)
 
 
 def load_checkpoint(state: TrainState, path: Path, identity: str) -> None:

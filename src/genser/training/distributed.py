@@ -37,12 +37,16 @@ class Processes:
         return value
 
 
+ALONE = Processes()
+"""The only process of a run that torchrun did not start."""
+
+
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, if any; leave them at the end."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Processes()
+        yield ALONE
         return
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:

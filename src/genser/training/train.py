@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
 from genser.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from genser.training.config import TrainConfig
-from genser.training.distributed import Processes
+from genser.training.distributed import ALONE, Processes
 from genser.training.journal import append_metrics, read_metrics
 from genser.training.optimization import average_towards, averaged, learning_rate, make_optimizer
 from genser.training.rows import SEED_STRIDE, TrainingData, draw_rows, identity
@@ -56,8 +56,8 @@ def train(
     validation: TrainingData | None = None,
     *,
     folder: Path | None = None,
-    on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
-    processes: Processes = Processes(),
+    on_step: Callable[[int, dict[str, Any]], None] | None = None,
+    processes: Processes = ALONE,
 ) -> TrainResult:
     """Train a head in place; its weights become the chosen average of the run.
 
@@ -81,7 +81,9 @@ def train(
     run.resume()
     with torch.random.fork_rng():
         while state.step < config.steps:
-            on_step(state.step, run.advance())
+            metrics = run.advance()
+            if on_step:
+                on_step(state.step, metrics)
     return run.finish()
 
 

@@ -30,8 +30,8 @@ class Objective:
     """How a batch of features becomes training examples.
 
     Attributes:
-        time_power: t = T − (T − t_eps)·u^p for uniform u. 1 is the paper's uniform draw; a larger p draws t nearer to T.
-            Uniform t spends most of the training where x_t already shows the answer: on RAVDESS p = 4 gained about
+        time_power: t = T − (T − t_eps)·u^p for uniform u. 1 is the paper's uniform draw; a larger p draws t nearer to
+            T. Uniform t spends most of the training where x_t already shows the answer: on RAVDESS p = 4 gained about
             five points over p = 1.
         mixup: Share of the batch whose (x_1, X_c, x_0) are mixed with another item's; natural here, since the targets
             are continuous.

@@ -1,0 +1,80 @@
+"""Heads that transport has to beat."""
+
+import pytest
+import torch
+
+from genser.errors import ConfigError
+from genser.evaluation.baselines import HEADS, DiffusionHead, make_head
+from genser.model import EstimatorConfig, HeadConfig, TargetEstimator, TransportHead
+from genser.training import OptimizerConfig, TrainConfig, TrainingData, train
+from genser.training.train import predict
+from genser.transport import Objective
+
+LABELS = ("a", "b", "c")
+CONFIG = HeadConfig(LABELS, EstimatorConfig(dim=16, conditions=2, depth=1, heads=2))
+
+
+def problem(seed, counts=(30, 30, 30)):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+    features = 0.5 * torch.randn(len(labels), 3, 16, generator=generator)
+    features[torch.arange(len(labels)), :, labels] += 3
+    return TrainingData(features, labels)
+
+
+def trained(name, data, **changes):
+    recipe = TrainConfig(
+        **{"batch_size": 32, "steps": 150, "optimizer": OptimizerConfig(lr=5e-3, ema=0.9)} | changes,
+        objective=Objective(mixup=0.3, noise=0.1, time_power=4),
+    )
+    torch.manual_seed(0)
+    head = make_head(name, CONFIG)
+    train(head, data, recipe)
+    return head
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "majority"])
+def test_every_head_learns_a_separable_problem_by_the_same_code(name):
+    test = problem(1)
+    scores = predict(trained(name, problem(0)), test.features)
+    assert scores.shape == (90, 3)
+    assert abs(scores.sum(-1) - 1).max() < 1e-4
+    assert (scores.argmax(-1) == test.labels.numpy()).mean() > 0.9
+
+
+def test_majority_gives_the_training_shares_to_everyone():
+    scores = predict(trained("majority", problem(0, (10, 60, 20)), steps=400), problem(1).features)
+    assert (scores.argmax(-1) == 1).all()
+    assert scores[0].tolist() == pytest.approx([10 / 90, 60 / 90, 20 / 90], abs=0.06)
+
+
+def test_network_and_diffusion_have_the_size_of_the_estimator():
+    size = sum(p.numel() for p in TargetEstimator(CONFIG.estimator).parameters())
+    for name in ("network", "regression", "diffusion"):
+        head = make_head(name, CONFIG)
+        assert abs(sum(p.numel() for p in head.network.parameters()) - size) <= 1, name  # one layer weight
+    assert sum(p.numel() for p in TransportHead(CONFIG).parameters()) == size
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_diffusion_passes_the_network_once_a_class_and_draw(classes):
+    config = HeadConfig(tuple("abcde"[:classes]), CONFIG.estimator)
+    head, passes = DiffusionHead(config, draws=3), []
+    head.network.register_forward_hook(lambda *_: passes.append(1))
+    head(torch.randn(4, 3, 16))
+    assert len(passes) == 3 * classes
+
+
+def test_transport_passes_do_not_grow_with_classes():
+    counts = []
+    for classes in (2, 5):
+        head, passes = TransportHead(HeadConfig(tuple("abcde"[:classes]), CONFIG.estimator)), []
+        head.estimator.register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        head(torch.randn(4, 3, 16))
+        counts.append(len(passes))
+    assert counts == [5, 5]
+
+
+def test_an_unknown_head_is_named_with_the_known_ones():
+    with pytest.raises(ConfigError, match="transport"):
+        make_head("svm", CONFIG)
