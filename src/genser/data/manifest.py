@@ -60,7 +60,7 @@ def read_manifest(
     utterances: list[Utterance] = []
     seen: dict[tuple[str, float | None, float | None], int] = {}
     for number, record in table.rows:
-        utterance, reasons = _parse(record, folder)
+        utterance, reasons = parse_row(record, folder)
         if utterance is not None:
             reasons += _fit(utterance, number, labels, check_files, seen)
             utterances.append(utterance)
@@ -91,7 +91,16 @@ def _check_columns(columns: Sequence[str], path: Path, need_label: bool) -> None
         raise ManifestError(f"{path} has no column {absent[0]!r}; its columns are {', '.join(columns)}")
 
 
-def _parse(record: dict[str, Any], folder: Path) -> tuple[Utterance | None, list[str]]:
+def parse_row(record: dict[str, Any], folder: Path) -> tuple[Utterance | None, list[str]]:
+    """One row of named fields as an utterance.
+
+    Args:
+        record: Fields by our names of columns.
+        folder: Where relative paths start.
+
+    Returns:
+        The utterance (None where the row makes none) and all that is wrong with the row.
+    """
     fields: dict[str, Any] = {}
     reasons = []
     for name, value in record.items():

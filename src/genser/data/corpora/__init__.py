@@ -3,12 +3,13 @@
 from pathlib import Path
 from types import ModuleType
 
-from genser.data.corpora import emodb, nemo, ravdess
+from genser.data.corpora import crema_d, emodb, esd, folder, iemocap, meld, nemo, ravdess, savee, table, tess
 from genser.data.corpora.report import CorpusReport, Problem
 from genser.data.manifest import nearest
 from genser.errors import ManifestError
 
-CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (emodb, nemo, ravdess)}
+_MODULES = (crema_d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd, folder, table)
+CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}
 """Reader modules by the name of their corpus; each has NAME, LAYOUT and read(root)."""
 
 __all__ = ["CORPORA", "CorpusReport", "Problem", "prepare"]

@@ -1,0 +1,78 @@
+"""ESD, the emotional speech database: ten Mandarin and ten English speakers (Zhou et al., 2022, doi:10.1016/j.specom.2021.11.006)."""
+
+import re
+from pathlib import Path
+
+from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
+from genser.data.rows import decode_text
+from genser.data.utterance import Utterance
+
+NAME = "esd"
+LAYOUT = "0001/Angry/train/0001_000351.wav or 0001/Angry/0001_000351.wav"
+LABELS = {"Neutral": "neutral", "Angry": "anger", "Happy": "happiness", "Sad": "sadness", "Surprise": "surprise"}
+GENDERS = genders(
+    female="0001 0002 0003 0007 0009 0015 0016 0017 0018 0019",
+    male="0004 0005 0006 0008 0010 0011 0012 0013 0014 0020",
+)
+TAKES = 350  # numbers of one emotion; 1 to 350 are Neutral, and so on in the order of LABELS
+VALIDATION_TAKES = 20  # the first of them are the folder evaluation, the next 30 test
+TEST_TAKES = 50
+PATTERN = re.compile(r"(\d{4})_(\d{6})")
+TEXT_ENCODINGS = ("utf-8", "gb18030")  # the speakers' tables differ; some are UTF-16 with a mark
+
+
+def read(root: Path) -> CorpusReport:
+    """Read the 35 000 clips ``SPEAKER_NUMBER``; emotion and official split follow from the number.
+
+    A clip in the folder of another emotion than its number's is reported and left out.
+    """
+    collector = Collector(root)
+    words = _words(root)
+    for path in sound_files(root):
+        match = PATTERN.fullmatch(path.stem)
+        number = int(match[2]) if match else 0
+        if match is None or match[1] not in GENDERS or not 1 <= number <= TAKES * len(LABELS):
+            collector.problem(path, "is not named SPEAKER_NUMBER, such as 0001_000351")
+            continue
+        emotion = list(LABELS)[(number - 1) // TAKES]
+        folders = {part for part in path.parts if part in LABELS}
+        if folders - {emotion}:
+            collector.problem(
+                path, f"is in the folder {min(folders - {emotion})}, but its number is of {emotion}, left out"
+            )
+        else:
+            collector.add(path.stem, _utterance(path, match[1], number, emotion, words.get(path.stem)))
+    return collector.report(absent(_official(), collector.utterances))
+
+
+def _split(number: int) -> str:
+    take = (number - 1) % TAKES + 1
+    return "validation" if take <= VALIDATION_TAKES else "test" if take <= TEST_TAKES else "train"
+
+
+def _utterance(path: Path, speaker: str, number: int, emotion: str, text: str | None) -> Utterance:
+    return Utterance(
+        str(path),
+        label=LABELS[emotion],
+        speaker=speaker,
+        gender=GENDERS[speaker],
+        split=_split(number),
+        corpus=NAME,
+        text=text,
+    )
+
+
+def _words(root: Path) -> dict[str, str]:
+    words = {}
+    for path in sorted(root.rglob("*.txt")):
+        if path.stem in GENDERS:
+            lines = (line.split("\t") for line in decode_text(path, TEXT_ENCODINGS).splitlines())
+            words.update(
+                {fields[0].strip(): fields[1].strip() for fields in lines if len(fields) > 1 and fields[1].strip()}
+            )
+    return words
+
+
+def _official() -> dict[str, list[str]]:
+    numbers = range(1, TAKES * len(LABELS) + 1)
+    return {f"speaker {speaker}": [f"{speaker}_{number:06d}" for number in numbers] for speaker in sorted(GENDERS)}

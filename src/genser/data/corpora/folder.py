@@ -1,0 +1,29 @@
+"""Any folder with one folder a label."""
+
+from pathlib import Path
+
+from genser.data.corpora.report import Collector, CorpusReport, sound_files
+from genser.data.utterance import SPLITS, Utterance
+
+NAME = "folder"
+LAYOUT = "happy/any/name.wav, or train/happy/name.wav"
+SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation"} | {name: name for name in SPLITS}
+
+
+def read(root: Path) -> CorpusReport:
+    """Read sounds below one folder a label; where all folders are named as splits, labels are one level below.
+
+    Labels are the names of the folders; speakers are unknown.
+    """
+    collector = Collector(root)
+    sounds = list(sound_files(root))
+    tops = {path.relative_to(root).parts[0] for path in sounds if path.parent != root}
+    depth = 1 if tops and all(top.lower() in SPLIT_NAMES for top in tops) else 0
+    for path in sounds:
+        folders = path.relative_to(root).parts[:-1]
+        if len(folders) <= depth:
+            collector.problem(path, "lies in no folder of a label, left out")
+            continue
+        split = SPLIT_NAMES[folders[0].lower()] if depth else None
+        collector.add(str(path), Utterance(str(path), label=folders[depth], split=split))
+    return collector.report()

@@ -1,0 +1,90 @@
+"""IEMOCAP, English dialogues of ten actors in five sessions (Busso et al., 2008, doi:10.1007/s10579-008-9076-6)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from genser.data.corpora.report import Collector, CorpusReport, sound_files
+from genser.data.rows import decode_text
+from genser.data.utterance import Utterance
+
+NAME = "iemocap"
+LAYOUT = "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and Session1/sentences/wav/Ses01F_impro01/*.wav"
+LABELS = {
+    "neu": "neutral",
+    "hap": "happiness",
+    "sad": "sadness",
+    "ang": "anger",
+    "fea": "fear",
+    "dis": "disgust",
+    "sur": "surprise",
+    "exc": "excitement",
+    "fru": "frustration",
+    "oth": "other",
+}
+NO_AGREEMENT = "xxx"
+SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
+EVALUATION = re.compile(r"\[(\d+\.\d+) - (\d+\.\d+)\]\s+(Ses\d\d[FM]_\w+_([FM])\d+)\s+([a-z]{3})\s+\[")
+TRANSCRIPT = re.compile(r"(Ses\d\d[FM]_\w+)\s+\[[\d.]+-[\d.]+\]:\s*(.+)")
+GENDERS = {"F": "female", "M": "male"}
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One line of an evaluation file."""
+
+    name: str
+    dialogue: str
+    start: float
+    end: float
+    gender: str
+    code: str
+
+
+def read(root: Path) -> CorpusReport:
+    """Read the turns of the evaluation files.
+
+    A turn's sound is its file in ``sentences/wav``; where that is absent, its part of the dialogue in ``dialog/wav``.
+    Turns without agreement (``xxx``) are reported and left out. In ``Ses01F_impro01_M003`` the last letter speaks.
+    """
+    collector = Collector(root)
+    sounds = {path.stem: path for path in sound_files(root)}
+    words = dict(_words(root))
+    missing = [name for name in SESSIONS if not any(root.rglob(f"{name}/dialog/EmoEvaluation"))]
+    for turn in _turns(root):
+        path = sounds.get(turn.name) or sounds.get(turn.dialogue)
+        if path is None:
+            missing.append(turn.name)
+        elif turn.code not in LABELS:
+            agreed = "its annotators did not agree" if turn.code == NO_AGREEMENT else f"unknown emotion {turn.code!r}"
+            collector.problem(path, f"{turn.name}: {agreed}, left out")
+        else:
+            collector.add(turn.name, _utterance(path, turn, words.get(turn.name)))
+    return collector.report(missing)
+
+
+def _turns(root: Path) -> Iterator[_Turn]:
+    for path in sorted(root.rglob("dialog/EmoEvaluation/Ses*.txt")):
+        for start, end, name, gender, code in EVALUATION.findall(decode_text(path, ("utf-8", "latin-1"))):
+            yield _Turn(name, name.rpartition("_")[0], float(start), float(end), gender, code)
+
+
+def _words(root: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(root.rglob("dialog/transcriptions/Ses*.txt")):
+        for name, text in TRANSCRIPT.findall(decode_text(path, ("utf-8", "latin-1"))):
+            yield name, text.strip()
+
+
+def _utterance(path: Path, turn: _Turn, text: str | None) -> Utterance:
+    part = path.stem != turn.name
+    return Utterance(
+        str(path),
+        label=LABELS[turn.code],
+        speaker=turn.name[:5] + turn.gender,
+        gender=GENDERS[turn.gender],
+        start=turn.start if part else None,
+        end=turn.end if part else None,
+        corpus=NAME,
+        text=text,
+    )

@@ -1,0 +1,106 @@
+"""MELD, utterances from the series Friends with the official split (Poria et al., ACL 2019)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from genser.data.corpora.report import Collector, CorpusReport, genders, sound_files
+from genser.data.rows import read_table
+from genser.data.utterance import Utterance
+from genser.errors import ManifestError
+
+NAME = "meld"
+LAYOUT = "train_sent_emo.csv beside train_splits/dia0_utt0.mp4 (also dev_splits_complete, output_repeated_splits_test)"
+LABELS = {
+    "anger": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "joy": "happiness",
+    "neutral": "neutral",
+    "sadness": "sadness",
+    "surprise": "surprise",
+}
+GENDERS = genders(female="Monica Phoebe Rachel", male="Chandler Joey Ross")
+SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+BROKEN = {("train", "dia125_utt3"): "is broken in the corpus' release, left out"}
+NEVER_RELEASED = {("dev", "dia110_utt7"): "not in the corpus' release"}
+CLIP = re.compile(r"dia\d+_utt\d+")
+TABLE = re.compile(r"(?:.*_)?(train|dev|test)_sent_emo\.csv", re.IGNORECASE)
+FOLDER = re.compile(r"(?:.*[_-])?(train|dev|test)(?:[_-].*)?", re.IGNORECASE)
+COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What the tables say of one clip."""
+
+    label: str
+    speaker: str
+    text: str
+
+
+def read(root: Path) -> CorpusReport:
+    """Read the clips of the three tables; sound may be in the films or extracted beside or instead of them."""
+    collector = Collector(root)
+    lines = dict(_lines(root, collector))
+    for path in _sound_before_film(root):
+        split = _split(path.relative_to(root))
+        place = (split, path.stem)
+        if split is None or CLIP.fullmatch(path.stem) is None:
+            collector.problem(path, "is not a clip of MELD, such as train_splits/dia0_utt0.mp4, left out")
+        elif place in BROKEN:
+            collector.problem(path, BROKEN[place])
+        elif place not in lines:
+            collector.problem(path, f"is not in the table of {split}, left out")
+        else:
+            collector.add(f"{split}/{path.stem}", _utterance(path, split, lines[place]))
+    return collector.report(_missing(lines, collector))
+
+
+def _lines(root: Path, collector: Collector) -> Iterator[tuple[tuple[str, str], _Line]]:
+    tables = {match[1].lower(): path for path in sorted(root.rglob("*.csv")) if (match := TABLE.fullmatch(path.name))}
+    if not tables:
+        raise ManifestError(f"{root} holds none of MELD's tables, such as train_sent_emo.csv; expected is {LAYOUT}")
+    for split, path in tables.items():
+        table = read_table(path)
+        lost = [name for name in COLUMNS if name not in table.columns]
+        if lost:
+            raise ManifestError(f"{path} has no column {lost[0]!r}; it is not MELD's table")
+        for number, row in table.rows:
+            if row["Emotion"].strip().lower() not in LABELS:
+                collector.problem(path, f"row {number} has the unknown emotion {row['Emotion']!r}, left out")
+                continue
+            line = _Line(LABELS[row["Emotion"].strip().lower()], row["Speaker"].strip(), row["Utterance"].strip())
+            yield (split, f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"), line
+
+
+def _sound_before_film(root: Path) -> list[Path]:
+    return sorted(sound_files(root), key=lambda path: (path.suffix.lower() == ".mp4", path))
+
+
+def _split(path: Path) -> str | None:
+    """Split by the nearest folder that names one."""
+    found = (FOLDER.fullmatch(name) for name in reversed(path.parts[:-1]))
+    return next((match[1].lower() for match in found if match), None)
+
+
+def _utterance(path: Path, split: str, line: _Line) -> Utterance:
+    return Utterance(
+        str(path),
+        label=line.label,
+        speaker=line.speaker,
+        gender=GENDERS.get(line.speaker),
+        split=SPLITS[split],
+        corpus=NAME,
+        text=line.text or None,
+    )
+
+
+def _missing(lines: dict[tuple[str, str], _Line], collector: Collector) -> Iterator[str]:
+    there = {split for split, _ in lines}
+    yield from (f"{split}_sent_emo.csv (nothing of {split} can be used)" for split in SPLITS if split not in there)
+    for place in lines:
+        if "/".join(place) not in collector.utterances and place not in BROKEN:
+            remark = NEVER_RELEASED.get(place)
+            yield "/".join(place) + (f" ({remark})" if remark else "")

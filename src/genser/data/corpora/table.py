@@ -1,0 +1,90 @@
+"""Any table of one's own with a column of sound files."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genser.data.corpora.report import ENDINGS, Collector, CorpusReport
+from genser.data.manifest import COLUMNS, FOREIGN_NAMES, nearest, parse_row
+from genser.data.rows import Table, read_table
+from genser.errors import ManifestError
+
+NAME = "csv"
+LAYOUT = "a table (.csv, .tsv, .jsonl, .parquet) with a column of sound files, such as file,emotion,speaker_id"
+
+
+def read(root: Path, columns: Mapping[str, str] | None = None) -> CorpusReport:
+    """Read a table whose columns have other names than a manifest's.
+
+    Args:
+        root: The table, or a folder with just one; relative sound files start at its folder. A sound file may be named
+            without its ending, or with another than it has.
+        columns: The table's column for each of ours, such as ``{"path": "clip"}``; the usual names are known.
+
+    Returns:
+        The good rows; bad rows and unused columns are problems, sound files that are not there are missing.
+
+    Raises:
+        ManifestError: The table cannot be read or no column names sound files.
+    """
+    path = _table_in(root)
+    table = read_table(path)
+    names = _names(table, path, dict(columns or {}))
+    collector = Collector(path.parent)
+    missing = []
+    for number, reason in table.problems:
+        collector.problem(path, f"row {number} {reason}, left out")
+    for number, row in table.rows:
+        utterance, reasons = parse_row(_translated(row, names, path.parent), path.parent.absolute())
+        if reasons or utterance is None:
+            collector.problem(path, f"row {number}: {'; '.join(reasons)}, left out")
+        elif not Path(utterance.path).is_file():
+            missing.append(utterance.path)
+        else:
+            collector.add(utterance.key, utterance)
+    for name in table.columns:
+        if name not in names.values():
+            collector.problem(path, f"the column {name!r} is not used")
+    return collector.report(missing)
+
+
+def _table_in(root: Path) -> Path:
+    if root.is_file():
+        return root
+    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet"))
+    if len(tables) != 1:
+        raise ManifestError(f"{root} holds {len(tables)} tables; give the path of the one to read")
+    return tables[0]
+
+
+def _names(table: Table, path: Path, given: dict[str, str]) -> dict[str, str]:
+    """Column of the table for every column of ours that it has."""
+    for ours, theirs in given.items():
+        if ours not in COLUMNS:
+            raise ManifestError(f"a manifest has no column {ours!r}. {nearest(ours, COLUMNS)}")
+        if theirs not in table.columns:
+            raise ManifestError(f"{path} has no column {theirs!r}. {nearest(theirs, table.columns)}")
+    spelled = {name.lower(): name for name in reversed(table.columns)}
+    usual = {ours: (ours, *FOREIGN_NAMES.get(ours, ())) for ours in COLUMNS}
+    found = {ours: next((spelled[name] for name in names if name in spelled), None) for ours, names in usual.items()}
+    names = {ours: name for ours, name in found.items() if name is not None} | given
+    if "path" not in names:
+        raise ManifestError(f"{path} has no column of sound files; its columns are {', '.join(table.columns)}")
+    return names
+
+
+def _translated(row: Mapping[str, Any], names: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    fields = {ours: row.get(theirs) for ours, theirs in names.items()}
+    if isinstance(fields["path"], str) and fields["path"].strip():
+        fields["path"] = os.fspath(_existing(folder / fields["path"].strip()))
+    return fields
+
+
+def _existing(path: Path) -> Path:
+    """The file, or the one file beside it with the same name and another ending of sound."""
+    if path.is_file():
+        return path
+    stem = path.stem if path.suffix.lower() in ENDINGS else path.name
+    alike = [path.with_name(stem + ending) for ending in sorted(ENDINGS)]
+    return next((other for other in alike if other.is_file()), path)
