@@ -8,7 +8,7 @@ from typing import Any
 
 from genser.data.atomic import write_whole
 from genser.data.rows import encode_table, read_table
-from genser.data.utterance import GENDERS, SPLITS, TIME_FIELDS, Utterance
+from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, TIME_FIELDS, Utterance
 from genser.errors import ManifestError
 
 COLUMNS = ("path", "label", "speaker", "gender", "split", "start", "end", "corpus", "text", "intensity")
@@ -25,8 +25,6 @@ FOREIGN_NAMES = {
     "text": ("transcript", "transcription", "sentence", "raw_text", "utterance"),
     "intensity": ("level", "strength"),
 }
-_GENDER_NAMES = {"f": "female", "m": "male", "woman": "female", "man": "male"} | {name: name for name in GENDERS}
-_SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation"} | {name: name for name in SPLITS}
 
 __all__ = ["COLUMNS", "Utterance", "read_manifest", "write_manifest"]
 
@@ -113,9 +111,9 @@ def parse_row(record: dict[str, Any], folder: Path) -> tuple[Utterance | None, l
     if fields["path"]:
         fields["path"] = os.path.normpath(folder / fields["path"])
     if fields.get("gender"):
-        fields["gender"] = _GENDER_NAMES.get(fields["gender"].lower(), fields["gender"])
+        fields["gender"] = GENDER_NAMES.get(fields["gender"].lower(), fields["gender"])
     if fields.get("split"):
-        fields["split"] = _SPLIT_NAMES.get(fields["split"].lower(), fields["split"])
+        fields["split"] = SPLIT_NAMES.get(fields["split"].lower(), fields["split"])
     try:
         return Utterance(**fields), reasons
     except ManifestError as error:

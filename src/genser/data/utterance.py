@@ -7,6 +7,8 @@ from genser.errors import ManifestError
 
 GENDERS = ("female", "male", "other")
 SPLITS = ("train", "validation", "test")
+GENDER_NAMES = {"f": "female", "m": "male", "woman": "female", "man": "male"} | {name: name for name in GENDERS}
+SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation"} | {name: name for name in SPLITS}
 TIME_FIELDS = ("start", "end")
 
 

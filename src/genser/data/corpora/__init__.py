@@ -1,5 +1,6 @@
 """Readers of speech corpora in their official folder layouts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -15,13 +16,14 @@ CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}
 __all__ = ["CORPORA", "CorpusReport", "Problem", "prepare"]
 
 
-def prepare(name: str, root: str | Path) -> CorpusReport:
+def prepare(name: str, root: str | Path, *, columns: Mapping[str, str] | None = None) -> CorpusReport:
     """Read a corpus folder in its official layout.
 
     Args:
         name: Name of the corpus in any spelling, such as ``"CREMA-D"``; ``"folder"`` for one folder a label and
             ``"csv"`` for a table of one's own.
         root: Folder of the corpus (or the table itself for ``"csv"``).
+        columns: For ``"csv"`` the table's column for each of ours, such as ``{"path": "clip"}``.
 
     Returns:
         The utterances, the files that do not fit and what is missing.
@@ -37,7 +39,9 @@ def prepare(name: str, root: str | Path) -> CorpusReport:
     if not root.exists():
         raise ManifestError(f"{root} does not exist; give the folder of {corpus}")
     reader = CORPORA[corpus]
-    report = reader.read(root)
+    if columns and reader is not table:
+        raise ManifestError(f"only the reader 'csv' takes names of columns, not {corpus!r}")
+    report = table.read(root, columns) if reader is table else reader.read(root)
     if not report.utterances:
         remarks = "".join(f"\n  {problem}" for problem in report.problems[:5])
         raise ManifestError(f"{root} holds no clip of {corpus}; expected is {reader.LAYOUT}{remarks}")

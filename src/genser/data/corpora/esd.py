@@ -1,4 +1,4 @@
-"""ESD, the emotional speech database: ten Mandarin and ten English speakers (Zhou et al., 2022, doi:10.1016/j.specom.2021.11.006)."""
+"""ESD, ten Mandarin and ten English speakers (Zhou et al., 2022, doi:10.1016/j.specom.2021.11.006)."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
 from genser.data.rows import decode_text
 from genser.data.utterance import Utterance
+from genser.errors import ManifestError
 
 NAME = "esd"
 LAYOUT = "0001/Angry/train/0001_000351.wav or 0001/Angry/0001_000351.wav"
@@ -27,7 +28,7 @@ def read(root: Path) -> CorpusReport:
     A clip in the folder of another emotion than its number's is reported and left out.
     """
     collector = Collector(root)
-    words = _words(root)
+    words = _words(root, collector)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)
         number = int(match[2]) if match else 0
@@ -35,13 +36,13 @@ def read(root: Path) -> CorpusReport:
             collector.problem(path, "is not named SPEAKER_NUMBER, such as 0001_000351")
             continue
         emotion = list(LABELS)[(number - 1) // TAKES]
-        folders = {part for part in path.parts if part in LABELS}
+        folders = {part for part in path.relative_to(root).parts if part in LABELS}
         if folders - {emotion}:
             collector.problem(
                 path, f"is in the folder {min(folders - {emotion})}, but its number is of {emotion}, left out"
             )
         else:
-            collector.add(path.stem, _utterance(path, match[1], number, emotion, words.get(path.stem)))
+            collector.add(path.stem, _utterance(path, match[1], number, emotion, words.get(path.stem) or None))
     return collector.report(absent(_official(), collector.utterances))
 
 
@@ -62,14 +63,15 @@ def _utterance(path: Path, speaker: str, number: int, emotion: str, text: str | 
     )
 
 
-def _words(root: Path) -> dict[str, str]:
+def _words(root: Path, collector: Collector) -> dict[str, str]:
     words = {}
-    for path in sorted(root.rglob("*.txt")):
-        if path.stem in GENDERS:
-            lines = (line.split("\t") for line in decode_text(path, TEXT_ENCODINGS).splitlines())
-            words.update(
-                {fields[0].strip(): fields[1].strip() for fields in lines if len(fields) > 1 and fields[1].strip()}
-            )
+    for path in sorted(path for path in root.rglob("*.txt") if path.stem in GENDERS):
+        try:
+            lines = [line.split("\t") for line in decode_text(path, TEXT_ENCODINGS).splitlines()]
+        except ManifestError as error:
+            collector.problem(path, f"{error} Its words are left out.")
+            continue
+        words.update((fields[0].strip(), fields[1].strip()) for fields in lines if len(fields) > 1)
     return words
 
 

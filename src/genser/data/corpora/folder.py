@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, sound_files
-from genser.data.utterance import SPLITS, Utterance
+from genser.data.utterance import SPLIT_NAMES, Utterance
 
 NAME = "folder"
 LAYOUT = "happy/any/name.wav, or train/happy/name.wav"
-SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation"} | {name: name for name in SPLITS}
 
 
 def read(root: Path) -> CorpusReport:
@@ -16,7 +15,7 @@ def read(root: Path) -> CorpusReport:
     Labels are the names of the folders; speakers are unknown.
     """
     collector = Collector(root)
-    sounds = list(sound_files(root))
+    sounds = sound_files(root)
     tops = {path.relative_to(root).parts[0] for path in sounds if path.parent != root}
     depth = 1 if tops and all(top.lower() in SPLIT_NAMES for top in tops) else 0
     for path in sounds:

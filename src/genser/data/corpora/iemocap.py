@@ -1,7 +1,7 @@
 """IEMOCAP, English dialogues of ten actors in five sessions (Busso et al., 2008, doi:10.1007/s10579-008-9076-6)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class _Turn:
     """One line of an evaluation file."""
 
     name: str
+    session: str
     dialogue: str
     start: float
     end: float
@@ -49,10 +50,14 @@ def read(root: Path) -> CorpusReport:
     Turns without agreement (``xxx``) are reported and left out. In ``Ses01F_impro01_M003`` the last letter speaks.
     """
     collector = Collector(root)
-    sounds = {path.stem: path for path in sound_files(root)}
+    sounds = {path.stem: path for path in reversed(sound_files(root))}
     words = dict(_words(root))
-    missing = [name for name in SESSIONS if not any(root.rglob(f"{name}/dialog/EmoEvaluation"))]
-    for turn in _turns(root):
+    turns = list(_turns(root))
+    evaluated = {turn.session for turn in turns}
+    missing = [name for name in SESSIONS if name not in evaluated]
+    for stray in _strays(sounds, turns):
+        collector.problem(stray, "is in no evaluation file, left out")
+    for turn in turns:
         path = sounds.get(turn.name) or sounds.get(turn.dialogue)
         if path is None:
             missing.append(turn.name)
@@ -67,7 +72,13 @@ def read(root: Path) -> CorpusReport:
 def _turns(root: Path) -> Iterator[_Turn]:
     for path in sorted(root.rglob("dialog/EmoEvaluation/Ses*.txt")):
         for start, end, name, gender, code in EVALUATION.findall(decode_text(path, ("utf-8", "latin-1"))):
-            yield _Turn(name, name.rpartition("_")[0], float(start), float(end), gender, code)
+            session = f"Session{int(name[3:5])}"
+            yield _Turn(name, session, name.rpartition("_")[0], float(start), float(end), gender, code)
+
+
+def _strays(sounds: Mapping[str, Path], turns: Iterable[_Turn]) -> list[Path]:
+    known = {turn.name for turn in turns}
+    return [path for stem, path in sounds.items() if "sentences" in path.parts and stem not in known]
 
 
 def _words(root: Path) -> Iterator[tuple[str, str]]:

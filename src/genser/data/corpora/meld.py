@@ -44,7 +44,7 @@ def read(root: Path) -> CorpusReport:
     """Read the clips of the three tables; sound may be in the films or extracted beside or instead of them."""
     collector = Collector(root)
     lines = dict(_lines(root, collector))
-    for path in _sound_before_film(root):
+    for path in sound_files(root):
         split = _split(path.relative_to(root))
         place = (split, path.stem)
         if split is None or CLIP.fullmatch(path.stem) is None:
@@ -73,10 +73,6 @@ def _lines(root: Path, collector: Collector) -> Iterator[tuple[tuple[str, str], 
                 continue
             line = _Line(LABELS[row["Emotion"].strip().lower()], row["Speaker"].strip(), row["Utterance"].strip())
             yield (split, f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"), line
-
-
-def _sound_before_film(root: Path) -> list[Path]:
-    return sorted(sound_files(root), key=lambda path: (path.suffix.lower() == ".mp4", path))
 
 
 def _split(path: Path) -> str | None:

@@ -55,8 +55,8 @@ class CorpusReport:
         )
 
 
-def sound_files(root: Path) -> Iterator[Path]:
-    """Files below a folder whose ending is of sound or film, in the order of their paths; links are followed once."""
+def sound_files(root: Path) -> list[Path]:
+    """Files whose ending is of sound or film: lossless before lossy before film, by path; links are followed once."""
     found: list[Path] = []
     visited: set[tuple[int, int]] = set()
     for folder, below, names in os.walk(root, followlinks=True):
@@ -66,7 +66,11 @@ def sound_files(root: Path) -> Iterator[Path]:
             continue
         visited.add((status.st_dev, status.st_ino))
         found += [Path(folder, name) for name in names if name[name.rfind(".") :].lower() in ENDINGS]
-    return iter(sorted(found))
+    return sorted(found, key=lambda path: (_rank(path.suffix.lower()), path))
+
+
+def _rank(ending: str) -> int:
+    return (ending in LOSSY_ENDINGS) + 2 * (ending in FILM_ENDINGS)
 
 
 def genders(*, female: str = "", male: str = "") -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""TESS, the Toronto emotional speech set: two women, 200 words (Pichora-Fuller and Dupuis, 2020, doi:10.5683/SP2/E8H2MF)."""
+"""TESS, 200 English words by two women (Pichora-Fuller and Dupuis, 2020, doi:10.5683/SP2/E8H2MF)."""
 
 import re
 from pathlib import Path
