@@ -150,6 +150,16 @@ def label_map(name: str, path: str | os.PathLike[str] | None = None) -> LabelMap
     return maps[name]
 
 
+def find_label_map(name: str) -> LabelMap:
+    """One label map as it is named on the command line: by its name, or as ``file.toml:name`` from one's own file.
+
+    Raises:
+        ConfigError: There is no such map, or the file is not in order.
+    """
+    path, _, inner = name.rpartition(":")
+    return label_map(inner, path) if path.endswith(".toml") else label_map(name)
+
+
 @functools.cache
 def _packaged() -> dict[str, LabelMap]:
     file = resources.files("genser.data").joinpath("label_maps.toml")

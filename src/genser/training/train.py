@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -198,10 +199,10 @@ class _Run:
 
 
 @torch.inference_mode()
-def predict(head: Any, features: Tensor, batch_size: int = 4096) -> Any:
-    """Class probabilities of raw features as a NumPy array of shape (rows, classes)."""
+def predict(head: Any, features: Tensor, batch_size: int = 4096, **options: Any) -> np.ndarray:
+    """Class probabilities of raw features, shape (rows, classes); options go to the head, such as a sampler."""
     training, device = head.training, next(head.parameters()).device
     head.eval()
-    scores = [head(part.to(device).float()).float().cpu() for part in features.split(batch_size)]
+    scores = [head(part.to(device).float(), **options).float().cpu() for part in features.split(batch_size)]
     head.train(training)
     return torch.cat(scores).numpy()

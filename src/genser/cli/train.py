@@ -1,0 +1,63 @@
+"""``genser train``: a manifest becomes a model folder."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+
+def train(
+    manifest: Path,
+    *,
+    recipe: str = "small",
+    output: Annotated[Path, Parameter(alias="-o")] = Path("model"),
+    store: Path = Path("features"),
+    device: str = "cpu",
+    **overrides: Annotated[Any, Parameter(help="Settings of the recipe by dotted name, such as --optimizer.lr 1e-4.")],
+) -> int:
+    """Train a transport head on a manifest (Algorithm 1); a run that was stopped goes on.
+
+    Under torchrun the processes share every batch.
+
+    Args:
+        manifest: CSV, JSON lines or Parquet with at least the columns path and label.
+        recipe: "small", "paper", or a YAML file.
+        output: Model folder; checkpoints and metrics.jsonl go into run/ inside.
+        store: Folder of the feature store.
+        device: "cpu" or "cuda".
+
+    Returns:
+        0 if all went well, 1 if some utterances could not be read and were left out.
+    """
+    from genser.cli._extras import training_extra
+    from genser.cli._progress import progress_bars
+
+    with training_extra("Training"):
+        from genser.training.config import load_recipe
+        from genser.training.run import run_training
+    config = load_recipe(recipe, overrides)
+    with progress_bars() as bars:
+        trained = run_training(
+            manifest,
+            config,
+            output,
+            store,
+            device,
+            lambda stage, done, total, notes: bars(stage, done, total, **_notable(notes)),
+        )
+    for problem in trained.dataset.problems:
+        print(problem, file=sys.stderr)
+    print(_summary(trained), file=sys.stderr)
+    return 1 if trained.dataset.problems else 0
+
+
+def _notable(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: metrics[name] for name in ("loss", "validation_ua") if name in metrics}
+
+
+def _summary(trained: Any) -> str:
+    best = trained.result.best
+    validation = f", best validation UA {100 * best:.1f} %" if best >= 0 else ""
+    rows, classes = len(trained.dataset.utterances), ", ".join(trained.dataset.classes)
+    return f"{rows} utterances; classes: {classes}{validation} → {trained.folder}"

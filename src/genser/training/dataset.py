@@ -1,0 +1,103 @@
+"""From a manifest to rows to learn from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from genser.data.features import FeatureProblem, extract_features, open_store
+from genser.data.labels import find_label_map, for_task
+from genser.data.splits import check_leaks, validation_split
+from genser.data.utterance import Utterance
+from genser.encoders import SpeechEncoder
+from genser.errors import ManifestError
+from genser.training.config import TrainConfig
+from genser.training.rows import TrainingData, balance_weights
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled utterances with their features.
+
+    Attributes:
+        utterances: Those that have both a class and features.
+        features: Pooled hidden states, float32 of shape (utterances, states, dim).
+        classes: Class names in the order of their indices.
+        problems: Utterances whose sound could not be read.
+        left_out: Number of utterances without a class in this task.
+    """
+
+    utterances: tuple[Utterance, ...]
+    features: np.ndarray
+    classes: tuple[str, ...]
+    problems: tuple[FeatureProblem, ...]
+    left_out: int
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class indices, int64 of shape (utterances,)."""
+        index = {name: position for position, name in enumerate(self.classes)}
+        return np.array([index[item.label] for item in self.utterances], dtype=np.int64)
+
+    def rows(self, places: np.ndarray, balance: str = "none") -> TrainingData:
+        """The utterances at the given positions as training data, drawn as ``balance`` says."""
+        keys = [_balance_key(self.utterances[place], balance) for place in places]
+        weights = None if balance == "none" else balance_weights(keys)
+        return TrainingData(torch.from_numpy(self.features[places]), torch.from_numpy(self.labels[places]), weights)
+
+
+def build_dataset(
+    utterances: Sequence[Utterance],
+    encoder: SpeechEncoder,
+    store: str,
+    *,
+    task: str = "emotion",
+    labels: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Give every utterance its class and its features.
+
+    Args:
+        utterances: From a manifest.
+        encoder: Where features come from.
+        store: Folder of the feature store.
+        task: Which column is the class.
+        labels: Label map, by name or as ``file.toml:name``; None takes the labels as they are, sorted.
+        progress: Called with the rows done and the rows to do.
+
+    Raises:
+        ManifestError: If fewer than two classes are left.
+    """
+    chosen = find_label_map(labels) if labels else None
+    kept, left_out = for_task(utterances, task, chosen)
+    present = {item.label for item in kept}
+    classes = tuple(name for name in chosen.classes if name in present) if chosen else tuple(sorted(present))
+    if len(classes) < 2:
+        raise ManifestError(f"The manifest has {len(classes)} class(es) of the task {task!r}; learning needs two.")
+    features, problems = extract_features(kept, encoder, open_store(store, encoder), progress=progress)
+    there = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))
+    return Dataset(tuple(kept[i] for i in there), features[there], classes, tuple(problems), len(left_out))
+
+
+def divide(dataset: Dataset, config: TrainConfig) -> tuple[TrainingData, TrainingData | None]:
+    """Training and validation side: the manifest's own, else whole speakers; the test split is never touched.
+
+    Raises:
+        ManifestError: If a speaker or a sound is on both sides, or speakers are unknown.
+    """
+    splits = np.array([item.split or "train" for item in dataset.utterances])
+    train, validation = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "validation")
+    if not len(train):
+        raise ManifestError("No row of the manifest is in the split 'train'.")
+    if not len(validation) and config.validation:
+        inner, held_out = validation_split([dataset.utterances[i] for i in train], config.validation, config.seed)
+        train, validation = train[inner], train[held_out]
+        check_leaks(*([dataset.utterances[i] for i in side] for side in (train, validation)))
+    held = dataset.rows(validation) if len(validation) else None
+    return dataset.rows(train, config.balance), held
+
+
+def _balance_key(utterance: Utterance, balance: str) -> str:
+    parts = {"corpus": utterance.corpus or "", "class": utterance.label or ""}
+    return "|".join(parts[part] for part in balance.split("-")) if balance != "none" else ""
