@@ -20,7 +20,7 @@ for verb in VERBS:
 
 
 def main() -> None:
-    """Run a verb; exit with 0 if all went well, 1 if some inputs failed, 2 for wrong usage or an error of the user's."""
+    """Run a verb and exit: 0 if all went well, 1 if some inputs failed, 2 for wrong usage."""
     try:
         status = app(exit_on_error=True)
     except GenserError as error:

@@ -13,11 +13,15 @@ class Bars(Protocol):
         """Report that ``done`` of ``total`` parts of a stage are through, with numbers worth showing."""
 
 
+def _silence(*_: Any, **__: Any) -> None:
+    """Bars that nobody watches."""
+
+
 @contextmanager
 def progress_bars() -> Iterator[Bars]:
     """Bars on standard error if it is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda stage, done, total, **notes: None
+        yield _silence
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -19,7 +19,7 @@ def prepare(
     Files that do not fit and clips that are missing are listed on standard error, one a line.
 
     Args:
-        corpus: crema-d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd, or "folder" (a folder a label), or "csv".
+        corpus: crema-d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd; "folder" (a folder a label) or "csv".
         folder: The corpus.
         output: Manifest to write; .csv, .tsv, .jsonl or .parquet.
         relative: Write paths relative to the manifest's folder.
