@@ -2,6 +2,7 @@ import io
 import math
 import os
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -88,12 +89,10 @@ def test_a_named_pipe_is_read_once(tmp_path):
     data = encoded(tone(0.2))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = os.fork()
-    if writer == 0:
-        pipe.write_bytes(data)
-        os._exit(0)
+    writer = threading.Thread(target=pipe.write_bytes, args=[data])
+    writer.start()
     samples = load_audio(pipe)
-    os.waitpid(writer, 0)
+    writer.join()
     assert len(samples) == 0.2 * SAMPLE_RATE
 
 

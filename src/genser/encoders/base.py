@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 MIN_SAMPLES = 400  # 25 ms at 16 kHz: one window of every encoder here
 
 
-class SpeechEncoder(nn.Module):
+class SpeechEncoder(nn.Module, ABC):
     """A frozen network from 16 kHz waveforms to hidden states.
 
     Attributes:

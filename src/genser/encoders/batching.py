@@ -41,7 +41,7 @@ def encode(
         encoder: Any of this package's.
         waveforms: Mono at 16 kHz, each of shape (samples,), of 25 ms at least.
         batch_seconds: Sound in a batch, in seconds.
-        bf16: Compute in bfloat16 where the encoder lies on a CUDA device.
+        bf16: Compute in bfloat16 where torch's autocast deems it safe; made for CUDA devices.
 
     Returns:
         Float32 array of shape (clips, states, dim), in the order given.
@@ -92,7 +92,6 @@ def _run(encoder: SpeechEncoder, batch: list[Window], bf16: bool) -> np.ndarray:
     for row, window in zip(padded, batch, strict=True):
         row[: len(window.samples)] = window.samples
     lengths = torch.tensor([len(window.samples) for window in batch], device=tensor.device)
-    use_bf16 = bf16 and tensor.device.type == "cuda"
-    with torch.autocast("cuda", torch.bfloat16) if use_bf16 else nullcontext():
+    with torch.autocast(tensor.device.type, torch.bfloat16) if bf16 else nullcontext():
         means = encoder(torch.from_numpy(padded).to(tensor.device), lengths)
-    return means.float().cpu().numpy()
+    return means.double().cpu().numpy()

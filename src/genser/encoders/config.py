@@ -1,12 +1,10 @@
 """Which encoder to load; free of torch, so that a recipe or a runtime can be read without it."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from genser.errors import ConfigError
 
-Kind = Literal["hubert", "whisper", "fbank"]
-
+KINDS = ("hubert", "whisper", "fbank")
 DEFAULT_HUBERT = "TencentGameMate/chinese-hubert-large"  # the paper's encoder, section 3.1
 
 
@@ -21,13 +19,13 @@ class EncoderConfig:
         revision: Branch, tag or commit of a hub id; a commit pins the weights.
     """
 
-    kind: Kind = "hubert"
+    kind: str = "hubert"
     source: str | None = None
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ConfigError(f"Unknown kind of encoder {self.kind!r}. Choose one of {', '.join(get_args(Kind))}.")
+        if self.kind not in KINDS:
+            raise ConfigError(f"Unknown kind of encoder {self.kind!r}. Choose one of {', '.join(KINDS)}.")
         if self.kind == "hubert" and self.source is None:
             object.__setattr__(self, "source", DEFAULT_HUBERT)
         if self.kind == "whisper" and not self.source:

@@ -59,6 +59,14 @@ class MelSpectrum(nn.Module):
 
         A clip counts in whole frames: its last ``length % 320`` samples, less than 20 ms, are left out.
         """
+        device = waveforms.device.type
+        if torch.is_autocast_enabled(device):
+            # Eight decades of power do not fit into bfloat16.
+            with torch.autocast(device, enabled=False):
+                return self._power(waveforms, lengths)
+        return self._power(waveforms, lengths)
+
+    def _power(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         frames = torch.div(lengths, FRAME, rounding_mode="floor")
         mirrored = _mirrored(waveforms, frames * FRAME)
         parts = nn.functional.conv1d(mirrored[:, None], self.kernels, stride=HOP)

@@ -1,7 +1,8 @@
 """What keeps the padding of a batch out of a HuBERT: the three places where transformers lets it in.
 
-With each clip's own frames known, its states in a batch are what they are alone (transformers 5.23 differs by 0.1 and
-more where clips are of different lengths):
+With each clip's own frames known, its states in a batch are what they are alone. Through transformers 5.23 the means
+over the frames of six clips of 25 ms to 2 s (random weights, states of deviation 1) moved by up to 0.2 (HuBERT), 0.35
+(WavLM), 0.55 (wav2vec 2.0, each with a group norm), 0.44 (with a batch norm) and 2.4 (data2vec):
 
 - the group norm behind the first convolution of the base models takes its statistics over all frames, padding too;
 - the batch norm before, and the stacked layers of, the positional convolution (data2vec) turn padded frames from zero
