@@ -1,0 +1,207 @@
+"""The report of a bench: for each protocol the systems, their differences, ablations, calibration and cost."""
+
+from collections.abc import Mapping
+
+from genser.evaluation import plots, trajectories
+from genser.evaluation.bench_tables import (
+    ablation_table,
+    calibration_table,
+    cost_table,
+    main_table,
+    pair_table,
+    recall_table,
+    sources_table,
+)
+from genser.evaluation.document import Block, Document, Heading, Paragraph, Picture, slug
+from genser.evaluation.paper_tables import paper_tables, published_rows
+from genser.evaluation.published import Published
+from genser.evaluation.report import READING, warning
+from genser.evaluation.resampling import Resampling
+from genser.evaluation.results import BenchResult
+from genser.evaluation.summary import ProtocolSummary, SystemSummary, summarize
+from genser.evaluation.trajectories import Trace
+from genser.evaluation.wording import (
+    percent,
+    plain,
+    short_name,
+    system_name,
+)
+
+_SHOWN = 4  # systems in a picture: more curves hide one another; the tables have them all
+_BENCH_READING = (
+    "Scores are over the test clips of all folds together; ± is the deviation between training seeds, the interval in "
+    "brackets that of the mean over seeds. Two systems are compared on the same resampled test sets: the difference in "
+    "points of UA, its interval (* where that leaves out 0) and the share of resamples in which the first one wins. "
+    "Rows in italics were not measured here."
+)
+
+
+def bench_document(
+    result: BenchResult,
+    *,
+    traces: Mapping[str, Trace] | None = None,
+    resampling: Resampling | None = None,
+) -> Document:
+    """Report a bench.
+
+    Args:
+        result: The runs.
+        traces: Title → states along the transport, for the paper's Figure 1.
+        resampling: How intervals are drawn.
+
+    Raises:
+        ConfigError: If runs do not fit together; see :func:`genser.evaluation.summary.summarize`.
+    """
+    resampling = resampling or Resampling()
+    summaries = summarize(result, resampling=resampling)
+    blocks: list[Block] = [Paragraph(note) for note in result.notes]
+    for summary in summaries:
+        blocks += _protocol(summary)
+    blocks += paper_tables(summaries)
+    for title, trace in (traces or {}).items():
+        blocks += _figure_one(title, trace)
+    blocks += [Heading("How to read this"), Paragraph(_BENCH_READING), Paragraph(READING)]
+    data = {"title": result.title, "notes": result.notes, "resampling": resampling}
+    return Document(result.title, tuple(blocks), plain(data | {"protocols": [_data(one) for one in summaries]}))
+
+
+def _protocol(summary: ProtocolSummary) -> list[Block]:
+    protocol = summary.protocol
+    others = published_rows(protocol)
+    blocks: list[Block] = [Heading(protocol.name)]
+    if protocol.speaker_dependent:
+        blocks.append(warning())
+    blocks += [Paragraph(_facts(summary)), main_table(summary, others)]
+    if others:
+        blocks.append(sources_table(others))
+    if summary.systems:
+        blocks += [*_forest(summary, others), pair_table(summary), *_classes(summary), *_steps(summary)]
+    for ablation in summary.ablations:
+        blocks.append(ablation_table(summary, ablation))
+    return [*blocks, *_calibration(summary), cost_table(summary)]
+
+
+def _facts(summary: ProtocolSummary) -> str:
+    protocol = summary.protocol
+    encoders = ", ".join(dict.fromkeys(one.system.encoder for one in summary.systems))
+    voices = f", {summary.speakers} speakers" if summary.speakers else ""
+    incomplete = [
+        f"{short_name(one.system, summary)} {', '.join(map(str, one.incomplete))}"
+        for one in summary.systems
+        if one.incomplete
+    ]
+    sentences = [
+        f"Corpus {protocol.corpus}, {protocol.task}, {len(summary.classes)} classes ({', '.join(summary.classes)}).",
+        f"{sum(summary.support)} test utterances{voices}, folds: {protocol.folds}, encoder: {encoders or 'none'}.",
+        f"Always giving the most frequent class scores WA {percent(summary.floor_wa)}, UA {percent(summary.floor_ua)}.",
+    ]
+    if incomplete:
+        sentences.append(f"Seeds left out because folds are missing: {'; '.join(incomplete)}.")
+    return " ".join(sentences)
+
+
+def _forest(summary: ProtocolSummary, others: tuple[Published, ...]) -> list[Block]:
+    above = [one for one in summary.systems if not _is_floor(summary, one)]
+    rows = {short_name(one.system, summary): one.scores["ua"].interval for one in above}
+    published = {row.model: row.ua / 100 for row in others if row.ua is not None and row.kind != "Floor"}
+    if not rows:
+        return []
+    return [
+        Picture(
+            f"{slug(summary.protocol.name)}-systems",
+            f"UA with its interval on {summary.protocol.name}; hollow marks are published scores.",
+            lambda theme: plots.forest(rows, published=published, floor=summary.floor_ua, theme=theme),
+        )
+    ]
+
+
+def _is_floor(summary: ProtocolSummary, one: SystemSummary) -> bool:
+    return abs(one.scores["ua"].mean - summary.floor_ua) < 1e-9
+
+
+def _classes(summary: ProtocolSummary) -> list[Block]:
+    best = summary.systems[0]
+    shown = {short_name(one.system, summary): one.recall for one in summary.systems[:_SHOWN]}
+    name, winner = summary.protocol.name, short_name(best.system, summary)
+    return [
+        recall_table(summary),
+        Picture(
+            f"{slug(name)}-classes",
+            f"Recall of each class in %, {name}.",
+            lambda theme: plots.per_class(shown, theme=theme),
+        ),
+        Picture(
+            f"{slug(name)}-confusion",
+            f"Confusion of {winner} in % of each true class, {name}, all seeds.",
+            lambda theme: plots.confusion(best.confusion, summary.classes, theme=theme),
+        ),
+    ]
+
+
+def _steps(summary: ProtocolSummary) -> list[Block]:
+    stepped = [one for one in summary.systems if one.steps]
+    if not stepped:
+        return []
+    series = {}
+    for one in stepped[:_SHOWN]:
+        series[short_name(one.system, summary)] = {count: scores["ua"].interval for count, scores in one.steps.items()}
+    return [
+        Picture(
+            f"{slug(summary.protocol.name)}-steps",
+            f"UA over the number of transport steps with its interval, {summary.protocol.name}.",
+            lambda theme: plots.over_steps(series, theme=theme),
+        )
+    ]
+
+
+def _calibration(summary: ProtocolSummary) -> list[Block]:
+    measured = [one for one in summary.systems if one.calibration is not None]
+    if not measured:
+        return []
+    curves = {short_name(one.system, summary): one.calibration.bins for one in measured[:_SHOWN]}
+    return [
+        calibration_table(summary),
+        Picture(
+            f"{slug(summary.protocol.name)}-calibration",
+            f"Accuracy against confidence, {summary.protocol.name}; on the dashed line scores are probabilities.",
+            lambda theme: plots.reliability(curves, theme=theme),
+        ),
+    ]
+
+
+def _figure_one(title: str, trace: Trace) -> list[Block]:
+    name = slug(title)
+    return [
+        Heading(f"From speech to class: {title}"),
+        Picture(
+            f"{name}-curves",
+            "One utterance on its way: the speech embedding x₁, the state at falling times t (blue), and the code x₀ "
+            "of its class (orange).",
+            lambda theme: trajectories.curves(trace, theme=theme),
+        ),
+        Picture(
+            f"{name}-plane",
+            "All utterances at falling times t, on the plane that gives every class code a place on a circle.",
+            lambda theme: trajectories.plane(trace, theme=theme),
+        ),
+        Picture(
+            f"{name}-pca",
+            "The same utterances on the first two principal components of their last states.",
+            lambda theme: trajectories.plane(trace, projection="pca", theme=theme),
+        ),
+    ]
+
+
+def _data(summary: ProtocolSummary) -> dict[str, object]:
+    pairs = [{"a": system_name(a), "b": system_name(b), **pair.to_dict()} for (a, b), pair in summary.pairs.items()]
+    return {
+        "protocol": summary.protocol,
+        "classes": summary.classes,
+        "support": summary.support,
+        "speakers": summary.speakers,
+        "floor": {"wa": summary.floor_wa, "ua": summary.floor_ua},
+        "systems": summary.systems,
+        "pairs": pairs,
+        "ablations": summary.ablations,
+        "published": published_rows(summary.protocol),
+    }

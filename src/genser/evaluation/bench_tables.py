@@ -1,0 +1,117 @@
+"""Tables of a bench report: scores, differences, recall, ablations, calibration, cost."""
+
+from genser.evaluation.document import Table
+from genser.evaluation.published import Published
+from genser.evaluation.summary import Ablation, ProtocolSummary
+from genser.evaluation.wording import SCORE_NAMES, difference_cell, duration, percent, score_cell, short_name
+
+
+def main_table(summary: ProtocolSummary, others: tuple[Published, ...]) -> Table:
+    """Scores of every system with deviation and interval, then the floor and published rows."""
+    rows = [
+        (
+            short_name(one.system, summary),
+            str(len(one.seeds)),
+            *(score_cell(one.scores[name]) for name in SCORE_NAMES),
+            percent(one.fold_mean["ua"]),
+        )
+        for one in summary.systems
+    ]
+    ours = len(rows)
+    rows.append(("floor: most frequent class", "", percent(summary.floor_wa), percent(summary.floor_ua), "", "", ""))
+    for row in others:
+        scores = (
+            f"{value:.1f}" if value is not None else "" for value in (row.wa, row.ua, row.macro_f1, row.weighted_f1)
+        )
+        rows.append((f"{row.model} (published)", "", *scores, ""))
+    mark = " (speaker-dependent)" if summary.protocol.speaker_dependent else ""
+    return Table(
+        f"Scores in %{mark}",
+        ("system", "seeds", *SCORE_NAMES.values(), "UA, mean of folds"),
+        tuple(rows),
+        marked=frozenset(range(ours, len(rows))),
+    )
+
+
+def sources_table(others: tuple[Published, ...]) -> Table:
+    """Where each published row was read, and what to know of it."""
+    rows = tuple((f"{row.model} (published)", row.kind, row.source, row.note) for row in others)
+    words = frozenset({1, 2, 3})
+    return Table("Where the published rows come from", ("row", "type", "source", "note"), rows, words=words)
+
+
+def pair_table(summary: ProtocolSummary) -> Table:
+    """Difference of every ordered pair of systems in UA."""
+    systems = [one.system for one in summary.systems]
+    rows = tuple(
+        (short_name(a, summary), *("" if a == b else difference_cell(summary.pairs[a, b]) for b in systems))
+        for a in systems
+    )
+    return Table(
+        "UA of the row minus UA of the column in points (interval), and how often the row wins",
+        ("row − column", *(short_name(one, summary) for one in systems)),
+        rows,
+    )
+
+
+def ablation_table(summary: ProtocolSummary, ablation: Ablation) -> Table:
+    """One setting varied, against the default of the same head."""
+    rows = [
+        (
+            row.value,
+            str(len(row.summary.seeds)),
+            *(score_cell(row.summary.scores[name]) for name in ("wa", "ua", "macro_f1")),
+            difference_cell(row.difference),
+        )
+        for row in ablation.rows
+    ]
+    default = next(
+        (one for one in summary.systems if (one.system.head, one.system.encoder) == (ablation.head, ablation.encoder)),
+        None,
+    )
+    if default:
+        scores = (score_cell(default.scores[name]) for name in ("wa", "ua", "macro_f1"))
+        rows.insert(0, ("default", str(len(default.seeds)), *scores, ""))
+    return Table(
+        f"Ablation of {ablation.head} on {ablation.encoder}: {ablation.factor}",
+        (ablation.factor, "seeds", "WA", "UA", "macro F1", "UA minus default, and how often it wins"),
+        tuple(rows),
+    )
+
+
+def cost_table(summary: ProtocolSummary) -> Table:
+    """Parameters and seconds of every system, ablations included."""
+    ablated = [row.summary for ablation in summary.ablations for row in ablation.rows]
+    rows = tuple(
+        (
+            short_name(one.system, summary),
+            f"{one.cost.parameters:,}",
+            duration(one.cost.train_seconds),
+            duration(one.cost.predict_milliseconds / 1000),
+            one.cost.device,
+        )
+        for one in (*summary.systems, *ablated)
+    )
+    head = ("system", "parameters of the head", "training of one fold", "head, one utterance", "device")
+    return Table("Cost on stored features", head, rows)
+
+
+def recall_table(summary: ProtocolSummary) -> Table:
+    """Recall of each class and system."""
+    rows = tuple(
+        (short_name(one.system, summary), *(percent(one.recall[name]) for name in summary.classes))
+        for one in summary.systems
+    )
+    return Table("Recall of each class in %", ("system", *summary.classes), rows)
+
+
+def calibration_table(summary: ProtocolSummary) -> Table:
+    """Calibration of every system that answered anything."""
+    rows = []
+    for one in summary.systems:
+        if one.calibration is not None:
+            errors = (percent(getattr(one.calibration, name)) for name in ("ece_mass", "ece_width", "ece_adaptive"))
+            proper = (f"{one.calibration.brier:.3f}", f"{one.calibration.nll:.3f}")
+            rows.append((short_name(one.system, summary), *errors, *proper))
+    head = ("system", "ECE, equal counts", "ECE, equal widths", "ECE, adaptive", "Brier", "NLL")
+    return Table("Calibration, mean over seeds (ECE in %)", head, tuple(rows))

@@ -1,0 +1,368 @@
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from genser.errors import ConfigError, StoreError
+from genser.evaluation.bench_report import bench_document
+from genser.evaluation.document import to_html, to_markdown
+from genser.evaluation.intervals import paired_bootstrap
+from genser.evaluation.metrics import Predictions, evaluate, evaluate_steps
+from genser.evaluation.paper_tables import paper_tables
+from genser.evaluation.pooling import pool
+from genser.evaluation.published import published
+from genser.evaluation.report import evaluation_document, write_report
+from genser.evaluation.resampling import Resampling
+from genser.evaluation.results import BenchResult, BenchRun, Cost, Protocol, RunSpec, load_result, load_run
+from genser.evaluation.summary import summarize
+
+CLASSES = ("angry", "happy", "neutral")
+RAVDESS = Protocol("ravdess-emobox", "ravdess", "emotion", "emobox", folds=2)
+QUICK = Resampling(200)
+
+
+def run(head="transport", seed=0, fold=0, skill=1.5, protocol=RAVDESS, factor="", value="", **settings):
+    """A run on 24 utterances of 4 speakers; the same utterances for every head and seed."""
+    # a digest of the names, not hash(), which changes with the process
+    random = np.random.default_rng([seed, fold, *f"{head}{factor}{value}".encode()])
+    labels = np.arange(24) % 3
+    voices = np.repeat([f"fold{fold}-{i}" for i in range(4)], 6)
+
+    def scores():
+        logits = random.normal(size=(24, 3))
+        logits[np.arange(24), labels] += skill
+        return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+    return BenchRun(
+        RunSpec(protocol, str(fold), head, "whisper-base", seed, factor, value, settings),
+        CLASSES,
+        np.array([f"{fold}-{i:02}.wav" for i in range(24)]),
+        labels,
+        scores(),
+        Cost(1000, 12.0, 0.048),
+        voices,
+        {1: scores(), 4: scores()} if head == "transport" and not factor else {},
+    )
+
+
+def runs(head="transport", seeds=3, **changes):
+    return [run(head, seed, fold, **changes) for seed in range(seeds) for fold in range(2)]
+
+
+def bench(*more):
+    return BenchResult((*runs(), *runs("linear", skill=1.0), *more), "Bench of three", ("A note & more.",))
+
+
+class Page(HTMLParser):
+    """Checks that tags close, and gathers what a browser would fetch, the text, and the ids."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.fetched, self.ids, self.text, self.wrong = [], [], [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.fetched += [
+            values[name] for name in ("src", "href", "xlink:href") if not values.get(name, "#").startswith("#")
+        ]
+        self.ids += [values["id"]] if "id" in values else []
+        self.wrong += [tag] if tag in {"script", "link", "iframe"} else []
+        if tag not in {"meta", "br", "img"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        self.wrong += [] if self.open and self.open.pop() == tag else [f"/{tag}"]
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_a_run_returns_from_its_file(tmp_path):
+    one = run(learning_rate=1e-3)
+    again = load_run(one.save(tmp_path))
+    assert again.spec == one.spec
+    assert (again.cost, again.classes) == (one.cost, one.classes)
+    for name in ("utterances", "labels", "probabilities", "speakers"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(one, name))
+    np.testing.assert_array_equal(again.steps[4], one.steps[4])
+    assert [path.name for path in tmp_path.iterdir()] == [one.spec.name]
+
+
+def test_file_names_tell_settings_apart_and_stay_the_same():
+    names = [run(**change).spec.name for change in ({}, {"k": 4}, {"k": 10}, {"seed": 1}, {"fold": 1}, {"factor": "k"})]
+    assert len(set(names)) == 6
+    assert names[0] == run().spec.name
+    assert names[0].startswith("ravdess-emobox-whisper-base-transport")
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path):
+    path = run().save(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-200])
+    with pytest.raises(StoreError, match="damaged"):
+        load_run(path)
+    np.savez(path, about=np.array(json.dumps({"format": 9})))
+    with pytest.raises(StoreError, match="format 9"):
+        load_run(path)
+    np.savez(path, x=np.array([object()], dtype=object))
+    with pytest.raises(StoreError, match="no bench run"):
+        load_run(path)
+    with pytest.raises(StoreError, match="no bench runs"):
+        load_result(tmp_path / "none")
+
+
+def test_a_run_refuses_repeated_utterances():
+    one = run()
+    with pytest.raises(ConfigError, match="as many different utterances"):
+        BenchRun(one.spec, CLASSES, np.full(24, "a"), one.labels, one.probabilities, one.cost)
+
+
+def test_result_loads_from_a_folder_and_refuses_doubles(tmp_path):
+    for one in runs():
+        one.save(tmp_path)
+    result = load_result(tmp_path, title="T")
+    assert (len(result.runs), result.title) == (6, "T")
+    with pytest.raises(ConfigError, match="stands twice"):
+        BenchResult((*result.runs, result.runs[0]))
+
+
+def test_pooling_joins_folds_and_leaves_incomplete_seeds_out():
+    (pooled,) = pool([*runs(), run(seed=7)])
+    assert (pooled.seeds, pooled.incomplete) == ((0, 1, 2), (7,))
+    assert pooled.probabilities.shape == (3, 48, 3)
+    assert sorted(pooled.steps) == [1, 4]
+    row = int(np.flatnonzero(pooled.utterances == "1-05.wav")[0])
+    np.testing.assert_array_equal(pooled.probabilities[2, row], run(seed=2, fold=1).probabilities[5])
+    assert pooled.folds[row] == "1"
+    assert not pool([run(seed=7)])
+
+
+def test_pooling_does_not_depend_on_the_order_of_runs():
+    first, second = pool(runs()), pool(runs()[::-1])
+    np.testing.assert_array_equal(first[0].probabilities, second[0].probabilities)
+
+
+def test_pooling_refuses_two_settings_under_one_name():
+    with pytest.raises(ConfigError, match="different settings"):
+        pool([*runs(), run(learning_rate=1)])
+
+
+def test_summary_equals_the_metrics_of_each_seed():
+    (summary,) = summarize(bench(), resampling=QUICK)
+    transport = next(one for one in summary.systems if one.system.head == "transport")
+    (pooled, _) = pool(bench().runs)
+    singles = [evaluate(Predictions(one, pooled.labels, CLASSES)) for one in pooled.probabilities]
+    assert transport.scores["ua"].mean == pytest.approx(np.mean([one.ua for one in singles]))
+    assert transport.scores["ua"].deviation == pytest.approx(np.std([one.ua for one in singles], ddof=1))
+    assert transport.scores["ua"].interval.unit == "speaker"
+    assert transport.calibration.brier == pytest.approx(np.mean([one.calibration.brier for one in singles]))
+    assert transport.recall["happy"] == pytest.approx(np.mean([one.per_class[1].recall for one in singles]))
+    assert transport.confusion.sum() == 3 * 48
+    assert transport.cost.predict_milliseconds == pytest.approx(2.0)
+    assert (summary.floor_wa, summary.speakers) == (pytest.approx(1 / 3), 8)
+
+
+def test_summary_pairs_equal_the_paired_bootstrap():
+    (summary,) = summarize(bench(), resampling=QUICK)
+    a, b = pool(bench().runs)
+    expected = paired_bootstrap(a.probabilities, b.probabilities, a.labels, a.speakers, classes=3, resampling=QUICK)
+    assert summary.pairs[a.system, b.system] == expected
+    assert summary.systems[0].system == a.system, "the better system comes first"
+
+
+def test_ablations_are_compared_with_the_default_of_their_head():
+    (summary,) = summarize(bench(*runs(skill=0.1, factor="k", value="4")), resampling=QUICK)
+    assert [one.system.factor for one in summary.systems] == ["", ""]
+    (ablation,) = summary.ablations
+    assert (ablation.head, ablation.factor, ablation.rows[0].value) == ("transport", "k", "4")
+    assert ablation.rows[0].difference.interval.high < 0
+
+
+def test_an_ablation_without_its_default_has_no_difference():
+    (summary,) = summarize(BenchResult(tuple(runs(factor="k", value="4"))), resampling=QUICK)
+    assert summary.ablations[0].rows[0].difference is None
+    page = to_markdown(bench_document(BenchResult(tuple(runs(factor="k", value="4"))), resampling=QUICK))
+    assert "Ablation of transport on whisper-base: k" in page
+
+
+def test_systems_on_other_utterances_are_refused():
+    other = [
+        BenchRun(one.spec, CLASSES, np.char.add("x", one.utterances), one.labels, one.probabilities, one.cost)
+        for one in runs("linear")
+    ]
+    with pytest.raises(ConfigError, match="different utterances or classes"):
+        summarize(BenchResult((*runs(), *other)))
+    with pytest.raises(ConfigError, match="none of 1 runs completes a seed"):
+        summarize(BenchResult((run(),)))
+
+
+def test_failed_utterances_count_as_wrong_and_spare_the_calibration():
+    broken = []
+    for one in runs():
+        probabilities = one.probabilities.copy()
+        probabilities[:6] = np.nan
+        broken.append(BenchRun(one.spec, CLASSES, one.utterances, one.labels, probabilities, one.cost, one.speakers))
+    (summary,) = summarize(BenchResult(tuple(broken)), resampling=QUICK)
+    assert summary.systems[0].confusion[:, -1].sum() == 3 * 2 * 6
+    assert summary.systems[0].scores["wa"].mean < 0.76
+    assert sum(one.count for one in summary.systems[0].calibration.bins) == 3 * 36
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    dependent = Protocol("emodb-emobox", "emodb", "emotion", "emobox", folds=2, speaker_dependent=True)
+    result = bench(*runs(factor="k", value="4"), *runs(protocol=dependent, seeds=1))
+    paths = write_report(bench_document(result, resampling=QUICK), folder)
+    return {str(path.relative_to(folder)): path for path in paths}
+
+
+def test_page_is_whole_self_contained_and_accessible(written):
+    page = written["report.html"].read_text()
+    parsed = Page(page)
+    assert (parsed.open, parsed.wrong, parsed.fetched) == ([], [], [])
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert page.count("<caption>") == page.count("<table>") > 5
+    assert page.count('role="img" aria-label=') == page.count("<svg") > 5
+    for promise in ("prefers-color-scheme: dark", 'name="viewport"', 'lang="en"', 'scope="col"', 'scope="row"'):
+        assert promise in page
+    assert "A note &amp; more." in page
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_every_format_says_what_must_not_be_missed(written, name):
+    text = "".join(Page(written[name].read_text()).text)
+    for words in ("Speaker-dependent", "(published)", "floor", "Whisper-large-v3", "Ablation of transport", "Table 3"):
+        assert words in text
+    assert "speaker-dependent" in text[text.index("Table 1") :]
+
+
+def test_json_holds_the_numbers_behind_the_page(written):
+    data = json.loads(written["report.json"].read_text())
+    first, second = data["protocols"]
+    assert [one["system"]["head"] for one in first["systems"]] == ["transport", "linear"]
+    assert set(first["pairs"][0]) == {"a", "b", "metric", "interval", "win_probability"}
+    assert second["protocol"]["speaker_dependent"] is True
+    assert second["systems"][0]["scores"]["ua"]["deviation"] is None
+    assert len(first["published"]) == 7
+
+
+def test_markdown_links_only_pictures_that_exist(written):
+    links = [
+        line.split("](")[1][:-1] for line in written["report.md"].read_text().splitlines() if line.startswith("![")
+    ]
+    assert links
+    assert set(links) == {name for name in written if name.startswith("pictures")}
+    assert all(written[link].read_bytes().startswith(b"\x89PNG") for link in links)
+
+
+def test_tables_have_one_cell_a_column(written):
+    rows = [line for line in written["report.md"].read_text().splitlines() if line.startswith("|")]
+    widths = [row.count("|") for row in rows]
+    rules = [index for index, row in enumerate(rows) if row.startswith("| ---")]
+    for start, end in zip(rules, [*(index - 1 for index in rules[1:]), len(rows)], strict=True):
+        assert set(widths[start - 1 : end]) == {widths[start]}
+
+
+def test_text_formats_need_no_matplotlib(tmp_path):
+    code = (
+        "import sys; sys.modules.update(matplotlib=None, torch=None, sklearn=None, scipy=None)\n"
+        "import numpy as np\n"
+        "from genser.evaluation.metrics import Predictions, evaluate\n"
+        "from genser.evaluation.report import evaluation_document, write_report\n"
+        "e = evaluate(Predictions(np.eye(2), np.array([0, 1]), ('a', 'b')))\n"
+        f"print(len(write_report(evaluation_document(e), {str(tmp_path)!r}, formats=('json', 'md'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2"
+    assert "![" not in (tmp_path / "report.md").read_text()
+
+
+def test_unknown_format_names_the_known(tmp_path):
+    document = evaluation_document(evaluate(Predictions(np.eye(2), np.array([0, 1]), ("a", "b"))))
+    with pytest.raises(ConfigError, match="unknown report format pdf: choose from json, md, html, png"):
+        write_report(document, tmp_path, formats=("pdf",))
+
+
+def test_evaluation_report_tells_failures_steps_and_the_floor():
+    probabilities = run().probabilities.copy()
+    probabilities[0] = np.nan
+    predictions = Predictions(probabilities, run().labels, CLASSES, run().speakers)
+    steps = evaluate_steps({0: probabilities, 4: probabilities}, predictions, resampling=QUICK)
+    document = evaluation_document(
+        evaluate(predictions, resampling=QUICK), about={"model": "<base>"}, steps=steps, speaker_dependent=True
+    )
+    page = Page(to_html(document))
+    text = "".join(page.text)
+    assert (page.open, page.wrong) == ([], [])
+    for words in ("1 inputs failed", "Speaker-dependent", "N = 4", "direct", "<base>", "4 speakers", "floor"):
+        assert words in text
+    assert document.data["steps"]["4"]["failed"] == 1
+
+
+def test_published_rows_agree_with_the_paper():
+    ours = {row.model: row.wa for row in published(table="gen-ser-1")}
+    assert ours == {
+        "WavLM + CLS": 50.6,
+        "HuBERT + CLS": 53.4,
+        "emotion2vec": 51.9,
+        "Qwen-Audio": 55.7,
+        "Qwen2-Audio": 55.3,
+        "OSUM": 53.4,
+        "SenseVoice-L": 63.1,
+        "Gen-SER": 56.5,
+    }
+    assert [row.wa for row in published(table="gen-ser-2")] == [86.6, 87.5, 79.3, 82.5, 90.3, 90.5]
+    assert {row.steps: row.wa for row in published(table="gen-ser-3")} == {
+        1: 56.13,
+        2: 56.17,
+        4: 56.25,
+        10: 56.28,
+        20: 56.44,
+    }
+
+
+def test_published_rows_are_complete_and_sourced():
+    rows = published()
+    assert all(row.source and any(v is not None for v in (row.wa, row.ua, row.weighted_f1)) for row in rows)
+    scores = [score for row in rows for score in (row.wa, row.ua, row.macro_f1, row.weighted_f1) if score is not None]
+    assert all(10 < score <= 100 for score in scores)
+    emobox = published(table="emobox")
+    assert {row.corpus for row in emobox if row.speaker_dependent} == {"emodb", "crema-d", "tess"}
+    assert len(emobox) == 7 * 6
+    (best,) = (row for row in published(corpus="ravdess", family="emobox") if row.model == "Whisper-large-v3")
+    assert (best.ua, best.wa, best.macro_f1) == (75.32, 75.87, 75.19)
+    with pytest.raises(ConfigError, match="no published table"):
+        published(table="nine")
+
+
+def test_table_one_puts_meld_runs_into_the_papers_column():
+    meld = Protocol("meld", "meld", "emotion", "official", folds=2)
+    table = next(
+        block
+        for block in paper_tables(summarize(BenchResult(tuple(runs(protocol=meld))), resampling=QUICK))
+        if hasattr(block, "rows")
+    )
+    assert table.head == ("model", "type", "MELD")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["Gen-SER (published)"] == ("Diffusion", "56.5")
+    assert float(rows["transport · whisper-base"][1]) > 33
+    assert [row[0] for index, row in enumerate(table.rows) if index not in table.marked] == ["transport · whisper-base"]
+
+
+def test_table_two_needs_a_gender_protocol():
+    gender = Protocol("gender", "ravdess", "gender", "kfold", folds=2)
+    captions = [
+        block.caption
+        for block in paper_tables(summarize(BenchResult(tuple(runs("linear", protocol=gender))), resampling=QUICK))
+        if hasattr(block, "caption")
+    ]
+    assert captions == ["Table 2: accuracy for gender classification in %"]
