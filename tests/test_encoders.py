@@ -207,6 +207,20 @@ def test_sources_that_are_not_there_say_so(tmp_path, monkeypatch):
                 load_encoder(EncoderConfig(kind, source))
 
 
+def test_a_hub_id_is_fetched_at_its_revision_without_pickles(tmp_path, monkeypatch):
+    asked = {}
+
+    def download(source, revision, allow_patterns):
+        asked.update(source=source, revision=revision, patterns=allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_encoder(EncoderConfig("hubert", "someone/model", revision="abc123"))
+    assert (asked["source"], asked["revision"]) == ("someone/model", "abc123")
+    assert not any(name.endswith((".bin", ".pt")) for name in asked["patterns"])
+
+
 def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hubert"}))
     torch.save({"a": torch.zeros(2)}, tmp_path / "pytorch_model.bin")

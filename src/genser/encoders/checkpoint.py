@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,16 +15,17 @@ from genser.errors import MissingExtraError, ModelError
 SETTINGS_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
+WEIGHTS_PATTERNS = (WEIGHTS_FILE, WEIGHTS_INDEX, "model-*.safetensors")  # and no other precision of the same
 PICKLE_FILE = "pytorch_model.bin"
 
 
-def find_folder(source: str, revision: str | None = None, weights: str = "*.safetensors*") -> Path:
+def find_folder(source: str, revision: str | None = None, weights: Sequence[str] = WEIGHTS_PATTERNS) -> Path:
     """Return the folder of a checkpoint: a local one, or a hub's, taken from the cache or downloaded.
 
     Args:
         source: Local folder or hub id.
         revision: Branch, tag or commit of a hub id.
-        weights: Pattern of the weight files to fetch.
+        weights: Patterns of the weight files to fetch.
 
     Raises:
         ModelError: Neither a folder nor a hub id that can be reached or is cached.
@@ -38,7 +40,7 @@ def find_folder(source: str, revision: str | None = None, weights: str = "*.safe
     except ImportError as error:
         raise MissingExtraError("hub", f"Fetching {source}") from error
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=[*SETTINGS_FILES, weights]))
+        return Path(snapshot_download(source, revision=revision, allow_patterns=[*SETTINGS_FILES, *weights]))
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"{source} is neither a local folder nor a model that the hub gives or the cache holds "
@@ -111,7 +113,7 @@ def convert_checkpoint(source: str, folder: str | Path, revision: str | None = N
     Raises:
         ModelError: There is no such pickle, or it holds more than tensors.
     """
-    origin, target = find_folder(source, revision, PICKLE_FILE), Path(folder)
+    origin, target = find_folder(source, revision, [PICKLE_FILE]), Path(folder)
     try:
         tensors = torch.load(origin / PICKLE_FILE, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
