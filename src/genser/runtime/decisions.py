@@ -1,0 +1,98 @@
+"""Sights of the model become segments: smoothed over each speaker's time, labelled, and merged if asked."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+
+import numpy as np
+
+from genser.errors import ConfigError
+from genser.runtime import smoothing
+from genser.runtime.cutting import Piece
+from genser.runtime.options import SegmentOptions
+from genser.runtime.segments import Segment
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A recognised stretch before smoothing: times in seconds, scores of shape (classes,)."""
+
+    start: float
+    end: float
+    scores: np.ndarray
+    evidence: float
+    speaker: str | None
+
+
+def decide(sights: Sequence[Sight], labels: Sequence[str], options: SegmentOptions) -> list[Segment]:
+    """Smooth what was seen along each speaker's time, decide the labels, and merge neighbours if asked."""
+    chains: dict[str | None, list[Sight]] = defaultdict(list)
+    for sight in sorted(sights, key=lambda sight: (sight.start, sight.end)):
+        chains[sight.speaker].append(sight)
+    segments = [segment for chain in chains.values() for segment in _chain(chain, labels, options)]
+    return sorted(segments, key=lambda segment: (segment.start, segment.end))
+
+
+def prior_of(labels: Sequence[str], options: SegmentOptions) -> np.ndarray:
+    """The prior as an array of shape (classes,).
+
+    Raises:
+        ConfigError: The options name other labels than the model has, or a share that is not positive.
+    """
+    if options.prior is None:
+        return np.full(len(labels), 1 / len(labels))
+    if set(options.prior) != set(labels) or min(options.prior.values()) <= 0:
+        raise ConfigError(f"The prior {dict(options.prior)} must give each of {', '.join(labels)} a share above 0.")
+    shares = np.array([options.prior[label] for label in labels], float)
+    return shares / shares.sum()
+
+
+def duration_of(speaker: str | None, options: SegmentOptions) -> float:
+    """Mean duration of an emotion in seconds: the option's, or what was measured on MELD."""
+    measured = smoothing.ANY_DURATION if speaker is None else smoothing.SPEAKER_DURATION
+    return options.emotion_duration or measured
+
+
+def make_segment(sight: Sight, scores: np.ndarray, winner: int, labels: Sequence[str], confidence: float) -> Segment:
+    """A segment from final scores of shape (classes,) and the index of its label."""
+    named = dict(zip(labels, scores.tolist(), strict=True))
+    return Segment(sight.start, sight.end, labels[winner], named, bool(scores[winner] >= confidence), sight.speaker)
+
+
+def sight_of(piece: Piece, scores: np.ndarray) -> Sight:
+    """What the model saw in a piece."""
+    return Sight(piece.start, piece.end, np.asarray(scores, float), piece.evidence, piece.speaker)
+
+
+def _chain(chain: list[Sight], labels: Sequence[str], options: SegmentOptions) -> Iterator[Segment]:
+    scores = np.array([sight.scores for sight in chain])
+    winners = scores.argmax(axis=1)
+    if options.smoothing != "none":
+        times = np.array([(sight.start + sight.end) / 2 for sight in chain])
+        evidence = np.array([sight.evidence for sight in chain])
+        arguments = (scores, times, prior_of(labels, options), duration_of(chain[0].speaker, options), evidence)
+        scores = (smoothing.filtered if options.smoothing == "causal" else smoothing.smoothed)(*arguments)
+        winners = smoothing.viterbi(*arguments) if options.smoothing == "viterbi" else scores.argmax(axis=1)
+    segments = [
+        make_segment(sight, row, int(winner), labels, options.confidence)
+        for sight, row, winner in zip(chain, scores, winners, strict=True)
+    ]
+    return iter(segments) if options.merge is None else merged(segments, options.merge, options.confidence)
+
+
+def merged(segments: Iterable[Segment], gap: float, confidence: float) -> Iterator[Segment]:
+    """Join neighbours of one label that are at most `gap` seconds apart; scores are weighted by duration."""
+    ordered = list(segments)
+    apart = [one.label != two.label or two.start - one.end > gap for one, two in pairwise(ordered)]
+    groups = np.concatenate([[0], np.cumsum(apart)]).astype(int).tolist() if ordered else []
+    for _, members in groupby(zip(groups, ordered, strict=True), key=lambda pair: pair[0]):
+        yield _union([segment for _, segment in members], confidence)
+
+
+def _union(parts: list[Segment], confidence: float) -> Segment:
+    weights = [part.duration for part in parts]
+    rows = np.average([list(part.scores.values()) for part in parts], axis=0, weights=weights)
+    scores = dict(zip(parts[0].scores, rows.tolist(), strict=True))
+    first, end = parts[0], max(part.end for part in parts)
+    return replace(first, end=end, scores=scores, confident=scores[first.label] >= confidence)

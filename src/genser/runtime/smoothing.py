@@ -1,0 +1,115 @@
+"""Scores over time: a hidden Markov model of the emotion, of which each recognised piece is a noisy sight.
+
+The emotion is a continuous-time Markov chain: after a time that is exponentially distributed with mean τ it is drawn
+anew from its prior π. Over a gap of Δ seconds it therefore stays by e^{−Δ/τ} or is drawn again, so that
+
+    P(Δ) = e^{−Δ/τ}·I + (1 − e^{−Δ/τ})·1πᵀ.
+
+The model's scores are posteriors p(b | sound); divided by the prior they are, up to a factor, the likelihoods that the
+chain needs (Bourlard & Morgan 1994). A window that shares sound with the one before brings only a share of new
+evidence, and its log-likelihood counts by that share. Filtering, forward–backward and Viterbi are those of Rabiner
+1989.
+
+τ was fitted by maximum likelihood to the times and labels of all 13,708 utterances of MELD (the transcripts' start and
+end, gaps between the middles of successive utterances): 3.4 s within one speaker (9,734 pairs), 1.4 s between
+successive utterances whoever speaks (12,209 pairs). People change more quickly than one would think, so smoothing with
+these values is gentle.
+"""
+
+import numpy as np
+
+SPEAKER_DURATION = 3.4  # s, τ between utterances of one speaker in MELD
+ANY_DURATION = 1.4  # s, τ between successive utterances of any speaker in MELD
+FLOOR = 1e-6  # a score of 0 would rule a class out for ever
+
+
+class CausalFilter:
+    """p(emotion now | all that was heard so far), one piece after another."""
+
+    def __init__(self, prior: np.ndarray, duration: float) -> None:
+        self._prior, self._duration = prior, duration
+        self._belief, self._time = prior, -np.inf
+
+    def step(self, posterior: np.ndarray, time: float, evidence: float = 1.0) -> np.ndarray:
+        """Take a piece in.
+
+        Args:
+            posterior: The model's scores, shape (classes,).
+            time: Middle of the piece in seconds; pieces come in order.
+            evidence: Share of the piece that was not heard before.
+
+        Returns:
+            Shape (classes,), sums to 1.
+        """
+        stay = np.exp(-max(time - self._time, 0.0) / self._duration)
+        predicted = stay * self._belief + (1 - stay) * self._prior
+        self._belief = _normalized(predicted * likelihoods(posterior, self._prior, evidence))
+        self._time = time
+        return self._belief
+
+
+def likelihoods(posteriors: np.ndarray, prior: np.ndarray, evidence: np.ndarray | float = 1.0) -> np.ndarray:
+    """Posteriors over prior, to the power of the new evidence; shape (..., classes), up to a factor."""
+    ratios = np.maximum(posteriors, FLOOR) / prior
+    return (ratios / ratios.max(axis=-1, keepdims=True)) ** np.asarray(evidence)[..., None]
+
+
+def filtered(
+    posteriors: np.ndarray, times: np.ndarray, prior: np.ndarray, duration: float, evidence: np.ndarray
+) -> np.ndarray:
+    """Forward pass: what each piece and those before it say; shapes as for :func:`smoothed`."""
+    chain = CausalFilter(prior, duration)
+    rows = [chain.step(*row) for row in zip(posteriors, times, evidence, strict=True)]
+    return np.array(rows).reshape(posteriors.shape)
+
+
+def smoothed(
+    posteriors: np.ndarray, times: np.ndarray, prior: np.ndarray, duration: float, evidence: np.ndarray
+) -> np.ndarray:
+    """Forward–backward: p(emotion at each piece | the whole recording).
+
+    Args:
+        posteriors: The model's scores, shape (pieces, classes), every row sums to 1.
+        times: Middles of the pieces in seconds, rising, shape (pieces,).
+        prior: π, shape (classes,).
+        duration: τ in seconds.
+        evidence: Share of each piece that was not heard before, shape (pieces,).
+
+    Returns:
+        Shape (pieces, classes), every row sums to 1.
+    """
+    forward = filtered(posteriors, times, prior, duration, evidence)
+    seen = likelihoods(posteriors, prior, evidence)
+    stays = _stays(times, duration)
+    backward = np.ones_like(forward)
+    for i in range(len(forward) - 2, -1, -1):
+        ahead = seen[i + 1] * backward[i + 1]
+        backward[i] = _normalized(stays[i] * ahead + (1 - stays[i]) * (prior @ ahead))
+    return forward * backward / (forward * backward).sum(axis=1, keepdims=True)
+
+
+def viterbi(
+    posteriors: np.ndarray, times: np.ndarray, prior: np.ndarray, duration: float, evidence: np.ndarray
+) -> np.ndarray:
+    """The most probable sequence of classes, shape (pieces,) of indices; arguments as for :func:`smoothed`."""
+    if not len(posteriors):
+        return np.empty(0, int)
+    seen, stays = np.log(likelihoods(posteriors, prior, evidence)), _stays(times, duration)
+    best, origins = np.log(prior) + seen[0], []
+    for stay, sight in zip(stays, seen[1:], strict=True):
+        moves = best[:, None] + np.log(stay * np.eye(len(prior)) + (1 - stay) * prior)
+        origins.append(moves.argmax(axis=0))
+        best = moves.max(axis=0) + sight
+    path = [int(best.argmax())]
+    for origin in reversed(origins):
+        path.append(int(origin[path[-1]]))
+    return np.array(path[::-1])
+
+
+def _stays(times: np.ndarray, duration: float) -> np.ndarray:
+    """e^{−Δ/τ} between neighbours, kept below 1 so that a change is never impossible."""
+    return np.minimum(np.exp(-np.maximum(np.diff(times), 0.0) / duration), 1 - 1e-9)
+
+
+def _normalized(row: np.ndarray) -> np.ndarray:
+    return row / row.sum()

@@ -1,0 +1,113 @@
+"""Live sound: chunks of any size go in, segments come out as soon as they are decided."""
+
+import numpy as np
+import soxr
+
+from genser.audio import HIGHEST_RATE, LOUDEST, LOWEST_RATE, SAMPLE_RATE
+from genser.decoders import ArrayReader
+from genser.errors import AudioError, ConfigError
+from genser.runtime.cutting import Piece, make_cutter
+from genser.runtime.decisions import duration_of, make_segment, prior_of, sight_of
+from genser.runtime.options import LIVE, SegmentOptions
+from genser.runtime.regions import CUT_SEARCH
+from genser.runtime.segments import Segment
+from genser.runtime.smoothing import CausalFilter
+from genser.runtime.timeline import Scorer
+from genser.runtime.vad import FRAME
+
+
+class Stream:
+    """Recognises sound that comes in chunks; the same sound gives the same segments however it is chunked.
+
+    The segments are those that a file of the same sound gives with causal smoothing. A segment is out `latency` seconds
+    after its end at most, plus the time that the model takes and the length of a chunk.
+
+    Args:
+        scorer: A recogniser.
+        options: How to cut; smoothing is causal or ``"none"``, and neighbours are not merged, for both would have to
+            wait for what has not been said yet.
+        sample_rate: In Hz, of the chunks.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        options: SegmentOptions = LIVE,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        if options.smoothing not in ("causal", "none") or options.merge is not None:
+            raise ConfigError(
+                f"A stream cannot look ahead: smoothing {options.smoothing!r} and merge {options.merge} need the whole "
+                "recording. Use smoothing='causal' or 'none' and merge=None."
+            )
+        if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+            raise AudioError(f"A stream cannot have {sample_rate} Hz. Use {LOWEST_RATE} to {HIGHEST_RATE} Hz.")
+        self._scorer, self._options, self._rate = scorer, options, sample_rate
+        self._labels = tuple(scorer.labels)
+        self._filter = CausalFilter(prior_of(self._labels, options), duration_of(None, options))
+        self._cutter = make_cutter(options)
+        self._resampler = None
+        if sample_rate != SAMPLE_RATE:
+            self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        self._is_closed = False
+
+    @property
+    def latency(self) -> float:
+        """Longest time in seconds between the end of a segment and its decision."""
+        frame = FRAME / SAMPLE_RATE
+        if self._options.window:
+            return (self._options.window - self._options.step) / 2
+        return max(self._options.min_silence, CUT_SEARCH) + 2 * frame
+
+    def push(self, samples: np.ndarray) -> list[Segment]:
+        """Take a chunk: floats in ±1 or integers, shape (samples,) or (samples, channels), at the stream's rate.
+
+        Returns:
+            The segments that it completes, often none.
+
+        Raises:
+            AudioError: The chunk is no sound.
+            ConfigError: The stream is closed.
+        """
+        return [self.finish(piece, self._scorer.scores([piece.waveform])[0]) for piece in self.cut(samples)]
+
+    def close(self) -> list[Segment]:
+        """End the sound; return the segments that were still open."""
+        return [self.finish(piece, self._scorer.scores([piece.waveform])[0]) for piece in self.cut_last()]
+
+    def cut(self, samples: np.ndarray) -> list[Piece]:
+        """Take a chunk as `push` does, and return pieces to be scored elsewhere and given to `finish` in order."""
+        if self._is_closed:
+            raise ConfigError("The stream is closed. Open another one.")
+        return list(self._cutter.push(self._resampled(self._mono(samples))))
+
+    def cut_last(self) -> list[Piece]:
+        """End the sound as `close` does, and return the last pieces."""
+        if self._is_closed:
+            return []
+        self._is_closed = True
+        rest = self._resampled(np.empty(0, np.float32), last=True)
+        return [*self._cutter.push(rest), *self._cutter.close()]
+
+    def finish(self, piece: Piece, scores: np.ndarray) -> Segment:
+        """Make the segment of a piece from the model's scores of shape (classes,)."""
+        scores = np.asarray(scores, float)
+        if self._options.smoothing == "causal":
+            scores = self._filter.step(scores, (piece.start + piece.end) / 2, piece.evidence)
+        sight = sight_of(piece, scores)
+        return make_segment(sight, scores, int(scores.argmax()), self._labels, self._options.confidence)
+
+    def _mono(self, samples: np.ndarray) -> np.ndarray:
+        reader = ArrayReader((samples, self._rate))
+        if not reader.frames or not reader.channels:
+            return np.empty(0, np.float32)
+        block = reader.read(reader.frames)
+        peak = float(np.abs(block).max())
+        if not peak <= LOUDEST:
+            raise AudioError(
+                f"A chunk holds samples up to {peak:g}, where ±1 is full scale. Pass int16, or floats in ±1."
+            )
+        return block.mean(axis=1)
+
+    def _resampled(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
+        return self._resampler.resample_chunk(samples, last=last) if self._resampler else samples

@@ -1,0 +1,111 @@
+"""Emotion over time: a recording of any length is cut, recognised and decided, in bounded memory."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from genser.audio import STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
+from genser.runtime.cutting import Piece, make_cutter
+from genser.runtime.decisions import Sight, decide, sight_of
+from genser.runtime.envelope import Envelope
+from genser.runtime.options import DEFAULTS, SegmentOptions
+from genser.runtime.segments import Timeline
+from genser.runtime.turns import Turn
+
+BATCH_SECONDS = 60.0  # of sound recognised at once: bounds the memory
+BATCH_PIECES = 32
+BLOCK_DURATION = 10.0  # s decoded at once
+
+
+class Scorer(Protocol):
+    """What recognises: a `Recognizer`, or anything with its labels and scores."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the scores."""
+
+    def scores(self, waveforms: list[np.ndarray]) -> np.ndarray:
+        """Class probabilities of mono 16 kHz sounds, shape (n, classes)."""
+
+
+def recognize_timeline(
+    scorer: Scorer,
+    source: AudioSource,
+    options: SegmentOptions = DEFAULTS,
+    *,
+    turns: Sequence[Turn] | None = None,
+    limits: AudioLimits = STREAM_LIMITS,
+) -> Timeline:
+    """Recognise the emotions of a recording over time.
+
+    The sound is decoded in blocks and recognised in batches, so the memory does not grow with its length; only the
+    segments themselves are kept.
+
+    Args:
+        scorer: A recogniser.
+        source: As for :func:`genser.audio.load_audio`.
+        options: How to cut, smooth and merge.
+        turns: Stretches to recognise instead of looking for speech, in order of their start.
+        limits: Bounds beyond which the sound is refused.
+
+    Raises:
+        AudioError: The sound cannot be read, or turns lie behind its end.
+    """
+    envelope = Envelope()
+    pieces = _cut(source, options, turns, limits, envelope)
+    sights = _joined(_recognized(scorer, pieces))
+    segments = decide(sights, scorer.labels, options)
+    return Timeline(describe(source), envelope.duration, tuple(scorer.labels), tuple(segments), envelope.peaks())
+
+
+def _cut(
+    source: AudioSource,
+    options: SegmentOptions,
+    turns: Sequence[Turn] | None,
+    limits: AudioLimits,
+    envelope: Envelope,
+) -> Iterator[Piece]:
+    cutter = make_cutter(options, turns)
+    for block in stream_audio(source, block_duration=BLOCK_DURATION, limits=limits):
+        envelope.push(block)
+        yield from cutter.push(block)
+    yield from cutter.close()
+
+
+def _recognized(scorer: Scorer, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+    batch: list[Piece] = []
+    seconds = 0.0
+    for piece in pieces:
+        batch.append(piece)
+        seconds += piece.end - piece.start
+        if len(batch) == BATCH_PIECES or seconds >= BATCH_SECONDS:
+            yield from _scored(scorer, batch)
+            batch, seconds = [], 0.0
+    yield from _scored(scorer, batch)
+
+
+def _scored(scorer: Scorer, batch: list[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+    if not batch:
+        return
+    rows = np.asarray(scorer.scores([piece.waveform for piece in batch]), float)
+    for piece, row in zip(batch, rows, strict=True):
+        yield replace(piece, waveform=np.empty(0, np.float32)), row
+
+
+def _joined(recognized: Iterable[tuple[Piece, np.ndarray]]) -> list[Sight]:
+    """Pieces of one turn become one sight, their scores weighted by duration; other pieces stay as they are."""
+    sights: list[Sight] = []
+    turns: dict[int, list[Sight]] = defaultdict(list)
+    for piece, row in recognized:
+        (sights if piece.turn is None else turns[piece.turn]).append(sight_of(piece, row))
+    return sights + [_mean(parts) for parts in turns.values()]
+
+
+def _mean(parts: list[Sight]) -> Sight:
+    durations = [part.end - part.start for part in parts]
+    scores = np.average([part.scores for part in parts], axis=0, weights=durations)
+    start, end = min(part.start for part in parts), max(part.end for part in parts)
+    return Sight(start, end, scores, 1.0, parts[0].speaker)
