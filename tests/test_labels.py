@@ -1,0 +1,101 @@
+"""Tasks and label maps."""
+
+import pytest
+
+from genser.data.corpora import crema_d, emodb, esd, iemocap, meld, nemo, ravdess, savee, tess
+from genser.data.labels import TASKS, LabelMap, for_task, label_map, read_label_maps, task_label
+from genser.data.utterance import Utterance
+from genser.errors import ConfigError, ManifestError
+from genser.taxonomy import EMOTIONS
+
+READERS = (crema_d, emodb, esd, iemocap, meld, nemo, ravdess, savee, tess)
+
+
+def test_every_packaged_map_knows_every_label_of_every_corpus():
+    labels = {label for reader in READERS for label in reader.LABELS.values()} | {*EMOTIONS, "contempt"}
+    for mapping in read_label_maps().values():
+        for label in labels:
+            assert mapping(label) in (*mapping.classes, None)
+        assert {mapping(label) for label in labels} >= set(mapping.classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [("six", crema_d), ("seven", savee), ("meld7", meld), ("eight", ravdess), ("nemo6", nemo), ("esd5", esd)],
+)
+def test_maps_made_for_a_corpus_leave_its_labels(name, reader):
+    mapping = label_map(name)
+    assert {label: mapping(label) for label in reader.LABELS.values()} == {label: label for label in mapping.classes}
+
+
+def test_the_fates_of_a_label():
+    mapping = label_map("seven")
+    assert (mapping("anger"), mapping("calm"), mapping("boredom")) == ("anger", "neutral", None)
+    with pytest.raises(ManifestError, match=r"becomes of 'angr'\. Did you mean 'anger'"):
+        mapping("angr")
+
+
+def test_a_file_of_ones_own_adds_and_replaces(tmp_path):
+    path = tmp_path / "maps.toml"
+    path.write_text('[seven]\nclasses = ["yes", "no"]\n[mine]\nclasses = ["up"]\nrename = { happiness = "up" }\n')
+    maps = read_label_maps(path)
+    assert maps["seven"].classes == ("yes", "no")
+    assert label_map("mine", path)("happiness") == "up"
+    assert maps["six"] == label_map("six")
+    assert label_map("seven").classes != ("yes", "no")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[a]\nclases = ["x"]', "unknown key 'clases'. Did you mean 'classes'"),
+        ("a = 1", "'a' is no table"),
+        ("[a", "is not TOML"),
+        ("[a]", "has no classes"),
+        ('[a]\nclasses = "x"', "must be a list of labels"),
+        ('[a]\nclasses = ["x"]\ndrop = [1]', "drop of the map 'a' must be a list"),
+        ('[a]\nclasses = ["x"]\nrename = ["y"]', "must be a table"),
+        ('[a]\nclasses = ["x", "x"]', "'x' twice"),
+        ('[a]\nclasses = ["x"]\ndrop = ["x"]', "one fate"),
+        ('[a]\nclasses = ["anger"]\nrename = { mad = "angr" }', "Did you mean 'anger'"),
+    ],
+)
+def test_impossible_files(tmp_path, text, words):
+    path = tmp_path / "maps.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        read_label_maps(path)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\xff")
+    for name in ("none.toml", "bytes.toml", "."):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            read_label_maps(tmp_path / name)
+    with pytest.raises(ConfigError, match="Did you mean 'seven'"):
+        label_map("sevn")
+
+
+ITEM = Utterance("/a", label="calm", gender="female", speaker="s", corpus="c")
+
+
+def test_tasks():
+    found = {task: task_label(ITEM, task) for task in TASKS}
+    assert found == {"emotion": "calm", "gender": "female", "speaker": "s", "intensity": None, "corpus": "c"}
+    with pytest.raises(ConfigError, match="Did you mean 'gender'"):
+        task_label(ITEM, "gendre")
+
+
+def test_the_class_of_the_task_becomes_the_label():
+    items = [ITEM, Utterance("/b", label="boredom"), Utterance("/c")]
+    kept, left_out = for_task(items, "emotion", label_map("seven"))
+    assert [(item.path, item.label) for item in kept] == [("/a", "neutral")]
+    assert left_out == items[1:]
+    kept, left_out = for_task(items, "gender")
+    assert [(item.path, item.label) for item in kept] == [("/a", "female")]
+    assert left_out == items[1:]
+
+
+def test_a_map_made_in_code_is_checked():
+    with pytest.raises(ConfigError):
+        LabelMap("x", ("a",), {"b": "c"})
