@@ -245,6 +245,13 @@ def test_every_format_says_what_must_not_be_missed(written, name):
     assert "speaker-dependent" in text[text.index("Table 1") :]
 
 
+def test_every_picture_of_a_speaker_dependent_protocol_says_so(written):
+    lines = written["report.md"].read_text().splitlines()
+    captions = [line for line in lines if line.startswith("![") and "pictures/emodb-emobox" in line]
+    assert len(captions) >= 4
+    assert all("speaker-dependent" in caption.split("](")[0] for caption in captions)
+
+
 def test_json_holds_the_numbers_behind_the_page(written):
     data = json.loads(written["report.json"].read_text())
     first, second = data["protocols"]

@@ -14,7 +14,7 @@ from genser.evaluation.bench_tables import (
 )
 from genser.evaluation.document import Block, Document, Heading, Paragraph, Picture, slug
 from genser.evaluation.paper_tables import paper_tables, published_rows
-from genser.evaluation.published import Published
+from genser.evaluation.published import Published, published
 from genser.evaluation.report import READING, warning
 from genser.evaluation.resampling import Resampling
 from genser.evaluation.results import BenchResult
@@ -60,20 +60,27 @@ def bench_document(
     blocks += paper_tables(summaries)
     for title, trace in (traces or {}).items():
         blocks += _figure_one(title, trace)
-    blocks += [Heading("How to read this"), Paragraph(_BENCH_READING), Paragraph(READING)]
+    blocks += [Heading("How to read this"), Paragraph(_BENCH_READING), Paragraph(READING), *_sources(summaries)]
     data = {"title": result.title, "notes": result.notes, "resampling": resampling}
     return Document(result.title, tuple(blocks), plain(data | {"protocols": [_data(one) for one in summaries]}))
+
+
+def _sources(summaries: tuple[ProtocolSummary, ...]) -> list[Block]:
+    rows = [row for one in summaries for row in published_rows(one.protocol)]
+    for task, tables in (("emotion", ("gen-ser-1", "gen-ser-3")), ("gender", ("gen-ser-2",))):
+        if any(one.protocol.task == task for one in summaries):
+            rows += [row for table in tables for row in published(table=table)]
+    unique = tuple(dict.fromkeys(rows))
+    return [Heading("Sources"), sources_table(unique)] if unique else []
 
 
 def _protocol(summary: ProtocolSummary) -> list[Block]:
     protocol = summary.protocol
     others = published_rows(protocol)
-    blocks: list[Block] = [Heading(protocol.name)]
+    blocks: list[Block] = [Heading(protocol.title)]
     if protocol.speaker_dependent:
         blocks.append(warning())
     blocks += [Paragraph(_facts(summary)), main_table(summary, others)]
-    if others:
-        blocks.append(sources_table(others))
     if summary.systems:
         blocks += [*_forest(summary, others), pair_table(summary), *_classes(summary), *_steps(summary)]
     for ablation in summary.ablations:
@@ -103,14 +110,14 @@ def _facts(summary: ProtocolSummary) -> str:
 def _forest(summary: ProtocolSummary, others: tuple[Published, ...]) -> list[Block]:
     above = [one for one in summary.systems if not _is_floor(summary, one)]
     rows = {short_name(one.system, summary): one.scores["ua"].interval for one in above}
-    published = {row.model: row.ua / 100 for row in others if row.ua is not None and row.kind != "Floor"}
+    hollow = {row.model: row.ua / 100 for row in others if row.ua is not None and row.kind != "Floor"}
     if not rows:
         return []
     return [
         Picture(
             f"{slug(summary.protocol.name)}-systems",
-            f"UA with its interval on {summary.protocol.name}; hollow marks are published scores.",
-            lambda theme: plots.forest(rows, published=published, floor=summary.floor_ua, theme=theme),
+            f"UA with its interval on {summary.protocol.title}; hollow marks are published scores.",
+            lambda theme: plots.forest(rows, published=hollow, floor=summary.floor_ua, theme=theme),
         )
     ]
 
@@ -122,17 +129,17 @@ def _is_floor(summary: ProtocolSummary, one: SystemSummary) -> bool:
 def _classes(summary: ProtocolSummary) -> list[Block]:
     best = summary.systems[0]
     shown = {short_name(one.system, summary): one.recall for one in summary.systems[:_SHOWN]}
-    name, winner = summary.protocol.name, short_name(best.system, summary)
+    name, title, winner = summary.protocol.name, summary.protocol.title, short_name(best.system, summary)
     return [
         recall_table(summary),
         Picture(
             f"{slug(name)}-classes",
-            f"Recall of each class in %, {name}.",
+            f"Recall of each class in %, {title}.",
             lambda theme: plots.per_class(shown, theme=theme),
         ),
         Picture(
             f"{slug(name)}-confusion",
-            f"Confusion of {winner} in % of each true class, {name}, all seeds.",
+            f"Confusion of {winner} in % of each true class, {title}, all seeds.",
             lambda theme: plots.confusion(best.confusion, summary.classes, theme=theme),
         ),
     ]
@@ -148,7 +155,7 @@ def _steps(summary: ProtocolSummary) -> list[Block]:
     return [
         Picture(
             f"{slug(summary.protocol.name)}-steps",
-            f"UA over the number of transport steps with its interval, {summary.protocol.name}.",
+            f"UA over the number of transport steps with its interval, {summary.protocol.title}.",
             lambda theme: plots.over_steps(series, theme=theme),
         )
     ]
@@ -163,7 +170,7 @@ def _calibration(summary: ProtocolSummary) -> list[Block]:
         calibration_table(summary),
         Picture(
             f"{slug(summary.protocol.name)}-calibration",
-            f"Accuracy against confidence, {summary.protocol.name}; on the dashed line scores are probabilities.",
+            f"Accuracy against confidence, {summary.protocol.title}; on the dashed line scores are probabilities.",
             lambda theme: plots.reliability(curves, theme=theme),
         ),
     ]

@@ -5,6 +5,8 @@ from genser.evaluation.published import Published
 from genser.evaluation.summary import Ablation, ProtocolSummary
 from genser.evaluation.wording import SCORE_NAMES, difference_cell, duration, percent, score_cell, short_name
 
+_MAIN = ("wa", "ua", "macro_f1")  # weighted F1 says what WA says; the JSON has it
+
 
 def main_table(summary: ProtocolSummary, others: tuple[Published, ...]) -> Table:
     """Scores of every system with deviation and interval, then the floor and published rows."""
@@ -12,22 +14,19 @@ def main_table(summary: ProtocolSummary, others: tuple[Published, ...]) -> Table
         (
             short_name(one.system, summary),
             str(len(one.seeds)),
-            *(score_cell(one.scores[name]) for name in SCORE_NAMES),
+            *(score_cell(one.scores[name]) for name in _MAIN),
             percent(one.fold_mean["ua"]),
         )
         for one in summary.systems
     ]
     ours = len(rows)
-    rows.append(("floor: most frequent class", "", percent(summary.floor_wa), percent(summary.floor_ua), "", "", ""))
+    rows.append(("floor: most frequent class", "", percent(summary.floor_wa), percent(summary.floor_ua), "", ""))
     for row in others:
-        scores = (
-            f"{value:.1f}" if value is not None else "" for value in (row.wa, row.ua, row.macro_f1, row.weighted_f1)
-        )
+        scores = ("" if value is None else f"{value:.1f}" for value in (row.wa, row.ua, row.macro_f1))
         rows.append((f"{row.model} (published)", "", *scores, ""))
-    mark = " (speaker-dependent)" if summary.protocol.speaker_dependent else ""
     return Table(
-        f"Scores in %{mark}",
-        ("system", "seeds", *SCORE_NAMES.values(), "UA, mean of folds"),
+        f"Scores in %, {summary.protocol.title}",
+        ("system", "seeds", *(SCORE_NAMES[name] for name in _MAIN), "UA, mean of folds"),
         tuple(rows),
         marked=frozenset(range(ours, len(rows))),
     )
@@ -35,9 +34,9 @@ def main_table(summary: ProtocolSummary, others: tuple[Published, ...]) -> Table
 
 def sources_table(others: tuple[Published, ...]) -> Table:
     """Where each published row was read, and what to know of it."""
-    rows = tuple((f"{row.model} (published)", row.kind, row.source, row.note) for row in others)
+    rows = tuple((row.model, row.corpus, row.source, row.note) for row in others)
     words = frozenset({1, 2, 3})
-    return Table("Where the published rows come from", ("row", "type", "source", "note"), rows, words=words)
+    return Table("Where the published rows were read", ("system", "corpus", "source", "note"), rows, words=words)
 
 
 def pair_table(summary: ProtocolSummary) -> Table:
@@ -60,7 +59,7 @@ def ablation_table(summary: ProtocolSummary, ablation: Ablation) -> Table:
         (
             row.value,
             str(len(row.summary.seeds)),
-            *(score_cell(row.summary.scores[name]) for name in ("wa", "ua", "macro_f1")),
+            *(score_cell(row.summary.scores[name]) for name in _MAIN),
             difference_cell(row.difference),
         )
         for row in ablation.rows
@@ -70,10 +69,10 @@ def ablation_table(summary: ProtocolSummary, ablation: Ablation) -> Table:
         None,
     )
     if default:
-        scores = (score_cell(default.scores[name]) for name in ("wa", "ua", "macro_f1"))
+        scores = (score_cell(default.scores[name]) for name in _MAIN)
         rows.insert(0, ("default", str(len(default.seeds)), *scores, ""))
     return Table(
-        f"Ablation of {ablation.head} on {ablation.encoder}: {ablation.factor}",
+        f"Ablation of {ablation.head} on {ablation.encoder}: {ablation.factor}, {summary.protocol.title}",
         (ablation.factor, "seeds", "WA", "UA", "macro F1", "UA minus default, and how often it wins"),
         tuple(rows),
     )
@@ -102,7 +101,7 @@ def recall_table(summary: ProtocolSummary) -> Table:
         (short_name(one.system, summary), *(percent(one.recall[name]) for name in summary.classes))
         for one in summary.systems
     )
-    return Table("Recall of each class in %", ("system", *summary.classes), rows)
+    return Table(f"Recall of each class in %, {summary.protocol.title}", ("system", *summary.classes), rows)
 
 
 def calibration_table(summary: ProtocolSummary) -> Table:
@@ -114,4 +113,4 @@ def calibration_table(summary: ProtocolSummary) -> Table:
             proper = (f"{one.calibration.brier:.3f}", f"{one.calibration.nll:.3f}")
             rows.append((short_name(one.system, summary), *errors, *proper))
     head = ("system", "ECE, equal counts", "ECE, equal widths", "ECE, adaptive", "Brier", "NLL")
-    return Table("Calibration, mean over seeds (ECE in %)", head, tuple(rows))
+    return Table(f"Calibration, mean over seeds (ECE in %), {summary.protocol.title}", head, tuple(rows))

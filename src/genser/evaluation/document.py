@@ -164,7 +164,7 @@ def _html_table(table: Table) -> str:
     caption = html.escape(table.caption)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.caption, quote=True)}">'
-        f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
+        f"<table><caption><span>{caption}</span></caption><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
     )
 
 

@@ -49,14 +49,14 @@ def _form(
         cells.append((name, kinds[name], *(_accuracy(name, part) for part in (same, *([one] for one in ours)))))
     floors = (percent(max((one.floor_wa for one in part), default=None)) for part in (same, *([one] for one in ours)))
     cells.append(("floor: most frequent class", "Floor", *(cell if cell != "–" else "" for cell in floors)))
-    head = ("model", "type", column if not same else "MELD" if corpus == "meld" else column, *map(_column, ours))
+    head = (
+        "model",
+        "type",
+        column if not same else "MELD" if corpus == "meld" else column,
+        *(one.protocol.title for one in ours),
+    )
     foreign = frozenset((*range(len(rows)), len(cells) - 1))
     return Table(f"{caption} in %", head, tuple(cells), marked=foreign, words=frozenset({1}))
-
-
-def _column(summary: ProtocolSummary) -> str:
-    mark = ", speaker-dependent" if summary.protocol.speaker_dependent else ""
-    return f"{summary.protocol.name}{mark}"
 
 
 def _accuracy(name: str, summaries: Sequence[ProtocolSummary]) -> str:
@@ -65,7 +65,7 @@ def _accuracy(name: str, summaries: Sequence[ProtocolSummary]) -> str:
 
 
 def _kind(system: SystemSummary) -> str:
-    return "Diffusion" if system.steps else "Classification"
+    return "Diffusion" if system.steps or "diffusion" in system.system.head else "Classification"
 
 
 def _steps_form(stepped: Sequence[tuple[ProtocolSummary, SystemSummary]]) -> Table:
@@ -77,6 +77,6 @@ def _steps_form(stepped: Sequence[tuple[ProtocolSummary, SystemSummary]]) -> Tab
         for score, title in (("wa", "WA"), ("ua", "UA")):
             scores = (system.steps[count][score].mean if count in system.steps else None for count in counts)
             cells = ("" if share is None else percent(share, 2) for share in scores)
-            rows.append((f"{system_name(system.system)}, {_column(summary)}, {title}", *cells))
+            rows.append((f"{system_name(system.system)}, {summary.protocol.title}, {title}", *cells))
     head = ("N", *("direct" if count == 0 else str(count) for count in counts))
     return Table("Table 3: accuracy in % over the number of steps N", head, tuple(rows), marked=frozenset({0}))

@@ -50,6 +50,11 @@ class Protocol:
         if self.folds < 1:
             raise ConfigError(f"protocol {self.name!r} needs at least one fold, got {self.folds}")
 
+    @property
+    def title(self) -> str:
+        """Name as reports print it, marked where the protocol is speaker-dependent."""
+        return f"{self.name}, speaker-dependent" if self.speaker_dependent else self.name
+
 
 @dataclass(frozen=True)
 class RunSpec:
