@@ -170,61 +170,57 @@ def test_crema_d_against_its_own_tables(corpora):
 
 
 def test_crema_d_traps(tmp_path):
-    clips = [clip for clips in crema_d.official().values() for clip in clips]
+    clips = [clip for actor in ("1001", "1076") for clip in crema_d.official()[f"actor {actor}"]]
     root = tree(
-        tmp_path, *(f"AudioWAV/{clip}.wav" for clip in clips[:-1]), f"AudioMP3/{clips[0]}.mp3", "VideoFlash/x.mp4"
+        tmp_path, *(f"AudioWAV/{clip}.wav" for clip in clips[1:]), f"AudioMP3/{clips[1]}.mp3", "VideoFlash/x.mp4"
     )
     report = prepare("CREMA-D", root)
-    assert len(report.utterances) == 7441
-    assert report.missing == (clips[-1],)
+    assert len(report.utterances) == 82 + 81 - 1
+    assert report.missing[0] == clips[0]
+    assert len(report.missing) == 1 + 89
     assert all(item.path.endswith(".wav") for item in report.utterances)
     found = reasons(report)
     assert "silent" in found["1076_MTI_SAD_XX.wav"]
-    assert set(found) == {"1076_MTI_SAD_XX.wav", f"{clips[0]}.mp3", "x.mp4"}
-    assert Counter(item.intensity for item in report.utterances)["high"] == 455
+    assert set(found) == {"1076_MTI_SAD_XX.wav", f"{clips[1]}.mp3", "x.mp4"}
+    assert Counter(item.intensity for item in report.utterances)["high"] == 10
 
 
 MELD_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 
 
-def meld_tree(corpora: Path, root: Path, ending: str, folders: dict[str, str], leave_out: set[str]) -> Path:
-    for split, folder in folders.items():
-        table = corpora / f"labels/MELD_{split}_sent_emo.csv"
-        (root / folder).mkdir(parents=True)
-        (root / f"{split}_sent_emo.csv").write_bytes(table.read_bytes())
-        with table.open(encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
-                if f"{split}/{name}" not in leave_out:
-                    (root / folder / f"{name}{ending}").write_bytes(f"{split} {name}".encode())
+def meld_tables(corpora: Path, root: Path, *splits: str) -> Path:
+    for split in splits:
+        (root / f"{split}_sent_emo.csv").write_bytes((corpora / f"labels/MELD_{split}_sent_emo.csv").read_bytes())
     return root
 
 
 def test_meld_with_its_own_tables(corpora, tmp_path):
-    root = meld_tree(corpora, tmp_path, ".mp4", MELD_FOLDERS, {"dev/dia110_utt7", "test/dia5_utt2"})
-    tree(root / MELD_FOLDERS["test"], "final_videos_testdia93_utt5.mp4", "._dia0_utt0.mp4", "dia9999_utt0.mp4")
-    report = prepare("MELD", root)
-    assert Counter(item.split for item in report.utterances) == {"train": 9988, "validation": 1108, "test": 2609}
-    assert set(report.missing) == {"dev/dia110_utt7 (not in the corpus' release)", "test/dia5_utt2"}
+    clips = {"train": ("dia0_utt0", "dia125_utt3"), "dev": ("dia0_utt0",), "test": ("dia0_utt0", "dia0_utt1")}
+    names = [f"{MELD_FOLDERS[split]}/{clip}.mp4" for split, names in clips.items() for clip in names]
+    strangers = [
+        f"{MELD_FOLDERS['test']}/{clip}.mp4" for clip in ("final_videos_testdia93_utt5", "._dia0_utt0", "dia9999_utt0")
+    ]
+    report = prepare("MELD", tree(meld_tables(corpora, tmp_path, *MELD_FOLDERS), *names, *strangers))
+    assert sorted((item.split, item.label, item.speaker, item.gender) for item in report.utterances) == [
+        ("test", "anger", "Rachel", "female"),
+        ("test", "surprise", "Mark", None),
+        ("train", "neutral", "Chandler", "male"),
+        ("validation", "sadness", "Phoebe", "female"),
+    ]
+    assert report.utterances[0].text == "Oh my God, he’s lost it. He’s totally lost it."
+    assert Counter(clip.split("/")[0] for clip in report.missing) == {"train": 9987, "dev": 1108, "test": 2608}
+    assert "dev/dia110_utt7 (not in the corpus' release)" in report.missing
     found = reasons(report)
-    assert "broken" in found["dia125_utt3.mp4"]
-    assert len(found) == 4
-    genders = {item.speaker: item.gender for item in report.utterances}
-    assert {name: gender for name, gender in genders.items() if gender} == {
-        **dict.fromkeys(("Monica", "Phoebe", "Rachel"), "female"),
-        **dict.fromkeys(("Chandler", "Joey", "Ross"), "male"),
-    }
-    assert Counter(item.label for item in report.utterances if item.split == "validation")["neutral"] == 469
+    assert "broken" in found.pop("dia125_utt3.mp4")
+    assert set(found) == {Path(name).name for name in strangers}
 
 
 def test_meld_from_extracted_sound_wins_over_films(corpora, tmp_path):
-    root = meld_tree(corpora, tmp_path, ".wav", {"dev": "audio/dev"}, set())
-    tree(root, "dev_splits_complete/dia0_utt0.mp4")
+    root = tree(meld_tables(corpora, tmp_path, "dev"), "audio/dev/dia0_utt0.wav", "dev_splits_complete/dia0_utt0.mp4")
     report = prepare("meld", root)
-    assert len(report.utterances) == 1109
-    assert all(item.path.endswith(".wav") for item in report.utterances)
+    assert [Path(item.path).name for item in report.utterances] == ["dia0_utt0.wav"]
     assert "again" in reasons(report)["dia0_utt0.mp4"]
-    assert [line.split()[0] for line in report.missing] == ["train_sent_emo.csv", "test_sent_emo.csv"]
+    assert [line.split()[0] for line in report.missing[:2]] == ["train_sent_emo.csv", "test_sent_emo.csv"]
 
 
 def test_meld_without_tables(tmp_path):

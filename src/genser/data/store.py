@@ -177,7 +177,7 @@ class FeatureStore:
             raise StoreError(f"{len(keys)} keys with rows of shape {np.shape(rows)[1:]}; the store holds {self.shape}")
         with np.errstate(over="ignore"):
             rows = np.asarray(rows).astype(self.dtype)
-        finite = np.isfinite(rows).reshape(len(keys), -1).all(axis=1)
+        finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         if not finite.all():
             bad = keys[int(np.argmin(finite))]
             raise StoreError(f"the row {bad} is not finite as {self.dtype.name}; store float32 or leave the clip out")
