@@ -51,9 +51,17 @@ def measure(folder: Path, count: int, dtype: str) -> dict[str, float]:
     places = store.locate(keys)
     parts = [order[place : place + BATCH] for place in range(0, count, BATCH)]
     store.take(places)  # maps every shard and brings it into the page cache
-    take = min(seconds(lambda: [store.take(places[part]) for part in parts]) for _ in range(REPEATS))
     shuffled = [[keys[place] for place in part] for part in parts]
-    rows = min(seconds(lambda: [store.rows(part) for part in shuffled]) for _ in range(REPEATS))
+
+    def take_all() -> None:
+        for part in parts:
+            store.take(places[part])
+
+    def look_up_all() -> None:
+        for part in shuffled:
+            store.rows(part)
+
+    take, rows = (min(seconds(read) for _ in range(REPEATS)) for read in (take_all, look_up_all))
     return {
         "written rows/s": count / writing,
         "written MB/s": count * np.prod(SHAPE) * np.dtype(dtype).itemsize / writing / 1e6,
