@@ -12,7 +12,8 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "genser"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 ROOMS = (
-    {"errors", "_version", "audio", "decoders", "media", "sources", "taxonomy", "transport", "configuration"},
+    {"errors", "_version", "audio", "decoders", "media", "sources", "augmentation"}
+    | {"taxonomy", "transport", "configuration"},
     {"model", "encoders"},
     {"data", "training", "evaluation", "runtime"},
     {"serving", "cli", "__main__"},

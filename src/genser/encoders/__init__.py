@@ -6,7 +6,7 @@ Importing this package loads neither torch nor transformers; using a name of it 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from genser.encoders.config import DEFAULT_HUBERT, EncoderConfig
+from genser.encoders.config import DEFAULT_HUBERT, EncoderConfig, Pooling
 from genser.encoders.windows import split_windows
 from genser.errors import MissingExtraError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_HUBERT",
     "EncoderConfig",
+    "Pooling",
     "SpeechEncoder",
     "convert_checkpoint",
     "encode",

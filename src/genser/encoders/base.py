@@ -21,12 +21,14 @@ class SpeechEncoder(nn.Module, ABC):
         dim: Width L of a state.
         states: Number of states; all but the last are the conditions X_c, the last is x_1.
         max_samples: Longest waveform it takes at once, None if any.
+        hop: Samples from one frame to the next, None where frames have no fixed place.
     """
 
     name: str
     dim: int
     states: int
     max_samples: int | None = None
+    hop: int | None = None
 
     @property
     @abstractmethod

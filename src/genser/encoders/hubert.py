@@ -4,6 +4,7 @@ The modules and weights are transformers'; the way through them is here, because
 of a batch reach the clips (`genser.encoders.padding`), and because it hands out the states one by one.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class HubertEncoder(SpeechEncoder):
         self.model, self.normalize, self.name = model, normalize, name
         self.dim = model.config.hidden_size
         self.states = model.config.num_hidden_layers + 1
+        self.hop = math.prod(model.config.conv_stride)
 
     @property
     def settings(self) -> dict:

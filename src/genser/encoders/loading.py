@@ -9,6 +9,7 @@ from genser.encoders.checkpoint import find_folder, read_settings, read_weights
 from genser.encoders.config import EncoderConfig
 from genser.encoders.fbank import FbankEncoder
 from genser.encoders.hubert import load_hubert
+from genser.encoders.pooling import PooledEncoder
 from genser.encoders.whisper import HEAD_WIDTH, WhisperConfig, WhisperEncoder
 from genser.errors import ModelError
 
@@ -31,6 +32,8 @@ def load_encoder(config: EncoderConfig, device: str | torch.device = "cpu") -> S
         encoder = FbankEncoder()
     else:
         encoder = load_hubert(config.source, config.revision)
+    if not config.pooling.plain:
+        encoder = PooledEncoder(encoder, config.pooling)
     return encoder.to(device).eval().requires_grad_(False)
 
 

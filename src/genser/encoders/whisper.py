@@ -62,7 +62,7 @@ class WhisperEncoder(SpeechEncoder):
         super().__init__()
         self.config, self.name = config, name
         self.dim, self.states = config.dim, config.layers + 1
-        self.max_samples = config.positions * FRAME
+        self.max_samples, self.hop = config.positions * FRAME, FRAME
         self.spectrum = MelSpectrum(config.mels)
         self.conv1 = nn.Conv1d(config.mels, config.dim, kernel_size=3, padding=1)
         self.conv2 = nn.Conv1d(config.dim, config.dim, kernel_size=3, stride=2, padding=1)

@@ -1,0 +1,118 @@
+"""Altered copies of a clip: another speed, level, room, channel, with noise; NumPy and soxr only.
+
+Features of altered copies are computed once and kept like any others, so every alteration follows from a seed and the
+clip alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from genser.audio import SAMPLE_RATE
+from genser.errors import ConfigError
+
+Waveform = np.ndarray
+TELEPHONE_BAND = (300.0, 3400.0)
+"""Passband of a telephone line, in Hz."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly clips are altered; every range is drawn from evenly, every chance is a probability.
+
+    Attributes:
+        speed: Range of playback speeds (log-even); speed changes pitch and tempo together, as a tape does.
+        gain: Range of level changes in dB.
+        noise: Range of signal-to-noise ratios in dB.
+        noise_chance: How often noise is added; its colour is drawn from white to brown.
+        tilt: Largest first-order pre- or de-emphasis coefficient.
+        telephone_chance: How often the clip is limited to a telephone's band.
+        room_chance: How often a synthetic exponential reverberation of 0.15 to 0.8 s is added.
+    """
+
+    speed: tuple[float, ...] = (0.87, 1.15)
+    gain: tuple[float, ...] = (-8.0, 8.0)
+    noise: tuple[float, ...] = (15.0, 35.0)
+    noise_chance: float = 0.5
+    tilt: float = 0.4
+    telephone_chance: float = 0.0
+    room_chance: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("speed", "gain", "noise"):
+            low, high = getattr(self, name)
+            if low > high or (name == "speed" and low <= 0):
+                raise ConfigError(f"{name} is a range from low to high, got {low} to {high}.")
+        for name in ("noise_chance", "telephone_chance", "room_chance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a probability in [0, 1], got {getattr(self, name)}.")
+        if not 0 <= self.tilt < 1:
+            raise ConfigError(f"tilt must lie in [0, 1), got {self.tilt}.")
+
+    def __call__(self, waveform: Waveform, generator: np.random.Generator) -> Waveform:
+        """An altered copy of a 16 kHz waveform of shape (samples,), float32; its length changes with the speed."""
+        altered = change_speed(waveform, float(np.exp(generator.uniform(*np.log(self.speed)))))
+        for chance, alter in self._changes():
+            if generator.random() < chance:
+                altered = alter(altered, generator)
+        return (altered * 10 ** (generator.uniform(*self.gain) / 20)).astype(np.float32)
+
+    def _changes(self) -> list[tuple[float, Callable[[Waveform, np.random.Generator], Waveform]]]:
+        return [
+            (self.room_chance, lambda x, g: add_room(x, g.uniform(0.15, 0.8), g.uniform(0, 12), g)),
+            (1.0, lambda x, g: tilted(x, g.uniform(-self.tilt, self.tilt))),
+            (self.noise_chance, lambda x, g: add_noise(x, g.uniform(*self.noise), g, colour=g.uniform(0, 2))),
+            (self.telephone_chance, lambda x, g: band_limited(x, *TELEPHONE_BAND)),  # noqa: ARG005
+        ]
+
+
+def change_speed(waveform: Waveform, speed: float) -> Waveform:
+    """Play faster (speed above 1) or slower, which moves pitch and tempo together."""
+    import soxr
+
+    return soxr.resample(waveform, SAMPLE_RATE, SAMPLE_RATE / speed).astype(np.float32)
+
+
+def add_noise(waveform: Waveform, snr: float, generator: np.random.Generator, colour: float = 0.0) -> Waveform:
+    """Add noise of power spectrum 1/f^colour (0 white, 1 pink, 2 brown) at a signal-to-noise ratio in dB."""
+    spectrum = np.fft.rfft(generator.standard_normal(len(waveform)))
+    noise = np.fft.irfft(spectrum / np.arange(1, len(spectrum) + 1) ** (colour / 2), len(waveform))
+    scale = root_mean_square(waveform) / root_mean_square(noise) * 10 ** (-snr / 20)
+    return (waveform + scale * noise).astype(np.float32)
+
+
+def tilted(waveform: Waveform, coefficient: float) -> Waveform:
+    """First-order emphasis y[n] = x[n] + coefficient·x[n−1]; negative lifts high frequencies."""
+    return np.concatenate([waveform[:1], waveform[1:] + coefficient * waveform[:-1]]).astype(np.float32)
+
+
+def band_limited(waveform: Waveform, low: float, high: float) -> Waveform:
+    """Remove everything outside a band in Hz, with edges of a tenth of each corner."""
+    frequencies = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
+    rise = np.clip((frequencies - 0.9 * low) / (0.2 * low), 0, 1)
+    fall = np.clip((1.1 * high - frequencies) / (0.2 * high), 0, 1)
+    return np.fft.irfft(np.fft.rfft(waveform) * rise * fall, len(waveform)).astype(np.float32)
+
+
+def add_room(waveform: Waveform, decay: float, direct: float, generator: np.random.Generator) -> Waveform:
+    """Add an exponentially decaying reverberation.
+
+    Args:
+        waveform: Shape (samples,).
+        decay: Time in seconds in which it falls by 60 dB.
+        direct: Level of the direct sound over the reverberation, in dB.
+        generator: Draws the response.
+    """
+    taps = int(decay * SAMPLE_RATE)
+    response = generator.standard_normal(taps) * np.exp(-6.9 * np.arange(taps) / taps)
+    response *= 10 ** (-direct / 20) / np.linalg.norm(response)
+    response[0] = 1.0
+    size = len(waveform) + taps
+    wet = np.fft.irfft(np.fft.rfft(waveform, size) * np.fft.rfft(response, size), size)
+    return wet[: len(waveform)].astype(np.float32)
+
+
+def root_mean_square(waveform: Waveform) -> float:
+    """Root mean square, never 0."""
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)) + 1e-20))

@@ -1,0 +1,127 @@
+"""Statistics over time besides the plain mean of Eq. (1): where speech is loud, and how much it moves."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from genser.encoders.base import SpeechEncoder
+from genser.encoders.config import GATES, Pooling
+from genser.errors import ConfigError
+
+LEVEL = 10 ** (-18 / 10)
+"""Power that a levelled clip's loud frames have on average: 18 dB below full scale."""
+
+SMALLEST_POWER = 1e-12
+"""Power, about 120 dB below full scale, under which a clip counts as silent and is not lifted further."""
+
+
+class PooledEncoder(SpeechEncoder):
+    """An encoder whose states are averaged as a :class:`Pooling` says.
+
+    ``states`` counts statistics times chosen hidden states, statistics outermost; the last is x_1. Layers above the
+    highest chosen state are never computed.
+    """
+
+    def __init__(self, encoder: SpeechEncoder, pooling: Pooling) -> None:
+        super().__init__()
+        if not encoder.hop and (pooling.level or any(gate for gate, _ in pooling.parts)):
+            raise ConfigError(
+                f"{encoder.name} cannot be gated or levelled: its frames have no fixed place in the sound."
+            )
+        self.chosen = pooling.states or tuple(range(encoder.states))
+        if max(self.chosen) >= encoder.states or min(self.chosen) < 0:
+            raise ConfigError(f"{encoder.name} has the states 0 to {encoder.states - 1}, not {max(self.chosen)}.")
+        self.encoder, self.pooling = encoder, pooling
+        self.name, self.dim, self.hop = encoder.name, encoder.dim, encoder.hop
+        self.states, self.max_samples = len(pooling.statistics) * len(self.chosen), encoder.max_samples
+
+    @property
+    def settings(self) -> dict:
+        """Those of the encoder, and the pooling with its constants."""
+        gates = {gate: GATES[gate] for gate, _ in self.pooling.parts if gate}
+        pooling = {"statistics": self.pooling.statistics, "states": self.chosen, "gates": gates}
+        return {**self.encoder.settings, "pooling": pooling, "level": LEVEL if self.pooling.level else None}
+
+    def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterable[Tensor], Tensor]:
+        """The chosen hidden states in their order, and the valid frames."""
+        states, mask = self.encoder.frame_states(self._levelled(waveforms, lengths), lengths)
+        kept = dict(self._pick(states))
+        return [kept[place] for place in self.chosen], mask
+
+    def forward(
+        self, waveforms: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch states dim"]:
+        """Every statistic of every chosen state, accumulated on the way up."""
+        states, mask = self.encoder.frame_states(self._levelled(waveforms, lengths), lengths)
+        weights = self._weights(waveforms, mask)
+        pooled = {place: self._statistics(state, weights) for place, state in self._pick(states)}
+        by_statistic = zip(*(pooled[place] for place in self.chosen), strict=True)
+        return torch.cat([torch.stack(statistic, dim=1) for statistic in by_statistic], dim=1)
+
+    def _pick(self, states: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """The chosen states with their places; the encoder computes no further than the highest of them."""
+        for place, state in enumerate(states):
+            if place in self.chosen:
+                yield place, state
+            if place == max(self.chosen):
+                return
+
+    def _statistics(self, state: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
+        """Weighted means and deviations of one state (batch, frames, dim), each (batch, dim), in float32."""
+        state = state.float()
+        means = {gate: (weight[:, None] @ state)[:, 0] for gate, weight in weights.items()}
+        return [
+            means[gate] if kind == "mean" else _deviation(state, means[gate], weights[gate])
+            for gate, kind in self.pooling.parts
+        ]
+
+    def _weights(self, waveforms: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Weight of every frame (batch, frames) for each gate in use; each row sums to 1."""
+        gates = {gate for gate, _ in self.pooling.parts}
+        loudness = relative_loudness(frame_power(waveforms, mask, self.hop), mask) if gates - {""} else None
+        weights = {}
+        for gate in sorted(gates):
+            if gate:
+                threshold, slope = GATES[gate]
+                weight = torch.where(mask, torch.sigmoid((loudness - threshold) / slope), 0.0)
+            else:
+                weight = mask.float()
+            weights[gate] = weight / weight.sum(1, keepdim=True)
+        return weights
+
+    def _levelled(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        if not self.pooling.level:
+            return waveforms
+        frames = torch.arange(waveforms.shape[1] // self.hop, device=waveforms.device)
+        mask = frames < torch.div(lengths, self.hop, rounding_mode="floor")[:, None]
+        loud = loud_power(frame_power(waveforms, mask, self.hop), mask).clamp(min=SMALLEST_POWER)
+        return waveforms * (LEVEL / loud).sqrt()[:, None]
+
+
+def frame_power(waveforms: Tensor, mask: Tensor, hop: int) -> Tensor:
+    """Mean power of the samples of each frame, (batch, frames)."""
+    places = torch.arange(mask.shape[1] * hop, device=waveforms.device).expand(waveforms.shape[0], -1)
+    return waveforms.gather(1, places).unflatten(1, (mask.shape[1], hop)).square().mean(2)
+
+
+def loud_power(power: Tensor, mask: Tensor) -> Tensor:
+    """Power of a clip's loud frames, (batch,): the mean of the valid frames' power weighted by itself.
+
+    Pauses around and inside the speech hardly count, so it is the level of the speech and not of the recording.
+    """
+    power = torch.where(mask, power, 0.0)
+    return power.square().sum(1) / power.sum(1).clamp(min=SMALLEST_POWER)
+
+
+def relative_loudness(power: Tensor, mask: Tensor) -> Tensor:
+    """Frame power in dB against the clip's loud frames, (batch, frames)."""
+    loud = loud_power(power, mask).clamp(min=SMALLEST_POWER)[:, None]
+    return 10 * torch.log10((power / loud).clamp(min=1e-10))
+
+
+def _deviation(state: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
+    """Square root of the weighted mean square distance from the weighted mean, (batch, dim)."""
+    spread = (weight[:, None] @ (state - mean[:, None]).square())[:, 0]
+    return (spread + 1e-8).sqrt()
