@@ -381,3 +381,17 @@ def test_same_bytes_are_found_only_where_they_are(tmp_path):
     for name, content in {"a": b"1", "b": b"2", "c": b"1", "d": b"11"}.items():
         (tmp_path / name).write_bytes(content)
     assert list(same_bytes(tmp_path / name for name in "abcda")) == [(tmp_path / "c", tmp_path / "a")]
+
+
+def test_a_folder_that_cannot_be_read_is_no_silent_loss(tmp_path, monkeypatch):
+    tree(tmp_path, "happy/a.wav", "sad/b.wav")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("sad"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ManifestError, match="sad cannot be read"):
+        prepare("folder", tmp_path)

@@ -55,7 +55,7 @@ def read(root: Path) -> CorpusReport:
     turns = list(_turns(root))
     evaluated = {turn.session for turn in turns}
     missing = [name for name in SESSIONS if name not in evaluated]
-    for stray in _strays(sounds, turns):
+    for stray in _strays(root, sounds, turns):
         collector.problem(stray, "is in no evaluation file, left out")
     for turn in turns:
         path = sounds.get(turn.name) or sounds.get(turn.dialogue)
@@ -76,9 +76,9 @@ def _turns(root: Path) -> Iterator[_Turn]:
             yield _Turn(name, session, name.rpartition("_")[0], float(start), float(end), gender, code)
 
 
-def _strays(sounds: Mapping[str, Path], turns: Iterable[_Turn]) -> list[Path]:
+def _strays(root: Path, sounds: Mapping[str, Path], turns: Iterable[_Turn]) -> list[Path]:
     known = {turn.name for turn in turns}
-    return [path for stem, path in sounds.items() if "sentences" in path.parts and stem not in known]
+    return [path for stem, path in sounds.items() if "sentences" in path.relative_to(root).parts and stem not in known]
 
 
 def _words(root: Path) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genser.data.utterance import Utterance
+from genser.errors import ManifestError
 
 PLAIN_ENDINGS = {".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64", ".rf64", ".caf", ".sph"}
 LOSSY_ENDINGS = {".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".wma", ".amr"}
@@ -56,10 +57,14 @@ class CorpusReport:
 
 
 def sound_files(root: Path) -> list[Path]:
-    """Files whose ending is of sound or film: lossless before lossy before film, by path; links are followed once."""
+    """Files whose ending is of sound or film: lossless before lossy before film, by path; links are followed once.
+
+    Raises:
+        ManifestError: A folder cannot be read.
+    """
     found: list[Path] = []
     visited: set[tuple[int, int]] = set()
-    for folder, below, names in os.walk(root, followlinks=True):
+    for folder, below, names in os.walk(root, onerror=_refuse, followlinks=True):
         status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in visited:
             below.clear()
@@ -67,6 +72,10 @@ def sound_files(root: Path) -> list[Path]:
         visited.add((status.st_dev, status.st_ino))
         found += [Path(folder, name) for name in names if name[name.rfind(".") :].lower() in ENDINGS]
     return sorted(found, key=lambda path: (_rank(path.suffix.lower()), path))
+
+
+def _refuse(error: OSError) -> None:
+    raise ManifestError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _rank(ending: str) -> int:
