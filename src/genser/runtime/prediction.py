@@ -1,0 +1,46 @@
+"""What a model says of one input."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NO_SPEECH = "no speech"
+"""Label of a sound in which a model with a speech gate hears nobody speak."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answer for one input, or the reason why there is none.
+
+    Attributes:
+        path: The input as it was named; a description for sound in memory.
+        label: Class with the largest score, :data:`NO_SPEECH` where nobody speaks, None where the input failed.
+        scores: Class → probability; empty where the input failed. Where nobody speaks they say what the voice would
+            be like, were it one.
+        error: Why the input failed, None if it did not.
+        duration: Length of the sound in seconds, None where the input failed.
+        speech: Probability that somebody speaks, None if the model does not tell.
+    """
+
+    path: str
+    label: str | None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+    duration: float | None = None
+    speech: float | None = None
+
+    @property
+    def score(self) -> float | None:
+        """Largest score, None where the input failed."""
+        return max(self.scores.values(), default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "path": self.path,
+            "label": self.label,
+            "scores": dict(self.scores),
+            "error": self.error,
+            "duration": self.duration,
+            "speech": self.speech,
+        }
