@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from genser.audio import describe, load_audio
+from genser.runtime.prediction import Prediction
+
 RATE = 16_000
 VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))  # Hz: formants
 LABELS = ("low", "middle", "high")
@@ -41,6 +44,13 @@ class PitchRecognizer:
     def scores(self, waveforms: list[np.ndarray]) -> np.ndarray:
         self.heard += [len(waveform) for waveform in waveforms]
         return np.array([self._scores(waveform) for waveform in waveforms])
+
+    def predict_many(self, sources, *, workers=1):
+        for source in sources:
+            sound = load_audio(source)
+            row = self._scores(sound)
+            named = dict(zip(LABELS, row.tolist(), strict=True))
+            yield Prediction(describe(source), LABELS[row.argmax()], named, duration=len(sound) / RATE)
 
     def trajectory(self, waveform: np.ndarray) -> np.ndarray:
         end = self._scores(waveform)

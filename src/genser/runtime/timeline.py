@@ -1,14 +1,14 @@
 """Emotion over time: a recording of any length is cut, recognised and decided, in bounded memory."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from genser.audio import STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
-from genser.runtime.cutting import Piece, make_cutter
+from genser.runtime.cutting import Cutter, Piece, make_cutter
 from genser.runtime.decisions import Sight, decide, sight_of
 from genser.runtime.envelope import Envelope
 from genser.runtime.options import DEFAULTS, SegmentOptions
@@ -38,6 +38,7 @@ def recognize_timeline(
     *,
     turns: Sequence[Turn] | None = None,
     limits: AudioLimits = STREAM_LIMITS,
+    progress: Callable[[float], None] | None = None,
 ) -> Timeline:
     """Recognise the emotions of a recording over time.
 
@@ -50,27 +51,31 @@ def recognize_timeline(
         options: How to cut, smooth and merge.
         turns: Stretches to recognise instead of looking for speech, in order of their start.
         limits: Bounds beyond which the sound is refused.
+        progress: Called with the seconds taken in, after every block; what it raises ends the work.
 
     Raises:
         AudioError: The sound cannot be read, or turns lie behind its end.
     """
     envelope = Envelope()
-    pieces = _cut(source, options, turns, limits, envelope)
+    blocks = _told(stream_audio(source, block_duration=BLOCK_DURATION, limits=limits), envelope, progress)
+    pieces = _cut(blocks, make_cutter(options, turns))
     sights = _joined(_recognized(scorer, pieces))
     segments = decide(sights, scorer.labels, options)
     return Timeline(describe(source), envelope.duration, tuple(scorer.labels), tuple(segments), envelope.peaks())
 
 
-def _cut(
-    source: AudioSource,
-    options: SegmentOptions,
-    turns: Sequence[Turn] | None,
-    limits: AudioLimits,
-    envelope: Envelope,
-) -> Iterator[Piece]:
-    cutter = make_cutter(options, turns)
-    for block in stream_audio(source, block_duration=BLOCK_DURATION, limits=limits):
+def _told(
+    blocks: Iterable[np.ndarray], envelope: Envelope, progress: Callable[[float], None] | None
+) -> Iterator[np.ndarray]:
+    for block in blocks:
         envelope.push(block)
+        yield block
+        if progress:
+            progress(envelope.duration)
+
+
+def _cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Piece]:
+    for block in blocks:
         yield from cutter.push(block)
     yield from cutter.close()
 

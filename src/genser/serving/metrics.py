@@ -1,0 +1,40 @@
+"""What a server counts, for Prometheus; with several workers, summed over them."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client looks for this name
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Counters, gauges and histograms of one application."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("genser_requests", "Requests by outcome.", ["route", "status"], registry=registry)
+        self.seconds = Histogram(
+            "genser_request_seconds", "Time of a request.", ["route"], buckets=SECONDS, registry=registry
+        )
+        self.audio = Counter("genser_audio_seconds", "Sound that was recognised.", registry=registry)
+        self.batches = Histogram("genser_batch_size", "Sounds recognised at once.", buckets=SIZES, registry=registry)
+        self.inference = Histogram("genser_inference_seconds", "Time of a batch.", buckets=SECONDS, registry=registry)
+        self.refused = Counter("genser_refused", "Requests refused for lack of room.", ["reason"], registry=registry)
+        self.abandoned = Counter("genser_abandoned", "Requests whose client went away.", registry=registry)
+        self.queued = self._gauge("genser_queue_items", "Sounds that wait to be recognised.")
+        self.working = self._gauge("genser_requests_in_work", "Requests in work.")
+        self.streams = self._gauge("genser_streams", "Live streams.")
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
+
+    def exposition(self) -> bytes:
+        """Return the text that Prometheus reads."""
+        if SHARED_FOLDER not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)
+        return generate_latest(together)
