@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genser.errors import ConfigError
-from genser.model import EstimatorConfig, HeadConfig, Standardizer, TargetEstimator, TransportHead
+from genser.model import (
+    EstimatorConfig,
+    FrontConfig,
+    HeadConfig,
+    PrincipalComponents,
+    Standardizer,
+    TargetEstimator,
+    TransportHead,
+)
 from genser.model.layers import AdaptiveBlock, SelfAttention, rms_norm
 from genser.transport import Objective, Sampler
 
@@ -116,6 +124,49 @@ def test_standardizer_weights_count_rows_as_often_as_they_weigh():
         torch.testing.assert_close(a, b)
 
 
+def spread(rows=300):
+    """Rows along three strong directions of 4 x 16 features, with little noise elsewhere."""
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(64, 3, generator=generator))[0]
+    strengths = torch.randn(rows, 3, generator=generator) * torch.tensor([9.0, 3.0, 1.5])
+    return (strengths @ directions.T + 0.01 * torch.randn(rows, 64, generator=generator)).view(rows, 4, 16) + 2
+
+
+def test_components_are_uncorrelated_centred_and_of_unit_mean_square():
+    rows = spread()
+    for flattening in (0.0, 0.5, 1.0):
+        out = PrincipalComponents(FrontConfig(4, 16, 3, flattening)).fit(rows)(rows)[:, 1]
+        covariance = out.T @ out / len(out)
+        assert out.mean(0).abs().max() < 1e-4
+        assert (covariance - covariance.diag().diag()).abs().max() < 1e-3
+        assert covariance.diag().mean().item() == pytest.approx(1, abs=1e-4)
+        assert (covariance.diag().max() - covariance.diag().min() < 1e-3) == (flattening == 1.0)
+
+
+def test_components_keep_what_varies():
+    """Three components of three-dimensional rows lose almost nothing: distances stay, up to one factor."""
+    rows = spread()
+    front = PrincipalComponents(FrontConfig(4, 16, 3)).fit(rows)
+    before = torch.pdist(front.standardizer(rows).flatten(1))
+    after = torch.pdist(front(rows)[:, 0])
+    assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.999
+
+
+def test_a_head_on_components_transports_them():
+    front = FrontConfig(4, 16, 12, 0.3)
+    config = HeadConfig(("a", "b"), EstimatorConfig(dim=12, conditions=1, depth=1, heads=2), front=front)
+    head = TransportHead(config)
+    head.standardizer.fit(torch.randn(50, 4, 16))
+    x_1, X_c = head.ends(torch.randn(5, 4, 16))
+    assert torch.equal(x_1, X_c[:, 0])
+    assert head(torch.randn(5, 4, 16)).shape == (5, 2)
+
+
+def test_too_few_rows_for_the_components_are_named():
+    with pytest.raises(ConfigError, match="10 rows"):
+        PrincipalComponents(FrontConfig(4, 16, 12)).fit(torch.randn(10, 4, 16))
+
+
 def test_head_learns_a_separable_problem_and_gives_probabilities():
     torch.manual_seed(0)
     labels = torch.arange(120) % 3
@@ -147,6 +198,9 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
         (lambda: HeadConfig(("a", "a"), TINY), "named once"),
         (lambda: HeadConfig((), TINY), "named"),
         (lambda: HeadConfig(("a",), TINY, power=0), "power"),
+        (lambda: HeadConfig(("a",), TINY, front=FrontConfig(4, 30)), "front gives"),
+        (lambda: FrontConfig(2, 8, 17), "17 components"),
+        (lambda: FrontConfig(2, 8, 4, 1.5), "flattening"),
         (lambda: TransportHead(HeadConfig(tuple("abcdefghijklmnop"), TINY)), "16 classes"),
     ],
 )

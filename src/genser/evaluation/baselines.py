@@ -8,7 +8,6 @@ same network regressed to the codes without a path, and :class:`DiffusionHead` t
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genser.errors import ConfigError
-from genser.model import HeadConfig, Standardizer, TargetEstimator, TransportHead
+from genser.model import HeadConfig, TargetEstimator, TransportHead, make_front
 from genser.taxonomy import class_codes, probabilities, projections
 from genser.transport import Objective
 
@@ -27,10 +26,10 @@ DIFFUSION_DRAWS = 16
 class Classifier(nn.Module):
     """A head that gives one logit a class and is trained by cross-entropy with class shares as the target."""
 
-    def __init__(self, labels: tuple[str, ...], states: int, dim: int) -> None:
+    def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.config = SimpleNamespace(labels=labels)
-        self.standardizer = Standardizer(states, dim)
+        self.config = config
+        self.standardizer = make_front(config.front)
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits (batch, classes) of standardised hidden states (batch, states, dim)."""
@@ -53,9 +52,9 @@ class Classifier(nn.Module):
 class MajorityHead(Classifier):
     """Always the most frequent class of the training rows: the floor."""
 
-    def __init__(self, labels: tuple[str, ...], states: int, dim: int) -> None:
-        super().__init__(labels, states, dim)
-        self.bias = nn.Parameter(torch.zeros(len(labels)))
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
+        self.bias = nn.Parameter(torch.zeros(len(config.labels)))
 
     def logits(self, states: Tensor) -> Tensor:
         """The same logits for every row."""
@@ -65,10 +64,10 @@ class MajorityHead(Classifier):
 class LinearHead(Classifier):
     """One linear layer over a learned weighting of the hidden states, as SUPERB and the paper's baselines have it."""
 
-    def __init__(self, labels: tuple[str, ...], states: int, dim: int) -> None:
-        super().__init__(labels, states, dim)
-        self.layer_logits = nn.Parameter(torch.zeros(states))
-        self.out = nn.Linear(dim, len(labels))
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
+        self.layer_logits = nn.Parameter(torch.zeros(config.estimator.conditions + 1))
+        self.out = nn.Linear(config.estimator.dim, len(config.labels))
 
     def logits(self, states: Tensor) -> Tensor:
         """Linear in the weighted mean of the layers."""
@@ -78,13 +77,12 @@ class LinearHead(Classifier):
 class MlpHead(Classifier):
     """A hidden layer of GELU units, with dropout, between the weighted layers and the classes."""
 
-    def __init__(
-        self, labels: tuple[str, ...], states: int, dim: int, hidden: int | None = None, dropout: float = 0.2
-    ) -> None:
-        super().__init__(labels, states, dim)
-        self.layer_logits = nn.Parameter(torch.zeros(states))
-        hidden = hidden or dim
-        self.out = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, len(labels)))
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
+        size = config.estimator
+        self.layer_logits = nn.Parameter(torch.zeros(size.conditions + 1))
+        hidden = (nn.Linear(size.dim, size.inner), nn.GELU(), nn.Dropout(size.dropout))
+        self.out = nn.Sequential(*hidden, nn.Linear(size.inner, len(config.labels)))
 
     def logits(self, states: Tensor) -> Tensor:
         """An MLP of the weighted mean of the layers."""
@@ -94,12 +92,11 @@ class MlpHead(Classifier):
 class NetworkHead(Classifier):
     """The estimator's network at t = T on the clean features, with a linear classifier and cross-entropy."""
 
-    def __init__(self, labels: tuple[str, ...], config: HeadConfig) -> None:
-        size = config.estimator
-        super().__init__(labels, size.conditions + 1, size.dim)
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
         self.time = config.path.T
-        self.network = TargetEstimator(size)
-        self.out = nn.Linear(size.dim, len(labels))
+        self.network = TargetEstimator(config.estimator)
+        self.out = nn.Linear(config.estimator.dim, len(config.labels))
 
     def logits(self, states: Tensor) -> Tensor:
         """Linear in the network's output."""
@@ -114,7 +111,7 @@ class RegressionHead(nn.Module):
         super().__init__()
         self.config = config
         size = config.estimator
-        self.standardizer = Standardizer(size.conditions + 1, size.dim)
+        self.standardizer = make_front(config.front)
         self.network = TargetEstimator(size)
         codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
@@ -152,7 +149,7 @@ class DiffusionHead(nn.Module):
         self.config = config
         self.draws = draws
         size = config.estimator
-        self.standardizer = Standardizer(size.conditions + 1, size.dim)
+        self.standardizer = make_front(config.front)
         self.network = TargetEstimator(replace(size, conditions=1))
         codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
@@ -192,21 +189,14 @@ def _diffused(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return angle.cos() * x + angle.sin() * noise
 
 
-def _plain(kind: Callable[..., nn.Module]) -> Callable[[HeadConfig], nn.Module]:
-    def make(config: HeadConfig) -> nn.Module:
-        return kind(config.labels, config.estimator.conditions + 1, config.estimator.dim)
-
-    return make
-
-
 HEADS: dict[str, Callable[[HeadConfig], Any]] = {
     "transport": TransportHead,
-    "linear": _plain(LinearHead),
-    "mlp": _plain(MlpHead),
-    "network": lambda config: NetworkHead(config.labels, config),
+    "linear": LinearHead,
+    "mlp": MlpHead,
+    "network": NetworkHead,
     "regression": RegressionHead,
     "diffusion": DiffusionHead,
-    "majority": _plain(MajorityHead),
+    "majority": MajorityHead,
 }
 """Every head by name, made from the same configuration."""
 

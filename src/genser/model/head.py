@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from genser.errors import ConfigError
 from genser.model.estimator import EstimatorConfig, TargetEstimator
-from genser.model.standardize import Standardizer
+from genser.model.standardize import FrontConfig, make_front
 from genser.taxonomy import class_codes, probabilities, projections
 from genser.transport import BridgePath, Objective, Sampler
 from genser.transport.objective import TrainingExample, target_matching_loss
@@ -26,6 +26,7 @@ class HeadConfig:
         code: Kind of class code.
         power: Exponent of the calibration, see :func:`genser.taxonomy.probabilities`.
         floor: Even share of the calibration.
+        front: What happens to features first; None standardises states of the estimator's own shape.
     """
 
     labels: tuple[str, ...]
@@ -35,9 +36,15 @@ class HeadConfig:
     code: str = "sinusoidal"
     power: float = 1.0
     floor: float = 0.0
+    front: FrontConfig | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
+        size = (self.estimator.conditions, self.estimator.dim)
+        if self.front is None:
+            object.__setattr__(self, "front", FrontConfig(size[0] + 1, size[1]))
+        if self.front.shape != size:
+            raise ConfigError(f"The estimator takes {size} conditions and width, the front gives {self.front.shape}.")
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             raise ConfigError(f"Labels must be named, and named once: {list(self.labels)}.")
         if self.power <= 0 or not 0 <= self.floor < 1:
@@ -50,10 +57,9 @@ class TransportHead(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        size = config.estimator
-        self.standardizer = Standardizer(size.conditions + 1, size.dim)
-        self.estimator = TargetEstimator(size)
-        codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
+        self.standardizer = make_front(config.front)
+        self.estimator = TargetEstimator(config.estimator)
+        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
 
     def ends(self, features: Float[Tensor, "batch states dim"]) -> tuple[Tensor, Tensor]:

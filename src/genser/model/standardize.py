@@ -1,11 +1,56 @@
-"""Standardisation of features, learned from training rows and kept with the model."""
+"""What is learned from training rows before any gradient: scale, and principal components; kept with the model."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from genser.errors import ConfigError
+
 SMALLEST_SCALE = 1e-4
 """Deviations below this are taken for a constant feature, which standardisation leaves at 0."""
+
+
+LARGEST_GRAM = 4096
+"""Rows that principal components are learned from at most; they are drawn evenly."""
+
+
+@dataclass(frozen=True)
+class FrontConfig:
+    """What happens to pooled features before the estimator sees them.
+
+    Attributes:
+        states: Number of pooled states that the encoder gives.
+        dim: Their width.
+        components: Number of principal components that all states together are projected to; 0 keeps the states.
+            The projection is then both x_1 and the only condition.
+        flattening: 0 keeps the components' own deviations, 1 makes them all equal (whitening).
+    """
+
+    states: int
+    dim: int
+    components: int = 0
+    flattening: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.components < 0 or not 0 <= self.flattening <= 1:
+            raise ConfigError(
+                f"components must not be negative and flattening lie in [0, 1], got {self.components} and "
+                f"{self.flattening}."
+            )
+        if self.components > self.states * self.dim:
+            raise ConfigError(f"{self.states} x {self.dim} features have no {self.components} components.")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Conditions and width L that the estimator is given."""
+        return (1, self.components) if self.components else (self.states - 1, self.dim)
+
+
+def make_front(config: FrontConfig) -> "Standardizer | PrincipalComponents":
+    """A front with nothing learned yet."""
+    return PrincipalComponents(config) if config.components else Standardizer(config.states, config.dim)
 
 
 class Standardizer(nn.Module):
@@ -36,3 +81,56 @@ class Standardizer(nn.Module):
     def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows states dim"]:
         """Standardised features."""
         return (features - self.mean) / self.scale
+
+
+class PrincipalComponents(nn.Module):
+    """Standardised states side by side, projected to their principal components, of unit mean square over all.
+
+    Several statistics of several layers are strongly correlated; a few hundred components carry what they say, and make
+    one vector of it that can be the end of a path. Returned twice, as the condition and as x_1.
+    """
+
+    def __init__(self, config: FrontConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.standardizer = Standardizer(config.states, config.dim)
+        self.register_buffer("basis", torch.zeros(config.states * config.dim, config.components))
+        self.register_buffer("offset", torch.zeros(config.components))
+
+    @torch.no_grad()
+    def fit(
+        self, features: Float[Tensor, "rows states dim"], weights: Float[Tensor, " rows"] | None = None
+    ) -> "PrincipalComponents":
+        """Learn scale and components from training rows, by the eigenvectors of their Gram matrix.
+
+        Raises:
+            ConfigError: If there are too few rows for that many components.
+        """
+        self.standardizer.fit(features, weights)
+        places = torch.linspace(0, len(features) - 1, min(len(features), LARGEST_GRAM)).long()
+        rows = self.standardizer(features[places].float()).flatten(1)
+        if len(rows) <= self.config.components:
+            raise ConfigError(f"{len(rows)} rows do not span {self.config.components} components: lower the number.")
+        centre = rows.mean(0)
+        basis = _principal_directions(rows - centre, self.config.components, self.config.flattening)
+        self.basis.copy_(basis)
+        self.offset.copy_(centre.double() @ basis)
+        return self
+
+    def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows 2 components"]:
+        """Components, as condition and as x_1."""
+        components = self.standardizer(features).flatten(1) @ self.basis - self.offset
+        return torch.stack([components, components], dim=1)
+
+
+def _principal_directions(rows: Tensor, count: int, flattening: float) -> Tensor:
+    """Leading principal directions of centred rows as columns, float64, so scaled that scores have unit mean square.
+
+    The sign of each is fixed by its score on the first row, since eigenvectors come with either.
+    """
+    rows = rows.double()
+    variances, vectors = torch.linalg.eigh(rows @ rows.T / len(rows))
+    variances, vectors = variances.flip(0)[:count].clamp(min=1e-9), vectors.flip(1)[:, :count]
+    vectors = vectors * torch.where(vectors[:1] < 0, -1.0, 1.0)
+    basis = rows.T @ vectors / (variances * len(rows)).sqrt() * variances ** (-flattening / 2)
+    return basis / (rows @ basis).square().mean().sqrt()

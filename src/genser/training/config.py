@@ -11,6 +11,7 @@ from genser.encoders import EncoderConfig
 from genser.errors import ConfigError, MissingExtraError
 from genser.model.estimator import EstimatorConfig
 from genser.model.head import HeadConfig
+from genser.model.standardize import FrontConfig
 from genser.transport import BridgePath, Objective, Sampler
 
 BALANCES = ("none", "class", "corpus", "corpus-class")
@@ -56,11 +57,20 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class ComponentsConfig:
+    """The free part of :class:`genser.model.FrontConfig`; the encoder decides the rest."""
+
+    components: int = 0
+    flattening: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A recipe.
 
     Attributes:
         encoder: Where features come from.
+        front: Whether features are reduced to principal components first.
         network: Size and form of the estimator.
         path: Probability path.
         objective: How training examples are drawn.
@@ -81,6 +91,7 @@ class TrainConfig:
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    front: ComponentsConfig = field(default_factory=ComponentsConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     path: BridgePath = field(default_factory=BridgePath)
     objective: Objective = field(default_factory=Objective)
@@ -112,9 +123,11 @@ class TrainConfig:
 
     def head(self, labels: tuple[str, ...], states: int, dim: int) -> HeadConfig:
         """The head that this recipe makes of features of shape (rows, states, dim)."""
-        size = {"dim": dim, "conditions": states - 1}
+        front = FrontConfig(states, dim, self.front.components, self.front.flattening)
+        conditions, width = front.shape
         network = {name: getattr(self.network, name) for name in self.network.__dataclass_fields__}
-        return HeadConfig(labels, EstimatorConfig(**size, **network), self.path, self.sampler, self.code)
+        estimator = EstimatorConfig(dim=width, conditions=conditions, **network)
+        return HeadConfig(labels, estimator, self.path, self.sampler, self.code, front=front)
 
 
 def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
