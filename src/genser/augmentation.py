@@ -4,8 +4,10 @@ Features of altered copies are computed once and kept like any others, so every 
 clip alone.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -65,6 +67,36 @@ class Augmentation:
             (self.noise_chance, lambda x, g: add_noise(x, g.uniform(*self.noise), g, colour=g.uniform(0, 2))),
             (self.telephone_chance, lambda x, g: band_limited(x, *TELEPHONE_BAND)),  # noqa: ARG005
         ]
+
+
+@dataclass(frozen=True)
+class View:
+    """One altered copy of every clip, the same whenever and wherever it is made.
+
+    Attributes:
+        augmentation: How strongly clips are altered.
+        number: Which of the copies, from 1 on.
+        seed: Draw of all copies.
+    """
+
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    number: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise ConfigError(f"Views are numbered from 1, got {self.number}; view 0 would be the clip itself.")
+
+    def __call__(self, waveform: Waveform, sound: str) -> Waveform:
+        """The altered copy of a 16 kHz waveform of shape (samples,).
+
+        Args:
+            waveform: The clip.
+            sound: What tells the clip from all others, such as the hash of its bytes. The draw follows from it, the
+                seed and the number alone, so that neither the order of clips nor their folder matters.
+        """
+        digest = hashlib.sha256(json.dumps([self.seed, self.number, sound]).encode()).digest()
+        return self.augmentation(waveform, np.random.default_rng(int.from_bytes(digest)))
 
 
 def change_speed(waveform: Waveform, speed: float) -> Waveform:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from genser.audio import SAMPLE_RATE, load_audio
+from genser.augmentation import View
+from genser.configuration import build, to_mapping
 from genser.data.hashing import FileHasher
 from genser.data.store import FeatureStore, feature_key
 from genser.data.utterance import Utterance
@@ -69,30 +71,44 @@ class Extraction:
 
 @dataclass(frozen=True)
 class _Job:
-    """A row to compute: its key and an utterance that needs it."""
+    """A row to compute: its key, the hash of its sound, and an utterance that needs it."""
 
     key: str
+    sound: str
     utterance: Utterance
+
+    def waveform(self, view: View | None) -> np.ndarray:
+        item = self.utterance
+        clean = load_audio(item.path, start=item.start, end=item.end)
+        return clean if view is None else view(clean, f"{self.sound} {item.start or 0.0} {item.end}")
 
 
 _Decoded = tuple[_Job, np.ndarray]
 
 
 def open_store(
-    path: str | os.PathLike[str], encoder: Any, *, dtype: str = "float32", bf16: bool = False
+    path: str | os.PathLike[str],
+    encoder: Any,
+    *,
+    dtype: str = "float32",
+    bf16: bool = False,
+    view: View | None = None,
 ) -> FeatureStore:
-    """Open the feature store of an encoder.
+    """Open the feature store of an encoder, of clips as they are or of one altered copy of each.
 
     Args:
         path: Folder of stores; each encoder has its own inside.
         encoder: One of ``genser.encoders``.
         dtype: Number format on disk.
         bf16: Whether features are computed in bfloat16 on CUDA; they are kept apart from the others.
+        view: How clips are altered before they are encoded. A store belongs to one view and alters what it computes by
+            it, so that altered features are never taken for clean ones.
 
     Raises:
         StoreError: The store is damaged or was altered.
     """
     settings = {"sample_rate": SAMPLE_RATE, "bf16": bf16}
+    settings |= {} if view is None else {"view": to_mapping(view)}
     return FeatureStore(path, encoder.fingerprint, (encoder.states, encoder.dim), dtype, settings=settings)
 
 
@@ -158,14 +174,15 @@ def compute_features(
     store.refresh()
     with ThreadPoolExecutor(DECODERS, thread_name_prefix="genser-decode") as pool:
         run = _Run(encoder, store, batch_seconds, pool, progress or _silent)
-        keys = run.keys(utterances)
+        jobs = run.jobs(utterances)
+        keys = [job and job.key for job in jobs]
         lacking = set(store.missing(key for key in keys if key is not None))
-        jobs = {key: _Job(key, item) for key, item in zip(keys, utterances, strict=True) if key in lacking}
+        waiting = {job.key: job for job in jobs if job and job.key in lacking}
         try:
-            run.compute(list(jobs.values()))
+            run.compute(list(waiting.values()))
         finally:
             store.flush()
-    return _extraction(utterances, keys, run.failures, len(jobs))
+    return _extraction(utterances, keys, run.failures, len(waiting))
 
 
 def _silent(done: int, total: int) -> None:
@@ -183,10 +200,11 @@ class _Run:
         self.batch_seconds = batch_seconds
         self.pool = pool
         self.progress = progress
+        self.view = build(View, store.settings["view"]) if "view" in store.settings else None
         self.failures: dict[str, str] = {}  # reasons by key, or by path where the file cannot even be read
         self.done = 0
 
-    def keys(self, utterances: Sequence[Utterance]) -> list[str | None]:
+    def jobs(self, utterances: Sequence[Utterance]) -> list[_Job | None]:
         hasher = FileHasher(self.store.path / "hashes.jsonl")
         paths = list(dict.fromkeys(item.path for item in utterances))
 
@@ -200,7 +218,7 @@ class _Run:
         hashes = dict(zip(paths, self.pool.map(attempt, paths), strict=True))
         hasher.save()
         found = ((hashes[item.path], item) for item in utterances)
-        return [None if content is None else self.store.key(content, item.start, item.end) for content, item in found]
+        return [sound and _Job(self.store.key(sound, item.start, item.end), sound, item) for sound, item in found]
 
     def compute(self, jobs: Sequence[_Job]) -> None:
         for window in _windows(self.decoded(jobs), self.batch_seconds * WINDOW_BATCHES):
@@ -216,8 +234,7 @@ class _Run:
         rest = iter(jobs)
         while True:
             for job in islice(rest, AHEAD - len(waiting)):
-                item = job.utterance
-                waiting.append((job, self.pool.submit(load_audio, item.path, start=item.start, end=item.end)))
+                waiting.append((job, self.pool.submit(job.waveform, self.view)))
             if not waiting:
                 return
             job, future = waiting.popleft()

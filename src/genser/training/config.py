@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from genser.augmentation import Augmentation
 from genser.configuration import build, override
 from genser.encoders import EncoderConfig
 from genser.errors import ConfigError, MissingExtraError
@@ -82,6 +83,9 @@ class TrainConfig:
         batch_size: Items a step, over all processes.
         steps: Optimiser steps.
         balance: What is drawn equally often: nothing, classes, corpora, or classes within corpora.
+        views: Altered copies of every training clip beside the clip itself; validation and test are never altered.
+        view_share: How often a drawn training row is one of its altered copies.
+        augmentation: How strongly these copies are altered.
         validation: Share of the speakers held out where the manifest has no validation split; 0 trains on all.
         evaluate_every: Steps between two looks at the validation speakers.
         checkpoint_every: Steps between two checkpoints.
@@ -103,6 +107,9 @@ class TrainConfig:
     batch_size: int = 128
     steps: int = 1000
     balance: str = "none"
+    views: int = 0
+    view_share: float = 0.5
+    augmentation: Augmentation = field(default_factory=Augmentation)
     validation: float = 0.15
     evaluate_every: int = 100
     checkpoint_every: int = 500
@@ -116,6 +123,10 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.validation < 1:
             raise ConfigError(f"validation is a share of the speakers in [0, 1), got {self.validation}.")
+        if self.views < 0 or not 0 <= self.view_share <= 1:
+            raise ConfigError(
+                f"views counts copies and view_share is a share in [0, 1], got {self.views} and {self.view_share}."
+            )
         _one_of("balance", self.balance, BALANCES)
         _one_of("keep", self.keep, ("best", "last"))
         _one_of("precision", self.precision, PRECISIONS)

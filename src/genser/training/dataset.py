@@ -1,17 +1,18 @@
 """From a manifest to rows to learn from."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from genser.augmentation import Augmentation, View
 from genser.data.features import FeatureProblem, extract_features, open_store
 from genser.data.labels import find_label_map, for_task
 from genser.data.splits import check_leaks, validation_split
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
-from genser.errors import ManifestError
+from genser.errors import ConfigError, ManifestError
 from genser.training.config import TrainConfig
 from genser.training.rows import TrainingData, balance_weights
 
@@ -26,6 +27,8 @@ class Dataset:
         classes: Class names in the order of their indices.
         problems: Utterances whose sound could not be read.
         left_out: Number of utterances without a class in this task.
+        views: The same features of altered copies, shape (utterances, copies, states, dim); None without copies. A
+            copy that could not be encoded is the clip itself.
     """
 
     utterances: tuple[Utterance, ...]
@@ -33,6 +36,7 @@ class Dataset:
     classes: tuple[str, ...]
     problems: tuple[FeatureProblem, ...]
     left_out: int
+    views: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -40,11 +44,26 @@ class Dataset:
         index = {name: position for position, name in enumerate(self.classes)}
         return np.array([index[item.label] for item in self.utterances], dtype=np.int64)
 
-    def rows(self, places: np.ndarray, balance: str = "none") -> TrainingData:
-        """The utterances at the given positions as training data, drawn as ``balance`` says."""
-        keys = [_balance_key(self.utterances[place], balance) for place in places]
-        weights = None if balance == "none" else balance_weights(keys)
-        return TrainingData(torch.from_numpy(self.features[places]), torch.from_numpy(self.labels[places]), weights)
+    def rows(self, places: np.ndarray) -> TrainingData:
+        """The utterances at the given positions as they are, to be scored."""
+        return TrainingData(torch.from_numpy(self.features[places]), torch.from_numpy(self.labels[places]))
+
+    def training_rows(self, places: np.ndarray, config: TrainConfig) -> TrainingData:
+        """The utterances at the given positions to learn from, balanced and altered as a recipe says.
+
+        Raises:
+            ConfigError: If the recipe wants more altered copies than there are.
+        """
+        keys = [_balance_key(self.utterances[place], config.balance) for place in places]
+        weights = None if config.balance == "none" else balance_weights(keys)
+        views = torch.from_numpy(self._copies(config.views)[places]) if config.views else None
+        return replace(self.rows(places), weights=weights, views=views, view_share=config.view_share)
+
+    def _copies(self, count: int) -> np.ndarray:
+        there = 0 if self.views is None else self.views.shape[1]
+        if self.views is None or count > there:
+            raise ConfigError(f"The recipe wants {count} altered copies of every clip; the features have {there}.")
+        return self.views[:, :count]
 
 
 def build_dataset(
@@ -54,6 +73,8 @@ def build_dataset(
     *,
     task: str = "emotion",
     labels: str | None = None,
+    views: int = 0,
+    augmentation: Augmentation | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Give every utterance its class and its features.
@@ -64,6 +85,8 @@ def build_dataset(
         store: Folder of the feature store.
         task: Which column is the class.
         labels: Label map, by name or as ``file.toml:name``; None takes the labels as they are, sorted.
+        views: Altered copies of every clip to encode beside the clip itself.
+        augmentation: How these are altered; None for the defaults.
         progress: Called with the rows done and the rows to do.
 
     Raises:
@@ -77,7 +100,24 @@ def build_dataset(
         raise ManifestError(f"The manifest has {len(classes)} class(es) of the task {task!r}; learning needs two.")
     features, problems = extract_features(kept, encoder, open_store(store, encoder), progress=progress)
     there = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))
-    return Dataset(tuple(kept[i] for i in there), features[there], classes, tuple(problems), len(left_out))
+    dataset = Dataset(tuple(kept[i] for i in there), features[there], classes, tuple(problems), len(left_out))
+    numbered = [View(augmentation or Augmentation(), number) for number in range(1, views + 1)]
+    return _with_copies(dataset, numbered, encoder, store, progress) if numbered else dataset
+
+
+def _with_copies(
+    dataset: Dataset, views: list[View], encoder: SpeechEncoder, store: str, progress: Callable[[int, int], None] | None
+) -> Dataset:
+    """Encode altered copies; one that fails is replaced by the clip itself and told among the problems."""
+    copies = np.empty((len(dataset.utterances), len(views), *dataset.features.shape[1:]), dtype=np.float32)
+    problems = list(dataset.problems)
+    for place, view in enumerate(views):
+        opened = open_store(store, encoder, view=view)
+        features, failed = extract_features(dataset.utterances, encoder, opened, progress=progress)
+        lost = np.isnan(features).any(axis=(1, 2))
+        copies[:, place] = np.where(lost[:, None, None], dataset.features, features)
+        problems += [replace(one, reason=f"altered copy {view.number}: {one.reason}") for one in failed]
+    return replace(dataset, views=copies, problems=tuple(problems))
 
 
 def divide(dataset: Dataset, config: TrainConfig) -> tuple[TrainingData, TrainingData | None]:
@@ -95,7 +135,7 @@ def divide(dataset: Dataset, config: TrainConfig) -> tuple[TrainingData, Trainin
         train, validation = train[inner], train[held_out]
         check_leaks(*([dataset.utterances[i] for i in side] for side in (train, validation)))
     held = dataset.rows(validation) if len(validation) else None
-    return dataset.rows(train, config.balance), held
+    return dataset.training_rows(train, config), held
 
 
 def _balance_key(utterance: Utterance, balance: str) -> str:

@@ -15,6 +15,9 @@ from genser.training.config import TrainConfig
 SEED_STRIDE = 1_000_003
 """Prime between the seeds of two runs, so that the steps of different seeds do not share their draws."""
 
+VIEW_SEEDS = 1 << 48
+"""Offset of the seeds that draw views, far from those that draw rows."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -24,15 +27,22 @@ class TrainingData:
         features: Pooled hidden states, shape (rows, states, dim), any float type.
         labels: Class indices, shape (rows,).
         weights: How often a row is drawn, in proportion; None goes through all rows in turn.
+        views: The same of altered copies, shape (rows, copies, states, dim); None or no copies leaves every row as it
+            is. The standardiser is fitted to the clean rows alone.
+        view_share: How often a drawn row is one of its copies.
     """
 
     features: Tensor
     labels: Tensor
     weights: Tensor | None = None
+    views: Tensor | None = None
+    view_share: float = 0.5
 
     def __post_init__(self) -> None:
         if not len(self.features) == len(self.labels) > 0:
             raise ConfigError(f"{len(self.features)} rows of features for {len(self.labels)} labels: nothing to learn.")
+        if self.views is not None and (len(self.views), *self.views.shape[2:]) != tuple(self.features.shape):
+            raise ConfigError(f"copies of shape {tuple(self.views.shape)} for rows of {tuple(self.features.shape)}.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +63,22 @@ def draw_rows(data: TrainingData, batch_size: int, step: int, seed: int) -> Tens
     return torch.cat(orders)
 
 
+def draw_features(data: TrainingData, rows: Tensor, step: int, seed: int) -> Tensor:
+    """Features (batch, states, dim) of drawn rows, each the clip itself or one of its copies.
+
+    Like the rows, the choice is a function of seed and step alone; it draws from a generator of its own, so that
+    nothing else moves where there are no copies.
+    """
+    features = data.features[rows]
+    if data.views is None or not data.views.shape[1]:
+        return features
+    generator = torch.Generator().manual_seed(VIEW_SEEDS + seed * SEED_STRIDE + step)
+    altered = torch.rand(len(rows), generator=generator) < data.view_share
+    copies = torch.randint(data.views.shape[1], (len(rows),), generator=generator)
+    features[altered] = data.views[rows[altered], copies[altered]].to(features.dtype)
+    return features
+
+
 def balance_weights(keys: list[str]) -> Tensor:
     """Weights that draw every distinct key equally often; shape (rows,), summing to 1."""
     counts = {key: keys.count(key) for key in set(keys)}
@@ -63,7 +89,7 @@ def identity(config: TrainConfig, data: TrainingData) -> str:
     """Hash of a recipe and its rows, by which a checkpoint knows its run."""
     digest = hashlib.sha256(json.dumps(to_mapping(config), sort_keys=True).encode())
     digest.update(str(tuple(data.features.shape)).encode())
-    for tensor in (data.features, data.labels):
+    for tensor in (data.features, data.labels, *(() if data.views is None else (data.views,))):
         digest.update(tensor.contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
 

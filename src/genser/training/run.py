@@ -61,6 +61,8 @@ def run_training(
         str(store),
         task=config.task,
         labels=config.labels,
+        views=config.views,
+        augmentation=config.augmentation,
         progress=lambda done, total: tell("features", done, total, {}),
     )
     data, validation = divide(dataset, config)

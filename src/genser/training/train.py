@@ -1,8 +1,8 @@
 """Algorithm 1, top to bottom: features and classes in, a trained head out.
 
-Whatever is random in step n — the rows, the mix-up, the noise, the times, the dropout — follows from the seed and n
-alone. So the same seed gives the same model, a resumed run repeats an uninterrupted one exactly, and several processes
-agree on a batch without speaking of it.
+Whatever is random in step n — the rows, their altered copies, the mix-up, the noise, the times, the dropout — follows
+from the seed and n alone. So the same seed gives the same model, a resumed run repeats an uninterrupted one exactly,
+and several processes agree on a batch without speaking of it.
 """
 
 import math
@@ -23,7 +23,7 @@ from genser.training.config import TrainConfig
 from genser.training.distributed import ALONE, Processes
 from genser.training.journal import append_metrics, read_metrics
 from genser.training.optimization import average_towards, averaged, learning_rate, make_optimizer
-from genser.training.rows import SEED_STRIDE, TrainingData, draw_rows, identity
+from genser.training.rows import SEED_STRIDE, TrainingData, draw_features, draw_rows, identity
 from genser.transport import Objective
 
 
@@ -146,7 +146,8 @@ class _Run:
     def _loss(self, rows: Tensor) -> tuple[Tensor, float]:
         """Loss on this process's slice of the rows, and the share of the batch that the slice is."""
         head = self.state.head
-        states = head.standardizer(self.data.features[rows].to(self.device).float())
+        features = draw_features(self.data, rows, self.state.step, self.config.seed)
+        states = head.standardizer(features.to(self.device).float())
         target = nn.functional.one_hot(self.data.labels[rows].to(self.device), len(head.config.labels)).float()
         batch = self.config.objective.augment(states[:, -1], states[:, :-1], target)
         example = [self.processes.slice(part) for part in head.example(*batch, self.config.objective)]
