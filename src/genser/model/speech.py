@@ -1,0 +1,57 @@
+"""The whole way as one module: waveform, hidden states, transport, class probabilities."""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genser.encoders import SpeechEncoder
+from genser.errors import ModelError
+from genser.model.gate import SpeechGate
+from genser.model.head import TransportHead
+from genser.taxonomy import probabilities, projections
+
+
+class SpeechModel(nn.Module):
+    """An encoder, a transport head and, where there is one, a speech gate.
+
+    Args:
+        encoder: Speech to pooled hidden states.
+        head: Hidden states to class probabilities.
+        gate: Hidden states to the probability that somebody speaks.
+    """
+
+    def __init__(self, encoder: SpeechEncoder, head: TransportHead, gate: SpeechGate | None = None) -> None:
+        super().__init__()
+        self.encoder, self.head, self.gate = encoder, head, gate
+
+    def forward(self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]) -> tuple[Tensor, ...]:
+        """Recognise a padded batch of mono 16 kHz sound.
+
+        Returns:
+            Class probabilities (batch, classes); those read off at each time of the transport (batch, N + 1, classes);
+            the states x_t (batch, N + 1, dim); with a gate, the probability of speech (batch,).
+        """
+        features = self.encoder(waveform, lengths)
+        x_1, X_c = self.head.ends(features)
+        sampler = self.head.config.sampler
+        estimates, states = sampler.trace(self.head.estimator, self.head.config.path, x_1, X_c)
+        trajectory = self._probabilities(estimates).transpose(0, 1)
+        scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1])
+        outputs = (scores, trajectory, states.transpose(0, 1))
+        return outputs if self.gate is None else (*outputs, self.gate(features))
+
+    def _probabilities(self, x_0: Tensor) -> Tensor:
+        config = self.head.config
+        return probabilities(projections(x_0, self.head.codes), config.power, config.floor)
+
+
+def check_encoder(encoder: SpeechEncoder, fingerprint: str, model: str) -> None:
+    """Refuse an encoder that is not the one a head was trained on.
+
+    Raises:
+        ModelError: Its weights or settings differ.
+    """
+    if encoder.fingerprint != fingerprint:
+        raise ModelError(
+            f"{model} was trained on another encoder than {encoder.name}: fingerprint {fingerprint[:12]} is needed, "
+            f"{encoder.fingerprint[:12]} was found. Name the encoder it was trained on."
+        )

@@ -1,0 +1,148 @@
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from toys import LABELS, toy_folder, toy_gate, toy_head, toy_weights
+
+from genser.encoders import EncoderConfig, Pooling, load_encoder
+from genser.errors import ModelError
+from genser.model.folder import load_model, load_speech_model, save_model
+from genser.transport import Sampler
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return toy_folder(tmp_path_factory.mktemp("models") / "toy", gated=True)
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "copy")
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    config = toy_weights(tmp_path / "encoder.weights.safetensors")
+    encoder, head = load_encoder(config), toy_head(sampler=Sampler(3, "heun"), power=1.5)
+    gate = toy_gate(encoder, 0.3)
+    save_model(tmp_path / "a", head, config, encoder.fingerprint, {"speakers": 4}, license="terms", gate=gate)
+    model = load_model(tmp_path / "a")
+    assert model.head.config == head.config
+    assert model.head.config.labels == LABELS
+    assert (model.info, model.license, model.fingerprint) == ({"speakers": 4}, "terms", encoder.fingerprint)
+    features = torch.randn(4, 3, 64)
+    torch.testing.assert_close(model.head(features), head(features), rtol=0, atol=0)
+    torch.testing.assert_close(model.gate(features), gate(features), rtol=0, atol=0)
+    assert model.gate.threshold == 0.3
+    assert not model.head.training
+
+
+def test_loading_leaves_the_global_randomness_alone(made):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    load_model(made)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_only_safetensors_and_json_are_written(made):
+    assert sorted(path.name for path in made.iterdir()) == ["config.json", "gate.safetensors", "head.safetensors"]
+
+
+def test_a_relative_encoder_is_found_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    toy_weights(tmp_path / "w.safetensors")
+    config = EncoderConfig("whisper", "w.safetensors")
+    save_model(tmp_path / "m", toy_head(), config, load_encoder(config).fingerprint)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_speech_model(load_model(tmp_path / "m")).encoder.dim == 64
+
+
+@pytest.mark.parametrize("pooling", [Pooling(), Pooling(("speech-mean", "deviation"), (0, 1), level=True)])
+def test_an_embedded_encoder_needs_nothing_else(tmp_path, pooling):
+    source = toy_weights(tmp_path / "w.safetensors").source
+    config = EncoderConfig("whisper", source, pooling=pooling)
+    encoder = load_encoder(config)
+    save_model(tmp_path / "m", toy_head(states=encoder.states), config, encoder.fingerprint, embed=encoder)
+    (tmp_path / "w.safetensors").unlink()
+    moved = shutil.move(tmp_path / "m", tmp_path / "moved")
+    assert load_speech_model(load_model(moved)).encoder.fingerprint == encoder.fingerprint
+
+
+def test_a_lost_encoder_is_named_with_the_cure(made, folder, tmp_path):
+    model = load_model(folder)
+    lost = EncoderConfig("whisper", str(tmp_path / "lost.safetensors"))
+    with pytest.raises(ModelError, match=r"lost\.safetensors.*name where it is now"):
+        load_speech_model(model, lost)
+
+
+def test_another_encoder_is_refused(folder, tmp_path):
+    other = toy_weights(tmp_path / "other.safetensors", seed=5)
+    with pytest.raises(ModelError, match="trained on another encoder"):
+        load_speech_model(load_model(folder), other)
+
+
+@pytest.mark.parametrize("name", ["config.json", "head.safetensors", "gate.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=name):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["head.safetensors", "gate.safetensors"])
+def test_an_altered_file_is_named(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=f"{name} was altered"):
+        load_model(folder)
+
+
+def test_an_altered_configuration_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["labels"][0] = "joy"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"config\.json was altered"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "pytorch_model.bin", "weights.pt"])
+def test_a_foreign_file_is_refused(folder, name):
+    (folder / name).write_bytes(pickle.dumps("anything"))
+    with pytest.raises(ModelError, match=f"{name} does not belong"):
+        load_model(folder)
+
+
+def test_a_folder_of_pickles_is_no_model(tmp_path):
+    (tmp_path / "model.pt").write_bytes(pickle.dumps({}))
+    with pytest.raises(ModelError, match="no model folder"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": "whisper"}', "\x00\xff"])
+def test_a_foreign_configuration_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_model(tmp_path)
+
+
+def test_another_format_names_both_versions(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "format": 99, "genser": "7.1"}))
+    with pytest.raises(ModelError, match=r"made by genser 7\.1 in format 99; this is genser"):
+        load_model(folder)
+
+
+def test_a_killed_save_leaves_nothing_that_loads(tmp_path, made, monkeypatch):
+    folder = shutil.copytree(made, tmp_path / "m")
+    model = load_model(folder)
+    monkeypatch.setattr("genser.model.folder.json.dumps", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save_model(folder, model.head, model.encoder, model.fingerprint)
+    monkeypatch.undo()
+    with pytest.raises(ModelError, match="no model folder"):
+        load_model(folder)
