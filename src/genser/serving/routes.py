@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from genser.audio import SAMPLE_RATE
+from genser.runtime.palette import colors_of
 from genser.runtime.segments import Timeline
 from genser.runtime.timeline_files import write_text
 from genser.serving.admission import finish
@@ -19,6 +20,7 @@ from genser.serving.schemas import (
     ModelAnswer,
     ModelsAnswer,
     PredictAnswer,
+    PredictQuery,
     SegmentParameters,
     SegmentQuery,
     SegmentsAnswer,
@@ -53,7 +55,7 @@ health = APIRouter()
 async def predict(
     request: Request,
     service: Serving,
-    trajectory: Annotated[bool, Query(description="Also send the way of the transport, step by step.")] = False,
+    query: Annotated[PredictQuery, Query()],
 ) -> Response:
     """Recognise the emotion of one or more short sounds.
 
@@ -64,7 +66,7 @@ async def predict(
     async with service.admission.request(client_of(request)):
         with ExitStack() as stack:
             uploads = await read_uploads(request, config, config.max_bytes, stack)
-            work = service.predict(uploads, trajectory)
+            work = service.predict(uploads, query)
             answers = await finish(request, work, config.request_timeout, service.metrics)
     return JSONResponse({"model": service.name, "labels": service.labels, "predictions": answers})
 
@@ -91,7 +93,7 @@ def _sorted_out(uploads: list[Upload]) -> tuple[Upload, Upload | None]:
     turns = [upload for upload in uploads if upload.field == "turns"]
     if len(sounds) != 1 or len(turns) > 1:
         raise Problem(
-            400, f"One recording and at most one file of turns is needed; got {len(sounds)} and {len(turns)}."
+            400, f"Send one recording and at most one file of turns, not {len(sounds)} and {len(turns)}."
         )
     return sounds[0], turns[0] if turns else None
 
@@ -110,7 +112,9 @@ def _told(service: Service, timeline: Timeline, query: SegmentQuery) -> Response
 @api.get("/models", responses=problems(401))
 async def models(service: Serving) -> ModelsAnswer:
     """List the models that the server has."""
-    return ModelsAnswer(models=[ModelAnswer(name=service.name, labels=service.labels, sample_rate=SAMPLE_RATE)])
+    labels = service.labels
+    model = ModelAnswer(name=service.name, labels=labels, colors=colors_of(labels), sample_rate=SAMPLE_RATE)
+    return ModelsAnswer(models=[model])
 
 
 @health.get("/healthz")

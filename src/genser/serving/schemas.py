@@ -72,6 +72,7 @@ class ModelAnswer(BaseModel):
 
     name: str = Field(examples=["base"])
     labels: list[str] = Field(examples=[list(SCORES)])
+    colors: dict[str, str] = Field(description="A colour for each class.", examples=[{"anger": "#d1372c"}])
     sample_rate: int = Field(description="Any rate is taken and converted to this, in Hz.", examples=[16_000])
 
 
@@ -85,6 +86,16 @@ class Status(BaseModel):
     """Whether the server lives, or is ready."""
 
     status: Literal["ok"] = "ok"
+
+
+class PredictQuery(BaseModel):
+    """Which part of the sounds, and what to tell of them."""
+
+    start: float = Field(0.0, ge=0, le=1e6, description="First moment in seconds.")
+    end: float | None = Field(
+        None, gt=0, le=1e6, description="Last moment in seconds; the end of the sound by default."
+    )
+    trajectory: bool = Field(False, description="Also send the way of the transport, step by step.")
 
 
 class SegmentQuery(BaseModel):

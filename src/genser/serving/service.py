@@ -22,6 +22,7 @@ from genser.serving.batching import Abandoned, BatchedScorer, Batcher, Recognize
 from genser.serving.config import ServerConfig, processors
 from genser.serving.metrics import Metrics
 from genser.serving.problems import problem_of
+from genser.serving.schemas import PredictQuery
 from genser.serving.uploads import Upload
 
 
@@ -53,7 +54,7 @@ class Service:
         for pool in (self._decoders, self._recorders, self.live):
             pool.shutdown(cancel_futures=True)
 
-    async def predict(self, uploads: list[Upload], with_trajectory: bool) -> list[dict[str, Any]]:
+    async def predict(self, uploads: list[Upload], query: PredictQuery) -> list[dict[str, Any]]:
         """Recognise uploads together.
 
         Returns:
@@ -63,20 +64,27 @@ class Service:
             Problem: The queue is full; or there is one upload only, and it cannot be read.
         """
         loop = asyncio.get_running_loop()
-        decoded = await asyncio.gather(*(loop.run_in_executor(self._decoders, self._decode, one) for one in uploads))
+        decoded = await asyncio.gather(
+            *(loop.run_in_executor(self._decoders, self._decode, one, query) for one in uploads)
+        )
         sounds = [sound for sound in decoded if isinstance(sound, np.ndarray)]
         if len(uploads) == 1 and not sounds:
             raise problem_of(decoded[0])
-        promises = iter(self.batcher.submit(sounds))
+        promises = self.batcher.submit(sounds)
+        waiting = iter(promises)
         answers = [
-            (upload, sound, next(promises) if isinstance(sound, np.ndarray) else None)
+            (upload, sound, next(waiting) if isinstance(sound, np.ndarray) else None)
             for upload, sound in zip(uploads, decoded, strict=True)
         ]
-        return [await self._answer(*one, with_trajectory) for one in answers]
-
-    def _decode(self, upload: Upload) -> np.ndarray | GenserError:
         try:
-            return load_audio(_named(upload), limits=self.clip_limits)
+            return [await self._answer(*one, query.trajectory) for one in answers]
+        finally:
+            for promise in promises:  # those that nobody waits for any more
+                promise.cancel()
+
+    def _decode(self, upload: Upload, query: PredictQuery) -> np.ndarray | GenserError:
+        try:
+            return load_audio(_named(upload), start=query.start, end=query.end, limits=self.clip_limits)
         except MissingExtraError as error:
             return error
         except GenserError as error:

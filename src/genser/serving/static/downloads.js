@@ -1,0 +1,27 @@
+// What the page shows, as files.
+
+function save(text, name, type) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+const stem = (answer) => answer.name.replace(/\.[^.]*$/, "") || "recording";
+
+const plain = ({ start, end, label, confident, speaker, scores }) => ({ start, end, label, confident, speaker, scores });
+
+export function saveJson(answer) {
+  const { model, labels, name, duration } = answer;
+  const told = { model, labels, name, duration, segments: answer.segments.map(plain) };
+  save(JSON.stringify(told, null, 2), `${stem(answer)}.json`, "application/json");
+}
+
+export function saveCsv(answer) {
+  const columns = ["path", "start", "end", "label", "confident", "speaker", "error", ...answer.labels];
+  const rows = answer.segments.map((one) => [answer.name, one.start, one.end, one.label, one.confident,
+    one.speaker ?? "", "", ...answer.labels.map((label) => one.scores[label])]);
+  const cell = (value) => (/[",\n\r]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  save([columns, ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n", `${stem(answer)}.csv`, "text/csv");
+}

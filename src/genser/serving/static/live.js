@@ -1,0 +1,54 @@
+// Live sound over the WebSocket: the microphone goes out, segments come in.
+import { toInt16 } from "./microphone.js";
+
+const SHOWN = 60; // s of waveform that are kept in fine steps before they are thinned out
+const WAITING = 4_000_000; // bytes the socket may hold back before sound is given up
+
+export async function listen(microphone, answer, { key, ...options }, { changed, failed, ready }) {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const socket = new WebSocket(`${scheme}://${location.host}/v1/stream`);
+  const numbers = Object.fromEntries(Object.entries(options).map(([name, value]) => [name, Number(value)]));
+  const closed = new Promise((resolve) => { socket.onclose = resolve; });
+  socket.onopen = () => {
+    const start = { type: "start", encoding: "s16le", sample_rate: microphone.rate, ...numbers };
+    socket.send(JSON.stringify(key ? { ...start, key } : start));
+  };
+  socket.onerror = () => failed(new Error("The live connection failed. Is the server still running?"));
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.type === "ready") {
+      ready(message.latency);
+      microphone.onBlock = send;
+    } else if (message.type === "segment") {
+      answer.segments.push(message);
+      changed();
+    } else if (message.type === "error") {
+      failed(new Error(message.detail));
+    }
+  };
+
+  function send(block) {
+    if (socket.readyState !== WebSocket.OPEN || socket.bufferedAmount > WAITING) return;
+    socket.send(toInt16(block));
+    answer.duration += block.length / microphone.rate;
+    answer.envelope.push([Math.min(...block), Math.max(...block)]);
+    if (answer.envelope.length > (2 * SHOWN * microphone.rate) / block.length) thin(answer);
+    changed();
+  }
+
+  return async () => {
+    await microphone.close();
+    if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "stop" }));
+    await Promise.race([closed, new Promise((resolve) => { setTimeout(resolve, 5000); })]);
+    socket.close();
+    changed();
+  };
+}
+
+function thin(answer) {
+  const pairs = answer.envelope;
+  answer.envelope = pairs.filter((_, index) => index % 2 === 0).map(([low, high], index) => {
+    const [lower, higher] = pairs[2 * index + 1] || [low, high];
+    return [Math.min(low, lower), Math.max(high, higher)];
+  });
+}

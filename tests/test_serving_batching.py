@@ -1,0 +1,167 @@
+"""The queue in front of the model: bounded, ordered, and without a lost or swapped answer."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from genser.audio import SAMPLE_RATE
+from genser.errors import AudioError, ModelError
+from genser.runtime.prediction import Prediction
+from genser.serving.batching import Abandoned, BatchedScorer, Batcher
+from genser.serving.metrics import Metrics
+from genser.serving.problems import Problem
+
+
+class Gate:
+    """A recogniser that answers with the first sample of each sound, when it is let."""
+
+    labels = ("a", "b")
+
+    def __init__(self):
+        self.open, self.entered = threading.Event(), threading.Semaphore(0)
+        self.batches = []
+
+    def predict_many(self, sources, *, workers):
+        values = [float(waveform[0]) for waveform, _ in sources]
+        self.batches.append(values)
+        self.entered.release()
+        assert self.open.wait(10)
+        if any(value < 0 for value in values):
+            raise ModelError("a negative sound")
+        for value in values:
+            if value > 900:
+                yield Prediction("x", None, error="too loud")
+            else:
+                yield Prediction("x", "a", {"a": value, "b": 1 - value})
+
+    def trajectory(self, waveform):
+        return np.zeros((1, 2))
+
+
+def sound(value, seconds=0.1):
+    return np.full(round(seconds * SAMPLE_RATE), value, np.float32)
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+@pytest.fixture
+def batcher(gate):
+    batcher = Batcher(gate, Metrics(), max_batch=4, max_queue=8)
+    batcher.start()
+    yield batcher
+    gate.open.set()
+    batcher.stop()
+
+
+def hold(gate, batcher):
+    """Occupy the thread; what is submitted then waits."""
+    (first,) = batcher.submit([sound(0.0)])
+    assert gate.entered.acquire(timeout=10)
+    return first
+
+
+def test_what_waits_is_taken_together_and_answered_in_order(gate, batcher):
+    hold(gate, batcher)
+    promises = batcher.submit([sound(i / 8) for i in range(1, 7)])
+    gate.open.set()
+    assert [promise.result(10).scores["a"] for promise in promises] == [i / 8 for i in range(1, 7)]
+    assert [len(batch) for batch in gate.batches] == [1, 4, 2]
+
+
+def test_a_full_queue_refuses_all_or_nothing_and_says_when_to_come_again(gate, batcher):
+    hold(gate, batcher)
+    promises = batcher.submit([sound(0.5)] * 7)
+    with pytest.raises(Problem) as refused:
+        batcher.submit([sound(0.5)] * 2)
+    assert refused.value.status == 503
+    assert refused.value.retry_after >= 1
+    promises += batcher.submit([sound(0.25)])
+    with pytest.raises(Problem) as refused:
+        batcher.submit([sound(0.5)] * 9)
+    assert refused.value.status == 413
+    gate.open.set()
+    assert [promise.result(10).scores["a"] for promise in promises] == [0.5] * 7 + [0.25]
+
+
+def test_a_cancelled_sound_is_never_recognised(gate, batcher):
+    hold(gate, batcher)
+    promises = batcher.submit([sound(0.25), sound(0.5), sound(0.75)])
+    promises[1].cancel()
+    gate.open.set()
+    assert promises[2].result(10).scores["a"] == 0.75
+    assert gate.batches[1] == [0.25, 0.75]
+
+
+def test_live_sound_goes_first(gate, batcher):
+    hold(gate, batcher)
+    slow = batcher.submit([sound(0.25)])
+    live = batcher.submit([sound(0.75)], urgent=True)
+    gate.open.set()
+    assert {promise.result(10).label for promise in slow + live} == {"a"}
+    assert gate.batches[1][0] == 0.75
+
+
+def test_long_sounds_do_not_pile_up_in_one_batch(gate, batcher):
+    hold(gate, batcher)
+    promises = batcher.submit([sound(0.5, 40.0), sound(0.5, 40.0)])
+    gate.open.set()
+    for promise in promises:
+        promise.result(10)
+    assert [len(batch) for batch in gate.batches] == [1, 1, 1]
+
+
+def test_one_sound_that_breaks_the_model_does_not_spoil_the_others(gate, batcher):
+    hold(gate, batcher)
+    promises = batcher.submit([sound(0.25), sound(-1.0), sound(0.75)])
+    gate.open.set()
+    assert promises[0].result(10).scores["a"] == 0.25
+    assert promises[2].result(10).scores["a"] == 0.75
+    with pytest.raises(ModelError, match="negative"):
+        promises[1].result(10)
+    assert batcher.is_alive
+
+
+def test_stopping_finishes_what_was_taken_and_takes_no_more(gate, batcher):
+    hold(gate, batcher)
+    promises = batcher.submit([sound(0.5)] * 5)
+    stopper = threading.Thread(target=batcher.stop)
+    stopper.start()
+    while batcher.is_alive:
+        pass
+    with pytest.raises(Problem, match="stopping"):
+        batcher.submit([sound(0.5)])
+    gate.open.set()
+    stopper.join(10)
+    assert all(promise.done() for promise in promises)
+
+
+def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
+    scorer, outcome = BatchedScorer(gate, batcher), []
+
+    def work():
+        try:
+            scorer.scores([sound(0.5)] * 40)
+        except Abandoned:
+            outcome.append("abandoned")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert gate.entered.acquire(timeout=10)
+    batcher.submit([sound(0.5)])  # there is room left for others
+    scorer.cancelled.set()
+    thread.join(10)
+    assert outcome == ["abandoned"]
+
+
+def test_work_in_a_thread_gets_scores(gate, batcher):
+    gate.open.set()
+    rows = BatchedScorer(gate, batcher).scores([sound(i / 64) for i in range(40)])
+    np.testing.assert_allclose(rows[:, 0], np.arange(40) / 64)
+    with pytest.raises(AudioError, match="too loud"):
+        BatchedScorer(gate, batcher).scores([sound(901.0)])
