@@ -104,4 +104,4 @@ class Sampler:
 
 
 def _times(like: Tensor, t: float) -> Tensor:
-    return torch.full((len(like),), t, device=like.device, dtype=like.dtype)
+    return torch.full((like.shape[0],), t, device=like.device, dtype=like.dtype)
