@@ -81,4 +81,4 @@ def _revive_moments(state: TrainState, names: list[str]) -> None:
     for index, parameter in enumerate(state.parameters):
         if f"optimizer.{index}.exp_avg" in names:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-            state.optimizer.state[parameter] = {"step": torch.zeros(()), **moments}
+            state.optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}

@@ -48,6 +48,8 @@ def processes(device: str) -> Iterator[Processes]:
     if world == 1:
         yield ALONE
         return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Processes(distributed.get_rank(), world)

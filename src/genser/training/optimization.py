@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -30,11 +30,20 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     return config.lr * (config.final + (1 - config.final) * (1 + math.cos(math.pi * progress)) / 2)
 
 
+def averaging_weight(step: int, decay: float) -> float:
+    """Weight of the current weights in the average: early on it follows them faster, so that it forgets the start."""
+    return 1 - min(decay, (1 + step) / (10 + step)) if decay else 1.0
+
+
 @torch.no_grad()
 def average_towards(state: TrainState, decay: float) -> None:
-    """Move the average towards the current weights; early on it follows them faster, so that it forgets the start."""
-    decay = min(decay, (1 + state.step) / (10 + state.step)) if decay else 0.0
-    torch._foreach_lerp_(state.average, list(state.parameters), 1 - decay)
+    """Move the average towards the current weights."""
+    torch._foreach_lerp_(state.average, list(state.parameters), averaging_weight(state.step, decay))
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+    """The arithmetic of the network that a recipe names."""
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 @contextmanager

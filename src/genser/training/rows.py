@@ -63,19 +63,27 @@ def draw_rows(data: TrainingData, batch_size: int, step: int, seed: int) -> Tens
     return torch.cat(orders)
 
 
-def draw_features(data: TrainingData, rows: Tensor, step: int, seed: int) -> Tensor:
-    """Features (batch, states, dim) of drawn rows, each the clip itself or one of its copies.
+def draw_copies(data: TrainingData, count: int, step: int, seed: int) -> Tensor | None:
+    """Which copy stands for each of the rows of a step: 0 is the clip itself; None where there are no copies.
 
     Like the rows, the choice is a function of seed and step alone; it draws from a generator of its own, so that
     nothing else moves where there are no copies.
     """
-    features = data.features[rows]
     if data.views is None or not data.views.shape[1]:
-        return features
+        return None
     generator = torch.Generator().manual_seed(VIEW_SEEDS + seed * SEED_STRIDE + step)
-    altered = torch.rand(len(rows), generator=generator) < data.view_share
-    copies = torch.randint(data.views.shape[1], (len(rows),), generator=generator)
-    features[altered] = data.views[rows[altered], copies[altered]].to(features.dtype)
+    altered = torch.rand(count, generator=generator) < data.view_share
+    return torch.where(altered, 1 + torch.randint(data.views.shape[1], (count,), generator=generator), 0)
+
+
+def draw_features(data: TrainingData, rows: Tensor, step: int, seed: int) -> Tensor:
+    """Features (batch, states, dim) of drawn rows, each the clip itself or one of its copies."""
+    features, copies = data.features[rows], draw_copies(data, len(rows), step, seed)
+    if copies is None:
+        return features
+    assert data.views is not None
+    altered = copies > 0
+    features[altered] = data.views[rows[altered], copies[altered] - 1].to(features.dtype)
     return features
 
 

@@ -8,7 +8,6 @@ and several processes agree on a batch without speaking of it.
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +20,9 @@ from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
 from genser.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from genser.training.config import TrainConfig
 from genser.training.distributed import ALONE, Processes
+from genser.training.graph import CapturedStep, captured_step
 from genser.training.journal import append_metrics, read_metrics
-from genser.training.optimization import average_towards, averaged, learning_rate, make_optimizer
+from genser.training.optimization import autocast, average_towards, averaged, learning_rate, make_optimizer
 from genser.training.rows import SEED_STRIDE, TrainingData, draw_features, draw_rows, identity
 from genser.transport import Objective
 
@@ -59,6 +59,7 @@ def train(
     folder: Path | None = None,
     on_step: Callable[[int, dict[str, Any]], None] | None = None,
     processes: Processes = ALONE,
+    captured: bool | None = None,
 ) -> TrainResult:
     """Train a head in place; its weights become the chosen average of the run.
 
@@ -71,6 +72,8 @@ def train(
             own ``last.safetensors`` goes on from there.
         on_step: Called with the number and the metrics of every step.
         processes: Place among the processes of a distributed run.
+        captured: Whether steps are recorded as a CUDA graph over features that stay on the device, which changes
+            results by rounding alone; None does so where the GPU can and has room.
 
     Raises:
         ModelError: If the folder holds a checkpoint of another recipe or other data.
@@ -80,7 +83,8 @@ def train(
     state.average = [parameter.detach().clone() for parameter in state.parameters]
     run = _Run(state, data, config, validation, folder, processes)
     run.resume()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([run.device] if run.device.type == "cuda" else []):
+        run.captured = captured_step(state, data, config, processes, captured)
         while state.step < config.steps:
             metrics = run.advance()
             if on_step:
@@ -100,6 +104,7 @@ class _Run:
     processes: Processes
     history: list[dict[str, float]] = field(default_factory=list)
     best: list[Tensor] | None = None
+    captured: CapturedStep | None = None
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
@@ -118,14 +123,18 @@ class _Run:
         torch.manual_seed(config.seed * SEED_STRIDE + state.step)
         lr = learning_rate(state.step, config.steps, config.optimizer)
         rows = draw_rows(self.data, config.batch_size, state.step, config.seed)
-        loss, norm = self._learn(rows, lr)
+        loss, norm = (self.captured or self._learn)(rows, lr)
         state.step += 1
         metrics = {"step": state.step, "loss": loss, "gradient_norm": norm, "lr": lr}
         finished = state.step == config.steps
-        if finished or state.step % config.evaluate_every == 0:
+        evaluated = finished or state.step % config.evaluate_every == 0
+        kept = finished or state.step % config.checkpoint_every == 0
+        if self.captured and (evaluated or kept):
+            self.captured.catch_up()
+        if evaluated:
             metrics = {name: float(value) for name, value in metrics.items()} | self._validate()
             self._record(metrics | {"seconds": round(time.monotonic() - self.started, 3)})
-        if finished or state.step % config.checkpoint_every == 0:
+        if kept:
             self._keep("last")
         return metrics
 
@@ -151,13 +160,8 @@ class _Run:
         target = nn.functional.one_hot(self.data.labels[rows].to(self.device), len(head.config.labels)).float()
         batch = self.config.objective.augment(states[:, -1], states[:, :-1], target)
         example = [self.processes.slice(part) for part in head.example(*batch, self.config.objective)]
-        with self._precision():
+        with autocast(self.config.precision, self.device):
             return head.loss(*example), len(example[0]) / len(rows)
-
-    def _precision(self) -> Any:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _validate(self) -> dict[str, float]:
         """UA of the averaged weights on the validation speakers; keeps the weights if they are the best so far."""
