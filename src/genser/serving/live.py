@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE
+from genser.configuration import build
 from genser.errors import ConfigError, GenserError
 from genser.runtime.cutting import Piece
 from genser.runtime.options import SegmentOptions
@@ -69,7 +70,7 @@ async def stream(websocket: WebSocket) -> None:
 
 async def _refuse(websocket: WebSocket, problem: Problem) -> None:
     try:
-        await websocket.send_json({"type": "error", **problem.to_dict()})
+        await websocket.send_json({**problem.to_dict(), "type": "error"})
         await websocket.close(CLOSE_CODES.get(problem.status, 1007))
     except (WebSocketDisconnect, RuntimeError):
         return  # the client is gone already, so there is nobody to tell
@@ -127,10 +128,7 @@ def parse_start(said: dict) -> Start:
     said = {name: value for name, value in said.items() if name != "type"}
     known = {name: said.pop(name, default) for name, default in (("sample_rate", SAMPLE_RATE), ("channels", 1))}
     encoding = said.pop("encoding", "s16le")
-    try:
-        options = SegmentOptions(**{"smoothing": "causal", **said})
-    except TypeError as error:
-        raise ConfigError(f"The first message cannot be understood: {error}.") from error
+    options = build(SegmentOptions, {"smoothing": "causal", **said}, "The first message")
     return Start(encoding, **known, options=options)
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from genser.errors import AudioError, ConfigError, GenserError, ManifestError, MissingExtraError
 
 MEDIA_TYPE = "application/problem+json"
+BODY_UNREAD = (408, 413)  # what is left of the body would be taken for the next request
 
 
 class Problem(Exception):
@@ -40,8 +41,12 @@ class Problem(Exception):
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """Return the HTTP response."""
-        wait = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        return JSONResponse(self.to_dict(), self.status, {**(headers or {}), **wait}, MEDIA_TYPE)
+        told = dict(headers or {})
+        if self.retry_after is not None:
+            told["Retry-After"] = str(self.retry_after)
+        if self.status in BODY_UNREAD:
+            told["Connection"] = "close"
+        return JSONResponse(self.to_dict(), self.status, told, MEDIA_TYPE)
 
 
 def problem_of(error: GenserError) -> Problem:

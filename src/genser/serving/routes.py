@@ -92,9 +92,7 @@ def _sorted_out(uploads: list[Upload]) -> tuple[Upload, Upload | None]:
     sounds = [upload for upload in uploads if upload.field != "turns"]
     turns = [upload for upload in uploads if upload.field == "turns"]
     if len(sounds) != 1 or len(turns) > 1:
-        raise Problem(
-            400, f"Send one recording and at most one file of turns, not {len(sounds)} and {len(turns)}."
-        )
+        raise Problem(400, f"Send one recording and at most one file of turns, not {len(sounds)} and {len(turns)}.")
     return sounds[0], turns[0] if turns else None
 
 
