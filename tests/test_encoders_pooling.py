@@ -100,14 +100,26 @@ def test_levelled_clips_have_the_level(whisper):
     assert loud_power(frame_power(lifted, mask, 320), mask).item() == pytest.approx(LEVEL, rel=1e-3)
 
 
+def test_normalized_vectors_have_zero_mean_and_unit_deviation(whisper):
+    vectors = PooledEncoder(whisper, Pooling(("mean", "deviation"), normalize=True))(*batch_of(speech()))
+    assert vectors.mean(-1).abs().max() < 1e-5
+    torch.testing.assert_close(vectors.std(-1, correction=0), torch.ones(1, 8), atol=1e-3, rtol=0)
+
+
 def test_silence_stays_finite(whisper):
     pooled = PooledEncoder(whisper, Pooling(STATISTICS, level=True))
     assert torch.isfinite(pooled(*batch_of(np.zeros(8000, np.float32)))).all()
 
 
 def test_features_of_other_poolings_are_never_mistaken(whisper):
-    poolings = [Pooling(), Pooling(("speech-mean",)), Pooling(states=(1,)), Pooling(level=True)]
-    assert len({PooledEncoder(whisper, pooling).fingerprint for pooling in poolings}) == 4
+    poolings = [
+        Pooling(),
+        Pooling(("speech-mean",)),
+        Pooling(states=(1,)),
+        Pooling(level=True),
+        Pooling(normalize=True),
+    ]
+    assert len({PooledEncoder(whisper, pooling).fingerprint for pooling in poolings}) == 5
 
 
 def test_long_clips_are_cut_into_windows(whisper):

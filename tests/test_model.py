@@ -16,6 +16,7 @@ from genser.model import (
     TargetEstimator,
     TransportHead,
 )
+from genser.model.anchor import RidgeAnchor
 from genser.model.layers import AdaptiveBlock, SelfAttention, rms_norm
 from genser.transport import Objective, Sampler
 
@@ -67,7 +68,7 @@ def test_layer_tokens_make_queries_and_keys_learn():
     assert all(grad.abs().max() > 0 for grad in grads.values())
 
 
-@pytest.mark.parametrize("tokens", ["fused", "layers"])
+@pytest.mark.parametrize("tokens", ["fused", "layers", "concatenated"])
 @pytest.mark.parametrize("width", [None, 24])
 def test_estimates_have_the_shape_of_the_state_and_depend_on_every_input(tokens, width):
     config = EstimatorConfig(dim=32, conditions=3, width=width, depth=2, heads=4, tokens=tokens)
@@ -165,6 +166,39 @@ def test_a_head_on_components_transports_them():
 def test_too_few_rows_for_the_components_are_named():
     with pytest.raises(ConfigError, match="10 rows"):
         PrincipalComponents(FrontConfig(4, 16, 12)).fit(torch.randn(10, 4, 16))
+
+
+def test_the_anchor_is_the_ridge_solution_in_both_its_forms():
+    """Few rows or many: the gradient of the penalised squares vanishes."""
+    for rows in (20, 200):
+        generator = torch.Generator().manual_seed(rows)
+        X_c, weights = torch.randn(rows, 2, 16, generator=generator), torch.rand(rows, generator=generator) + 0.1
+        shares = torch.eye(3, dtype=torch.float64)[torch.arange(rows) % 3]
+        anchor = RidgeAnchor(2, 16, 3)
+        anchor.fit(X_c, shares, weights, penalty=0.5)
+        share = (weights / weights.mean()).double()[:, None]
+        bias = (share * shares).mean(0)
+        residual = share * (X_c.flatten(1).double() @ anchor.weight.double() + bias - shares)
+        gradient = X_c.flatten(1).double().T @ residual + 0.5 * rows * anchor.weight.double()
+        assert gradient.abs().max() < 1e-3
+        torch.testing.assert_close(anchor.bias.double(), bias, atol=1e-6, rtol=0)
+
+
+def test_an_anchored_head_says_what_its_anchor_says_before_training():
+    config = HeadConfig(("a", "b"), EstimatorConfig(32, 3, 24, 1, 4), anchor=1.0)
+    head, features, labels = TransportHead(config), torch.randn(40, 4, 32), torch.arange(40) % 2
+    head.fit(features, labels)
+    expected = head.anchor(head.ends(features)[1])
+    torch.testing.assert_close(head.coordinates(features), expected, atol=1e-4, rtol=1e-4)
+    assert (expected.argmax(-1) == labels).float().mean() > 0.9
+
+
+def test_a_repeated_state_is_both_condition_and_start():
+    front = FrontConfig(4, 16, repeat=True)
+    head = TransportHead(HeadConfig(("a", "b"), EstimatorConfig(16, 4, 8, 1, 2), front=front))
+    x_1, X_c = head.ends(torch.randn(5, 4, 16))
+    assert X_c.shape == (5, 4, 16)
+    assert torch.equal(X_c[:, -1], x_1)
 
 
 def test_head_learns_a_separable_problem_and_gives_probabilities():

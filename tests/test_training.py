@@ -191,9 +191,17 @@ def test_a_batch_may_span_epochs_and_exceed_the_data():
 
 def test_weights_draw_what_they_weigh():
     data = problem(rows=30)
-    weights = balance_weights(["common"] * 27 + ["rare"] * 3)
+    weights = balance_weights([("common",)] * 27 + [("rare",)] * 3)
     drawn = draw_rows(TrainingData(data.features, data.labels, weights), 6000, 0, 0)
     assert (drawn >= 27).double().mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_balance_is_nested():
+    """Classes alike in total; inside a class its corpora alike, whatever other classes they have."""
+    keys = [("joy", "big")] * 8 + [("joy", "small")] * 2 + [("disgust", "small")] * 5
+    weights = balance_weights(keys)
+    assert weights.sum().item() == pytest.approx(1)
+    assert [weights[s].sum().item() for s in (slice(0, 8), slice(8, 10), slice(10, 15))] == [0.25, 0.25, 0.5]
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine():

@@ -9,16 +9,16 @@ from cyclopts import Parameter
 
 def train(
     manifest: Path,
-    *,
+    *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     recipe: str = "small",
     output: Annotated[Path, Parameter(alias="-o")] = Path("model"),
     store: Path = Path("features"),
     device: str = "cpu",
-    **overrides: Annotated[Any, Parameter(help="Settings of the recipe by dotted name, such as --optimizer.lr 1e-4.")],
 ) -> int:
     """Train a transport head on a manifest (Algorithm 1); a run that was stopped goes on.
 
-    Under torchrun the processes share every batch.
+    Any setting of the recipe can be given by its dotted name, such as --optimizer.lr 1e-4 or --path.k=4. Under torchrun
+    the processes share every batch.
 
     Args:
         manifest: CSV, JSON lines or Parquet with at least the columns path and label.
@@ -31,12 +31,13 @@ def train(
         0 if all went well, 1 if some utterances could not be read and were left out.
     """
     from genser.cli._extras import training_extra
+    from genser.cli._overrides import parse_overrides
     from genser.cli._progress import progress_bars
 
     with training_extra("Training"):
         from genser.training.config import load_recipe
         from genser.training.run import run_training
-    config = load_recipe(recipe, overrides)
+    config = load_recipe(recipe, parse_overrides(overrides))
     with progress_bars() as bars:
         trained = run_training(
             manifest,

@@ -1,19 +1,26 @@
-"""Encodes many clips: batches of like lengths, long clips in windows, the given order."""
+"""Encodes many clips: batches of like lengths or without padding at all, long clips in windows, the given order."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genser.encoders.base import MIN_SAMPLES, SpeechEncoder
+from genser.encoders.packed import PackedHubert, packable
+from genser.encoders.packing import pack_clips
 from genser.encoders.windows import split_windows
 from genser.errors import AudioError, ConfigError
 
 SAMPLE_RATE = 16_000  # Hz
 WINDOW_SECONDS = 30.0
+AHEAD = 2  # batches that a GPU may have before it
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ def encode(
 
     Clips are sorted by length and batched; a batch, padding included, holds at most `batch_seconds`, or one window.
     A clip of more than 30 s is cut into equal windows of at most 30 s, whose means are averaged by their lengths.
-    The encoder stays on its device and in its mode.
+    The encoder stays on its device and in its mode. On a GPU the host prepares a batch while the one before it is
+    computed; large models of HuBERT's kind take clips end to end, without padding, when they compute in bfloat16.
 
     Args:
         encoder: Any of this package's.
@@ -54,11 +62,52 @@ def encode(
     windows = _windows(encoder, waveforms)
     sums = np.zeros((len(waveforms), encoder.states, encoder.dim))
     weights = np.zeros((len(waveforms), 1, 1))
-    for batch in _batches(windows, batch_seconds * SAMPLE_RATE):
-        for window, means in zip(batch, _run(encoder, batch, bf16), strict=True):
+    for batch, answers in _awaited(_answers(encoder, windows, batch_seconds * SAMPLE_RATE, bf16)):
+        for window, means in zip(batch, answers, strict=True):
             sums[window.clip] += means * len(window.samples)
             weights[window.clip] += len(window.samples)
     return (sums / weights).astype(np.float32)
+
+
+def _answers(
+    encoder: SpeechEncoder, windows: list[Window], budget: float, bf16: bool
+) -> Iterator[tuple[list[Window], Tensor]]:
+    """Batches with the means of their windows, which a GPU may still be computing."""
+    packed = _packed(encoder) if bf16 and _device(encoder).type == "cuda" and packable(encoder) else None
+    if packed is None:
+        for batch in _batches(windows, budget):
+            yield batch, _run(encoder, batch, bf16)
+        return
+    waveforms = [window.samples for window in windows]
+    for pack in pack_clips([len(waveform) for waveform in waveforms], packed.grid, int(budget // packed.grid.hop)):
+        yield [windows[clip] for clip in pack.clips], packed(pack, waveforms)
+
+
+def _awaited(answers: Iterator[tuple[list[Window], Tensor]]) -> Iterator[tuple[list[Window], np.ndarray]]:
+    """Answers as arrays, fetched a few batches late."""
+    waiting: deque[tuple[list[Window], Tensor]] = deque()
+    for answer in answers:
+        waiting.append(answer)
+        if len(waiting) > AHEAD:
+            batch, means = waiting.popleft()
+            yield batch, means.double().cpu().numpy()
+    for batch, means in waiting:
+        yield batch, means.double().cpu().numpy()
+
+
+_PACKED: WeakKeyDictionary[SpeechEncoder, PackedHubert] = WeakKeyDictionary()
+"""Weights laid out for packs, kept as long as their encoder."""
+
+
+def _packed(encoder: SpeechEncoder) -> PackedHubert:
+    known = _PACKED.get(encoder)
+    if known is None or known.device != _device(encoder):
+        known = _PACKED[encoder] = PackedHubert(encoder, torch.bfloat16, compiled=find_spec("triton") is not None)
+    return known
+
+
+def _device(encoder: SpeechEncoder) -> torch.device:
+    return next(chain(encoder.parameters(), encoder.buffers())).device
 
 
 def _windows(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray]) -> list[Window]:
@@ -86,12 +135,12 @@ def _batches(windows: list[Window], budget: float) -> list[list[Window]]:
 
 
 @torch.inference_mode()
-def _run(encoder: SpeechEncoder, batch: list[Window], bf16: bool) -> np.ndarray:
-    tensor = next(chain(encoder.parameters(), encoder.buffers()))
-    padded = np.zeros((len(batch), len(batch[0].samples)), np.float32)
-    for row, window in zip(padded, batch, strict=True):
+def _run(encoder: SpeechEncoder, batch: list[Window], bf16: bool) -> Tensor:
+    device = _device(encoder)
+    pinned = device.type == "cuda"
+    padded = torch.zeros(len(batch), len(batch[0].samples), pin_memory=pinned)
+    for row, window in zip(padded.numpy(), batch, strict=True):
         row[: len(window.samples)] = window.samples
-    lengths = torch.tensor([len(window.samples) for window in batch], device=tensor.device)
-    with torch.autocast(tensor.device.type, torch.bfloat16) if bf16 else nullcontext():
-        means = encoder(torch.from_numpy(padded).to(tensor.device), lengths)
-    return means.double().cpu().numpy()
+    lengths = torch.tensor([len(window.samples) for window in batch], pin_memory=pinned)
+    with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+        return encoder(padded.to(device, non_blocking=True), lengths.to(device, non_blocking=True))

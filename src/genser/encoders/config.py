@@ -27,11 +27,13 @@ class Pooling:
         statistics: Names among :data:`STATISTICS`, outermost in the result.
         states: Positions of the hidden states to keep, in this order; empty keeps all. The last is x_1.
         level: Whether clips are first brought to one level, so that the distance to the microphone does not matter.
+        normalize: Whether each vector is brought to zero mean and unit deviation over its dimensions.
     """
 
     statistics: tuple[str, ...] = ("mean",)
     states: tuple[int, ...] = ()
     level: bool = False
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         for name in self.statistics:

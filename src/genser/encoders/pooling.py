@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from genser.encoders.base import SpeechEncoder
 from genser.encoders.config import GATES, Pooling
@@ -42,7 +43,8 @@ class PooledEncoder(SpeechEncoder):
         """Those of the encoder, and the pooling with its constants."""
         gates = {gate: GATES[gate] for gate, _ in self.pooling.parts if gate}
         pooling = {"statistics": self.pooling.statistics, "states": self.chosen, "gates": gates}
-        return {**self.encoder.settings, "pooling": pooling, "level": LEVEL if self.pooling.level else None}
+        pooling |= {"level": LEVEL if self.pooling.level else None, "normalize": self.pooling.normalize}
+        return {**self.encoder.settings, "pooling": pooling}
 
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterable[Tensor], Tensor]:
         """The chosen hidden states in their order, and the valid frames."""
@@ -58,7 +60,8 @@ class PooledEncoder(SpeechEncoder):
         weights = self._weights(waveforms, mask)
         pooled = {place: self._statistics(state, weights) for place, state in self._pick(states)}
         by_statistic = zip(*(pooled[place] for place in self.chosen), strict=True)
-        return torch.cat([torch.stack(statistic, dim=1) for statistic in by_statistic], dim=1)
+        vectors = torch.cat([torch.stack(statistic, dim=1) for statistic in by_statistic], dim=1)
+        return functional.layer_norm(vectors, vectors.shape[-1:]) if self.pooling.normalize else vectors
 
     def _pick(self, states: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
         """The chosen states with their places; the encoder computes no further than the highest of them."""

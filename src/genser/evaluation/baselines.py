@@ -31,6 +31,10 @@ class Classifier(nn.Module):
         self.config = config
         self.standardizer = make_front(config.front)
 
+    def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
+        """Learn the front from training rows."""
+        self.standardizer.fit(features, weights)
+
     def logits(self, states: Tensor) -> Tensor:
         """Logits (batch, classes) of standardised hidden states (batch, states, dim)."""
         raise NotImplementedError
@@ -72,6 +76,20 @@ class LinearHead(Classifier):
     def logits(self, states: Tensor) -> Tensor:
         """Linear in the weighted mean of the layers."""
         return self.out(torch.einsum("s,bsd->bd", self.layer_logits.softmax(0), states))
+
+
+class FlatHead(Classifier):
+    """One linear layer over all hidden states side by side: softmax regression with every state's own weights."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
+        size = config.estimator
+        self.dropout = nn.Dropout(size.dropout)
+        self.out = nn.Linear((size.conditions + 1) * size.dim, len(config.labels))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Linear in all states."""
+        return self.out(self.dropout(states.flatten(1)))
 
 
 class MlpHead(Classifier):
@@ -116,6 +134,10 @@ class RegressionHead(nn.Module):
         codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
 
+    def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
+        """Learn the front from training rows."""
+        self.standardizer.fit(features, weights)
+
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Features and the mixture of codes."""
         return x_1, X_c, target @ self.codes
@@ -153,6 +175,10 @@ class DiffusionHead(nn.Module):
         self.network = TargetEstimator(replace(size, conditions=1))
         codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
+
+    def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
+        """Learn the front from training rows."""
+        self.standardizer.fit(features, weights)
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Noisy features at a random time, the class code as the condition, and the noise."""
@@ -192,6 +218,7 @@ def _diffused(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 HEADS: dict[str, Callable[[HeadConfig], Any]] = {
     "transport": TransportHead,
     "linear": LinearHead,
+    "flat": FlatHead,
     "mlp": MlpHead,
     "network": NetworkHead,
     "regression": RegressionHead,

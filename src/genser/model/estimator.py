@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from genser.errors import ConfigError
 from genser.model.layers import AdaptiveBlock, TimeEmbedding
 
-TOKENS = ("fused", "layers")
+TOKENS = ("fused", "layers", "concatenated")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class EstimatorConfig:
         heads: Attention heads.
         dropout: Dropout on both branches of each block.
         tokens: ``"fused"`` sums the conditions into one vector x_c, as the paper does; ``"layers"`` keeps one token a
-            condition, so that attention has something to attend to.
+            condition, so that attention has something to attend to; ``"concatenated"`` gives every condition its own
+            weights in the fusion, which suits a few conditions that differ in kind.
     """
 
     dim: int = 1024
@@ -55,6 +56,11 @@ class EstimatorConfig:
         """Width of the transformer."""
         return self.width or self.dim
 
+    @property
+    def fused_vectors(self) -> int:
+        """Vectors of width L that the fusion takes: x_t, with x_c or with every condition."""
+        return 1 + (self.conditions if self.tokens == "concatenated" else min(self.conditions, 1))
+
 
 class TargetEstimator(nn.Module):
     """x_θ: weighs and sums the conditions, fuses them with x_t (2L → width), and refines by a transformer on t."""
@@ -63,14 +69,14 @@ class TargetEstimator(nn.Module):
         super().__init__()
         self.config = config
         inner = config.inner
-        if config.conditions:
+        if config.conditions and config.tokens != "concatenated":
             self.condition_logits = nn.Parameter(torch.zeros(config.conditions))
-        self.fusion = nn.Linear((2 if config.conditions else 1) * config.dim, inner)
+        self.fusion = nn.Linear(config.fused_vectors * config.dim, inner)
         self.time = TimeEmbedding(inner)
         if config.tokens == "layers":
             self.token_embedding = nn.Parameter(torch.zeros(config.conditions, inner))
         self.blocks = nn.ModuleList(AdaptiveBlock(inner, config.heads, config.dropout) for _ in range(config.depth))
-        self.out = nn.Identity() if inner == config.dim else nn.Linear(inner, config.dim)
+        self.out = nn.Identity() if inner == config.dim else _zero_linear(inner, config.dim)
 
     def forward(
         self,
@@ -88,9 +94,18 @@ class TargetEstimator(nn.Module):
         """First two stages of section 2.5, as (batch, tokens, width)."""
         if not self.config.conditions:
             return self.fusion(x_t)[:, None]
-        weights = self.condition_logits.softmax(0)
+        if self.config.tokens == "concatenated":
+            return self.fusion(torch.cat([x_t, X_c.flatten(1)], dim=-1))[:, None]
         if self.config.tokens == "layers":
             spread = x_t[:, None].expand_as(X_c)
             return self.fusion(torch.cat([spread, X_c], dim=-1)) + self.token_embedding
-        x_c = torch.einsum("c,bcd->bd", weights, X_c)
+        x_c = torch.einsum("c,bcd->bd", self.condition_logits.softmax(0), X_c)
         return self.fusion(torch.cat([x_t, x_c], dim=-1))[:, None]
+
+
+def _zero_linear(width: int, dim: int) -> nn.Linear:
+    """A projection that starts at 0, so that a fresh estimator says nothing."""
+    linear = nn.Linear(width, dim)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from genser.errors import ConfigError
+from genser.model.anchor import RidgeAnchor
 from genser.model.estimator import EstimatorConfig, TargetEstimator
 from genser.model.standardize import FrontConfig, make_front
 from genser.taxonomy import class_codes, probabilities, projections
@@ -26,6 +27,7 @@ class HeadConfig:
         code: Kind of class code.
         power: Exponent of the calibration, see :func:`genser.taxonomy.probabilities`.
         floor: Even share of the calibration.
+        anchor: Penalty of a ridge regression that the estimator starts from, see :class:`RidgeAnchor`; 0 has none.
         front: What happens to features first; None standardises states of the estimator's own shape.
     """
 
@@ -36,6 +38,7 @@ class HeadConfig:
     code: str = "sinusoidal"
     power: float = 1.0
     floor: float = 0.0
+    anchor: float = 0.0
     front: FrontConfig | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +64,28 @@ class TransportHead(nn.Module):
         self.estimator = TargetEstimator(config.estimator)
         codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
+        if config.anchor:
+            self.anchor = RidgeAnchor(config.estimator.conditions, config.estimator.dim, len(config.labels))
+
+    @torch.no_grad()
+    def fit(
+        self,
+        features: Float[Tensor, "rows states dim"],
+        labels: Int[Tensor, " rows"],
+        weights: Float[Tensor, " rows"] | None = None,
+    ) -> None:
+        """Learn what needs no gradient from training rows: the front and, where there is one, the anchor."""
+        self.standardizer.fit(features, weights)
+        if self.config.anchor:
+            shares = nn.functional.one_hot(labels, len(self.config.labels)).double()
+            self.anchor.fit(self.ends(features)[1], shares, weights, self.config.anchor)
+
+    def estimate(
+        self, x_t: Float[Tensor, "batch dim"], X_c: Float[Tensor, "batch conditions dim"], t: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch dim"]:
+        """x_θ(x_t, X_c, t): the network, on top of the anchor where there is one."""
+        estimate = self.estimator(x_t, X_c, t)
+        return estimate + self.anchor(X_c) @ self.codes if self.config.anchor else estimate
 
     def ends(self, features: Float[Tensor, "batch states dim"]) -> tuple[Tensor, Tensor]:
         """Standardised (x_1, X_c) of pooled hidden states."""
@@ -79,14 +104,14 @@ class TransportHead(nn.Module):
 
     def loss(self, *example: Tensor) -> Float[Tensor, ""]:
         """Eq. (8) for the fields of a training example."""
-        return target_matching_loss(self.estimator, TrainingExample(*example))
+        return target_matching_loss(self.estimate, TrainingExample(*example))
 
     def coordinates(
         self, features: Float[Tensor, "batch states dim"], sampler: Sampler | None = None
     ) -> Float[Tensor, "batch classes"]:
         """Projections of the transported features onto the class codes (Eq. 12)."""
         x_1, X_c = self.ends(features)
-        x_0 = (sampler or self.config.sampler)(self.estimator, self.config.path, x_1, X_c)
+        x_0 = (sampler or self.config.sampler)(self.estimate, self.config.path, x_1, X_c)
         return projections(x_0, self.codes)
 
     def forward(

@@ -33,7 +33,7 @@ class SpeechModel(nn.Module):
         features = self.encoder(waveform, lengths)
         x_1, X_c = self.head.ends(features)
         sampler = self.head.config.sampler
-        estimates, states = sampler.trace(self.head.estimator, self.head.config.path, x_1, X_c)
+        estimates, states = sampler.trace(self.head.estimate, self.head.config.path, x_1, X_c)
         trajectory = self._probabilities(estimates).transpose(0, 1)
         scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1])
         outputs = (scores, trajectory, states.transpose(0, 1))

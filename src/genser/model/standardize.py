@@ -26,12 +26,15 @@ class FrontConfig:
         components: Number of principal components that all states together are projected to; 0 keeps the states.
             The projection is then both x_1 and the only condition.
         flattening: 0 keeps the components' own deviations, 1 makes them all equal (whitening).
+        repeat: Whether x_1 is also the last condition, so that the estimator sees it clean at every time. Components
+            are always repeated.
     """
 
     states: int
     dim: int
     components: int = 0
     flattening: float = 0.0
+    repeat: bool = False
 
     def __post_init__(self) -> None:
         if self.components < 0 or not 0 <= self.flattening <= 1:
@@ -45,12 +48,12 @@ class FrontConfig:
     @property
     def shape(self) -> tuple[int, int]:
         """Conditions and width L that the estimator is given."""
-        return (1, self.components) if self.components else (self.states - 1, self.dim)
+        return (1, self.components) if self.components else (self.states - 1 + self.repeat, self.dim)
 
 
 def make_front(config: FrontConfig) -> "Standardizer | PrincipalComponents":
     """A front with nothing learned yet."""
-    return PrincipalComponents(config) if config.components else Standardizer(config.states, config.dim)
+    return PrincipalComponents(config) if config.components else Standardizer(config.states, config.dim, config.repeat)
 
 
 class Standardizer(nn.Module):
@@ -60,8 +63,9 @@ class Standardizer(nn.Module):
     brought to a like size before they can be the other end of a path.
     """
 
-    def __init__(self, states: int, dim: int) -> None:
+    def __init__(self, states: int, dim: int, repeat: bool = False) -> None:
         super().__init__()
+        self.repeat = repeat
         self.register_buffer("mean", torch.zeros(states, dim))
         self.register_buffer("scale", torch.ones(states, dim))
 
@@ -78,9 +82,10 @@ class Standardizer(nn.Module):
         self.scale.copy_(torch.where(deviation > SMALLEST_SCALE, deviation, torch.inf))
         return self
 
-    def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows states dim"]:
-        """Standardised features."""
-        return (features - self.mean) / self.scale
+    def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows given dim"]:
+        """Standardised features; the last state twice if it is to be repeated."""
+        standard = (features - self.mean) / self.scale
+        return torch.cat([standard, standard[:, -1:]], dim=1) if self.repeat else standard
 
 
 class PrincipalComponents(nn.Module):

@@ -15,7 +15,7 @@ from genser.model.head import HeadConfig
 from genser.model.standardize import FrontConfig
 from genser.transport import BridgePath, Objective, Sampler
 
-BALANCES = ("none", "class", "corpus", "corpus-class")
+BALANCES = ("none", "class", "corpus", "corpus-class", "class-corpus")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -63,6 +63,7 @@ class ComponentsConfig:
 
     components: int = 0
     flattening: float = 0.0
+    repeat: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,15 @@ class TrainConfig:
         objective: How training examples are drawn.
         sampler: Steps and read-out of the finished model.
         optimizer: Optimiser and schedule.
+        anchor: Penalty of the ridge regression that the estimator starts from; 0 has none.
         code: Kind of class code.
         task: Which column of the manifest is learned: ``"emotion"`` or ``"gender"``.
         labels: Name of a label map, or a path to one; None keeps the manifest's labels.
         batch_size: Items a step, over all processes.
         steps: Optimiser steps.
-        balance: What is drawn equally often: nothing, classes, corpora, or classes within corpora.
+        balance: What is drawn equally often: nothing, classes, corpora, classes within corpora, or corpora within
+            classes.
+        centre: Whether training rows are moved so that all corpora have one mean, classes counting alike.
         views: Altered copies of every training clip beside the clip itself; validation and test are never altered.
         view_share: How often a drawn training row is one of its altered copies.
         augmentation: How strongly these copies are altered.
@@ -101,12 +105,14 @@ class TrainConfig:
     objective: Objective = field(default_factory=Objective)
     sampler: Sampler = field(default_factory=Sampler)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    anchor: float = 0.0
     code: str = "sinusoidal"
     task: str = "emotion"
     labels: str | None = None
     batch_size: int = 128
     steps: int = 1000
     balance: str = "none"
+    centre: bool = False
     views: int = 0
     view_share: float = 0.5
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -134,11 +140,11 @@ class TrainConfig:
 
     def head(self, labels: tuple[str, ...], states: int, dim: int) -> HeadConfig:
         """The head that this recipe makes of features of shape (rows, states, dim)."""
-        front = FrontConfig(states, dim, self.front.components, self.front.flattening)
+        front = FrontConfig(states, dim, self.front.components, self.front.flattening, self.front.repeat)
         conditions, width = front.shape
         network = {name: getattr(self.network, name) for name in self.network.__dataclass_fields__}
         estimator = EstimatorConfig(dim=width, conditions=conditions, **network)
-        return HeadConfig(labels, estimator, self.path, self.sampler, self.code, front=front)
+        return HeadConfig(labels, estimator, self.path, self.sampler, self.code, anchor=self.anchor, front=front)
 
 
 def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
@@ -151,7 +157,7 @@ def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> Trai
     Raises:
         ConfigError: If the recipe does not exist, is no table, or has an unknown key or a value of the wrong type.
     """
-    mapping = _read_yaml(_find(source), source)
+    mapping = read_yaml(_find(source), f"recipe {source!r}")
     for key, value in (overrides or {}).items():
         mapping = override(mapping, key, value)
     return build(TrainConfig, mapping, f"recipe {source!r}")
@@ -172,17 +178,27 @@ def _find(source: str) -> str:
     return path.read_text("utf-8")
 
 
-def _read_yaml(text: str, source: str) -> dict[str, Any]:
+def read_yaml(text: str, where: str) -> dict[str, Any]:
+    """Settings from YAML.
+
+    Args:
+        text: YAML.
+        where: Named in errors, such as ``"recipe 'small'"``.
+
+    Raises:
+        ConfigError: If it is no YAML or no table.
+        MissingExtraError: If PyYAML is not installed.
+    """
     try:
         import yaml
     except ImportError:
-        raise MissingExtraError("train", "Reading a recipe") from None
+        raise MissingExtraError("train", f"Reading the {where}") from None
     try:
         mapping = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {source!r} is not valid YAML: {error}") from error
+        raise ConfigError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(mapping, dict):
-        raise ConfigError(f"recipe {source!r} must be a table of settings, got {type(mapping).__name__}.")
+        raise ConfigError(f"{where} must be a table of settings, got {type(mapping).__name__}.")
     return mapping
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genser.augmentation import Augmentation, View
 from genser.data.features import FeatureProblem, extract_features, open_store
@@ -56,8 +57,31 @@ class Dataset:
         """
         keys = [_balance_key(self.utterances[place], config.balance) for place in places]
         weights = None if config.balance == "none" else balance_weights(keys)
+        rows = self.rows(places)
         views = torch.from_numpy(self._copies(config.views)[places]) if config.views else None
-        return replace(self.rows(places), weights=weights, views=views, view_share=config.view_share)
+        if config.centre:
+            shifts = self._shifts(places)
+            rows = replace(rows, features=rows.features + shifts)
+            views = None if views is None else views + shifts[:, None]
+        return replace(rows, weights=weights, views=views, view_share=config.view_share)
+
+    def _shifts(self, places: np.ndarray) -> Tensor:
+        """What moves every row so that all corpora have one mean over the classes they share, classes counting alike.
+
+        The mean of a corpus tells its microphones, rooms and language; moved, it can not be relied on.
+        """
+        corpora = np.array([self.utterances[place].corpus or "" for place in places])
+        labels, rows = self.labels[places], self.features[places].astype(np.float64)
+        names = sorted(set(corpora))
+        shared = set.intersection(*(set(labels[corpora == name]) for name in names))
+        if not shared:
+            raise ConfigError(f"centre needs a class that all corpora share; {', '.join(names)} share none.")
+        means = {
+            name: np.mean([rows[(corpora == name) & (labels == label)].mean(0) for label in sorted(shared)], axis=0)
+            for name in names
+        }
+        whole = np.mean(list(means.values()), axis=0)
+        return torch.from_numpy(np.stack([whole - means[name] for name in corpora])).float()
 
     def _copies(self, count: int) -> np.ndarray:
         there = 0 if self.views is None else self.views.shape[1]
@@ -138,6 +162,6 @@ def divide(dataset: Dataset, config: TrainConfig) -> tuple[TrainingData, Trainin
     return dataset.training_rows(train, config), held
 
 
-def _balance_key(utterance: Utterance, balance: str) -> str:
+def _balance_key(utterance: Utterance, balance: str) -> tuple[str, ...]:
     parts = {"corpus": utterance.corpus or "", "class": utterance.label or ""}
-    return "|".join(parts[part] for part in balance.split("-")) if balance != "none" else ""
+    return tuple(parts[part] for part in balance.split("-")) if balance != "none" else ()

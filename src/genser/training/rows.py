@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -87,10 +90,22 @@ def draw_features(data: TrainingData, rows: Tensor, step: int, seed: int) -> Ten
     return features
 
 
-def balance_weights(keys: list[str]) -> Tensor:
-    """Weights that draw every distinct key equally often; shape (rows,), summing to 1."""
-    counts = {key: keys.count(key) for key in set(keys)}
-    return torch.tensor([1 / (counts[key] * len(counts)) for key in keys], dtype=torch.float64)
+def balance_weights(keys: Sequence[tuple[str, ...]]) -> Tensor:
+    """Weights that give every first key the same total, inside it every second key, and so on.
+
+    Args:
+        keys: For each row its keys from the outermost to the innermost, such as (class, corpus).
+
+    Returns:
+        Shape (rows,), summing to 1.
+    """
+    children: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+    for key in keys:
+        for depth in range(len(key)):
+            children[key[:depth]].add(key[: depth + 1])
+    counts = Counter(keys)
+    shares = [math.prod(len(children[key[:depth]]) for depth in range(len(key))) * counts[key] for key in keys]
+    return 1 / torch.tensor(shares, dtype=torch.float64)
 
 
 def identity(config: TrainConfig, data: TrainingData) -> str:

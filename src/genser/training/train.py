@@ -32,6 +32,9 @@ class Head(Protocol):
 
     standardizer: nn.Module
 
+    def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None) -> None:
+        """Learn what needs no gradient from the training rows."""
+
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:
         """Inputs of the loss, each batch first, for standardised features and class shares; may draw."""
 
@@ -64,7 +67,7 @@ def train(
     """Train a head in place; its weights become the chosen average of the run.
 
     Args:
-        head: Any :class:`Head`; its standardiser is fitted to the rows of ``data`` first.
+        head: Any :class:`Head`; what needs no gradient is fitted to the rows of ``data`` first.
         data: Rows of the training speakers.
         config: The recipe.
         validation: Rows of the held-out speakers.
@@ -78,7 +81,7 @@ def train(
     Raises:
         ModelError: If the folder holds a checkpoint of another recipe or other data.
     """
-    head.standardizer.fit(data.features.float(), data.weights)
+    head.fit(data.features.float(), data.labels, data.weights)
     state = TrainState(head, [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
     run = _Run(state, data, config, validation, folder, processes)

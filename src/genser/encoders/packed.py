@@ -1,0 +1,256 @@
+"""HuBERT without padding and without memory traffic that can be spared, for GPUs.
+
+The same numbers as :class:`genser.encoders.hubert.HubertEncoder`, another way through them:
+
+- clips lie end to end (:mod:`genser.encoders.packing`), so no frame is computed for padding, and attention is flash
+  attention over segments, which needs no mask;
+- a convolution of stride s is one or two matrix products over views of its input, channels last: nothing is unfolded or
+  transposed, and bias, layer norm and GELU behind it are one pass where they are compiled;
+- queries, keys and values come from one product;
+- each state is averaged when it is made, by a product with a matrix of zeros and ones, and then forgotten.
+
+For models whose convolutions are followed by layer norms (the large ones): a group norm needs each clip apart.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genser.encoders.hubert import HubertEncoder
+from genser.encoders.packing import Grid, Pack
+
+FAMILY = ("hubert", "wav2vec2")  # WavLM's positions and data2vec's stacked convolutions go another way
+ALIGNED = 16  # inputs of a matrix product are a multiple, so that it runs on tensor cores
+ROUND = 4096  # frames; the row of the positional convolution is a multiple, so that few shapes occur
+
+
+class Convolution(NamedTuple):
+    """An unpadded convolution as matrix products: the weights of every `stride` taps, (taps · in, out)."""
+
+    stride: int
+    taps: int
+    parts: tuple[Tensor, ...]
+    bias: Tensor
+    norm: tuple[Tensor, Tensor]
+
+
+class Layer(NamedTuple):
+    """Weights of a transformer layer; norms in float32."""
+
+    inward: tuple[Tensor, Tensor]
+    outward: tuple[Tensor, Tensor]
+    first: tuple[Tensor, Tensor]
+    second: tuple[Tensor, Tensor]
+    up: tuple[Tensor, Tensor]
+    down: tuple[Tensor, Tensor]
+
+
+def packable(encoder: nn.Module) -> bool:
+    """Whether an encoder can be computed in this way."""
+    if not isinstance(encoder, HubertEncoder):
+        return False
+    config = encoder.model.config
+    plain = not getattr(config, "conv_pos_batch_norm", False) and not getattr(config, "adapter_attn_dim", None)
+    return config.model_type in FAMILY and config.feat_extract_norm == "layer" and plain
+
+
+class PackedHubert:
+    """A packable HuBERT with its weights laid out for packs.
+
+    Args:
+        encoder: Where the weights come from; they are copied.
+        dtype: Arithmetic of products and of the states between them; norms and means are float32.
+        compiled: Whether what lies between the products is fused by torch.compile.
+    """
+
+    def __init__(self, encoder: HubertEncoder, dtype: torch.dtype, compiled: bool = False) -> None:
+        model, config = encoder.model, encoder.model.config
+        self.dtype, self.normalize = dtype, encoder.normalize
+        self.device = next(encoder.parameters()).device
+        self.grid = Grid.of(config.conv_kernel, config.conv_stride)
+        self.heads, self.eps, self.norm_last = config.num_attention_heads, config.layer_norm_eps, _stable(config)
+        self.activation = model.encoder.layers[0].feed_forward.intermediate_act_fn
+        self.convolutions = [self._convolution(layer) for layer in model.feature_extractor.conv_layers]
+        self.projection = self._projection(model.feature_projection)
+        self.positions = model.encoder.pos_conv_embed
+        self.position_weights = self._linear(self.positions.conv)
+        self.norm = _norm(model.encoder.layer_norm)
+        self.layers = [self._layer(layer) for layer in model.encoder.layers]
+        fused: Callable[[Any], Any] = torch.compile if compiled else (lambda work: work)
+        self.activate, self.before, self.after = fused(_activated), fused(self._before), fused(self._after)
+
+    @torch.inference_mode()
+    def __call__(self, pack: Pack, waveforms: Sequence[np.ndarray]) -> Tensor:
+        """Means of every state of a pack's clips, float32 of shape (clips, states, dim), not waited for."""
+        pinned = self.device.type == "cuda"
+        row = torch.zeros(self.grid.samples(pack.total), pin_memory=pinned)
+        pack.fill(row.numpy(), waveforms, self.grid.hop)
+        member = self._members(pack)
+        counts = torch.from_numpy(pack.counts).to(self.device, torch.float32, non_blocking=True)[:, None]
+        hidden = self._embedded(self._normalized(row.to(self.device, non_blocking=True), pack), pack)
+        means = [_sums(member, state) / counts for state in self._states(hidden, pack)]
+        return torch.stack(means, dim=1)
+
+    def _states(self, hidden: Tensor, pack: Pack) -> Iterator[Tensor]:
+        hidden = hidden if self.norm_last else self._normed(hidden, self.norm)
+        yield hidden
+        ends = pack.segments(int(pack.counts.max()))
+        cumulative = torch.from_numpy(ends).to(self.device, non_blocking=True)
+        longest = int(np.diff(ends).max())
+        for number, layer in enumerate(self.layers, start=1):
+            mixed = attend(*self.before(hidden, layer), cumulative, longest)
+            hidden = self.after(hidden, mixed, layer)
+            last = self.norm_last and number == len(self.layers)
+            yield self._normed(hidden, self.norm) if last else hidden
+
+    def _before(self, hidden: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (frames, heads, width)."""
+        source = self._normed(hidden, layer.first) if self.norm_last else hidden
+        return functional.linear(source, *layer.inward).unflatten(-1, (3, self.heads, -1)).unbind(1)
+
+    def _after(self, hidden: Tensor, mixed: Tensor, layer: Layer) -> Tensor:
+        """Output projection and feed-forward with their residuals, normed before (stable) or behind."""
+        hidden = hidden + functional.linear(mixed.flatten(1), *layer.outward)
+        hidden = hidden if self.norm_last else self._normed(hidden, layer.first)
+        source = self._normed(hidden, layer.second) if self.norm_last else hidden
+        inner = self.activation(functional.linear(source, *layer.up))
+        hidden = hidden + functional.linear(inner, *layer.down)
+        return hidden if self.norm_last else self._normed(hidden, layer.second)
+
+    def _normed(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.layer_norm(hidden.float(), hidden.shape[-1:], *norm, self.eps).to(self.dtype)
+
+    def _normalized(self, row: Tensor, pack: Pack) -> Tensor:
+        """Zero mean and unit variance over the samples of each clip, from sums over hops in float64."""
+        if not self.normalize:
+            return row.to(self.dtype)
+        hop, clips = self.grid.hop, len(pack.clips)
+        whole = row[: pack.total * hop].view(-1, hop)
+        owner = torch.from_numpy(np.repeat(np.arange(clips), np.diff([*pack.starts, pack.total]))).to(self.device)
+        parts = torch.stack([whole.sum(1), whole.square().sum(1)], dim=1).double()
+        lengths = torch.from_numpy(pack.lengths).to(self.device)[:, None]
+        moments = torch.zeros(clips, 2, dtype=torch.float64, device=self.device).index_add_(0, owner, parts) / lengths
+        scale = (moments[:, 1] - moments[:, 0].square() + 1e-7).rsqrt().float()
+        mean = moments[:, 0].float()
+        scaled = (whole - mean[owner, None]) * scale[owner, None]
+        return functional.pad(scaled.flatten(), (0, len(row) - scaled.numel())).to(self.dtype)
+
+    def _embedded(self, samples: Tensor, pack: Pack) -> Tensor:
+        """Front end, projection and positions of a row of samples, (frames, dim)."""
+        hidden = samples[:, None]
+        for convolution in self.convolutions:
+            hidden = self.activate(_convolved(hidden, convolution), convolution.bias, convolution.norm)
+        norm, weights = self.projection
+        hidden = self._normed(hidden, norm) if norm else hidden
+        hidden = functional.linear(hidden, *weights)
+        return hidden + self._positions(hidden, pack)
+
+    def _positions(self, hidden: Tensor, pack: Pack) -> Tensor:
+        """Positional convolution with zeros between the clips; zero outside of them."""
+        weight, bias = self.position_weights
+        margin = weight.shape[2] // 2
+        length = pack.total + margin * (len(pack.clips) + 1)
+        length = math.ceil(length / ROUND) * ROUND
+        spread, packed = self._places(pack, margin)
+        row = hidden.new_zeros(length, hidden.shape[1])
+        row[spread] = hidden[packed]
+        mixed = functional.conv1d(row.T[None], weight, bias, padding=margin, groups=self.positions.conv.groups)
+        mixed = self.positions.activation(mixed[0].T[spread])
+        return torch.zeros_like(hidden).index_copy_(0, packed, mixed)
+
+    def _places(self, pack: Pack, margin: int) -> tuple[Tensor, Tensor]:
+        """Where every frame of a clip lies in the row with margins, and where in the pack."""
+        packed = np.concatenate([np.arange(s, s + n) for s, n in zip(pack.starts, pack.counts, strict=True)])
+        shift = margin * np.repeat(np.arange(1, len(pack.clips) + 1), pack.counts)
+        return tuple(torch.from_numpy(places).to(self.device, non_blocking=True) for places in (packed + shift, packed))
+
+    def _members(self, pack: Pack) -> Tensor:
+        """One where a frame belongs to a clip, else zero; shape (clips, frames)."""
+        starts, counts = (torch.from_numpy(part).to(self.device)[:, None] for part in (pack.starts, pack.counts))
+        frames = torch.arange(pack.total, device=self.device)
+        return ((frames >= starts) & (frames < starts + counts)).to(self.dtype)
+
+    def _convolution(self, layer: nn.Module) -> Convolution:
+        convolution = layer.conv
+        (stride,), (taps,) = convolution.stride, convolution.kernel_size
+        weight = convolution.weight.detach().permute(2, 1, 0).to(self.dtype)
+        if convolution.in_channels == 1:
+            parts = (functional.pad(weight[:, 0], (0, 0, 0, -taps % ALIGNED)),)
+        else:
+            parts = tuple(part.flatten(0, 1).contiguous() for part in weight.split(stride))
+        bias = weight.new_zeros(weight.shape[2]) if convolution.bias is None else convolution.bias.detach()
+        return Convolution(stride, taps, parts, bias.to(self.dtype), _norm(layer.layer_norm))
+
+    def _projection(self, projection: nn.Module) -> tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor]]:
+        norm = getattr(projection, "layer_norm", None)
+        return (None if norm is None else _norm(norm)), self._linear(projection.projection)
+
+    def _linear(self, *modules: nn.Module) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one or several linear layers side by side."""
+        weights, biases = ([getattr(module, name).detach() for module in modules] for name in ("weight", "bias"))
+        return torch.cat(weights).to(self.dtype), torch.cat(biases).to(self.dtype)
+
+    def _layer(self, layer: nn.Module) -> Layer:
+        attention, dense = layer.attention, layer.feed_forward
+        return Layer(
+            self._linear(attention.q_proj, attention.k_proj, attention.v_proj),
+            self._linear(attention.out_proj),
+            _norm(layer.layer_norm),
+            _norm(layer.final_layer_norm),
+            self._linear(dense.intermediate_dense),
+            self._linear(dense.output_dense),
+        )
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, cumulative: Tensor, longest: int) -> Tensor:
+    """Attention within segments of packed frames, each argument and the result (frames, heads, width)."""
+    if query.device.type == "cuda":
+        from torch.nn.attention.varlen import varlen_attn
+
+        return varlen_attn(query, key, value, cumulative, cumulative, longest, longest)
+    counts = cumulative.diff().tolist()
+    segments = zip(*(part.transpose(0, 1).split(counts, dim=1) for part in (query, key, value)), strict=True)
+    mixed = [functional.scaled_dot_product_attention(*segment) for segment in segments]
+    return torch.cat(mixed, dim=1).transpose(0, 1)
+
+
+def _convolved(hidden: Tensor, convolution: Convolution) -> Tensor:
+    """Convolution of (samples, channels) without its bias."""
+    stride, channels = convolution.stride, hidden.shape[1]
+    frames = (len(hidden) - convolution.taps) // stride + 1
+    if channels == 1:  # ten taps would be no aligned matrix
+        view = hidden[:, 0].unfold(0, convolution.taps, stride)
+        return functional.pad(view, (0, -convolution.taps % ALIGNED)) @ convolution.parts[0]
+    total = hidden.new_zeros(())
+    for number, part in enumerate(convolution.parts):
+        begin = hidden.storage_offset() + number * stride * channels
+        view = hidden.as_strided((frames, len(part)), (stride * channels, 1), begin)
+        total = torch.addmm(total, view, part) if number else view @ part
+    return total
+
+
+def _activated(hidden: Tensor, bias: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
+    """Bias, layer norm and GELU behind a convolution."""
+    return functional.gelu(functional.layer_norm((hidden + bias).float(), hidden.shape[-1:], *norm)).to(hidden.dtype)
+
+
+def _sums(member: Tensor, state: Tensor) -> Tensor:
+    """Sum of the frames of each clip, (clips, dim), added up in float32."""
+    if state.dtype == torch.float32:
+        return member @ state
+    if state.device.type == "cuda":
+        return torch.mm(member, state, out_dtype=torch.float32)
+    return member.float() @ state.float()
+
+
+def _norm(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    return norm.weight.detach().float(), norm.bias.detach().float()
+
+
+def _stable(config: Any) -> bool:
+    return bool(getattr(config, "do_stable_layer_norm", False))

@@ -1,0 +1,47 @@
+"""The best linear estimate of x_0 from the conditions, in closed form, for the network to improve on."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class RidgeAnchor(nn.Module):
+    """Ridge regression from all conditions side by side to class shares.
+
+    Eq. (8) is a least-squares problem, so among linear maps its minimiser is known without any training. A network that
+    starts from it and only learns what it misses keeps, on corpora that were not trained on, what a linear map keeps.
+    The penalty equals the variance of feature noise under which the same map would have been learned by gradient.
+    """
+
+    def __init__(self, conditions: int, dim: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(conditions * dim, classes))
+        self.register_buffer("bias", torch.zeros(classes))
+
+    @torch.no_grad()
+    def fit(
+        self,
+        X_c: Float[Tensor, "rows conditions dim"],
+        shares: Float[Tensor, "rows classes"],
+        weights: Float[Tensor, " rows"] | None,
+        penalty: float,
+    ) -> None:
+        """Solve for standardised conditions and class shares; the penalty counts per row."""
+        rows = X_c.flatten(1).double()
+        share = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
+        share = (share / share.mean())[:, None].to(rows.device)
+        bias = (share * shares).mean(0)
+        scaled = share * rows
+        if rows.shape[1] <= len(rows):
+            gram = scaled.T @ rows + penalty * len(rows) * torch.eye(rows.shape[1], dtype=torch.float64)
+            weight = torch.linalg.solve(gram, scaled.T @ (shares - bias))
+        else:
+            root = share.sqrt()
+            gram = (root * rows) @ (root * rows).T + penalty * len(rows) * torch.eye(len(rows), dtype=torch.float64)
+            weight = (root * rows).T @ torch.linalg.solve(gram, root * (shares - bias))
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
+    def forward(self, X_c: Float[Tensor, "batch conditions dim"]) -> Float[Tensor, "batch classes"]:
+        """Class shares, which may be negative or above 1."""
+        return X_c.flatten(1) @ self.weight + self.bias
