@@ -100,7 +100,7 @@ def open_store(
         path: Folder of stores; each encoder has its own inside.
         encoder: One of ``genser.encoders``.
         dtype: Number format on disk.
-        bf16: Whether features are computed in bfloat16 on CUDA; they are kept apart from the others.
+        bf16: Whether features are computed in bfloat16; they are kept apart from the others.
         view: How clips are altered before they are encoded. A store belongs to one view and alters what it computes by
             it, so that altered features are never taken for clean ones.
 

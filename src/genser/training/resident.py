@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genser.model.standardize import FrontConfig
 from genser.training.rows import TrainingData, draw_copies
 
 PART = 1024  # rows standardised at once
+SMALL = 2**30  # bytes of standardised features that are kept beside the raw ones on any machine
 SHARE = 0.6  # of the free memory that features may take; the rest is for weights, moments and batches
 
 
@@ -35,6 +37,16 @@ def resident_places(data: TrainingData, rows: Tensor, step: int, seed: int) -> T
         return rows
     assert data.views is not None
     return torch.where(drawn > 0, len(data) + rows * data.views.shape[1] + drawn - 1, rows)
+
+
+def fits_in_memory(data: TrainingData, front: FrontConfig) -> bool:
+    """Whether standardised features are small enough to be kept beside the raw ones, whatever the machine.
+
+    Projecting to components costs more than the whole step of a small network: kept, it is paid once.
+    """
+    rows = len(data) + (0 if data.views is None else data.views.shape[0] * data.views.shape[1])
+    conditions, width = front.shape
+    return 4 * rows * (conditions + 1) * width <= SMALL
 
 
 def room_for(data: TrainingData, precision: str, device: torch.device) -> bool:

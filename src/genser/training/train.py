@@ -23,6 +23,7 @@ from genser.training.distributed import ALONE, Processes
 from genser.training.graph import CapturedStep, captured_step
 from genser.training.journal import append_metrics, read_metrics
 from genser.training.optimization import autocast, average_towards, averaged, learning_rate, make_optimizer
+from genser.training.resident import fits_in_memory, resident_features, resident_places
 from genser.training.rows import SEED_STRIDE, TrainingData, draw_features, draw_rows, identity
 from genser.transport import Objective
 
@@ -108,11 +109,14 @@ class _Run:
     history: list[dict[str, float]] = field(default_factory=list)
     best: list[Tensor] | None = None
     captured: CapturedStep | None = None
+    kept: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
         self.identity = identity(self.config, self.data) if self.folder else ""
         self.device = self.state.parameters[0].device
+        fits = fits_in_memory(self.data, self.state.head.config.front)
+        self.kept = resident_features(self.state.head, self.data, "float32", self.device) if fits else None
 
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one."""
@@ -158,13 +162,20 @@ class _Run:
     def _loss(self, rows: Tensor) -> tuple[Tensor, float]:
         """Loss on this process's slice of the rows, and the share of the batch that the slice is."""
         head = self.state.head
-        features = draw_features(self.data, rows, self.state.step, self.config.seed)
-        states = head.standardizer(features.to(self.device).float())
+        states = self._states(rows)
         target = nn.functional.one_hot(self.data.labels[rows].to(self.device), len(head.config.labels)).float()
         batch = self.config.objective.augment(states[:, -1], states[:, :-1], target)
         example = [self.processes.slice(part) for part in head.example(*batch, self.config.objective)]
         with autocast(self.config.precision, self.device):
             return head.loss(*example), len(example[0]) / len(rows)
+
+    def _states(self, rows: Tensor) -> Tensor:
+        """Standardised features of drawn rows, or of the copies drawn in their stead."""
+        step, seed = self.state.step, self.config.seed
+        if self.kept is not None:
+            return self.kept[resident_places(self.data, rows, step, seed)]
+        features = draw_features(self.data, rows, step, seed)
+        return self.state.head.standardizer(features.to(self.device).float())
 
     def _validate(self) -> dict[str, float]:
         """UA of the averaged weights on the validation speakers; keeps the weights if they are the best so far."""
