@@ -12,6 +12,9 @@ SMALLEST_SCALE = 1e-4
 """Deviations below this are taken for a constant feature, which standardisation leaves at 0."""
 
 
+PART = 512
+"""Rows that are held in float64 at once."""
+
 LARGEST_GRAM = 4096
 """Rows that principal components are learned from at most; they are drawn evenly."""
 
@@ -73,11 +76,13 @@ class Standardizer(nn.Module):
     def fit(
         self, features: Float[Tensor, "rows states dim"], weights: Float[Tensor, " rows"] | None = None
     ) -> "Standardizer":
-        """Learn mean and deviation from training rows, optionally weighted; sums run in float64."""
-        share = torch.ones(len(features)) if weights is None else weights
-        share = (share / share.sum()).double()[:, None, None]
-        mean = (features.double() * share).sum(0)
-        deviation = ((features.double() - mean).square() * share).sum(0).sqrt()
+        """Learn mean and deviation from training rows, optionally weighted; sums run in float64, part by part."""
+        share = torch.ones(len(features), device=features.device) if weights is None else weights
+        share = (share / share.sum()).double()
+        parts = list(zip(features.split(PART), share.split(PART), strict=True))
+        mean = sum(torch.einsum("r,rsd->sd", part, rows.double()) for rows, part in parts)
+        variance = sum(torch.einsum("r,rsd->sd", part, (rows.double() - mean).square()) for rows, part in parts)
+        deviation = variance.sqrt()
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(deviation > SMALLEST_SCALE, deviation, torch.inf))
         return self

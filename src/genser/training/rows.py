@@ -31,7 +31,7 @@ class TrainingData:
         labels: Class indices, shape (rows,).
         weights: How often a row is drawn, in proportion; None goes through all rows in turn.
         views: The same of altered copies, shape (rows, copies, states, dim); None or no copies leaves every row as it
-            is. The standardiser is fitted to the clean rows alone.
+            is.
         view_share: How often a drawn row is one of its copies.
     """
 
@@ -88,6 +88,20 @@ def draw_features(data: TrainingData, rows: Tensor, step: int, seed: int) -> Ten
     altered = copies > 0
     features[altered] = data.views[rows[altered], copies[altered] - 1].to(features.dtype)
     return features
+
+
+def fitting_rows(data: TrainingData) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Features, labels and weights of all rows and copies, each weighing as often as training draws it.
+
+    What needs no gradient is learned from these, so that it knows of alterations what the rest knows.
+    """
+    if data.views is None or not data.views.shape[1]:
+        return data.features.float(), data.labels, data.weights
+    copies = data.views.shape[1]
+    clean = torch.ones(len(data), dtype=torch.float64) if data.weights is None else data.weights.double()
+    weights = torch.cat([clean * (1 - data.view_share), (clean * data.view_share / copies).repeat_interleave(copies)])
+    features = torch.cat([data.features, data.views.flatten(0, 1)]).float()
+    return features, torch.cat([data.labels, data.labels.repeat_interleave(copies)]), weights
 
 
 def balance_weights(keys: Sequence[tuple[str, ...]]) -> Tensor:

@@ -24,7 +24,7 @@ from genser.training.graph import CapturedStep, captured_step
 from genser.training.journal import append_metrics, read_metrics
 from genser.training.optimization import autocast, average_towards, averaged, learning_rate, make_optimizer
 from genser.training.resident import fits_in_memory, resident_features, resident_places
-from genser.training.rows import SEED_STRIDE, TrainingData, draw_features, draw_rows, identity
+from genser.training.rows import SEED_STRIDE, TrainingData, draw_features, draw_rows, fitting_rows, identity
 from genser.transport import Objective
 
 
@@ -82,7 +82,7 @@ def train(
     Raises:
         ModelError: If the folder holds a checkpoint of another recipe or other data.
     """
-    head.fit(data.features.float(), data.labels, data.weights)
+    head.fit(*fitting_rows(data))
     state = TrainState(head, [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
     run = _Run(state, data, config, validation, folder, processes)
