@@ -120,7 +120,7 @@ class PrincipalComponents(nn.Module):
         places = torch.linspace(0, len(features) - 1, min(len(features), LARGEST_GRAM)).long()
         rows = self.standardizer(features[places].float()).flatten(1)
         if len(rows) <= self.config.components:
-            raise ConfigError(f"{len(rows)} rows do not span {self.config.components} components: lower the number.")
+            raise ConfigError(f"{len(rows)} rows do not span {self.config.components} components: lower front.components.")
         centre = rows.mean(0)
         basis = _principal_directions(rows - centre, self.config.components, self.config.flattening)
         self.basis.copy_(basis)

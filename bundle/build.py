@@ -1,0 +1,127 @@
+"""Build the bundled models from the corpora and the Whisper encoders: one command, nothing by hand.
+
+    python bundle/build.py --data DATA --weights WEIGHTS --work runs/bundle [--size base]
+
+DATA holds ravdess/, emodb/ and nemo/, WEIGHTS the two encoder files. Features are kept in the work folder, so a second
+build takes minutes. The same machine builds the same bytes. The finished files replace src/genser/models/*.onnx.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from corpora import read_corpora
+from genser.nonspeech import FAMILIES, made_sound
+from genser.training.gate import fit_gate
+
+from genser.data.labels import find_label_map
+from genser.data.splits import folds
+from genser.encoders import EncoderConfig, encode, load_encoder
+from genser.model.folder import save_model
+from genser.taxonomy import probabilities
+from genser.training.calibration import fit_power
+from genser.training.config import TrainConfig, load_recipe
+from genser.training.dataset import Dataset, build_dataset
+from genser.training.run import fresh_head
+from genser.training.train import train
+
+ENCODERS = {"base": "whisper-base-encoder.fp16.safetensors", "tiny": "whisper-tiny.en-encoder.fp16.safetensors"}
+SOUNDS_EACH = 30
+"""Made sounds of each family that the speech gate learns from."""
+
+LICENSE = (
+    "CC BY-NC-SA 4.0 (trained on RAVDESS and nEMO). Contains the encoder of OpenAI's Whisper, MIT licence, "
+    "(c) 2022 OpenAI; see the notice beside the model."
+)
+
+
+def recipe_for(size: str, weights: Path) -> TrainConfig:
+    """The bundled recipe with an encoder of this machine."""
+    config = load_recipe("bundled")
+    return replace(config, encoder=replace(config.encoder, source=str(weights / ENCODERS[size])))
+
+
+def gather(config: TrainConfig, data: Path, work: Path) -> tuple[Dataset, Any]:
+    """Features of all three corpora and of their altered copies."""
+    encoder = load_encoder(config.encoder)
+    utterances = read_corpora(data)
+    options = {"labels": config.labels, "views": config.views, "augmentation": config.augmentation}
+    return build_dataset(utterances, encoder, str(work / "features"), **options), encoder
+
+
+def trained_head(dataset: Dataset, places: np.ndarray, config: TrainConfig) -> Any:
+    """A head trained on the given rows."""
+    head = fresh_head(config, dataset.classes, dataset.features.shape[1:])
+    train(head, dataset.training_rows(places, config), config)
+    return head.eval()
+
+
+def out_of_fold(dataset: Dataset, places: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Coordinates of every training row from a head that never heard its speaker."""
+    utterances = [dataset.utterances[place] for place in places]
+    coordinates = np.zeros((len(places), len(dataset.classes)), np.float32)
+    for fold in folds(utterances, "kfold-speaker", k=4):
+        head = trained_head(dataset, places[fold.train], config)
+        with torch.inference_mode():
+            rows = torch.from_numpy(dataset.features[places[fold.test]])
+            coordinates[fold.test] = head.coordinates(rows).numpy()
+    return coordinates
+
+
+def speech_gate(dataset: Dataset, places: np.ndarray, encoder: Any) -> Any:
+    """A gate between the training clips, clean and altered, and made sounds of all families."""
+    sounds = [made_sound(family, number) for family in FAMILIES for number in range(SOUNDS_EACH)]
+    other = torch.from_numpy(encode(encoder, sounds))
+    copies = dataset.views[places].reshape(-1, *dataset.features.shape[1:])
+    speech = torch.from_numpy(np.concatenate([dataset.features[places], copies[:: dataset.views.shape[1]]]))
+    return fit_gate(speech, other, states=(dataset.features.shape[1] - 1,))
+
+
+def build(size: str, data: Path, weights: Path, work: Path) -> Path:
+    """Train, calibrate and write a model folder that contains its encoder."""
+    config = recipe_for(size, weights)
+    dataset, encoder = gather(config, data, work)
+    places = np.array([i for i, item in enumerate(dataset.utterances) if item.split == "train"])
+    coordinates = out_of_fold(dataset, places, config)
+    power = fit_power(coordinates, dataset.labels[places])
+    head = trained_head(dataset, places, config)
+    head.config = replace(head.config, power=power)
+    info = {
+        "name": size,
+        "recipe": "bundled",
+        "language": ["English", "German", "Polish"],
+        "corpora": ["ravdess", "emodb", "nemo"],
+        "labels": find_label_map(config.labels).about,
+        "training_utterances": len(places),
+        "out_of_fold_ua": _mean_recall(probabilities(coordinates, power).argmax(1), dataset.labels[places]),
+    }
+    folder = work / size
+    gate = speech_gate(dataset, places, encoder)
+    source = EncoderConfig("whisper", str(weights / ENCODERS[size]), pooling=config.encoder.pooling)
+    save_model(folder, head, source, encoder.fingerprint, info, license=LICENSE, gate=gate, embed=encoder)
+    print(json.dumps({"size": size, "power": power, **info}, indent=1))
+    return folder
+
+
+def _mean_recall(decisions: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean([(decisions[labels == label] == label).mean() for label in np.unique(labels)]))
+
+
+def main() -> None:
+    """Read the command line and build."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("runs/bundle"))
+    parser.add_argument("--size", choices=(*ENCODERS, "all"), default="all")
+    given = parser.parse_args()
+    for size in ENCODERS if given.size == "all" else (given.size,):
+        build(size, given.data, given.weights, given.work)
+
+
+if __name__ == "__main__":
+    main()
