@@ -1,0 +1,215 @@
+"""What a server carries on this machine: throughput, waiting, overload, live streams.
+
+    python benchmarks/server.py [--model base] [--seconds 20] [--streams 10,25,50] [--json FILE]
+
+Sound is made (noise bursts of 3 s, which cost what speech costs). The load comes from this process, on the same cores,
+so what it takes is missing to the server. Every answer is compared with the library's.
+
+- closed: 32 clients that ask again at once; the ratio is to `predict_many` in one process with the same batch.
+- 70 %: arrivals at random (Poisson) at 70 % of that throughput.
+- 300 %: arrivals at three times that throughput; what is refused (503, 429) was told so, everything else is right.
+- streams: WebSockets at real time, one 1 s window a second each; late is the time from a window's end to its segment.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from websockets.asyncio.client import connect
+
+import genser
+from genser.audio import SAMPLE_RATE
+
+CLIP = 3.0  # s
+SOUNDS = 24
+CLIENTS = 32
+TOLERANCE = 2e-4  # between a batch and a single run of ONNX Runtime
+
+
+def sounds() -> list[bytes]:
+    rng, made = np.random.default_rng(0), []
+    for _ in range(SOUNDS):
+        samples = round(CLIP * SAMPLE_RATE)
+        loudness = np.repeat(rng.uniform(0.02, 0.3, samples // 1600), 1600)
+        file = io.BytesIO()
+        soundfile.write(file, loudness * rng.standard_normal(samples) / 3, SAMPLE_RATE, format="FLAC")
+        made.append(file.getvalue())
+    return made
+
+
+def request_of(body: bytes) -> bytes:
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/flac\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+class Load:
+    """Clients of one server, each request with its outcome."""
+
+    def __init__(self, port: int, bodies: list[bytes], expected: list[list[float]]) -> None:
+        self.port, self.expected = port, expected
+        self.requests = [request_of(body) for body in bodies]
+        self.waits: list[float] = []
+        self.refused = self.wrong = self.lost = 0
+
+    async def ask(self, which: int, link: tuple | None = None) -> tuple | None:
+        """Ask on a connection, or a new one; return the connection if it can be used again."""
+        begin = time.perf_counter()
+        try:
+            reader, writer = link or await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(self.requests[which])
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1])
+            answer = json.loads(await reader.readexactly(length))
+        except (OSError, asyncio.IncompleteReadError):
+            self.lost += 1
+            return None
+        self.judge(head[9:12], answer, which, time.perf_counter() - begin)
+        return reader, writer
+
+    def judge(self, status: bytes, answer: dict, which: int, seconds: float) -> None:
+        if status in (b"503", b"429"):
+            self.refused += 1
+            return
+        scores = list(answer["predictions"][0]["scores"].values()) if status == b"200" else []
+        self.wrong += not (scores and np.allclose(scores, self.expected[which], atol=TOLERANCE))
+        self.waits.append(seconds)
+
+    async def closed(self, seconds: float) -> float:
+        """Clients that ask again at once; answers a second."""
+        end = time.perf_counter() + seconds
+
+        async def client(number: int) -> None:
+            link = None
+            while time.perf_counter() < end:
+                link = await self.ask(number % SOUNDS, link)
+                number += 7
+
+        begin = time.perf_counter()
+        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+        return len(self.waits) / (time.perf_counter() - begin)
+
+    async def arriving(self, rate: float, seconds: float) -> None:
+        """Requests that come at random, whatever the server does."""
+        rng, tasks, idle = np.random.default_rng(1), [], []
+
+        async def one(which: int) -> None:
+            link = await self.ask(which, idle.pop() if idle else None)
+            if link:
+                idle.append(link)
+
+        begin, at = time.perf_counter(), 0.0
+        while at < seconds:
+            at += rng.exponential(1 / rate)
+            await asyncio.sleep(max(begin + at - time.perf_counter(), 0))
+            tasks.append(asyncio.ensure_future(one(len(tasks) % SOUNDS)))
+        await asyncio.gather(*tasks)
+
+    def row(self) -> dict[str, float]:
+        waits = np.array(self.waits or [np.nan])
+        middle, late = np.percentile(waits, [50, 99])
+        counts = {"answered": len(self.waits), "refused": self.refused, "wrong": self.wrong, "lost": self.lost}
+        return {"p50 ms": 1e3 * middle, "p99 ms": 1e3 * late, "p99/p50": late / middle, **counts}
+
+
+async def stream(port: int, seconds: float, late: list[float]) -> None:
+    """One live stream at real time; notes how late each segment comes."""
+    noise = (np.random.default_rng(2).standard_normal(SAMPLE_RATE) * 3000).astype("<i2").tobytes()
+    async with connect(f"ws://127.0.0.1:{port}/v1/stream", open_timeout=60) as socket:
+        await socket.send(json.dumps({"type": "start", "window": 1.0}))
+        await socket.recv()
+        begin = time.perf_counter()
+
+        async def listen() -> None:
+            async for message in socket:
+                told = json.loads(message)
+                if told["type"] == "segment":
+                    late.append(time.perf_counter() - begin - told["end"])
+                if told["type"] in ("done", "error"):
+                    return
+
+        listener = asyncio.ensure_future(listen())
+        for step in range(round(10 * seconds)):
+            await asyncio.sleep(max(begin + (step + 1) / 10 - time.perf_counter(), 0))
+            at = step % 10 * 3200
+            await socket.send(noise[at : at + 3200])
+        await socket.send('{"type": "stop"}')
+        await listener
+
+
+async def streams(port: int, count: int, seconds: float) -> dict[str, float]:
+    late: list[float] = []
+    await asyncio.gather(*(stream(port, seconds, late) for _ in range(count)))
+    middle, worst = np.percentile(late, [50, 99])
+    return {"p50 late ms": 1e3 * middle, "p99 late ms": 1e3 * worst, "segments": len(late), "wanted": count * seconds}
+
+
+def memory(process: subprocess.Popen) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+def started(model: str) -> tuple[subprocess.Popen, int]:
+    command = [sys.executable, "-m", "genser", "serve", model, "--port", "0", "--max-queue", "64"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if match := re.search(r"running on http://[^:]+:(\d+)", line):
+            return process, int(match[1])
+    raise SystemExit("the server did not start")
+
+
+def in_process(recognizer: genser.Recognizer, bodies: list[bytes], seconds: float) -> float:
+    """Sounds a second of `predict_many` with the server's batch of 16."""
+    done, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        done += sum(1 for _ in recognizer.predict_many(bodies * 4, batch_seconds=16 * CLIP))
+    return done / (time.perf_counter() - begin)
+
+
+def measure(model: str, seconds: float, counts: list[int]) -> dict[str, dict[str, float]]:
+    bodies, recognizer = sounds(), genser.load(model)
+    expected = [list(one.scores.values()) for one in recognizer.predict_many(bodies)]
+    library = in_process(recognizer, bodies, seconds)
+    process, port = started(model)
+    try:
+        rows: dict[str, dict[str, float]] = {}
+        load = Load(port, bodies, expected)
+        rate = asyncio.run(load.closed(seconds))
+        rows["closed"] = {"per s": rate, "library per s": library, "ratio": rate / library, **load.row()}
+        for share in (0.7, 3.0):
+            load, before = Load(port, bodies, expected), memory(process)
+            asyncio.run(load.arriving(share * rate, seconds))
+            rows[f"{share:.0%}"] = {**load.row(), "MB before": before, "MB after": memory(process)}
+        for count in counts:
+            rows[f"{count} streams"] = asyncio.run(streams(port, count, seconds))
+        return rows
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--streams", default="10,25,50,100,200")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    rows = measure(args.model, args.seconds, [int(count) for count in args.streams.split(",")])
+    print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} before")
+    for name, row in rows.items():
+        print(f"{name:12} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    if args.json:
+        args.json.write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
