@@ -82,7 +82,9 @@ def train(
     Raises:
         ModelError: If the folder holds a checkpoint of another recipe or other data.
     """
-    head.fit(*fitting_rows(data))
+    device = next(head.parameters()).device
+    head.to(data.features.device).fit(*fitting_rows(data))
+    head.to(device)
     state = TrainState(head, [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
     run = _Run(state, data, config, validation, folder, processes)

@@ -1,0 +1,138 @@
+"""What the benchmarks share: medians, ceilings measured on the spot, the machine, a table and JSON."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("genser", "numpy", "onnxruntime", "soundfile", "soxr", "torch", "transformers", "triton")
+
+
+@dataclass
+class Claim:
+    """What one script measures.
+
+    Args:
+        name: Of the script.
+        goal: What it is held against, in words.
+        rows: One line of the table each: what was measured, and its numbers by heading.
+    """
+
+    name: str
+    goal: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, what: str, **numbers: Any) -> None:
+        self.rows.append({"what": what, **numbers})
+
+    def tell(self, file: Path | None) -> None:
+        """Print the table; write all there is to know to a file."""
+        headings = list(dict.fromkeys(name for row in self.rows for name in row))
+        cells = [[_cell(row.get(name)) for name in headings] for row in self.rows]
+        widths = [max(len(line[column]) for line in [headings, *cells]) for column in range(len(headings))]
+        print(f"{self.name}: {self.goal}")
+        for line in [headings, *cells]:
+            first, *rest = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            print(
+                "  ".join([first, *(cell.strip().rjust(width) for cell, width in zip(rest, widths[1:], strict=True))])
+            )
+        record = {"claim": self.name, "goal": self.goal, "machine": machine(), "settings": self.settings}
+        print(json.dumps(record["machine"]))
+        if file:
+            file.write_text(json.dumps({**record, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def parser(text: str, *, toy: str | None = None) -> argparse.ArgumentParser:
+    """Options that every script has; `toy` says what the small size is."""
+    made = argparse.ArgumentParser(description=text.split("\n")[0])
+    made.add_argument("--json", type=Path, help="file for the numbers")
+    made.add_argument("--repeats", type=int, default=5, help="runs of which the median counts")
+    if toy:
+        made.add_argument("--toy", action="store_true", help=f"{toy}, to try the script without a GPU")
+    return made
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, load, GPU and versions."""
+    found: dict[str, Any] = {"system": platform.platform(), "python": platform.python_version()}
+    found |= {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 2)}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found["gpu"] = _gpu() if "torch" in found else None
+    return found
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def median(work: Callable[[], object], repeats: int, warm_up: int = 1) -> float:
+    """Median seconds of a piece of work on the host."""
+    for _ in range(warm_up):
+        work()
+    return statistics.median(seconds(work) for _ in range(repeats))
+
+
+def alternated(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Median seconds of several pieces of work run in turn, so that a change of the machine's load meets all."""
+    for work in works:
+        work()
+    times = [[seconds(work) for work in works] for _ in range(repeats)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
+def device_median(work: Callable[[], object], repeats: int, device: Any, inner: int = 1) -> float:
+    """Median seconds of one of `inner` pieces of work in a row on a device, its queue awaited."""
+    import torch
+
+    def awaited() -> None:
+        for _ in range(inner):
+            work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return median(awaited, repeats) / inner
+
+
+def ceilings(device: Any, repeats: int, toy: bool) -> dict[str, float]:
+    """Bytes a second of a large copy (read and written), and bfloat16 operations a second of a large product."""
+    import torch
+
+    numbers, side = (2**20, 256) if toy else (2**29, 8192)
+    source = torch.randn(numbers, device=device)
+    target = torch.empty_like(source)
+    left, right = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
+    copy = device_median(lambda: target.copy_(source), repeats, device, inner=3)
+    product = device_median(lambda: left @ right, repeats, device, inner=3)
+    return {"bytes/s": 2 * 4 * numbers / copy, "operations/s": 2 * side**3 / product}

@@ -1,0 +1,171 @@
+"""How many seconds of speech does a GPU encode a second, against what its arithmetic allows?
+
+    python benchmarks/encode_gpu.py [--minutes 120] [--json FILE]
+
+HuBERT-large with random weights (transformers' configuration: 24 layers of width 1024, layer norms in the front end),
+noise of 1 to 15 s. Variants: transformers in float32 and under bfloat16 autocast, padded batches of like length, every
+hidden state averaged; genser's `encode` in float32, and in bfloat16, which lays clips end to end. Seconds of sound
+count without padding, so padding is waste. The ceiling is the operations that a second of sound needs over the
+measured rate of a large bfloat16 product. Each variant's means are compared with transformers' in float32 on some
+clips: smallest cosine over clips and states. The last lines decode the same clips from FLAC files by threads and by
+processes, which has to keep up.
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _common import Claim, ceilings, device_median, parser, seconds
+from transformers import HubertConfig, HubertModel
+
+from genser.encoders import encode
+from genser.encoders.hubert import HubertEncoder
+
+RATE = 16_000
+SHORTEST, LONGEST = 1.0, 15.0  # seconds
+COMPARED = 24  # clips
+
+
+def hubert(toy: bool) -> HubertEncoder:
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 48, "conv_dim": (16,) * 7, "num_conv_pos_embedding_groups": 4}
+    if not toy:
+        sizes = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+    torch.manual_seed(0)
+    form = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True, "feat_proj_layer_norm": True}
+    return HubertEncoder(HubertModel(HubertConfig(**form, **sizes)).eval().requires_grad_(False), True, "hubert-large")
+
+
+def clips_of(total: float, seed: int = 0) -> list[np.ndarray]:
+    """Noise whose loudness wavers, of uniformly drawn lengths that sum up to so many seconds."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.uniform(SHORTEST, LONGEST, int(2 * total / (SHORTEST + LONGEST)) + 1)
+    noise = rng.standard_normal(int(2 * LONGEST * RATE)).astype(np.float32)
+    wave = 0.1 * (1 + np.sin(np.arange(len(noise)) * 2e-3).astype(np.float32))
+    return [np.roll(noise * wave, int(length * 999))[: int(length * RATE)] for length in lengths]
+
+
+def operations(encoder: HubertEncoder) -> float:
+    """Multiplications and additions that a second of sound needs, attention over 8 s."""
+    config = encoder.model.config
+    frames, channels, total = float(RATE), 1, 0.0
+    for width, kernel, stride in zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True):
+        frames /= stride
+        total += 2 * frames * channels * width * kernel
+        channels = width
+    dim, inner = config.hidden_size, config.intermediate_size
+    position = dim // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
+    layer = 4 * dim + 2 * inner + 2 * 8 * frames
+    return total + 2 * frames * dim * (channels + position + config.num_hidden_layers * layer)
+
+
+@torch.inference_mode()
+def plain(encoder: HubertEncoder, clips: list[np.ndarray], batch_seconds: float, bf16: bool) -> np.ndarray:
+    """transformers as its documentation has it: padded batches, all hidden states kept, then their means."""
+    device = next(encoder.parameters()).device
+    order = sorted(range(len(clips)), key=lambda place: -len(clips[place]))
+    means = np.zeros((len(clips), encoder.states, encoder.dim), np.float32)
+    while order:
+        size = max(int(batch_seconds * RATE / len(clips[order[0]])), 1)
+        batch, order = order[:size], order[size:]
+        padded = np.zeros((len(batch), len(clips[batch[0]])), np.float32)
+        mask = np.zeros(padded.shape, np.int64)
+        for row, place in enumerate(batch):
+            clip = clips[place]
+            padded[row, : len(clip)] = (clip - clip.mean()) / np.sqrt(clip.var() + 1e-7)
+            mask[row, : len(clip)] = 1
+        inputs = torch.from_numpy(padded).to(device), torch.from_numpy(mask).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            output = encoder.model(inputs[0], attention_mask=inputs[1], output_hidden_states=True)
+        states = [*output.hidden_states[:-1], output.last_hidden_state]  # the former lack the final norm
+        counts = encoder.model._get_feat_extract_output_lengths(inputs[1].sum(1))
+        frames = (torch.arange(states[0].shape[1], device=device) < counts[:, None])[:, :, None]
+        pooled = [torch.where(frames, state.float(), 0.0).sum(1) / counts[:, None] for state in states]
+        means[batch] = torch.stack(pooled, dim=1).cpu().numpy()
+    return means
+
+
+def cosine(exact: np.ndarray, other: np.ndarray) -> float:
+    dot = (exact.astype(np.float64) * other).sum(-1)
+    return float((dot / np.linalg.norm(exact, axis=-1) / np.linalg.norm(other, axis=-1)).min())
+
+
+def measure_encoding(
+    claim: Claim, arguments: argparse.Namespace, encoder: HubertEncoder, clips: list[np.ndarray], device: torch.device
+) -> None:
+    found = ceilings(device, arguments.repeats, arguments.toy)
+    limit = found["operations/s"] / operations(encoder)
+    claim.settings |= {**found, "operations a second of sound": operations(encoder), "limit": limit}
+    batch = arguments.batch_seconds
+    works: dict[str, Callable[[list[np.ndarray]], np.ndarray]] = {
+        "transformers, float32": lambda part: plain(encoder, part, batch / 5, False),
+        "transformers, bfloat16": lambda part: plain(encoder, part, batch / 5, True),
+        "genser, float32": lambda part: encode(encoder, part, batch_seconds=batch / 5),
+        "genser, bfloat16": lambda part: encode(encoder, part, batch_seconds=batch, bf16=True),
+    }
+    compared = clips[:COMPARED]
+    exact = works["transformers, float32"](compared)
+    peer = None
+    for name, work in works.items():
+        part = clips if "bfloat16" in name else clips[: max(len(clips) // 8, COMPARED)]
+        taken = device_median(lambda work=work, part=part: work(part), arguments.repeats, device)
+        speed = sum(map(len, part)) / RATE / taken
+        peer = speed if name == "transformers, bfloat16" else peer
+        numbers = {"x real time": speed, "share of the limit": speed / limit, "cosine": cosine(exact, work(compared))}
+        claim.add(name, **numbers, **({"over transformers": speed / peer} if peer and "genser" in name else {}))
+
+
+def lengths_of(paths: list[str]) -> list[int]:
+    from genser.audio import load_audio
+
+    return [len(load_audio(path)) for path in paths]
+
+
+def measure_decoding(claim: Claim, clips: list[np.ndarray]) -> None:
+    try:
+        import soundfile
+    except ImportError:
+        claim.add("decoding: soundfile is not installed")
+        return
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(Path(folder, f"{place}.flac")) for place in range(len(clips))]
+        for path, clip in zip(paths, clips, strict=True):
+            soundfile.write(path, np.clip(clip, -1, 1), RATE)
+        parts = [paths[place : place + 16] for place in range(0, len(paths), 16)]
+        pools: dict[str, Callable[[], Executor]] = {
+            f"decoding, {cores} threads": lambda: ThreadPoolExecutor(cores),
+            f"decoding, {cores} processes": lambda: ProcessPoolExecutor(cores, mp_context=get_context("forkserver")),
+        }
+        for name, pool in pools.items():
+            with pool() as workers:
+                list(workers.map(lengths_of, parts[:cores]))  # starts them
+                taken = seconds(lambda workers=workers: list(workers.map(lengths_of, parts)))
+            claim.add(name, **{"x real time": sum(map(len, clips)) / RATE / taken})
+
+
+def main() -> None:
+    made = parser(__doc__, toy="tiny network and few clips")
+    made.set_defaults(repeats=3)
+    made.add_argument("--minutes", type=float, default=120.0, help="of sound")
+    made.add_argument("--batch-seconds", type=float, default=600.0, help="of sound in a batch of genser's bfloat16")
+    arguments = made.parse_args()
+    arguments.minutes = 1.0 if arguments.toy else arguments.minutes
+    device = torch.device("cuda" if torch.cuda.is_available() and not arguments.toy else "cpu")
+    claim = Claim("encode_gpu", "12,000 x real time for HuBERT-large on one H100, every mean's cosine at least 0.999")
+    clips = clips_of(60 * arguments.minutes)
+    claim.settings |= {"minutes": arguments.minutes, "clips": len(clips), "toy": arguments.toy, "device": str(device)}
+    measure_encoding(claim, arguments, hubert(arguments.toy).to(device), clips, device)
+    measure_decoding(claim, clips)
+    claim.tell(arguments.json)
+
+
+if __name__ == "__main__":
+    main()
