@@ -7,6 +7,7 @@ from genser.encoders import SpeechEncoder
 from genser.errors import ModelError
 from genser.model.gate import SpeechGate
 from genser.model.head import TransportHead
+from genser.model.unrolled import UnrolledTransport
 from genser.taxonomy import probabilities, projections
 
 
@@ -17,11 +18,15 @@ class SpeechModel(nn.Module):
         encoder: Speech to pooled hidden states.
         head: Hidden states to class probabilities.
         gate: Hidden states to the probability that somebody speaks.
+        unrolled: Whether what only depends on time is worked out beforehand, see :class:`UnrolledTransport`.
     """
 
-    def __init__(self, encoder: SpeechEncoder, head: TransportHead, gate: SpeechGate | None = None) -> None:
+    def __init__(
+        self, encoder: SpeechEncoder, head: TransportHead, gate: SpeechGate | None = None, unrolled: bool = False
+    ) -> None:
         super().__init__()
         self.encoder, self.head, self.gate = encoder, head, gate
+        self.transport = UnrolledTransport(head) if unrolled else None
 
     def forward(self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]) -> tuple[Tensor, ...]:
         """Recognise a padded batch of mono 16 kHz sound.
@@ -33,7 +38,10 @@ class SpeechModel(nn.Module):
         features = self.encoder(waveform, lengths)
         x_1, X_c = self.head.ends(features)
         sampler = self.head.config.sampler
-        estimates, states = sampler.trace(self.head.estimate, self.head.config.path, x_1, X_c)
+        if self.transport is None:
+            estimates, states = sampler.trace(self.head.estimate, self.head.config.path, x_1, X_c)
+        else:
+            estimates, states = self.transport(x_1, X_c)
         trajectory = self._probabilities(estimates).transpose(0, 1)
         scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1])
         outputs = (scores, trajectory, states.transpose(0, 1))
