@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "genser"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 ROOMS = (
-    {"errors", "_version", "audio", "decoders", "media", "sources", "augmentation"}
+    {"errors", "_version", "audio", "decoders", "media", "sources", "augmentation", "nonspeech"}
     | {"taxonomy", "transport", "configuration"},
     {"model", "encoders"},
     {"data", "training", "evaluation", "runtime"},
