@@ -22,7 +22,7 @@ from genser.runtime.prediction import Prediction
 from genser.serving.metrics import Metrics
 from genser.serving.problems import Problem
 
-BATCH_SECONDS = 60.0  # of sound at once: bounds the memory
+BATCH_SECONDS = 48.0  # of sound at once: bounds the memory
 MEMORY = 0.9  # share of the past in the running mean of the speed
 LOGGER = logging.getLogger("genser.serving")
 
