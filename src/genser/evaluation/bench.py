@@ -4,44 +4,28 @@ Whatever a head may choose is chosen on speakers held out inside each training s
 models trained on the whole training side with what was chosen.
 """
 
+import hashlib
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
+from genser._version import __version__
 from genser.configuration import to_mapping
-from genser.data.atomic import write_whole
-from genser.data.splits import Fold, check_leaks, validation_split
-from genser.evaluation.baselines import make_head
-from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
-from genser.evaluation.plan import INNER_SEED, BenchPlan, HeadPlan
-from genser.evaluation.results import BenchRun, Cost, Protocol, RunSpec
+from genser.data.splits import Fold
+from genser.errors import ConfigError
+from genser.evaluation.bench_folder import Entry
+from genser.evaluation.bench_work import Comparison, Measurement, Reading, perform, workers
+from genser.evaluation.plan import BenchPlan, HeadPlan, Settings, Variant
+from genser.evaluation.protocols import INNER_SEED, identifiers, inner_splits, refuse_shared_speakers
+from genser.evaluation.results import Protocol, RunSpec
 from genser.training.dataset import Dataset
-from genser.training.rows import TrainingData
-from genser.training.train import predict, train
-
-INNER_SHARE = 0.2
-"""Share of a fold's training speakers on which candidates are compared."""
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class BenchTask:
-    """One head on one fold, with the settings chosen for it, or one candidate for them."""
-
-    spec: RunSpec
-    head: str
-    train: np.ndarray
-    test: np.ndarray
-    settings: dict[str, Any]
+"""Told the stage, and how much of it is done of how much."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +34,17 @@ class Bench:
 
     Attributes:
         dataset: Labelled utterances with their features.
-        folds: Train and test positions.
+        folds: Positions in it.
         protocol: What the folds are called.
         plan: What is compared.
         encoder: Name of the encoder, for the report.
-        folder: Where one file a run is kept.
+        fingerprint: What tells its features from all others.
+        folder: Where candidates, runs and traces are kept.
         jobs: Processes at a time, each with one thread.
+        device: Where heads are trained.
+
+    Raises:
+        ManifestError: If a speaker is on both sides of a fold that calls itself speaker-independent.
     """
 
     dataset: Dataset
@@ -63,161 +52,169 @@ class Bench:
     protocol: Protocol
     plan: BenchPlan
     encoder: str
+    fingerprint: str
     folder: Path
     jobs: int = 1
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ConfigError(f"A bench needs one process or more, got jobs={self.jobs}.")
         for fold in self.folds:
-            if fold.speaker_independent:
-                check_leaks(*(self._utterances(side) for side in (fold.train, fold.test)))
+            refuse_shared_speakers(self.dataset.utterances, fold)
 
-    def run(self, progress: Progress | None = None) -> None:
-        """Choose settings, then train what is not on disk yet.
-
-        Raises:
-            ManifestError: If a speaker is on both sides of a fold that calls itself speaker-independent.
-        """
+    def run(self, progress: Progress | None = None) -> Entry:
+        """Choose settings, then train what is not on disk yet; returns what belongs to the bench."""
         tell = progress or (lambda *_: None)
-        self._work("choose", list(self._candidates()), _compare, tell)
-        self._work("train", list(self._runs()), _run, tell)
+        name = f"{self.protocol.name} · {self.encoder}"
+        with workers(self.dataset, self.jobs) as pool:
+            perform(pool, self.comparisons(), lambda *done: tell(f"{name}: choosing", *done))
+            measurements = list(self.measurements())
+            entry = self._entry(measurements)
+            entry.note(self.folder)
+            perform(pool, measurements, lambda *done: tell(f"{name}: training", *done))
+        return entry
 
-    def _candidates(self) -> Iterator[tuple[Path, BenchTask]]:
-        """Trainings that compare the candidates of a head inside a fold's training side."""
-        for fold in self.folds:
-            train, held_out = self._inner(fold)
-            for head in (head for head in self.plan.heads if len(head.candidates) > 1):
-                for place in range(len(head.candidates)):
-                    spec = self._spec(fold, head.name, INNER_SEED, head.candidates[place], "candidate", str(place))
-                    task = BenchTask(spec, head.head, train, held_out, dict(head.candidates[place]))
-                    yield self._candidate_path(spec), task
-
-    def _runs(self) -> Iterator[tuple[Path, BenchTask]]:
+    def comparisons(self) -> Iterator[Comparison]:
+        """Trainings that compare the candidates of every head inside the training side of every fold."""
         for fold in self.folds:
             for head in self.plan.heads:
-                settings = self.chosen(fold, head)
-                for seed in range(self.plan.seeds):
-                    yield self._task(fold, head, seed, settings)
-            yield from self._ablations(fold)
+                for place in range(len(head.candidates)):
+                    yield from self._comparisons(fold, head, place)
 
-    def _ablations(self, fold: Fold) -> Iterator[tuple[Path, BenchTask]]:
-        heads = {head.name: head for head in self.plan.heads}
-        for factor, values in self.plan.ablations.items():
-            for value, changes in values.items():
-                head = heads["transport"]
-                settings = {**self.chosen(fold, head), **changes}
-                for seed in range(self.plan.ablation_seeds):
-                    yield self._task(fold, head, seed, settings, factor, str(value))
+    def measurements(self) -> Iterator[Measurement]:
+        """Trainings on whole training sides, the chosen settings in them; all candidates must have been compared."""
+        for fold in self.folds:
+            for head in self.plan.heads:
+                yield from self._measured(fold, head)
 
-    def chosen(self, fold: Fold, head: HeadPlan) -> dict[str, Any]:
+    def chosen(self, fold: Fold, head: HeadPlan) -> Settings:
         """Settings of the candidate with the best UA on the speakers held out inside the training side."""
         if len(head.candidates) == 1:
-            return dict(head.candidates[0])
-        scores = []
-        for place, candidate in enumerate(head.candidates):
-            spec = self._spec(fold, head.name, INNER_SEED, candidate, "candidate", str(place))
-            scores.append(json.loads(self._candidate_path(spec).read_text())["ua"])
-        return dict(head.candidates[int(np.argmax(scores))])
+            return head.candidates[0]
+        means = []
+        for place in range(len(head.candidates)):
+            compared = self._comparisons(fold, head, place)
+            means.append(np.mean([json.loads(one.path.read_text("utf-8"))["ua"] for one in compared]))
+        return head.candidates[int(np.argmax(means))]
 
-    def _task(
-        self, fold: Fold, head: HeadPlan, seed: int, settings: dict[str, Any], factor: str = "", value: str = ""
-    ) -> tuple[Path, BenchTask]:
-        spec = self._spec(fold, head.name, seed, settings, factor, value)
-        return self.folder / spec.name, BenchTask(spec, head.head, fold.train, fold.test, settings)
-
-    def _spec(self, fold: Fold, head: str, seed: int, settings: Any, factor: str, value: str) -> RunSpec:
-        recipe = to_mapping(self.plan.config(settings, seed))
-        return RunSpec(self.protocol, fold.name, head, self.encoder, seed, factor, value, recipe)
-
-    def _candidate_path(self, spec: RunSpec) -> Path:
-        return self.folder / "candidates" / spec.name.replace(".npz", ".json")
-
-    def _inner(self, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
-        """Training side without, and only, the speakers that candidates are compared on."""
-        inside, held_out = validation_split(self._utterances(fold.train), INNER_SHARE, INNER_SEED)
-        return fold.train[inside], fold.train[held_out]
-
-    def _utterances(self, places: Iterable[int]) -> list[Any]:
-        return [self.dataset.utterances[place] for place in places]
-
-    def _work(self, stage: str, tasks: list[tuple[Path, BenchTask]], work: Any, tell: Progress) -> None:
-        """Do what is not on disk yet, in processes that share the features through a memory map."""
-        waiting = [(path, task) for path, task in tasks if not path.exists()]
-        tell(stage, len(tasks) - len(waiting), len(tasks))
-        if not waiting:
+    def _comparisons(self, fold: Fold, head: HeadPlan, place: int) -> Iterator[Comparison]:
+        if len(head.candidates) == 1:
             return
-        start = (str(self._mapped()), self.dataset, self.plan)
-        context = get_context("spawn")
-        with ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_begin, initargs=start) as pool:
-            futures = [pool.submit(work, path, task) for path, task in waiting]
-            for done, future in enumerate(as_completed(futures), len(tasks) - len(waiting) + 1):
-                future.result()
-                tell(stage, done, len(tasks))
+        settings = head.candidates[place]
+        for draw, (train, held_out) in enumerate(self._inner[fold.name]):
+            seed = INNER_SEED + draw
+            spec = self._spec(fold, head, seed, settings, Variant("candidate", str(place), {}), (train, held_out))
+            path = self.folder / "candidates" / spec.name.replace(".npz", ".json")
+            yield Comparison(head.head, self.plan.config(settings, seed), train, held_out, self.device, path)
 
-    def _mapped(self) -> Path:
-        """Features on disk, where every process can map them."""
-        path = self.folder / "features.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, self.dataset.features)
-        return path
+    def _measured(self, fold: Fold, head: HeadPlan) -> Iterator[Measurement]:
+        """Every seed of a head, what is only read otherwise beside it, and then what is trained otherwise."""
+        settings, ablated = self.chosen(fold, head), head.name == self.plan.ablated
+        trained = [one for one in self.plan.variants if ablated and not self._reads_only(head, one)]
+        read = [one for one in self.plan.variants if ablated and self._reads_only(head, one)]
+        for seed in range(self.plan.seeds):
+            others = read if seed < self.plan.ablation_seeds else []
+            yield self._measurement(fold, head, seed, settings, [None, *others])
+        for variant in trained:
+            for seed in range(self.plan.ablation_seeds):
+                yield self._measurement(fold, head, seed, settings, [variant])
+
+    def _measurement(
+        self, fold: Fold, head: HeadPlan, seed: int, settings: Settings, variants: Sequence[Variant | None]
+    ) -> Measurement:
+        readings = tuple(self._reading(fold, head, seed, settings, variant) for variant in variants)
+        changed = {} if variants[0] is None else variants[0].settings
+        return Measurement(
+            head.head,
+            self.plan.config({**settings, **changed}, seed),
+            fold.train,
+            fold.test,
+            self.device,
+            self.folder / "runs",
+            readings,
+            self._names[fold.test],
+            self._trace(fold, head, seed, readings[0]),
+        )
+
+    def _reading(self, fold: Fold, head: HeadPlan, seed: int, settings: Settings, variant: Variant | None) -> Reading:
+        spec = self._spec(fold, head, seed, settings, variant, (fold.train, fold.test))
+        if variant is None:
+            return Reading(spec, steps=self.plan.steps if head.head == "transport" else ())
+        sampler = self.plan.config({**settings, **variant.settings}, seed).sampler
+        return Reading(spec, sampler if self._reads_only(head, variant) else None)
+
+    def _trace(self, fold: Fold, head: HeadPlan, seed: int, reading: Reading) -> Path | None:
+        """Figure 1 shows the first transport head of the plan, trained with the first seed on the first fold."""
+        transports = [one.name for one in self.plan.heads if one.head == "transport"]
+        shown = transports[:1] == [head.name] and fold is self.folds[0] and seed == 0 and not reading.spec.factor
+        return self.folder / "traces" / reading.spec.name if shown else None
+
+    def _reads_only(self, head: HeadPlan, variant: Variant) -> bool:
+        return variant.reads_only and head.head == "transport"
+
+    def _spec(
+        self,
+        fold: Fold,
+        head: HeadPlan,
+        seed: int,
+        settings: Settings,
+        variant: Variant | None,
+        sides: tuple[np.ndarray, np.ndarray],
+    ) -> RunSpec:
+        """Everything that decides a run, so that what is on disk is never taken for a run with other data."""
+        changed = variant.settings if variant else {}
+        recipe = to_mapping(self.plan.config({**settings, **changed}, seed))
+        del recipe["encoder"]  # the features are told by their fingerprint, which names no folder
+        about = {"head": head.head, "features": self.fingerprint, "data": self._digest(sides)}
+        about |= {"chosen": dict(settings), "recipe": recipe}
+        factor, value = (variant.factor, variant.value) if variant else ("", "")
+        return RunSpec(self.protocol, fold.name, head.name, self.encoder, seed, factor, value, about)
+
+    def _digest(self, sides: tuple[np.ndarray, np.ndarray]) -> str:
+        labels = self.dataset.labels
+        rows = [[[self._names[place], int(labels[place])] for place in side] for side in sides]
+        return hashlib.sha256(json.dumps([self.dataset.classes, rows]).encode()).hexdigest()
+
+    def _entry(self, measurements: Sequence[Measurement]) -> Entry:
+        names = [reading.spec.name for one in measurements for reading in one.readings]
+        traces = {one.trace.name: self._trace_title(one) for one in measurements if one.trace}
+        return Entry(self.protocol.name, self.encoder, tuple(names), traces, tuple(self._notes()))
+
+    def _trace_title(self, one: Measurement) -> str:
+        spec = one.readings[0].spec
+        return f"{spec.head} on {self.protocol.title}, {self.encoder}, test clips of {spec.fold}"
+
+    def _notes(self) -> Iterator[str]:
+        yield how_made(self.plan)
+        where = f"{self.protocol.title}, {self.encoder}"
+        if self.dataset.left_out:
+            yield f"{where}: {self.dataset.left_out} utterances have no class in this task and were left out."
+        if self.dataset.problems:
+            yield f"{where}: {len(self.dataset.problems)} features could not be computed, such as {self._problem()}."
+        if self.plan.copies.views:
+            copies, share = self.plan.copies.views, self.plan.copies.view_share
+            yield f"{where}: heads may learn from {copies} altered copies of each training clip (share {share:g})."
+
+    def _problem(self) -> str:
+        return f"row {self.dataset.problems[0].row}: {self.dataset.problems[0].reason}"
+
+    @cached_property
+    def _names(self) -> np.ndarray:
+        return identifiers(self.dataset.utterances)
+
+    @cached_property
+    def _inner(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+        count, share = self.plan.inner_splits, self.plan.inner_share
+        return {fold.name: inner_splits(self.dataset.utterances, fold, count, share) for fold in self.folds}
 
 
-_shared: dict[str, Any] = {}
-
-
-def _begin(features: str, dataset: Dataset, plan: BenchPlan) -> None:
-    """Set a worker process up: one thread, and the features mapped."""
-    torch.set_num_threads(1)
-    mapped = np.load(features, mmap_mode="r")
-    _shared.update(dataset=replace(dataset, features=mapped), plan=plan)
-
-
-def _trained(task: BenchTask) -> tuple[Any, TrainingData, float]:
-    dataset, plan = _shared["dataset"], _shared["plan"]
-    config = plan.config(task.settings, task.spec.seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(task.spec.seed)
-        head = make_head(task.head, config.head(dataset.classes, *dataset.features.shape[1:]))
-    started = time.perf_counter()
-    train(head, dataset.rows(task.train, config.balance), config)
-    return head, dataset.rows(task.test), time.perf_counter() - started
-
-
-def _compare(path: Path, task: BenchTask) -> None:
-    """Train a candidate and note its UA on the held-out training speakers."""
-    head, held_out, _ = _trained(task)
-    scores = predict(head, held_out.features)
-    ua = unweighted_accuracy(confusion_matrix(held_out.labels.numpy(), scores.argmax(-1), scores.shape[-1]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps({"ua": float(ua), "settings": task.settings}).encode())
-
-
-def _run(path: Path, task: BenchTask) -> None:
-    """Train on a whole training side, score its test side, and keep the run."""
-    head, test, seconds = _trained(task)
-    dataset, plan = _shared["dataset"], _shared["plan"]
-    started = time.perf_counter()
-    probabilities = predict(head, test.features)
-    cost = Cost(sum(p.numel() for p in head.parameters()), seconds, time.perf_counter() - started)
-    utterances = [dataset.utterances[place] for place in task.test]
-    speakers = [item.speaker_key for item in utterances]
-    BenchRun(
-        task.spec,
-        dataset.classes,
-        np.array([_identifier(item) for item in utterances]),
-        test.labels.numpy(),
-        probabilities,
-        cost,
-        None if None in speakers else np.array(["/".join(speaker) for speaker in speakers]),
-        _by_steps(head, test, plan.steps) if task.head == "transport" else {},
-    ).save(path.parent)
-
-
-def _by_steps(head: Any, test: TrainingData, steps: Sequence[int]) -> dict[int, np.ndarray]:
-    sampler = head.config.sampler
-    return {count: predict(head, test.features, sampler=replace(sampler, steps=count)) for count in steps}
-
-
-def _identifier(utterance: Any) -> str:
-    """Name of an utterance that does not tell where its corpus lies."""
-    name = "/".join(Path(utterance.path).parts[-2:])
-    return f"{utterance.corpus or ''}/{name}{utterance.key.removeprefix(utterance.path)}"
+def how_made(plan: BenchPlan) -> str:
+    """How the bench was made, in words for its report."""
+    trials = ", ".join(f"{head.name} {len(head.candidates)}" for head in plan.heads)
+    return (
+        f"Made by genser {__version__} from the plan {plan.name!r} with {plan.seeds} training seeds. Candidate "
+        f"settings of each head: {trials}. Where there are several, every fold chose among them on "
+        f"{plan.inner_share:.0%} of its training speakers, held out {plan.inner_splits} time(s), and never on its test "
+        "side."
+    )

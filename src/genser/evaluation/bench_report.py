@@ -6,6 +6,7 @@ from genser.evaluation import plots, trajectories
 from genser.evaluation.bench_tables import (
     ablation_table,
     calibration_table,
+    choice_table,
     cost_table,
     main_table,
     pair_table,
@@ -31,7 +32,8 @@ _SHOWN = 4  # systems in a picture: more curves hide one another; the tables hav
 _BENCH_READING = (
     "Scores are over the test clips of all folds together; ± is the deviation between training seeds, the interval in "
     "brackets that of the mean over seeds. Two systems are compared on the same resampled test sets: the difference in "
-    "points of UA, its interval (* where that leaves out 0) and the share of resamples in which the first one wins. "
+    "points of UA, its interval (* where that leaves out 0) and the share of resamples in which the first one wins; a "
+    "second table also draws the training seeds anew, which are a sample as well. "
     "Rows in italics were not measured here."
 )
 
@@ -56,7 +58,7 @@ def bench_document(
     summaries = summarize(result, resampling=resampling)
     blocks: list[Block] = [Paragraph(note) for note in result.notes]
     for summary in summaries:
-        blocks += _protocol(summary)
+        blocks += _protocol(summary, result)
     blocks += paper_tables(summaries)
     for title, trace in (traces or {}).items():
         blocks += _figure_one(title, trace)
@@ -74,7 +76,7 @@ def _sources(summaries: tuple[ProtocolSummary, ...]) -> list[Block]:
     return [Heading("Sources"), sources_table(unique)] if unique else []
 
 
-def _protocol(summary: ProtocolSummary) -> list[Block]:
+def _protocol(summary: ProtocolSummary, result: BenchResult) -> list[Block]:
     protocol = summary.protocol
     others = published_rows(protocol)
     blocks: list[Block] = [Heading(protocol.title)]
@@ -82,10 +84,16 @@ def _protocol(summary: ProtocolSummary) -> list[Block]:
         blocks.append(warning())
     blocks += [Paragraph(_facts(summary)), main_table(summary, others)]
     if summary.systems:
-        blocks += [*_forest(summary, others), pair_table(summary), *_classes(summary), *_steps(summary)]
+        blocks += [*_forest(summary, others), *_pairs(summary), *_classes(summary), *_steps(summary)]
     for ablation in summary.ablations:
         blocks.append(ablation_table(summary, ablation))
-    return [*blocks, *_calibration(summary), cost_table(summary)]
+    choices = choice_table(summary, result.runs)
+    return [*blocks, *_calibration(summary), *([choices] if choices else []), cost_table(summary)]
+
+
+def _pairs(summary: ProtocolSummary) -> list[Block]:
+    several = any(len(one.seeds) > 1 for one in summary.systems)
+    return [pair_table(summary), *([pair_table(summary, seeds=True)] if several else [])]
 
 
 def _facts(summary: ProtocolSummary) -> str:
@@ -115,7 +123,7 @@ def _forest(summary: ProtocolSummary, others: tuple[Published, ...]) -> list[Blo
         return []
     return [
         Picture(
-            f"{slug(summary.protocol.name)}-systems",
+            f"{slug(summary.protocol.title)}-systems",
             f"UA with its interval on {summary.protocol.title}; hollow marks are published scores.",
             lambda theme: plots.forest(rows, published=hollow, floor=summary.floor_ua, theme=theme),
         )
@@ -129,16 +137,16 @@ def _is_floor(summary: ProtocolSummary, one: SystemSummary) -> bool:
 def _classes(summary: ProtocolSummary) -> list[Block]:
     best = summary.systems[0]
     shown = {short_name(one.system, summary): one.recall for one in summary.systems[:_SHOWN]}
-    name, title, winner = summary.protocol.name, summary.protocol.title, short_name(best.system, summary)
+    title, winner = summary.protocol.title, short_name(best.system, summary)
     return [
         recall_table(summary),
         Picture(
-            f"{slug(name)}-classes",
+            f"{slug(title)}-classes",
             f"Recall of each class in %, {title}.",
             lambda theme: plots.per_class(shown, theme=theme),
         ),
         Picture(
-            f"{slug(name)}-confusion",
+            f"{slug(title)}-confusion",
             f"Confusion of {winner} in % of each true class, {title}, all seeds.",
             lambda theme: plots.confusion(best.confusion, summary.classes, theme=theme),
         ),
@@ -154,7 +162,7 @@ def _steps(summary: ProtocolSummary) -> list[Block]:
         series[short_name(one.system, summary)] = {count: scores["ua"].interval for count, scores in one.steps.items()}
     return [
         Picture(
-            f"{slug(summary.protocol.name)}-steps",
+            f"{slug(summary.protocol.title)}-steps",
             f"UA over the number of transport steps with its interval, {summary.protocol.title}.",
             lambda theme: plots.over_steps(series, theme=theme),
         )
@@ -169,7 +177,7 @@ def _calibration(summary: ProtocolSummary) -> list[Block]:
     return [
         calibration_table(summary),
         Picture(
-            f"{slug(summary.protocol.name)}-calibration",
+            f"{slug(summary.protocol.title)}-calibration",
             f"Accuracy against confidence, {summary.protocol.title}; on the dashed line scores are probabilities.",
             lambda theme: plots.reliability(curves, theme=theme),
         ),
@@ -200,7 +208,10 @@ def _figure_one(title: str, trace: Trace) -> list[Block]:
 
 
 def _data(summary: ProtocolSummary) -> dict[str, object]:
-    pairs = [{"a": system_name(a), "b": system_name(b), **pair.to_dict()} for (a, b), pair in summary.pairs.items()]
+    pairs, seed_pairs = (
+        [{"a": system_name(a), "b": system_name(b), **pair.to_dict()} for (a, b), pair in found.items()]
+        for found in (summary.pairs, summary.seed_pairs)
+    )
     return {
         "protocol": summary.protocol,
         "classes": summary.classes,
@@ -209,6 +220,7 @@ def _data(summary: ProtocolSummary) -> dict[str, object]:
         "floor": {"wa": summary.floor_wa, "ua": summary.floor_ua},
         "systems": summary.systems,
         "pairs": pairs,
+        "pairs_with_resampled_seeds": seed_pairs,
         "ablations": summary.ablations,
         "published": published_rows(summary.protocol),
     }

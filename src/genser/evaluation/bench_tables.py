@@ -1,7 +1,12 @@
 """Tables of a bench report: scores, differences, recall, ablations, calibration, cost."""
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from genser.evaluation.document import Table
+from genser.evaluation.pooling import System
 from genser.evaluation.published import Published
+from genser.evaluation.results import BenchRun
 from genser.evaluation.summary import Ablation, ProtocolSummary
 from genser.evaluation.wording import SCORE_NAMES, difference_cell, duration, percent, score_cell, short_name
 
@@ -39,18 +44,33 @@ def sources_table(others: tuple[Published, ...]) -> Table:
     return Table("Where the published rows were read", ("system", "corpus", "source", "note"), rows, words=words)
 
 
-def pair_table(summary: ProtocolSummary) -> Table:
-    """Difference of every ordered pair of systems in UA."""
+def pair_table(summary: ProtocolSummary, *, seeds: bool = False) -> Table:
+    """Difference of every ordered pair of systems in UA; with training seeds drawn as well if `seeds`."""
     systems = [one.system for one in summary.systems]
+    pairs = summary.seed_pairs if seeds else summary.pairs
     rows = tuple(
-        (short_name(a, summary), *("" if a == b else difference_cell(summary.pairs[a, b]) for b in systems))
-        for a in systems
+        (short_name(a, summary), *("" if a == b else difference_cell(pairs[a, b]) for b in systems)) for a in systems
     )
+    caption = "UA of the row minus UA of the column in points (interval), and how often the row wins"
     return Table(
-        "UA of the row minus UA of the column in points (interval), and how often the row wins",
+        f"{caption}, training seeds drawn as well" if seeds else caption,
         ("row − column", *(short_name(one, summary) for one in systems)),
         rows,
     )
+
+
+def choice_table(summary: ProtocolSummary, runs: Iterable[BenchRun]) -> Table | None:
+    """What each head chose inside the training sides, and on how many folds; None where nothing was chosen."""
+    chosen: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for run in runs:
+        spec = run.spec
+        if spec.protocol == summary.protocol and not spec.factor and spec.settings.get("chosen"):
+            settings = ", ".join(f"{key} {value}" for key, value in spec.settings["chosen"].items())
+            chosen[short_name(System(spec.head, spec.encoder), summary), settings].add(spec.fold)
+    ranked = sorted(chosen.items(), key=lambda entry: (entry[0][0], -len(entry[1]), entry[0][1]))
+    rows = tuple((system, settings, str(len(folds))) for (system, settings), folds in ranked)
+    caption = "Settings of each head, where it had candidates chosen inside the training sides, and on how many folds"
+    return Table(caption, ("system", "settings", "folds"), rows, words=frozenset({1})) if rows else None
 
 
 def ablation_table(summary: ProtocolSummary, ablation: Ablation) -> Table:

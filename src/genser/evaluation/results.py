@@ -33,8 +33,8 @@ class Protocol:
         name: Its name on the command line, such as ``"ravdess-emobox"``.
         corpus: Corpus, such as ``"ravdess"``.
         task: ``"emotion"`` or ``"gender"``.
-        family: Whose folds these are: ``"emobox"``, ``"official"``, ``"loso"``, ``"kfold"``, ``"random"``. Published
-            rows stand beside runs of the same corpus, task and family.
+        family: Whose folds these are: ``"emobox"``, ``"official"``, ``"loso"``, ``"kfold"``, ``"loco"``,
+            ``"random"``. Published rows stand beside runs of the same corpus, task and family.
         folds: Number of folds; a seed counts once it has them all.
         speaker_dependent: Whether speakers of the test clips are also trained on; every output says so.
     """

@@ -1,7 +1,7 @@
 """A bench result summed up: scores over seeds with intervals, paired comparisons, ablations, calibration, cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -99,6 +99,7 @@ class ProtocolSummary:
         speakers: Number of test speakers; 0 where unknown.
         systems: The main comparison, best UA first.
         pairs: (a, b) → how much better `a` is than `b` in UA, for every ordered pair of `systems`.
+        seed_pairs: The same with training seeds drawn anew in each resample, as they are a sample too.
         ablations: One entry a varied setting.
     """
 
@@ -108,6 +109,7 @@ class ProtocolSummary:
     speakers: int
     systems: tuple[SystemSummary, ...]
     pairs: Mapping[tuple[System, System], PairedDifference]
+    seed_pairs: Mapping[tuple[System, System], PairedDifference]
     ablations: tuple[Ablation, ...]
 
     @property
@@ -156,6 +158,7 @@ def _protocol(pooled: list[Pooled], resampling: Resampling) -> ProtocolSummary:
         speakers=0 if first.speakers is None else len(set(first.speakers.tolist())),
         systems=tuple(systems),
         pairs=_pairs(main, resampling),
+        seed_pairs=_pairs(main, replace(resampling, resample_seeds=True)),
         ablations=_ablations(pooled, summaries, resampling),
     )
 

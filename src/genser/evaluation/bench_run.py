@@ -1,0 +1,114 @@
+"""A whole bench: manifests in, a report out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from genser.configuration import build
+from genser.data.manifest import read_manifest
+from genser.encoders import EncoderConfig, Pooling, load_encoder
+from genser.evaluation.bench import Bench
+from genser.evaluation.plan import BenchPlan
+from genser.evaluation.protocols import Arena, arenas
+from genser.training.dataset import build_dataset
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What is run besides the plan.
+
+    Attributes:
+        protocol: One of :data:`genser.data.splits.PROTOCOLS`.
+        manifests: CSV, JSON lines or Parquet; their utterances are put together.
+        encoders: Encoders; their pooling is the plan's. None means the recipe's.
+        folder: Where candidates, runs and the report are kept.
+        store: Folder of the feature store.
+        task: ``"emotion"`` or ``"gender"``.
+        labels: Label map, by name or as ``file.toml:name``.
+        k: Number of folds of ``kfold-speaker`` and ``random``.
+        incomplete: Go on although clips of EmoBox's lists are not there.
+        jobs: Processes at a time.
+        device: Where to encode and to train.
+    """
+
+    protocol: str
+    manifests: tuple[Path, ...]
+    encoders: tuple[EncoderConfig, ...]
+    folder: Path
+    store: Path
+    task: str = "emotion"
+    labels: str | None = None
+    k: int = 5
+    incomplete: bool = False
+    jobs: int = 1
+    device: str = "cpu"
+
+
+def run_bench(settings: BenchSettings, plan: BenchPlan, progress: Progress | None = None) -> tuple[str, ...]:
+    """Encode what is not stored, choose, train and keep every run that is not on disk yet.
+
+    Args:
+        settings: On what.
+        plan: What is compared.
+        progress: See :data:`genser.evaluation.bench.Progress`.
+
+    Returns:
+        One sentence for each utterance whose features could not be computed.
+
+    Raises:
+        GenserError: If manifests, protocol, plan or encoder do not fit.
+    """
+    found = arenas(
+        [item for path in settings.manifests for item in read_manifest(path)],
+        settings.protocol,
+        task=settings.task,
+        labels=settings.labels,
+        k=settings.k,
+        incomplete=settings.incomplete,
+    )
+    problems: list[str] = []
+    for config in settings.encoders or (build(EncoderConfig, plan.recipe["encoder"], "recipe"),):
+        fitting = _fitting(plan, config)
+        for name, pooling in fitting.poolings.items():
+            for arena in found:
+                pooled = replace(config, pooling=pooling)
+                problems += _run(settings, fitting, pooled, name, arena, progress or (lambda *_: None))
+    return tuple(dict.fromkeys(problems))
+
+
+def _run(
+    settings: BenchSettings, plan: BenchPlan, config: EncoderConfig, pooling: str, arena: Arena, tell: Progress
+) -> Sequence[str]:
+    encoder = load_encoder(config, settings.device)
+    copies = plan.copies
+    dataset = build_dataset(
+        arena.utterances,
+        encoder,
+        str(settings.store),
+        task=settings.task,
+        labels=settings.labels,
+        views=copies.views,
+        augmentation=copies.augmentation,
+        progress=lambda done, total: tell(f"{arena.protocol.name}: features", done, total),
+    )
+    Bench(
+        dataset,
+        arena.folds_of(dataset.utterances),
+        arena.protocol,
+        plan,
+        ", ".join(filter(None, (encoder.name, pooling))),
+        encoder.fingerprint,
+        settings.folder,
+        settings.jobs,
+        settings.device,
+    ).run(tell)
+    return [str(problem) for problem in dataset.problems]
+
+
+def _fitting(plan: BenchPlan, config: EncoderConfig) -> BenchPlan:
+    """The plan as it fits an encoder: filter banks have one small state, neither to be pooled nor to be reduced."""
+    if config.kind != "fbank":
+        return plan
+    return replace(plan, poolings={"": Pooling()}).changed("front.components", 0)

@@ -1,0 +1,515 @@
+"""The bench: fair choices, every run kept, a stopped bench goes on, and a report that anyone can make again."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import genser.evaluation.bench
+from genser.cli.bench import bench as bench_verb
+from genser.data.splits import Fold
+from genser.data.utterance import Utterance
+from genser.errors import ConfigError, GenserError, ManifestError, StoreError
+from genser.evaluation import bench_folder, bench_work
+from genser.evaluation.bench import Bench
+from genser.evaluation.bench_folder import INDEX, bench_result, entries, report_bench
+from genser.evaluation.bench_work import begin, perform, trace_of, workers
+from genser.evaluation.plan import load_plan
+from genser.evaluation.pooling import System, pool
+from genser.evaluation.report import write_report
+from genser.evaluation.resampling import Resampling
+from genser.evaluation.results import Protocol, load_run
+from genser.evaluation.trajectories import Trace
+from genser.training.dataset import Dataset
+
+CLASSES = ("calm", "cross", "merry")
+QUICK = Resampling(50)
+RECIPE = """
+encoder: {kind: fbank}
+network: {depth: 1, heads: 2}
+objective: {time_power: 4.0, mixup: 0.5, noise: 0.3}
+optimizer: {lr: 5.0e-3, ema: 0.5}
+sampler: {steps: 4}
+batch_size: 16
+steps: 12
+"""
+PLAN = """
+seeds: 2
+ablation_seeds: 1
+inner_share: 0.25
+steps: [0, 2]
+heads:
+  transport: {}
+  linear: {grid: {optimizer.lr: [1.0e-6, 2.0e-2]}}
+ablations:
+  k: {path.k: [4]}
+  read-out: {state: {sampler.readout: state}}
+"""
+
+
+def dataset(seed=0, speakers=8):
+    """Three classes that each lift one dimension of every state, three clips of each for every speaker."""
+    random = np.random.default_rng(seed)
+    labels = np.tile(np.arange(3), 3 * speakers)
+    features = random.standard_normal((len(labels), 3, 16)).astype(np.float32)
+    features[np.arange(len(labels)), :, labels] += 2.5
+    items = [
+        Utterance(f"/corpus/s{place // 9}/{place}.wav", CLASSES[label], f"s{place // 9}", corpus="toy")
+        for place, label in enumerate(labels)
+    ]
+    return Dataset(tuple(items), features, CLASSES, (), 0)
+
+
+def halves(data):
+    """Two folds: the first and the second half of the speakers are tested."""
+    first = np.arange(len(data.utterances)) < len(data.utterances) // 2
+    sides = [(~first, first), (first, ~first)]
+    return [Fold(f"toy {n}", *map(np.flatnonzero, side), True) for n, side in enumerate(sides)]
+
+
+def plan_file(folder, text):
+    """A plan on a recipe of its own, so that nothing here hangs on what a packaged recipe says."""
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "plan.yaml").write_text(f"recipe: {folder}/recipe.yaml\n{text}")
+    return str(folder / "plan.yaml")
+
+
+def a_plan(tmp_path, text=PLAN):
+    return load_plan(plan_file(tmp_path, text))
+
+
+def a_bench(tmp_path, data=None, **changes):
+    data = data or dataset()
+    protocol = Protocol("toy-kfold-2", "toy", "emotion", "kfold", 2)
+    given = {"dataset": data, "folds": halves(data), "protocol": protocol, "plan": a_plan(tmp_path)}
+    return Bench(**given | {"encoder": "fake", "fingerprint": "f" * 8, "folder": tmp_path / "out"} | changes)
+
+
+class Inline:
+    """Does at once, in this process, what a pool would do elsewhere; may stop after some tasks."""
+
+    def __init__(self):
+        self.left = 10**6
+        self.done = 0
+
+    def submit(self, work, *arguments):
+        future = Future()
+        if self.done == self.left:
+            future.set_exception(KeyboardInterrupt())
+            return future
+        self.done += 1
+        future.set_result(work(*arguments))
+        return future
+
+
+@pytest.fixture
+def inline(monkeypatch, tmp_path):
+    """Benches in this process, with one thread as in the others."""
+    pool_here, threads = Inline(), torch.get_num_threads()
+
+    @contextmanager
+    def here(data, jobs):
+        (tmp_path / "arrays").mkdir(exist_ok=True)
+        np.save(tmp_path / "arrays/features.npy", data.features)
+        begin(replace(data, features=None), str(tmp_path / "arrays"), ("features",))
+        yield pool_here
+
+    monkeypatch.setattr(genser.evaluation.bench, "workers", here)
+    yield pool_here
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def words(monkeypatch):
+    """Reports without pictures, which take most of the time."""
+    monkeypatch.setattr(bench_folder, "write_report", partial(write_report, formats=("json", "md")))
+
+
+def contents(folder):
+    """Everything that was measured, but for the seconds it took."""
+    found = {}
+    for path in sorted((folder / "runs").glob("*.npz")):
+        run = load_run(path)
+        found[path.name] = (run.probabilities.tobytes(), {n: p.tobytes() for n, p in run.steps.items()}, run.spec)
+    for path in sorted((folder / "candidates").glob("*.json")):
+        found[path.name] = path.read_text()
+    return found
+
+
+def test_a_bench_measures_every_head_seed_fold_and_ablation(tmp_path, inline):
+    a_bench(tmp_path).run()
+    pooled = {one.system: one for one in pool(bench_result(tmp_path / "out").runs)}
+    transport, linear = System("transport", "fake"), System("linear", "fake")
+    assert set(pooled) == {
+        transport,
+        linear,
+        System("transport", "fake", "k", "4"),
+        System("transport", "fake", "read-out", "state"),
+    }
+    assert [pooled[one].seeds for one in (transport, linear)] == [(0, 1), (0, 1)]
+    assert sorted(pooled[transport].steps) == [0, 2]
+    assert not pooled[linear].steps
+    assert all(len(one.labels) == 72 for one in pooled.values())
+    assert all(run.cost.parameters > 0 < run.cost.train_seconds for run in pooled[linear].runs)
+    assert len(set(pooled[linear].speakers)) == 8
+    assert not any("/corpus" in str(run.spec) + str(run.utterances[:1]) for run in pooled[linear].runs)
+
+
+def test_what_is_only_read_otherwise_is_not_trained_again(tmp_path, inline):
+    bench = a_bench(tmp_path)
+    bench.run()
+    readings = [reading.spec.factor for one in bench.measurements() for reading in one.readings]
+    assert readings.count("read-out") == 2
+    # two folds: two candidates of `linear`; each seed of two heads; one seed of k. Nothing for the read-out.
+    assert inline.done == 2 * (2 + 2 * 2 + 1)
+
+
+def test_candidates_are_compared_inside_the_training_side(tmp_path, inline):
+    bench = a_bench(tmp_path)
+    compared = list(bench.comparisons())
+    assert len(compared) == 4
+    for task in compared:
+        fold = next(fold for fold in bench.folds if set(task.train) <= set(fold.train))
+        assert set(task.test) <= set(fold.train)
+        voices = [{bench.dataset.utterances[place].speaker for place in side} for side in (task.train, task.test)]
+        assert not voices[0] & voices[1]
+    bench.run()
+    for fold in bench.folds:
+        assert bench.chosen(fold, bench.plan.head("linear"))["optimizer.lr"] == 0.02
+    chosen = {run.spec.settings["recipe"]["optimizer"]["lr"] for run in bench_result(bench.folder).runs}
+    assert chosen == {0.005, 0.02}, "the head's own, and what was chosen"
+
+
+def test_the_test_side_decides_nothing(tmp_path, inline):
+    """Another test side, with features and labels turned to nonsense, leaves every choice and training as it was."""
+    data = dataset()
+    fold = halves(data)[:1]
+    spoilt = replace(data, features=data.features.copy())
+    spoilt.features[fold[0].test] = 1e3 * np.random.default_rng(1).standard_normal((36, 3, 16))
+    found = []
+    for name, one in (("clean", data), ("spoilt", spoilt)):
+        (tmp_path / name).mkdir()
+        bench = a_bench(tmp_path / name, one, folds=fold)
+        bench.run()
+        scores = [json.loads(path.read_text())["ua"] for path in sorted((bench.folder / "candidates").iterdir())]
+        weights = [task.fit(one)[0].state_dict() for task in list(bench.measurements())[:3]]
+        found.append((scores, bench.chosen(fold[0], bench.plan.head("linear")), weights))
+    assert found[0][:2] == found[1][:2]
+    for clean, other in zip(found[0][2], found[1][2], strict=True):
+        assert all(torch.equal(clean[name], other[name]) for name in clean)
+
+
+def test_a_stopped_bench_goes_on_and_equals_an_uninterrupted_one(tmp_path, inline):
+    (tmp_path / "whole").mkdir()
+    a_bench(tmp_path / "whole").run()
+    inline.done, inline.left = 0, 7
+    with pytest.raises(KeyboardInterrupt):
+        a_bench(tmp_path).run()
+    assert 0 < len(contents(tmp_path / "out")) < len(contents(tmp_path / "whole/out"))
+    inline.done, inline.left = 0, 100
+    stages = []
+    a_bench(tmp_path).run(lambda *told: stages.append(told))
+    assert inline.done == 14 - 7
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
+    assert stages[0][1:] == (4, 4)
+    assert stages[-1][1:] == (10, 10)
+    a_bench(tmp_path).run()
+    assert inline.done == 7, "a finished bench trains nothing"
+
+
+def test_other_data_or_settings_are_never_taken_for_what_is_on_disk(tmp_path, inline):
+    a_bench(tmp_path).run()
+    before = inline.done
+    relabelled = dataset()
+    items = list(relabelled.utterances)
+    items[5] = replace(items[5], label=CLASSES[0])
+    a_bench(tmp_path, replace(relabelled, utterances=tuple(items))).run()
+    assert inline.done == 2 * before - 2, "only what never saw the clip stays: the choice of the fold that tests it"
+    inline.done = 0
+    a_bench(tmp_path, fingerprint="another").run()
+    assert inline.done == before
+    a_bench(tmp_path, plan=a_plan(tmp_path, PLAN + "settings: {steps: 13}")).run()
+    assert inline.done == 2 * before
+    result = bench_result(tmp_path / "out")
+    assert {run.spec.settings["recipe"]["steps"] for run in result.runs} == {13}, "the report has the last plan alone"
+
+
+def test_more_seeds_keep_those_that_are_there(tmp_path, inline):
+    a_bench(tmp_path).run()
+    before = inline.done
+    a_bench(tmp_path, plan=replace(a_plan(tmp_path), seeds=3)).run()
+    assert inline.done == before + 2 * 2
+    assert pool(bench_result(tmp_path / "out").runs)[0].seeds == (0, 1, 2)
+
+
+def test_a_leaking_fold_is_refused_before_anything_is_trained(tmp_path, inline):
+    data = dataset()
+    wrong = Fold("wrong", np.arange(40), np.arange(40, 72), True)
+    with pytest.raises(ManifestError, match="speaker toy s4"):
+        a_bench(tmp_path, data, folds=[wrong])
+    with pytest.raises(ConfigError, match="jobs=0"):
+        a_bench(tmp_path, jobs=0)
+
+
+def test_speaker_dependent_protocols_say_so_in_every_output(tmp_path, inline):
+    protocol = Protocol("toy-random-2", "toy", "emotion", "random", 2, speaker_dependent=True)
+    a_bench(tmp_path, protocol=protocol).run()
+    _, written = report_bench(tmp_path / "out", resampling=QUICK)
+    names = {path.name: path for path in written}
+    assert json.loads(names["report.json"].read_text())["protocols"][0]["protocol"]["speaker_dependent"] is True
+    for name in ("report.md", "report.html"):
+        text = names[name].read_text()
+        assert "Speaker-dependent" in text
+        assert "toy-random-2, speaker-dependent" in text
+        assert "toy-random-2" not in text.replace("toy-random-2, speaker-dependent", "").replace(
+            "toy-random-2-speaker-dependent", ""
+        )
+    pictures = [path.name for path in written if path.suffix == ".png"]
+    assert len(pictures) >= 6
+    assert all("speaker-dependent" in name for name in pictures)
+
+
+def test_the_report_has_choices_ablations_steps_and_figure_one(tmp_path, inline, words):
+    a_bench(tmp_path).run()
+    result, written = report_bench(tmp_path / "out", title="Toy", notes=("A note.",), resampling=QUICK)
+    text = next(path for path in written if path.suffix == ".md").read_text()
+    for words in (
+        "# Toy",
+        "A note.",
+        "transport 1, linear 2",
+        "optimizer.lr 0.02",
+        "training seeds drawn as well",
+        "Ablation of transport on fake: k",
+        "Ablation of transport on fake: read-out",
+        "Table 3",
+        "From speech to class: transport on toy-kfold-2, fake, test clips of toy 0",
+    ):
+        assert words in text, words
+    assert "Unfinished" not in text
+    assert len(result.runs) == 2 * (2 * 2 + 2)
+
+
+def test_an_unfinished_bench_is_reported_as_such(tmp_path, inline, words):
+    with pytest.raises(StoreError, match="no finished runs"):
+        report_bench(tmp_path / "out")
+    inline.left = 4 + 5 + 4  # the choice, the first fold, and of the second fold all but the last seed of linear
+    with pytest.raises(KeyboardInterrupt):
+        a_bench(tmp_path).run()
+    _, written = report_bench(tmp_path / "out", resampling=QUICK)
+    text = next(path for path in written if path.suffix == ".md").read_text()
+    assert "Unfinished: 1 of 12 runs are still to be made." in text
+    assert "Seeds left out because folds are missing: linear 1." in text
+
+
+def test_several_protocols_and_encoders_share_a_folder(tmp_path, inline, words):
+    a_bench(tmp_path).run()
+    a_bench(tmp_path, encoder="other", fingerprint="o").run()
+    loso = Protocol("toy-loso", "toy", "emotion", "loso", 2)
+    a_bench(tmp_path, protocol=loso).run()
+    a_bench(tmp_path).run()
+    known = [(one.protocol, one.encoder) for one in entries(tmp_path / "out")]
+    assert sorted(known) == [("toy-kfold-2", "fake"), ("toy-kfold-2", "other"), ("toy-loso", "fake")]
+    result, written = report_bench(tmp_path / "out", resampling=QUICK)
+    assert {run.spec.protocol.name for run in result.runs} == {"toy-kfold-2", "toy-loso"}
+    assert "transport · other" in next(path for path in written if path.suffix == ".md").read_text()
+
+
+def test_a_damaged_index_is_named(tmp_path):
+    (tmp_path / INDEX).write_text("{")
+    with pytest.raises(StoreError, match="no index of a bench"):
+        entries(tmp_path)
+
+
+def test_a_trace_runs_from_speech_to_class(tmp_path, inline):
+    bench = a_bench(tmp_path)
+    bench.run()
+    (path,) = (tmp_path / "out/traces").iterdir()
+    trace = Trace.load(path)
+    assert trace.times[0] == pytest.approx(0.97)
+    assert trace.times[-1] == pytest.approx(0.03)
+    assert trace.states.shape == (6, 36, 16)
+    np.testing.assert_array_equal(trace.states[0], trace.starts)
+    task = next(bench.measurements())
+    head, _ = task.fit(bench.dataset)
+    again = trace_of(head, bench.dataset, task.test)
+    np.testing.assert_allclose(again.states, trace.states, atol=1e-6)
+    np.testing.assert_array_equal(again.labels, bench.dataset.labels[task.test])
+
+
+def test_processes_give_what_one_process_gives(tmp_path, inline, monkeypatch):
+    (tmp_path / "alone").mkdir()
+    a_bench(tmp_path / "alone").run()
+    monkeypatch.setattr(genser.evaluation.bench, "workers", workers)
+    a_bench(tmp_path, jobs=2).run()
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone/out")
+
+
+class Dies:
+    """A task whose process is killed."""
+
+    done = False
+
+    def __call__(self, data):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Fails(Dies):
+    """A task that refuses."""
+
+    def __call__(self, data):
+        raise ManifestError("not like this")
+
+
+def test_a_killed_process_and_a_failing_task_are_told():
+    with pytest.raises(GenserError, match="fewer --jobs"), workers(dataset(), 1) as running:
+        perform(running, [Dies()], lambda *_: None)
+    with pytest.raises(ManifestError, match="not like this"), workers(dataset(), 1) as running:
+        perform(running, [Fails()], lambda *_: None)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_bench import a_bench
+
+if __name__ == "__main__":
+    a_bench(Path({folder!r}), jobs=2).run()
+"""
+
+
+def children_of(pid):
+    lines = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout.split("\n")[1:]
+    return [int(line.split()[0]) for line in lines if line.strip() and int(line.split()[1]) == pid]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes")
+def test_a_bench_that_is_killed_at_once_leaves_no_process_and_goes_on(tmp_path, inline):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    started = subprocess.Popen([sys.executable, str(script)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/runs/*.npz")) and started.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers_of = children_of(started.pid)
+    started.kill()
+    started.wait()
+    kept = {path.name for path in tmp_path.glob("out/runs/*.npz")}
+    assert kept
+    while any(Path(f"/proc/{pid}").exists() for pid in workers_of) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in workers_of if Path(f"/proc/{pid}").exists()]
+    (tmp_path / "whole").mkdir()
+    a_bench(tmp_path / "whole").run()
+    a_bench(tmp_path).run()
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A small corpus of tones: the pitch is the class, the overtone the speaker."""
+    rows = ["path,label,speaker,gender,corpus"]
+    time_axis = np.arange(8000) / 16_000
+    random = np.random.default_rng(0)
+    for speaker in range(6):
+        for take in range(6):
+            label = ("low", "high")[take % 2]
+            tone = np.sin(2 * np.pi * (200 + 400 * (take % 2)) * time_axis)
+            tone += 0.3 * np.sin(2 * np.pi * (900 + 150 * speaker) * time_axis)
+            path = tmp_path / f"{speaker}-{take}.wav"
+            soundfile.write(path, 0.2 * tone + 0.02 * random.standard_normal(8000), 16_000)
+            rows.append(f"{path},{label},s{speaker},{('female', 'male')[speaker % 2]},home")
+    (tmp_path / "home.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+VERB = (
+    "settings: {steps: 30, batch_size: 16}\nseeds: 1\nheads: {linear: {settings: {optimizer.lr: 2.0e-2}}, majority: {}}"
+)
+
+
+def options_of(home):
+    plan = plan_file(home, VERB)
+    return {"encoder": ["fbank"], "plan": plan, "store": home / "features", "output": home / "o"}
+
+
+def test_the_verb_goes_from_sound_to_report(home, inline, capsys):
+    options = options_of(home)
+    manifests = (home / "home.csv",)
+    assert bench_verb("kfold-speaker", *manifests, k=3, resamples=50, **options) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert float(re.search(r"home-kfold-3: linear · fbank-80: UA (\S+) %", told.err)[1]) > 70
+    assert "home-kfold-3: majority · fbank-80: UA 50.0 %" in told.err
+    assert (home / "o/report.html").exists()
+    done = inline.done
+    assert bench_verb("kfold-speaker", *manifests, k=3, resamples=50, task="gender", **options) == 0
+    assert "Table 2" in (home / "o/report.md").read_text()
+    assert inline.done == 2 * done
+    (home / "o/report.md").unlink()
+    assert bench_verb(report_only=True, output=home / "o", resamples=50, title="Again") == 0
+    assert (home / "o/report.md").read_text().startswith("# Again")
+    assert inline.done == 2 * done
+
+
+def test_the_encoder_is_the_recipes_unless_one_is_named(home, inline, words):
+    options = options_of(home) | {"encoder": None}
+    assert bench_verb("loso", home / "home.csv", resamples=50, setting=["front.components=0"], **options) == 0
+    assert {run.spec.encoder for run in bench_result(home / "o").runs} == {"fbank-80"}
+
+
+def test_copies_are_encoded_where_the_plan_learns_from_them(home, monkeypatch, inline, words):
+    seen = []
+
+    @contextmanager
+    def here(data, jobs):
+        seen.append(data.views.shape)
+        bench_work._shared["dataset"] = data
+        yield inline
+
+    monkeypatch.setattr(genser.evaluation.bench, "workers", here)
+    options = options_of(home)
+    assert bench_verb("kfold-speaker", home / "home.csv", k=2, resamples=50, setting=["views=2"], **options) == 0
+    assert seen == [(36, 2, 1, 160)]
+    assert "altered copies" in (home / "o/report.md").read_text()
+
+
+def test_unreadable_clips_are_told_and_left_out(home, inline, words, capsys):
+    (home / "bad.wav").write_text("no sound")
+    with (home / "home.csv").open("a") as file:
+        file.write(f"\n{home / 'bad.wav'},low,s1,male,home")
+    options = options_of(home)
+    assert bench_verb("kfold-speaker", home / "home.csv", k=2, resamples=50, **options) == 1
+    assert "bad.wav" in capsys.readouterr().err
+    assert "1 features could not be computed" in (home / "o/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Name a protocol"),
+        (("loso",), "one manifest or more"),
+        (("emobx", Path("x.csv")), "x.csv"),
+    ],
+)
+def test_a_wrong_call_says_what_is_missing(tmp_path, arguments, words):
+    with pytest.raises(GenserError, match=words):
+        bench_verb(*arguments, encoder=["fbank"], output=tmp_path)
+
+
+def test_a_setting_without_a_value_is_refused(home):
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        bench_verb("loso", home / "home.csv", encoder=["fbank"], setting=["steps"])
