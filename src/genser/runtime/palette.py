@@ -10,7 +10,7 @@ EMOTION_COLORS = {
     "anger": "#d1372c",
     "fear": "#8a56c2",
     "disgust": "#5d8a1e",
-    "surprise": "#e2711d",
+    "surprise": "#d9489a",
     "boredom": "#8c6a4f",
 }
 OTHER_COLORS = ("#1b7fc4", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")

@@ -43,7 +43,7 @@ export class SegmentTable {
 
   row(one, index, model, canPlay) {
     const time = `${one.start.toFixed(2)} – ${one.end.toFixed(2)} s`;
-    const label = make("td", {}, swatch(model.colors[one.label]), `${one.label} ${percent(one.scores[one.label])}`);
+    const label = make("td", { className: "label" }, swatch(model.colors[one.label]), `${one.label} ${percent(one.scores[one.label])}`);
     if (!one.confident) label.append(make("span", { className: "doubt" }, "not confident"));
     if (one.speaker) label.append(make("span", { className: "doubt" }, one.speaker));
     const acts = make("td", { className: "acts" });
