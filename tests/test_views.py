@@ -1,5 +1,7 @@
 """Altered copies of clips: drawn from the sound alone, stored apart, and shown to training rows only."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -129,7 +131,7 @@ def test_a_recipe_that_wants_more_copies_than_there_are_is_refused():
     with pytest.raises(ConfigError, match="wants 3 altered copies of every clip; the features have 2"):
         dataset().training_rows(np.arange(8), TrainConfig(views=3))
     with pytest.raises(ConfigError, match="have 0"):
-        Dataset((), np.zeros((0, 2, 8)), ("a", "b"), (), 0).training_rows(np.arange(0), TrainConfig(views=1))
+        replace(dataset(), views=None).training_rows(np.arange(8), TrainConfig(views=1))
 
 
 def test_copies_are_drawn_with_their_share_and_all_alike():
@@ -180,8 +182,11 @@ def trained(data, folder=None, on_step=None, **changes):
 def test_copies_change_what_is_learned_but_a_share_of_none_does_not():
     features, labels, views = problem()
     clean = trained(TrainingData(features, labels))
-    assert torch.equal(trained(TrainingData(features, labels, views=views, view_share=0.0)), clean)
-    assert not torch.allclose(trained(TrainingData(features, labels, views=views, view_share=0.5)), clean)
+    # close, not equal: the scale is fitted to rows and copies by weight, and sums in another order
+    unused = trained(TrainingData(features, labels, views=views, view_share=0.0))
+    torch.testing.assert_close(unused, clean, atol=1e-3, rtol=0)
+    used = trained(TrainingData(features, labels, views=views, view_share=0.5))
+    assert (used - clean).abs().max() > 1e-2
 
 
 def test_a_killed_and_resumed_run_with_copies_equals_an_uninterrupted_one(tmp_path):
