@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 from corpora import read_corpora
-from genser.nonspeech import FAMILIES, made_sound
-from genser.training.gate import fit_gate
 
 from genser.data.labels import find_label_map
 from genser.data.splits import folds
 from genser.encoders import EncoderConfig, encode, load_encoder
 from genser.model.folder import save_model
+from genser.nonspeech import FAMILIES, made_sound
 from genser.taxonomy import probabilities
 from genser.training.calibration import fit_power
 from genser.training.config import TrainConfig, load_recipe
 from genser.training.dataset import Dataset, build_dataset
+from genser.training.gate import fit_gate
 from genser.training.run import fresh_head
 from genser.training.train import train
 

@@ -24,7 +24,7 @@ def problem(seed, counts=(30, 30, 30)):
 
 def trained(name, data, **changes):
     recipe = TrainConfig(
-        **{"batch_size": 32, "steps": 150, "optimizer": OptimizerConfig(lr=5e-3, ema=0.9)} | changes,
+        **{"batch_size": 32, "steps": 250, "optimizer": OptimizerConfig(lr=5e-3, ema=0.9)} | changes,
         objective=Objective(mixup=0.3, noise=0.1, time_power=4),
     )
     torch.manual_seed(0)

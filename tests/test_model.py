@@ -94,9 +94,13 @@ def test_items_of_a_batch_do_not_see_each_other(seed):
     torch.testing.assert_close(estimator(x_t, X_c, t), alone, atol=1e-5, rtol=1e-4)
 
 
-def test_a_fresh_block_is_the_identity():
-    x = torch.randn(2, 3, 16)
-    torch.testing.assert_close(AdaptiveBlock(16, 4)(x, torch.randn(2, 16)), x)
+def test_a_fresh_block_does_not_depend_on_time_and_a_trained_one_does():
+    x, early, late = torch.randn(2, 3, 16), torch.randn(2, 16), torch.randn(2, 16)
+    block = AdaptiveBlock(16, 4)
+    torch.testing.assert_close(block(x, early), block(x, late))
+    assert (block(x, early) - x).abs().max() > 0.01
+    awake(block)
+    assert (block(x, early) - block(x, late)).abs().max() > 0.01
 
 
 @given(scale=st.floats(0.1, 1e3))
@@ -136,7 +140,7 @@ def spread(rows=300):
 def test_components_are_uncorrelated_centred_and_of_unit_mean_square():
     rows = spread()
     for flattening in (0.0, 0.5, 1.0):
-        out = PrincipalComponents(FrontConfig(4, 16, 3, flattening)).fit(rows)(rows)[:, 1]
+        out = PrincipalComponents(FrontConfig(4, 16, 3, flattening)).fit(rows)(rows)[:, 0]
         covariance = out.T @ out / len(out)
         assert out.mean(0).abs().max() < 1e-4
         assert (covariance - covariance.diag().diag()).abs().max() < 1e-3
@@ -185,11 +189,14 @@ def test_the_anchor_is_the_ridge_solution_in_both_its_forms():
 
 
 def test_an_anchored_head_says_what_its_anchor_says_before_training():
-    config = HeadConfig(("a", "b"), EstimatorConfig(32, 3, 24, 1, 4), anchor=1.0)
+    config = HeadConfig(("a", "b"), EstimatorConfig(32, 4, 24, 1, 4), anchor=1.0, front=FrontConfig(4, 32, repeat=True))
     head, features, labels = TransportHead(config), torch.randn(40, 4, 32), torch.arange(40) % 2
     head.fit(features, labels)
     expected = head.anchor(head.ends(features)[1])
-    torch.testing.assert_close(head.coordinates(features), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(head.coordinates(features, Sampler(0)), expected, atol=0.1, rtol=0.1)
+    for method in ("euler", "heun", "bridge"):
+        stepped = head.coordinates(features, Sampler(10, method))
+        assert (stepped.argmax(-1) == expected.argmax(-1)).float().mean() > 0.9, method
     assert (expected.argmax(-1) == labels).float().mean() > 0.9
 
 
@@ -199,6 +206,9 @@ def test_a_repeated_state_is_both_condition_and_start():
     x_1, X_c = head.ends(torch.randn(5, 4, 16))
     assert X_c.shape == (5, 4, 16)
     assert torch.equal(X_c[:, -1], x_1)
+    noisy = Objective(noise=0.5).augment(x_1, X_c[:, :-1], torch.eye(2)[torch.arange(5) % 2])
+    example = head.example(*noisy, Objective())
+    assert torch.equal(example.X_c[:, -1], noisy[0])
 
 
 def test_head_learns_a_separable_problem_and_gives_probabilities():
@@ -232,6 +242,7 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
         (lambda: HeadConfig(("a", "a"), TINY), "named once"),
         (lambda: HeadConfig((), TINY), "named"),
         (lambda: HeadConfig(("a",), TINY, power=0), "power"),
+        (lambda: HeadConfig(("a",), TINY, anchor=1.0), "repeat"),
         (lambda: HeadConfig(("a",), TINY, front=FrontConfig(4, 30)), "front gives"),
         (lambda: FrontConfig(2, 8, 17), "17 components"),
         (lambda: FrontConfig(2, 8, 4, 1.5), "flattening"),

@@ -110,6 +110,28 @@ def test_bridge_step_follows_the_path(seed, k):
     torch.testing.assert_close(arrived, path.perturb(x_0, x_1, s, z))
 
 
+@given(t=st.floats(0.03, 0.97), k=st.floats(0, 20), variance=st.floats(0.01, 3))
+def test_posterior_mean_is_the_best_linear_estimate(t, k, variance):
+    """Its error over draws of the prior and the path is no larger than with any other gain."""
+    generator = torch.Generator().manual_seed(0)
+    path, at = BridgePath(k=k, sigma=0.7), torch.full((4000,), t, dtype=torch.float64)
+    prior, x_1, noise, z = (torch.randn(4000, 4, generator=generator, dtype=torch.float64) for _ in range(4))
+    x_0 = prior + variance**0.5 * noise
+    x_t = path.perturb(x_0, x_1, at, z)
+    best = path.posterior_mean(prior, x_t, x_1, at, variance)
+    error = (best - x_0).square().mean()
+    for factor in (0.9, 1.1):
+        assert (prior + factor * (best - prior) - x_0).square().mean() > error - 1e-3
+
+
+def test_posterior_mean_trusts_the_prior_at_T_and_the_state_at_the_end():
+    x_1, _, x_0 = ends(3)
+    path, prior, z = BridgePath(k=10.0), torch.zeros_like(x_0), torch.randn_like(x_0)
+    late, early = (torch.full((5,), t, dtype=x_0.dtype) for t in (1 - 1e-3, 1e-4))
+    assert (path.posterior_mean(prior, path.perturb(x_0, x_1, late, z), x_1, late, 0.4) - prior).norm() < 0.1
+    assert (path.posterior_mean(prior, path.perturb(x_0, x_1, early, z), x_1, early, 0.4) - x_0).norm() < 0.1
+
+
 @pytest.mark.parametrize("steps", [0, 1, 2, 4, 10, 20])
 @pytest.mark.parametrize("method", ["euler", "heun", "bridge"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

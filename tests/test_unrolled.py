@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genser.model import EstimatorConfig, HeadConfig, TransportHead
+from genser.model import EstimatorConfig, FrontConfig, HeadConfig, TransportHead
 from genser.model.unrolled import UnrolledTransport
 from genser.transport import BridgePath, Sampler
 
@@ -11,9 +11,11 @@ torch.set_num_threads(1)
 def random_head(sampler, anchor=0.0, **network):
     torch.manual_seed(0)
     path = BridgePath(k=7.0, sigma=0.8, t_eps=0.05)
-    head = TransportHead(HeadConfig(("a", "b"), EstimatorConfig(dim=32, **network), path, sampler, anchor=anchor))
+    front = FrontConfig(network["conditions"], 32, repeat=True) if anchor else None
+    config = HeadConfig(("a", "b"), EstimatorConfig(dim=32, **network), path, sampler, anchor=anchor, front=front)
+    head = TransportHead(config)
     if anchor:
-        head.fit(torch.randn(64, network["conditions"] + 1, 32), torch.arange(64) % 2)
+        head.fit(torch.randn(64, front.states, 32), torch.arange(64) % 2)
     for parameter in head.parameters():
         parameter.data.add_(0.2 * torch.randn_like(parameter))
     return head.eval().requires_grad_(False)
@@ -33,7 +35,7 @@ def random_head(sampler, anchor=0.0, **network):
 )
 def test_unrolled_equals_the_sampler(method, steps, network):
     head = random_head(Sampler(steps, method), **network)
-    features = torch.randn(5, network["conditions"] + 1, 32)
+    features = torch.randn(5, head.config.front.states, 32)
     x_1, X_c = head.ends(features)
     wanted = head.config.sampler.trace(head.estimate, head.config.path, x_1, X_c)
     for ours, theirs in zip(UnrolledTransport(head)(x_1, X_c), wanted, strict=True):

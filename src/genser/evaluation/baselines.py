@@ -70,7 +70,7 @@ class LinearHead(Classifier):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
-        self.layer_logits = nn.Parameter(torch.zeros(config.estimator.conditions + 1))
+        self.layer_logits = nn.Parameter(torch.zeros(config.front.given[0]))
         self.out = nn.Linear(config.estimator.dim, len(config.labels))
 
     def logits(self, states: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class FlatHead(Classifier):
         super().__init__(config)
         size = config.estimator
         self.dropout = nn.Dropout(size.dropout)
-        self.out = nn.Linear((size.conditions + 1) * size.dim, len(config.labels))
+        self.out = nn.Linear(config.front.given[0] * size.dim, len(config.labels))
 
     def logits(self, states: Tensor) -> Tensor:
         """Linear in all states."""
@@ -98,7 +98,7 @@ class MlpHead(Classifier):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
         size = config.estimator
-        self.layer_logits = nn.Parameter(torch.zeros(size.conditions + 1))
+        self.layer_logits = nn.Parameter(torch.zeros(config.front.given[0]))
         hidden = (nn.Linear(size.dim, size.inner), nn.GELU(), nn.Dropout(size.dropout))
         self.out = nn.Sequential(*hidden, nn.Linear(size.inner, len(config.labels)))
 
@@ -119,7 +119,7 @@ class NetworkHead(Classifier):
     def logits(self, states: Tensor) -> Tensor:
         """Linear in the network's output."""
         time = states.new_full((len(states),), self.time)
-        return self.out(self.network(states[:, -1], states[:, :-1], time))
+        return self.out(self.network(states[:, -1], self.config.front.conditions(states[:, -1], states[:, :-1]), time))
 
 
 class RegressionHead(nn.Module):
@@ -140,7 +140,7 @@ class RegressionHead(nn.Module):
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Features and the mixture of codes."""
-        return x_1, X_c, target @ self.codes
+        return x_1, self.config.front.conditions(x_1, X_c), target @ self.codes
 
     def loss(self, *example: Tensor) -> Tensor:
         """Mean square distance to the code."""
@@ -150,7 +150,8 @@ class RegressionHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Class probabilities of raw features, read from the codes."""
         states = self.standardizer(features)
-        return probabilities(projections(self._estimate(states[:, -1], states[:, :-1]), self.codes))
+        X_c = self.config.front.conditions(states[:, -1], states[:, :-1])
+        return probabilities(projections(self._estimate(states[:, -1], X_c), self.codes))
 
     def _estimate(self, x_1: Tensor, X_c: Tensor) -> Tensor:
         return self.network(x_1, X_c, x_1.new_full((len(x_1),), self.config.path.T))

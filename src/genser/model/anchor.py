@@ -10,13 +10,15 @@ class RidgeAnchor(nn.Module):
 
     Eq. (8) is a least-squares problem, so among linear maps its minimiser is known without any training. A network that
     starts from it and only learns what it misses keeps, on corpora that were not trained on, what a linear map keeps.
-    The penalty equals the variance of feature noise under which the same map would have been learned by gradient.
+    ``variance`` is the mean square error that is left, per dimension of the codes: orthogonal codes of norm √(L/2) turn
+    errors e_b of the shares into Σ e_b²/2. The penalty equals the variance of feature noise under which the same map would have been learned by gradient.
     """
 
     def __init__(self, conditions: int, dim: int, classes: int) -> None:
         super().__init__()
         self.register_buffer("weight", torch.zeros(conditions * dim, classes))
         self.register_buffer("bias", torch.zeros(classes))
+        self.register_buffer("variance", torch.ones(()))
 
     @torch.no_grad()
     def fit(
@@ -41,6 +43,8 @@ class RidgeAnchor(nn.Module):
             weight = (root * rows).T @ torch.linalg.solve(gram, root * (shares - bias))
         self.weight.copy_(weight)
         self.bias.copy_(bias)
+        errors = (share * (rows @ weight + bias - shares).square()).mean(0).sum()
+        self.variance.copy_(errors / 2)
 
     def forward(self, X_c: Float[Tensor, "batch conditions dim"]) -> Float[Tensor, "batch classes"]:
         """Class shares, which may be negative or above 1."""

@@ -51,6 +51,20 @@ class ModelFolder:
     license: str = ""
     gate: SpeechGate | None = None
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the model tells of itself wherever it goes, without the place of its encoder's weights; JSON values."""
+        encoder = to_mapping(self.encoder)
+        return {
+            "labels": list(self.head.config.labels),
+            "encoder": {**encoder, "source": self.encoder.source and Path(self.encoder.source).name},
+            "fingerprint": self.fingerprint,
+            "head": to_mapping(self.head.config),
+            "speech_threshold": self.gate.threshold if self.gate else None,
+            "license": self.license,
+            "info": dict(self.info),
+        }
+
 
 def save_model(
     folder: Path,

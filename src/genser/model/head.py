@@ -50,6 +50,8 @@ class HeadConfig:
             raise ConfigError(f"The estimator takes {size} conditions and width, the front gives {self.front.shape}.")
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             raise ConfigError(f"Labels must be named, and named once: {list(self.labels)}.")
+        if self.anchor < 0 or (self.anchor and not self.front.repeats):
+            raise ConfigError("An anchor needs a positive penalty, and x_1 among the conditions: set front.repeat.")
         if self.power <= 0 or not 0 <= self.floor < 1:
             raise ConfigError(f"Calibration needs power > 0 and floor in [0, 1), got {self.power} and {self.floor}.")
 
@@ -83,23 +85,32 @@ class TransportHead(nn.Module):
     def estimate(
         self, x_t: Float[Tensor, "batch dim"], X_c: Float[Tensor, "batch conditions dim"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch dim"]:
-        """x_θ(x_t, X_c, t): the network, on top of the anchor where there is one."""
+        """x_θ(x_t, X_c, t): the network, on top of what the anchor and the state say where there is an anchor.
+
+        Without that the network would have to learn from few data how much to trust x_t at which time; where it does
+        not, every step of the transport amplifies its own error.
+        """
         estimate = self.estimator(x_t, X_c, t)
-        return estimate + self.anchor(X_c) @ self.codes if self.config.anchor else estimate
+        if not self.config.anchor:
+            return estimate
+        prior = self.anchor(X_c) @ self.codes
+        return estimate + self.config.path.posterior_mean(prior, x_t, X_c[:, -1], t, self.anchor.variance)
 
     def ends(self, features: Float[Tensor, "batch states dim"]) -> tuple[Tensor, Tensor]:
         """Standardised (x_1, X_c) of pooled hidden states."""
         states = self.standardizer(features)
-        return states[:, -1], states[:, :-1]
+        x_1 = states[:, -1]
+        return x_1, self.config.front.conditions(x_1, states[:, :-1])
 
     def example(
         self,
         x_1: Float[Tensor, "batch dim"],
-        X_c: Float[Tensor, "batch conditions dim"],
+        X_c: Float[Tensor, "batch given dim"],
         target: Float[Tensor, "batch classes"],
         objective: Objective,
     ) -> TrainingExample:
         """Training inputs for standardised features and class shares; the path ends at their mixture of codes."""
+        X_c = self.config.front.conditions(x_1, X_c)
         return objective.example(self.config.path, x_1, X_c, target @ self.codes)
 
     def loss(self, *example: Tensor) -> Float[Tensor, ""]:

@@ -51,12 +51,31 @@ class FrontConfig:
     @property
     def shape(self) -> tuple[int, int]:
         """Conditions and width L that the estimator is given."""
-        return (1, self.components) if self.components else (self.states - 1 + self.repeat, self.dim)
+        given, width = self.given
+        return (given - 1 + self.repeats, width)
+
+    @property
+    def given(self) -> tuple[int, int]:
+        """Number and width of the vectors that come out."""
+        return (1, self.components) if self.components else (self.states, self.dim)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether x_1 is a condition as well."""
+        return self.repeat or self.components > 0
+
+    def conditions(self, x_1: Tensor, X_c: Tensor) -> Tensor:
+        """X_c, with x_1 behind it where x_1 is a condition as well.
+
+        It is repeated only here, after noise was added: two copies with noise of their own would teach the estimator to
+        average x_t with its condition, and in transport, where both are the same clean vector, there is nothing to gain.
+        """
+        return torch.cat([X_c, x_1[:, None]], dim=1) if self.repeats else X_c
 
 
 def make_front(config: FrontConfig) -> "Standardizer | PrincipalComponents":
     """A front with nothing learned yet."""
-    return PrincipalComponents(config) if config.components else Standardizer(config.states, config.dim, config.repeat)
+    return PrincipalComponents(config) if config.components else Standardizer(config.states, config.dim)
 
 
 class Standardizer(nn.Module):
@@ -66,9 +85,8 @@ class Standardizer(nn.Module):
     brought to a like size before they can be the other end of a path.
     """
 
-    def __init__(self, states: int, dim: int, repeat: bool = False) -> None:
+    def __init__(self, states: int, dim: int) -> None:
         super().__init__()
-        self.repeat = repeat
         self.register_buffer("mean", torch.zeros(states, dim))
         self.register_buffer("scale", torch.ones(states, dim))
 
@@ -87,17 +105,16 @@ class Standardizer(nn.Module):
         self.scale.copy_(torch.where(deviation > SMALLEST_SCALE, deviation, torch.inf))
         return self
 
-    def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows given dim"]:
-        """Standardised features; the last state twice if it is to be repeated."""
-        standard = (features - self.mean) / self.scale
-        return torch.cat([standard, standard[:, -1:]], dim=1) if self.repeat else standard
+    def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows states dim"]:
+        """Standardised features."""
+        return (features - self.mean) / self.scale
 
 
 class PrincipalComponents(nn.Module):
     """Standardised states side by side, projected to their principal components, of unit mean square over all.
 
     Several statistics of several layers are strongly correlated; a few hundred components carry what they say, and make
-    one vector of it that can be the end of a path. Returned twice, as the condition and as x_1.
+    one vector of it that can be the end of a path.
     """
 
     def __init__(self, config: FrontConfig) -> None:
@@ -120,17 +137,18 @@ class PrincipalComponents(nn.Module):
         places = torch.linspace(0, len(features) - 1, min(len(features), LARGEST_GRAM)).long()
         rows = self.standardizer(features[places].float()).flatten(1)
         if len(rows) <= self.config.components:
-            raise ConfigError(f"{len(rows)} rows do not span {self.config.components} components: lower front.components.")
+            raise ConfigError(
+                f"{len(rows)} rows do not span {self.config.components} components: lower front.components."
+            )
         centre = rows.mean(0)
         basis = _principal_directions(rows - centre, self.config.components, self.config.flattening)
         self.basis.copy_(basis)
         self.offset.copy_(centre.double() @ basis)
         return self
 
-    def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows 2 components"]:
-        """Components, as condition and as x_1."""
-        components = self.standardizer(features).flatten(1) @ self.basis - self.offset
-        return torch.stack([components, components], dim=1)
+    def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows 1 components"]:
+        """Components as the only vector, x_1."""
+        return (self.standardizer(features).flatten(1) @ self.basis - self.offset)[:, None]
 
 
 def _principal_directions(rows: Tensor, count: int, flattening: float) -> Tensor:

@@ -34,6 +34,7 @@ class UnrolledTransport(nn.Module):
         self.method = config.sampler.method
         self.estimator = UnrolledEstimator(head.estimator, grid)
         self.anchor, self.codes = (head.anchor if config.anchor else None), head.codes
+        self.blends = [_blend(config.path, t, float(head.anchor.variance)) for t in grid] if config.anchor else []
         self.fields = [_field(config.path, t) for t in grid]
         self.bridges = [_bridge(config.path, t, s) for t, s in pairwise(grid)]
         self.deltas = [t - s for t, s in pairwise(grid)]
@@ -42,21 +43,21 @@ class UnrolledTransport(nn.Module):
         self, x_1: Float[Tensor, "batch dim"], X_c: Float[Tensor, "batch conditions dim"]
     ) -> tuple[Float[Tensor, "times batch dim"], Float[Tensor, "times batch dim"]]:
         """Return the estimates x_θ(x_t, X_c, t) and the states x_t at all N + 1 times, from T down to t_eps."""
-        given = self._given(X_c)
+        given = self._given(x_1, X_c)
         states, estimates = [x_1], [self._estimate(x_1, given, 0)]
         for n in range(len(self.deltas)):
             states.append(self._step(n, estimates[-1], states[-1], x_1, given))
             estimates.append(self._estimate(states[-1], given, n + 1))
         return torch.stack(estimates), torch.stack(states)
 
-    def _given(self, X_c: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the conditions say at every time: their part of the fusion, and the anchor."""
-        return self.estimator.fuse(X_c), None if self.anchor is None else self.anchor(X_c) @ self.codes
+    def _given(self, x_1: Tensor, X_c: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What stays the same at every time: the conditions' part of the fusion, x_1, and the anchor."""
+        return self.estimator.fuse(X_c), x_1, None if self.anchor is None else self.anchor(X_c) @ self.codes
 
-    def _estimate(self, x_t: Tensor, given: tuple[Tensor, Tensor | None], n: int) -> Tensor:
-        fused, anchored = given
+    def _estimate(self, x_t: Tensor, given: tuple[Tensor, Tensor, Tensor | None], n: int) -> Tensor:
+        fused, x_1, prior = given
         estimate = self.estimator(x_t, fused, n)
-        return estimate if anchored is None else estimate + anchored
+        return estimate if prior is None else estimate + _combined(self.blends[n], prior, x_t, x_1)
 
     def _step(self, n: int, estimate: Tensor, x_t: Tensor, x_1: Tensor, given: tuple) -> Tensor:
         """Eq. (10), from the n-th time to the next."""
@@ -151,6 +152,11 @@ def _field(path: BridgePath, t: float) -> list[float]:
 def _bridge(path: BridgePath, t: float, s: float) -> list[float]:
     x_0, x_t, x_1 = _units()
     return path.bridge(x_0, x_t, x_1, _at(t), _at(s)).flatten().tolist()
+
+
+def _blend(path: BridgePath, t: float, variance: float) -> list[float]:
+    prior, x_t, x_1 = _units()
+    return path.posterior_mean(prior, x_t, x_1, _at(t), variance).flatten().tolist()
 
 
 def _combined(coefficients: list[float], x_0: Tensor, x_t: Tensor, x_1: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ def fits_in_memory(data: TrainingData, front: FrontConfig) -> bool:
     Projecting to components costs more than the whole step of a small network: kept, it is paid once.
     """
     rows = len(data) + (0 if data.views is None else data.views.shape[0] * data.views.shape[1])
-    conditions, width = front.shape
-    return 4 * rows * (conditions + 1) * width <= SMALL
+    vectors, width = front.given
+    return 4 * rows * vectors * width <= SMALL
 
 
 def room_for(data: TrainingData, precision: str, device: torch.device) -> bool:

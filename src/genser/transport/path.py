@@ -72,3 +72,13 @@ class BridgePath:
         """
         ratio = (s * (1 - s) / (t * (1 - t))).sqrt()[:, None]
         return self.mean(x_0, x_1, s) + ratio * (x_t - self.mean(x_0, x_1, t))
+
+    def posterior_mean(self, prior: Vectors, x_t: Vectors, x_1: Vectors, t: Times, variance: float | Tensor) -> Vectors:
+        """E[x_0 | x_t, x_1] for x_0 ~ N(prior, variance·I): what the state adds to what was known before.
+
+        By Eq. (4) the state is linear in x_0, so the mean moves from the prior by K·(x_t − μ_t(prior, x_1)) with
+        K = v·(1−w)/(v·(1−w)² + σ_t²): hardly at T, where the state says nothing, and all the way to x_t as t falls.
+        """
+        rest = 1 - schedule.mean_weight(t, self.k)
+        gain = variance * rest / (variance * rest.square() + self.deviation(t).square())
+        return prior + gain[:, None] * (x_t - self.mean(prior, x_1, t))

@@ -1,0 +1,58 @@
+"""What happens to recordings outside a studio, each at one stated strength."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+
+from genser.audio import SAMPLE_RATE, load_audio
+from genser.augmentation import TELEPHONE_BAND, add_noise, band_limited
+
+Waveform = np.ndarray
+
+
+def white_noise(waveform: Waveform) -> Waveform:
+    """White noise at a signal-to-noise ratio of 10 dB."""
+    return add_noise(waveform, 10.0, np.random.default_rng(len(waveform)))
+
+
+def telephone(waveform: Waveform) -> Waveform:
+    """The band of a telephone, 300 to 3,400 Hz."""
+    return band_limited(waveform, *TELEPHONE_BAND)
+
+
+def quiet(waveform: Waveform) -> Waveform:
+    """30 dB more quiet."""
+    return waveform * np.float32(10 ** (-30 / 20))
+
+
+def opus(waveform: Waveform) -> Waveform:
+    """There and back through Opus at 24 kbit/s."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="mono")
+        stream.bit_rate = 24_000
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.clip(waveform, -1, 1)[None].astype(np.float32), "flt", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return load_audio(buffer.getvalue())
+
+
+def first_second(waveform: Waveform) -> Waveform:
+    """One second from the middle of the clip."""
+    middle = len(waveform) // 2
+    return waveform[max(0, middle - SAMPLE_RATE // 2) : middle + SAMPLE_RATE // 2]
+
+
+DISTURBANCES: dict[str, Callable[[Waveform], Waveform]] = {
+    "white noise, 10 dB": white_noise,
+    "telephone band": telephone,
+    "Opus, 24 kbit/s": opus,
+    "30 dB more quiet": quiet,
+    "one second of it": first_second,
+}

@@ -1,0 +1,135 @@
+"""Measure a bundled model on speakers it never heard, and write its card.
+
+    python bundle/measure.py MODEL.onnx --data DATA -o CARD.json
+
+Everything is measured on the file that ships, from sound.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from corpora import CORPORA, read_corpora
+from disturb import DISTURBANCES
+
+import genser
+from genser.audio import SAMPLE_RATE, load_audio
+from genser.data.labels import find_label_map, for_task
+from genser.data.utterance import Utterance
+from genser.evaluation.metrics import Evaluation, Predictions, evaluate
+from genser.evaluation.resampling import Resampling
+from genser.nonspeech import FAMILIES, made_sound
+
+MADE_EACH, MADE_SEED = 20, 1
+LABELS = "seven"
+DISTURBED_EACH = 300
+"""Clips of each corpus, drawn evenly, on which every disturbance is measured."""
+
+
+def scored(recognizer: Any, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities (clips, classes), and whether each was heard as speech."""
+    answers = list(recognizer.predict_many((clip, SAMPLE_RATE) for clip in clips))
+    scores = np.array([[answer.scores[name] for name in recognizer.labels] for answer in answers])
+    return scores, np.array([answer.label != "no speech" for answer in answers])
+
+
+def evaluation(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Evaluation:
+    """Scores with intervals drawn by speaker."""
+    speakers = ["/".join(item.speaker_key) for item in utterances]
+    predictions = Predictions.named(scores, [item.label for item in utterances], labels, speakers)
+    return evaluate(predictions, resampling=Resampling(2000))
+
+
+def summary(found: Evaluation) -> dict[str, Any]:
+    """What the card says of one set of clips."""
+    interval = found.intervals["ua"]
+    return {
+        "utterances": found.utterances,
+        "ua": found.ua,
+        "ua_interval": [interval.low, interval.high],
+        "wa": found.wa,
+        "macro_f1": found.macro_f1,
+        "ece": found.calibration.ece_mass if found.calibration else None,
+        "recall": {one.name: one.recall for one in found.per_class if one.support},
+    }
+
+
+def groups() -> dict[str, Callable[[Utterance], bool]]:
+    """Sets of clips that the card reports: every corpus, every gender, and all."""
+    by_corpus = {name: (lambda item, name=name: item.corpus == name) for name in CORPORA}
+    by_gender = {
+        f"{name}, {gender}": (lambda item, name=name, gender=gender: item.corpus == name and item.gender == gender)
+        for name in CORPORA
+        for gender in ("female", "male")
+    }
+    return {**by_corpus, **by_gender, "all": lambda item: item.corpus in CORPORA}
+
+
+def disturbed(recognizer: Any, utterances: list[Utterance], clips: list[np.ndarray]) -> dict[str, Any]:
+    """Mean UA over the corpora, clean and under every disturbance, and how often clips are still heard as speech."""
+    places = [place for name in CORPORA for place in _evenly(utterances, name)]
+    chosen = [utterances[place] for place in places]
+    rows = {}
+    for name, alter in {"clean": lambda clip: clip, **DISTURBANCES}.items():
+        scores, speech = scored(recognizer, [alter(clips[place]) for place in places])
+        per_corpus = [_ua(scores, chosen, recognizer.labels, corpus) for corpus in CORPORA]
+        rows[name] = {"ua": float(np.mean(per_corpus)), "heard_as_speech": float(speech.mean())}
+    return rows
+
+
+def _evenly(utterances: Sequence[Utterance], corpus: str) -> list[int]:
+    places = [place for place, item in enumerate(utterances) if item.corpus == corpus]
+    return [places[i] for i in np.unique(np.linspace(0, len(places) - 1, DISTURBED_EACH).astype(int))]
+
+
+def _ua(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str], corpus: str) -> float:
+    inside = [place for place, item in enumerate(utterances) if item.corpus == corpus]
+    return evaluation(scores[inside], [utterances[place] for place in inside], labels).ua
+
+
+def no_speech(recognizer: Any) -> dict[str, float]:
+    """Share of made sounds, by family, that are called no speech; other draws than the gate has learned from."""
+    rates = {}
+    for family in FAMILIES:
+        sounds = [made_sound(family, number, seed=MADE_SEED) for number in range(MADE_EACH)]
+        rates[family] = float(1 - scored(recognizer, sounds)[1].mean())
+    return rates
+
+
+def measure(model: str, data: Path) -> dict[str, Any]:
+    """Everything that the card reports."""
+    recognizer = genser.load(model)
+    kept, _ = for_task(read_corpora(data), "emotion", find_label_map(LABELS))
+    held_out = [item for item in kept if item.split == "test"]
+    clips = [load_audio(item.path) for item in held_out]
+    scores, speech = scored(recognizer, clips)
+    found = {}
+    for name, inside in groups().items():
+        places = [place for place, item in enumerate(held_out) if inside(item)]
+        found[name] = summary(evaluation(scores[places], [held_out[place] for place in places], recognizer.labels))
+    made = no_speech(recognizer)
+    return {
+        "held_out_speakers": sorted({"/".join(item.speaker_key) for item in held_out}),
+        "held_out": found,
+        "disturbed": disturbed(recognizer, held_out, clips),
+        "no_speech": {"families": made, "made": float(np.mean(list(made.values()))), "clips": float(1 - speech.mean())},
+    }
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args()
+    found = measure(given.model, given.data)
+    given.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(json.dumps({name: (row["ua"], row["ece"]) for name, row in found["held_out"].items()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
