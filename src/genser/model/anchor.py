@@ -11,7 +11,8 @@ class RidgeAnchor(nn.Module):
     Eq. (8) is a least-squares problem, so among linear maps its minimiser is known without any training. A network that
     starts from it and only learns what it misses keeps, on corpora that were not trained on, what a linear map keeps.
     ``variance`` is the mean square error that is left, per dimension of the codes: orthogonal codes of norm √(L/2) turn
-    errors e_b of the shares into Σ e_b²/2. The penalty equals the variance of feature noise under which the same map would have been learned by gradient.
+    errors e_b of the shares into Σ e_b²/2. The penalty equals the variance of feature noise under which the same map
+    would have been learned by gradient.
     """
 
     def __init__(self, conditions: int, dim: int, classes: int) -> None:

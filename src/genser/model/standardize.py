@@ -15,7 +15,7 @@ SMALLEST_SCALE = 1e-4
 PART = 512
 """Rows that are held in float64 at once."""
 
-LARGEST_GRAM = 4096
+LARGEST_GRAM = 1536
 """Rows that principal components are learned from at most; they are drawn evenly."""
 
 
@@ -68,7 +68,7 @@ class FrontConfig:
         """X_c, with x_1 behind it where x_1 is a condition as well.
 
         It is repeated only here, after noise was added: two copies with noise of their own would teach the estimator to
-        average x_t with its condition, and in transport, where both are the same clean vector, there is nothing to gain.
+        average x_t with its condition, which in transport are the same clean vector.
         """
         return torch.cat([X_c, x_1[:, None]], dim=1) if self.repeats else X_c
 
