@@ -2,7 +2,7 @@
 
 import sys
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from genser._version import __version__
 from genser.errors import GenserError
@@ -22,7 +22,9 @@ for verb in VERBS:
 def main() -> None:
     """Run a verb and exit: 0 if all went well, 1 if some inputs failed, 2 for wrong usage."""
     try:
-        status = app(exit_on_error=True)
+        status = app(exit_on_error=False)
+    except CycloptsError:  # printed already
+        sys.exit(2)
     except GenserError as error:
         print(f"genser: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,10 +1,12 @@
 """What runs a model: ONNX without torch, or torch from a model folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+SHORTEST = 400  # samples that a model takes at least: one window of every encoder
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,40 @@ class Backend(Protocol):
 
     Attributes:
         labels: Class names in the order of the scores.
-        metadata: What the model tells of itself: labels, task, encoder, head, precision, info, license and so on.
-        together: Whether a batch of several clips gives each what it gets alone. A graph whose activations are
-            quantised by the batch's range does not, so its clips run one by one.
+        metadata: What the model tells of itself: labels, encoder, head, speech_threshold, license, info and so on.
     """
 
     labels: tuple[str, ...]
     metadata: Mapping[str, Any]
-    together: bool
 
-    def run(self, waveforms: np.ndarray, lengths: np.ndarray) -> ModelOutput:
-        """Run on mono 16 kHz sound of shape (batch, samples), each valid for its length of 400 … 480,000 samples."""
+    def outputs(self, windows: Sequence[np.ndarray], batch_samples: float) -> Iterator[tuple[list[int], ModelOutput]]:
+        """Run on windows of mono 16 kHz sound, each of shape (samples,), of 30 s at most.
+
+        Args:
+            windows: In any order.
+            batch_samples: Samples run at once at most, padding included; one window at least.
+
+        Yields:
+            Positions of some windows with their answers, until all have theirs.
+        """
+
+
+def padded(windows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Join windows to a batch (batch, samples) of float32 with their lengths (batch,) of int64."""
+    lengths = np.array([max(len(window), SHORTEST) for window in windows], np.int64)
+    batch = np.zeros((len(windows), lengths.max()), np.float32)
+    for row, window in zip(batch, windows, strict=True):
+        row[: len(window)] = window
+    return batch, lengths
+
+
+def batches_of(lengths: Sequence[int], batch_samples: float) -> list[list[int]]:
+    """Group positions by length, longest first, so that a batch holds at most so many samples with its padding."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        # Sorted downwards, the first of a batch gives its padded length.
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_samples:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches

@@ -8,7 +8,6 @@ from genser.audio import SAMPLE_RATE
 from genser.runtime.backend import Backend, ModelOutput
 
 WINDOW = 30 * SAMPLE_RATE  # samples that a model takes at most: Whisper has 1,500 positions of 20 ms
-SHORTEST = 400  # samples that it takes at least: one window of every encoder
 STEP = 320  # samples; windows begin on whole frames of 20 ms
 
 Read = Callable[[ModelOutput], np.ndarray]
@@ -46,35 +45,16 @@ def cut(waveform: np.ndarray) -> list[np.ndarray]:
 
 
 def run_windows(backend: Backend, windows: Sequence[np.ndarray], batch_samples: float, read: Read) -> list[np.ndarray]:
-    """Run windows in batches of like lengths; a batch, padding included, holds at most so many samples, or one window.
+    """Run windows, at most so many samples at once, padding included.
 
     Returns:
         What was read of each window, in the order given.
     """
     answers: list[np.ndarray] = [np.empty(0)] * len(windows)
-    for batch in _batches([len(window) for window in windows], batch_samples if backend.together else 0):
-        for index, answer in zip(batch, read(_run(backend, [windows[index] for index in batch])), strict=True):
-            answers[index] = answer
+    for positions, output in backend.outputs(windows, batch_samples):
+        for position, answer in zip(positions, read(output), strict=True):
+            answers[position] = answer
     return answers
-
-
-def _batches(lengths: Sequence[int], batch_samples: float) -> list[list[int]]:
-    """Group indices, longest first, so that the first of a batch gives its padded length."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_samples:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
-def _run(backend: Backend, batch: Sequence[np.ndarray]) -> ModelOutput:
-    lengths = np.array([max(len(window), SHORTEST) for window in batch])
-    padded = np.zeros((len(batch), lengths.max()), np.float32)
-    for row, window in zip(padded, batch, strict=True):
-        row[: len(window)] = window
-    return backend.run(padded, lengths)
 
 
 def mean_by_duration(answers: Sequence[np.ndarray], windows: Sequence[np.ndarray]) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 import math
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from genser.errors import ConfigError, ModelError
-from genser.runtime.backend import ModelOutput
+from genser.runtime.backend import ModelOutput, padded
 from genser.runtime.onnx_file import AGAIN, read_metadata
 
 OUTPUTS = ("scores", "trajectory", "states", "speech")
@@ -18,11 +21,15 @@ OUTPUTS = ("scores", "trajectory", "states", "speech")
 class OnnxBackend:
     """A graph from waveforms to class probabilities.
 
-    The file is checked at once. The session is made in a thread, so that sound can be decoded meanwhile.
+    The file is checked at once; the session is made in a thread, so that sound can be decoded meanwhile.
+
+    One window after the other is run, never a padded batch: over 64 clips of 2 to 5 s a batch of eight took 7 % more
+    time in float32 and 13 % more in int8. Few windows share the cores inside each operator. Many are run side by side
+    on one core each, which needs no waiting for one another, by a session of its own.
 
     Args:
         path: ONNX file made by ``genser export``.
-        threads: Threads within one operator; None takes the physical cores that this process may use.
+        threads: Cores to use; None takes those that this process may use.
 
     Raises:
         ModelError: Missing, altered, foreign, or of another format.
@@ -31,35 +38,63 @@ class OnnxBackend:
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}.")
-        self.path = Path(path)
+        self.path, self.threads = Path(path), threads or granted_cores()
         self.metadata: dict[str, Any] = read_metadata(self.path)
         self.labels = tuple(self.metadata["labels"])
-        self.together = bool(self.metadata["together"])
-        executor = ThreadPoolExecutor(1, thread_name_prefix="genser-session")
-        self._session: Future = executor.submit(_make_session, self.path, threads)
-        executor.shutdown(wait=False)
+        self._sessions: dict[int, Future] = {}
+        self._lock = Lock()
+        self._start(self.threads)
 
-    def run(self, waveforms: np.ndarray, lengths: np.ndarray) -> ModelOutput:
-        """Run on mono 16 kHz sound of shape (batch, samples), each valid for its length of 400 … 480,000 samples.
+    def outputs(
+        self,
+        windows: Sequence[np.ndarray],
+        batch_samples: float,  # noqa: ARG002 - the protocol's; a batch here is one window
+    ) -> Iterator[tuple[list[int], ModelOutput]]:
+        """Run on windows as :class:`genser.runtime.backend.Backend` says; the batch is always one window.
 
         Raises:
             ModelError: ONNX Runtime cannot load or run the graph.
         """
-        session = self._session.result()
-        inputs = {"waveform": waveforms.astype(np.float32, copy=False), "lengths": lengths.astype(np.int64, copy=False)}
+        if self.threads > 1 and len(windows) >= 2 * self.threads:
+            answers = self._side_by_side(windows)
+        else:
+            answers = (self.run(*padded([window])) for window in windows)
+        yield from (([index], answer) for index, answer in enumerate(answers))
+
+    def run(self, waveforms: np.ndarray, lengths: np.ndarray, threads: int | None = None) -> ModelOutput:
+        """Run on a padded batch of shape (batch, samples), each valid for its length of 400 … 480,000 samples.
+
+        Raises:
+            ModelError: ONNX Runtime cannot load or run the graph.
+        """
+        session = self._start(threads or self.threads).result()
         names = [output.name for output in session.get_outputs()]
         try:
-            values = dict(zip(names, session.run(names, inputs), strict=True))
+            values = dict(zip(names, session.run(names, {"waveform": waveforms, "lengths": lengths}), strict=True))
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise ModelError(f"{self.path} does not run: {error}. {AGAIN}.") from error
         return ModelOutput(*(values.get(name) for name in OUTPUTS))
 
+    def _side_by_side(self, windows: Sequence[np.ndarray]) -> Iterator[ModelOutput]:
+        run = partial(self.run, threads=1)
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="genser-run") as executor:
+            yield from executor.map(lambda window: run(*padded([window])), windows)
 
-def _make_session(path: Path, threads: int | None) -> Any:
+    def _start(self, threads: int) -> Future:
+        """Make the session of so many threads, once, in the background."""
+        with self._lock:
+            if threads not in self._sessions:
+                executor = ThreadPoolExecutor(1, thread_name_prefix="genser-session")
+                self._sessions[threads] = executor.submit(_make_session, self.path, threads)
+                executor.shutdown(wait=False)
+            return self._sessions[threads]
+
+
+def _make_session(path: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _granted_cores()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -68,10 +103,11 @@ def _make_session(path: Path, threads: int | None) -> Any:
         raise ModelError(f"{path} cannot be loaded by onnxruntime {version}: {error}. Upgrade onnxruntime.") from error
 
 
-def _granted_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that a container's quota grants; 0, ONNX Runtime's own count of physical cores, where there is none."""
+def granted_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: those it may run on, within a container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = limit.read_text(encoding="ascii").split()
-        return math.ceil(int(quota) / int(period))
+        return max(min(cores, math.ceil(int(quota) / int(period))), 1)
     except (OSError, ValueError):
-        return 0
+        return cores

@@ -1,0 +1,80 @@
+"""``genser predict``: one label and its scores for every input."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from genser.errors import ConfigError
+
+if TYPE_CHECKING:
+    from genser.runtime.prediction import Prediction
+    from genser.runtime.recognizer import Recognizer
+
+
+def predict(
+    *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    model: str | None = None,
+    format: str | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    batch_seconds: float = 60.0,
+    threads: int | None = None,
+) -> int:
+    """Recognise the emotion of files, of the sounds in folders, of what patterns match, or of standard input.
+
+    Args:
+        paths: Sound files, folders (searched to any depth), patterns, or "-" for standard input.
+        model: "base" (default) or "tiny", an ONNX file, or a model folder.
+        format: text, json, jsonl, csv, tsv or parquet; otherwise the output's ending decides.
+        output: File to write instead of standard output; it appears whole or not at all.
+        batch_seconds: Sound recognised at once, in seconds.
+        threads: Cores to use; all by default.
+
+    Returns:
+        0 if all went well, 1 if some inputs failed: their rows carry the reason.
+    """
+    from genser.runtime.inputs import find_inputs
+    from genser.runtime.loading import load
+    from genser.runtime.writers import format_of, write_predictions
+
+    _refuse_options(paths)
+    output = None if output == Path("-") else output
+    format = format_of(output, format)
+    inputs = find_inputs(paths)
+    recognizer = load(model, threads=threads)
+    is_shown = output is not None or not sys.stdout.isatty()
+    tally = Tally(len(inputs), is_shown)
+    answers = tally.counted(recognizer, inputs, batch_seconds)
+    write_predictions(answers, output, format, recognizer.labels)
+    if tally.failed and format != "text":
+        print(f"genser: {tally.failed} of {len(inputs)} inputs failed; their rows say why", file=sys.stderr)
+    return 1 if tally.failed else 0
+
+
+class Tally:
+    """Counts what failed, and shows how far the inputs are on a terminal that nothing else is written to."""
+
+    def __init__(self, total: int, is_shown: bool) -> None:
+        self.total, self.is_shown, self.failed = total, is_shown and total > 1, 0
+
+    def counted(self, recognizer: "Recognizer", inputs: list[str], batch_seconds: float) -> "Iterator[Prediction]":
+        """Recognise the inputs, one prediction each in their order."""
+        from genser.cli._progress import progress_bars
+
+        with progress_bars() if self.is_shown else nullcontext(lambda *_: None) as bars:
+            for done, answer in enumerate(recognizer.predict_many(inputs, batch_seconds=batch_seconds), 1):
+                self.failed += answer.error is not None
+                bars("predict", done, self.total)
+                yield answer
+
+
+def _refuse_options(paths: tuple[str, ...]) -> None:
+    """Name an unknown option: "-" is an input, and so all words that begin with it come here."""
+    for path in paths:
+        if path.startswith("-") and path != "-" and not Path(path).exists():
+            raise ConfigError(
+                f"Unknown option {path!r}. See: genser predict --help. A file of that name is './{path}'."
+            )
