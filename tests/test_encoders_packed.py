@@ -108,8 +108,7 @@ def test_encode_takes_packs_where_they_pay(monkeypatch, batch_seconds):
     """As on a GPU, but in float32 on the CPU."""
     encoder, clips = HubertEncoder(model_of(("hubert", "layer", True)), True), waveforms()
     expected = encode(encoder, clips)
-    device = type("Device", (), {"type": "cuda"})()
-    monkeypatch.setattr(batching, "_device", lambda encoder: device)
+    monkeypatch.setattr(HubertEncoder, "device", type("Device", (), {"type": "cuda"})())
     monkeypatch.setattr(batching, "_packed", lambda encoder: PackedHubert(encoder, torch.float32))
     monkeypatch.setattr(batching, "_run", None)
     np.testing.assert_allclose(encode(encoder, clips, batch_seconds=batch_seconds, bf16=True), expected, atol=2e-4)

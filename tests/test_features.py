@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import genser.encoders
+from genser.data import decoding
 from genser.data import store as store_module
 from genser.data.features import FeatureStore, compute_features, extract_features, feature_key, open_store
 from genser.data.hashing import FileHasher
@@ -361,7 +363,7 @@ def test_keys_differ_where_anything_does(a, b):
 class FakeEncoder:
     """What a store asks of an encoder."""
 
-    name, fingerprint, states, dim = "fake", "fake-1", 2, 3
+    name, fingerprint, states, dim, device = "fake", "fake-1", 2, 3, "cpu"
 
 
 class Encode:
@@ -418,6 +420,30 @@ def test_features_are_aligned_computed_once_and_bad_clips_are_named(tmp_path, en
     np.testing.assert_array_equal(again, features)
     assert problems_again == problems
     assert encode.clips == 7
+
+
+def test_processes_decode_what_threads_decode(tmp_path, encode, monkeypatch):
+    monkeypatch.setattr(decoding, "decoders", lambda: decoding.MANY_CORES)
+    items = clips(tmp_path, 20)
+    (tmp_path / "bad.wav").write_text("no sound")
+    items[2:2] = [Utterance(str(tmp_path / "bad.wav"))]
+    stores = [open_store(tmp_path / name, FakeEncoder()) for name in ("threads", "processes")]
+    with decoding.decoding_pool() as pool:
+        assert isinstance(pool, ProcessPoolExecutor)
+        done = compute_features(items, FakeEncoder(), stores[1], pool=pool)
+    expected = compute_features(items, FakeEncoder(), stores[0])
+    assert [problem.row for problem in done.problems] == [2]
+    assert [str(problem) for problem in done.problems] == [str(problem) for problem in expected.problems]
+    keys = [key for key in done.keys if key]
+    np.testing.assert_array_equal(stores[1].rows(keys), stores[0].rows(key for key in expected.keys if key))
+
+
+def test_features_are_of_bfloat16_on_a_gpu_unless_said_otherwise(tmp_path, encode):
+    class OnGpu(FakeEncoder):
+        device = "cuda:0"
+
+    assert [open_store(tmp_path, kind()).settings["bf16"] for kind in (FakeEncoder, OnGpu)] == [False, True]
+    assert open_store(tmp_path, OnGpu(), bf16=False).settings["bf16"] is False
 
 
 def test_a_changed_sound_is_computed_anew(tmp_path, encode):

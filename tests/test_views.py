@@ -23,7 +23,7 @@ LOUDER = Augmentation(speed=(1, 1), gain=(3, 9), noise_chance=0, tilt=0)
 
 
 class FakeEncoder:
-    name, fingerprint, states, dim = "fake", "fake-1", 2, 8
+    name, fingerprint, states, dim, device = "fake", "fake-1", 2, 8, "cpu"
 
 
 def loudness(encoder, waveforms, *, batch_seconds, bf16):

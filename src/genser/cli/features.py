@@ -36,18 +36,20 @@ def features(
     from genser.cli._progress import progress_bars
 
     with training_extra("Encoding"):
+        from genser.data.decoding import decoding_pool
         from genser.data.features import compute_features, open_store
         from genser.data.manifest import read_manifest
         from genser.encoders import load_encoder
     utterances = read_manifest(manifest)
     network = load_encoder(encoder_named(encoder, revision), device)
-    with progress_bars() as bars:
+    with progress_bars() as bars, decoding_pool() as pool:
         done = compute_features(
             utterances,
             network,
             open_store(store, network),
             progress=lambda rows, total: bars("features", rows, total),
             batch_seconds=batch_seconds,
+            pool=pool,
         )
     for problem in done.problems:
         print(problem, file=sys.stderr)

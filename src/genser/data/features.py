@@ -3,16 +3,18 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, load_audio
+from genser.audio import SAMPLE_RATE
 from genser.augmentation import View
 from genser.configuration import build, to_mapping
+from genser.data.decoding import AHEAD, Job, decoders, decoding_threads
 from genser.data.hashing import FileHasher
 from genser.data.store import FeatureStore, feature_key
 from genser.data.utterance import Utterance
@@ -30,8 +32,6 @@ __all__ = [
 
 BATCH_SECONDS = 120.0  # sound that the encoder takes at once
 WINDOW_BATCHES = 4  # batches decoded together, so that clips of like length meet
-DECODERS = 2  # threads; decoding and resampling release the interpreter's lock
-AHEAD = 32  # clips decoded while the encoder computes
 Progress = Callable[[int, int], None]
 _FAILURES = (GenserError, OSError, ValueError, RuntimeError)  # torch reports a failing kernel as RuntimeError
 
@@ -69,21 +69,7 @@ class Extraction:
     computed: int
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A row to compute: its key, the hash of its sound, and an utterance that needs it."""
-
-    key: str
-    sound: str
-    utterance: Utterance
-
-    def waveform(self, view: View | None) -> np.ndarray:
-        item = self.utterance
-        clean = load_audio(item.path, start=item.start, end=item.end)
-        return clean if view is None else view(clean, f"{self.sound} {item.start or 0.0} {item.end}")
-
-
-_Decoded = tuple[_Job, np.ndarray]
+_Decoded = tuple[Job, np.ndarray]
 
 
 def open_store(
@@ -91,7 +77,7 @@ def open_store(
     encoder: Any,
     *,
     dtype: str = "float32",
-    bf16: bool = False,
+    bf16: bool | None = None,
     view: View | None = None,
 ) -> FeatureStore:
     """Open the feature store of an encoder, of clips as they are or of one altered copy of each.
@@ -100,13 +86,16 @@ def open_store(
         path: Folder of stores; each encoder has its own inside.
         encoder: One of ``genser.encoders``.
         dtype: Number format on disk.
-        bf16: Whether features are computed in bfloat16; they are kept apart from the others.
+        bf16: Whether features are computed in bfloat16; they are kept apart from the others. None does so where the
+            encoder is on a GPU, which is several times as fast.
         view: How clips are altered before they are encoded. A store belongs to one view and alters what it computes by
             it, so that altered features are never taken for clean ones.
 
     Raises:
         StoreError: The store is damaged or was altered.
     """
+    if bf16 is None:
+        bf16 = str(encoder.device).startswith("cuda")
     settings = {"sample_rate": SAMPLE_RATE, "bf16": bf16}
     settings |= {} if view is None else {"view": to_mapping(view)}
     return FeatureStore(path, encoder.fingerprint, (encoder.states, encoder.dim), dtype, settings=settings)
@@ -149,10 +138,11 @@ def compute_features(
     *,
     progress: Progress | None = None,
     batch_seconds: float = BATCH_SECONDS,
+    pool: Executor | None = None,
 ) -> Extraction:
     """Bring the features of all utterances into the store.
 
-    Threads hash and decode while the encoder computes. A clip that cannot be read, decoded or encoded becomes a problem
+    Others hash and decode while the encoder computes. A clip that cannot be read, decoded or encoded becomes a problem
     and stops nothing. Stopped at any moment and begun again, it goes on where it was.
 
     Args:
@@ -161,6 +151,7 @@ def compute_features(
         store: From :func:`open_store`.
         progress: Called with the rows done and the rows to do.
         batch_seconds: Sound in one batch of the encoder.
+        pool: Where clips are decoded, such as processes; None makes threads.
 
     Returns:
         Keys aligned with the utterances, and the problems.
@@ -172,8 +163,8 @@ def compute_features(
     if not batch_seconds > 0:
         raise ConfigError(f"batch_seconds is {batch_seconds}; a batch needs more than 0 seconds of sound")
     store.refresh()
-    with ThreadPoolExecutor(DECODERS, thread_name_prefix="genser-decode") as pool:
-        run = _Run(encoder, store, batch_seconds, pool, progress or _silent)
+    with nullcontext(pool) if pool else decoding_threads() as decoding:
+        run = _Run(encoder, store, batch_seconds, decoding, progress or _silent)
         jobs = run.jobs(utterances)
         keys = [job and job.key for job in jobs]
         lacking = set(store.missing(key for key in keys if key is not None))
@@ -190,10 +181,10 @@ def _silent(done: int, total: int) -> None:
 
 
 class _Run:
-    """One pass over the jobs: decoding threads on one side, the encoder on the other."""
+    """One pass over the jobs: decoding on one side, the encoder on the other."""
 
     def __init__(
-        self, encoder: Any, store: FeatureStore, batch_seconds: float, pool: ThreadPoolExecutor, progress: Progress
+        self, encoder: Any, store: FeatureStore, batch_seconds: float, pool: Executor, progress: Progress
     ) -> None:
         self.encoder = encoder
         self.store = store
@@ -204,7 +195,7 @@ class _Run:
         self.failures: dict[str, str] = {}  # reasons by key, or by path where the file cannot even be read
         self.done = 0
 
-    def jobs(self, utterances: Sequence[Utterance]) -> list[_Job | None]:
+    def jobs(self, utterances: Sequence[Utterance]) -> list[Job | None]:
         hasher = FileHasher(self.store.path / "hashes.jsonl")
         paths = list(dict.fromkeys(item.path for item in utterances))
 
@@ -215,12 +206,13 @@ class _Run:
                 self.failures[path] = f"cannot be read: {error}"
                 return None
 
-        hashes = dict(zip(paths, self.pool.map(attempt, paths), strict=True))
+        with decoding_threads() as threads:
+            hashes = dict(zip(paths, threads.map(attempt, paths), strict=True))
         hasher.save()
         found = ((hashes[item.path], item) for item in utterances)
-        return [sound and _Job(self.store.key(sound, item.start, item.end), sound, item) for sound, item in found]
+        return [sound and Job(self.store.key(sound, item.start, item.end), sound, item) for sound, item in found]
 
-    def compute(self, jobs: Sequence[_Job]) -> None:
+    def compute(self, jobs: Sequence[Job]) -> None:
         for window in _windows(self.decoded(jobs), self.batch_seconds * WINDOW_BATCHES):
             self.encode(window)
             self.done += len(window)
@@ -228,12 +220,12 @@ class _Run:
         if jobs:
             self.progress(len(jobs), len(jobs))
 
-    def decoded(self, jobs: Iterable[_Job]) -> Iterator[_Decoded]:
+    def decoded(self, jobs: Iterable[Job]) -> Iterator[_Decoded]:
         """Waveforms in the order of the jobs, decoded a few ahead; failures are noted and passed over."""
-        waiting: deque[tuple[_Job, Future]] = deque()
+        waiting: deque[tuple[Job, Future]] = deque()
         rest = iter(jobs)
         while True:
-            for job in islice(rest, AHEAD - len(waiting)):
+            for job in islice(rest, AHEAD * decoders() - len(waiting)):
                 waiting.append((job, self.pool.submit(job.waveform, self.view)))
             if not waiting:
                 return

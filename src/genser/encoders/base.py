@@ -5,6 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import chain
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -38,6 +39,11 @@ class SpeechEncoder(nn.Module, ABC):
     @abstractmethod
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterable[Tensor], Tensor]:
         """Return the hidden states, each (batch, frames, dim), and which frames are valid, (batch, frames)."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(chain(self.parameters(), self.buffers())).device
 
     @cached_property
     def fingerprint(self) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import chain
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -73,7 +72,7 @@ def _answers(
     encoder: SpeechEncoder, windows: list[Window], budget: float, bf16: bool
 ) -> Iterator[tuple[list[Window], Tensor]]:
     """Batches with the means of their windows, which a GPU may still be computing."""
-    packed = _packed(encoder) if bf16 and _device(encoder).type == "cuda" and packable(encoder) else None
+    packed = _packed(encoder) if bf16 and encoder.device.type == "cuda" and packable(encoder) else None
     if packed is None:
         for batch in _batches(windows, budget):
             yield batch, _run(encoder, batch, bf16)
@@ -101,13 +100,9 @@ _PACKED: WeakKeyDictionary[SpeechEncoder, PackedHubert] = WeakKeyDictionary()
 
 def _packed(encoder: SpeechEncoder) -> PackedHubert:
     known = _PACKED.get(encoder)
-    if known is None or known.device != _device(encoder):
+    if known is None or known.device != encoder.device:
         known = _PACKED[encoder] = PackedHubert(encoder, torch.bfloat16, compiled=find_spec("triton") is not None)
     return known
-
-
-def _device(encoder: SpeechEncoder) -> torch.device:
-    return next(chain(encoder.parameters(), encoder.buffers())).device
 
 
 def _windows(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray]) -> list[Window]:
@@ -136,7 +131,7 @@ def _batches(windows: list[Window], budget: float) -> list[list[Window]]:
 
 @torch.inference_mode()
 def _run(encoder: SpeechEncoder, batch: list[Window], bf16: bool) -> Tensor:
-    device = _device(encoder)
+    device = encoder.device
     pinned = device.type == "cuda"
     padded = torch.zeros(len(batch), len(batch[0].samples), pin_memory=pinned)
     for row, window in zip(padded.numpy(), batch, strict=True):
