@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_encoders_hubert import model_of
 from transformers import HubertConfig, HubertModel
@@ -39,6 +39,7 @@ def test_the_grid_is_that_of_the_convolutions():
     assert [HUBERT.frames(samples) for samples in (400, 719, 720, 16_000)] == [1, 1, 2, 49]
 
 
+@example([719, 400], 1)
 @given(st.lists(st.integers(400, 20_000), min_size=1, max_size=40), st.integers(1, 200))
 def test_every_clip_lies_in_one_pack_and_no_two_share_a_sample(lengths, total):
     packs = list(pack_clips(lengths, HUBERT, total))
@@ -54,7 +55,7 @@ def test_every_clip_lies_in_one_pack_and_no_two_share_a_sample(lengths, total):
         assert segments[0] == 0
         assert segments[-1] == pack.total
         assert (np.diff(segments) >= 0).all()
-        assert np.diff(segments).max() <= pack.counts.max()
+        assert np.diff(segments).max() <= max(pack.counts.max(), 2)  # what lies between two clips is 2 frames at most
         clips = zip(pack.starts, pack.starts + pack.counts, strict=True)
         assert set(clips) <= set(pairwise(segments))
 

@@ -71,7 +71,7 @@ class Pack:
         """Ends of stretches that attend to themselves alone: every clip, and what lies between and behind them.
 
         Args:
-            longest: Longest stretch that there may be, at least the longest clip.
+            longest: Longest stretch behind the last clip.
 
         Returns:
             Cumulative frames, int32, from 0 to the total; some stretches may be empty.
