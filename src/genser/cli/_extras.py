@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from genser.errors import MissingExtraError
 
-TRAINING = {"torch", "safetensors", "jaxtyping", "transformers", "yaml", "sklearn"}
+TRAINING = {"torch", "safetensors", "jaxtyping", "transformers", "yaml"}
 
 
 @contextmanager

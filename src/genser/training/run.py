@@ -16,6 +16,7 @@ from genser.model.head import TransportHead
 from genser.training.config import TrainConfig
 from genser.training.dataset import Dataset, build_dataset, divide
 from genser.training.distributed import processes
+from genser.training.rows import TrainingData
 from genser.training.train import TrainResult, train
 
 Progress = Callable[[str, int, int, dict[str, Any]], None]
@@ -80,7 +81,7 @@ def run_training(
             processes=place,
         )
         if place.rank == 0:
-            save_model(out, head.cpu(), config.encoder, encoder.fingerprint, _info(config, dataset, result))
+            save_model(out, head.cpu(), config.encoder, encoder.fingerprint, _info(config, dataset, data, result))
     return TrainedModel(out, dataset, result)
 
 
@@ -91,7 +92,7 @@ def fresh_head(config: TrainConfig, classes: tuple[str, ...], shape: tuple[int, 
         return TransportHead(config.head(classes, *shape))
 
 
-def _info(config: TrainConfig, dataset: Dataset, result: TrainResult) -> dict[str, Any]:
+def _info(config: TrainConfig, dataset: Dataset, data: TrainingData, result: TrainResult) -> dict[str, Any]:
     """What the model tells of its making."""
     corpora = sorted({item.corpus or "unnamed" for item in dataset.utterances})
     return {
@@ -99,6 +100,7 @@ def _info(config: TrainConfig, dataset: Dataset, result: TrainResult) -> dict[st
         "recipe": to_mapping(config),
         "corpora": corpora,
         "utterances": len(dataset.utterances),
+        "training_utterances": len(data),
         "speakers": len({item.speaker_key for item in dataset.utterances if item.speaker_key}),
         "validation_ua": result.best if result.best >= 0 else None,
     }

@@ -1,0 +1,138 @@
+"""From a folder of sounds to a model and its report, on the command line, as a user would."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+RECIPE = """
+encoder: {kind: fbank}
+network: {width: 16, depth: 1, heads: 2}
+objective: {time_power: 4.0, mixup: 0.3, noise: 0.1}
+optimizer: {lr: 0.005, ema: 0.9}
+batch_size: 16
+steps: 60
+evaluate_every: 20
+checkpoint_every: 20
+validation: 0.3
+"""
+
+
+def genser(*arguments, cwd, check=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "genser", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+    assert done.returncode == check, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Six speakers who hum low when they are sad and high when they are merry; the last two are the test side."""
+    folder = tmp_path_factory.mktemp("corpus")
+    generator = np.random.default_rng(0)
+    rows = []
+    for speaker in range(6):
+        for take in range(6):
+            label, pitch = (("sad", 150), ("merry", 450))[take % 2]
+            time = np.arange(8000) / 16000
+            tone = np.sin(2 * np.pi * (pitch + 8 * speaker) * time) + 0.05 * generator.standard_normal(8000)
+            soundfile.write(folder / f"{speaker}_{take}.wav", 0.3 * tone, 16000)
+            split = "test" if speaker > 3 else ""
+            rows.append([f"{speaker}_{take}.wav", label, f"s{speaker}", ("female", "male")[speaker % 2], split])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "label", "speaker", "gender", "split"], *rows])
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(corpus):
+    genser("train", "manifest.csv", "--recipe", "recipe.yaml", "-o", "model", "--seed", "3", cwd=corpus)
+    return corpus / "model"
+
+
+def test_training_leaves_a_model_and_its_metrics(model):
+    assert {path.name for path in model.iterdir()} == {"config.json", "head.safetensors", "run"}
+    metrics = [json.loads(line) for line in (model / "run/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in metrics] == [20, 40, 60]
+    assert all(0 <= row["validation_ua"] <= 1 for row in metrics)
+    config = json.loads((model / "config.json").read_text())
+    assert config["labels"] == ["merry", "sad"]
+    assert config["info"]["recipe"]["seed"] == 3
+
+
+def test_the_test_side_is_never_trained_on(model):
+    config = json.loads((model / "config.json").read_text())
+    assert config["info"]["utterances"] == 36
+    assert config["info"]["training_utterances"] == 24 - 6
+
+
+def test_evaluation_reports_the_test_side_with_intervals_and_steps(corpus, model):
+    genser("evaluate", "model", "manifest.csv", "--split", "test", "-o", "report", "--resamples", "50", cwd=corpus)
+    report = json.loads((corpus / "report/report.json").read_text())
+    assert report["evaluation"]["utterances"] == 12
+    assert report["evaluation"]["ua"] > 0.8
+    assert set(report["steps"]) == {"1", "2", "4", "10", "20"}
+    assert set(report["evaluation"]["intervals"]) == {"wa", "ua", "macro_f1", "weighted_f1"}
+    assert {path.suffix for path in (corpus / "report").iterdir() if path.is_file()} == {".json", ".md", ".html"}
+
+
+def test_gender_is_a_task_like_emotion(corpus):
+    genser("train", "manifest.csv", "--recipe", "recipe.yaml", "-o", "gender", "--task", "gender", cwd=corpus)
+    done = genser(
+        "evaluate", "gender", "manifest.csv", "--task", "gender", "--split", "test", "--steps", "1", cwd=corpus
+    )
+    assert "female" in done.stdout
+
+
+def test_a_broken_file_is_named_and_the_rest_is_trained_on(corpus):
+    (corpus / "broken.wav").write_bytes(b"RIFF no sound")
+    text = (corpus / "manifest.csv").read_text() + "broken.wav,sad,s0,female,\n"
+    (corpus / "with_broken.csv").write_text(text)
+    done = genser("train", "with_broken.csv", "--recipe", "recipe.yaml", "-o", "other", cwd=corpus, check=1)
+    assert "broken.wav" in done.stderr
+    assert (corpus / "other/config.json").exists()
+
+
+def test_features_are_computed_once(corpus):
+    first = genser("features", "manifest.csv", "--encoder", "fbank", "-o", "kept", cwd=corpus)
+    second = genser("features", "manifest.csv", "--encoder", "fbank", "-o", "kept", cwd=corpus)
+    assert "36 of 36 utterances have features, 36 new" in first.stderr
+    assert "36 of 36 utterances have features, 0 new" in second.stderr
+
+
+def test_a_folder_a_label_becomes_a_manifest(corpus, tmp_path):
+    for label in ("sad", "merry"):
+        (tmp_path / "by_label" / label).mkdir(parents=True)
+        soundfile.write(tmp_path / "by_label" / label / "a.wav", np.zeros(8000), 16000)
+    genser("prepare", "folder", "by_label", "-o", "list.csv", cwd=tmp_path)
+    with (tmp_path / "list.csv").open() as file:
+        assert sorted(row["label"] for row in csv.DictReader(file)) == ["merry", "sad"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--optimizer.rate", "1"], "unknown key 'rate'"),
+        (["--steps", "none"], "steps"),
+        (["--steps"], "no value"),
+        (["stray"], "Unexpected 'stray'"),
+        (["--recipe", "missing"], "No recipe 'missing'"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_sentence(corpus, arguments, word):
+    done = genser("train", "manifest.csv", *arguments, cwd=corpus, check=2)
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_labels_that_the_model_does_not_have_are_named(corpus, model):
+    text = (corpus / "manifest.csv").read_text().replace(",sad,", ",gloomy,")
+    (corpus / "renamed.csv").write_text(text)
+    done = genser("evaluate", "model", "renamed.csv", cwd=corpus, check=2)
+    assert "'gloomy'" in done.stderr
