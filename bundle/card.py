@@ -1,0 +1,103 @@
+"""The model card, made from what was measured."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from corpora import CORPORA, LANGUAGES, LICENCES
+
+HEADER = """# genser {size}
+
+Recognises seven emotions in speech by distribution transport (Gen-SER): the lower layers of OpenAI's Whisper {encoder} encoder, and a transport head.
+
+**Licence**: CC BY-NC-SA 4.0 (no commercial use), since it was trained on RAVDESS and nEMO. Contains Whisper's encoder, MIT, (c) 2022 OpenAI.
+
+## What it says
+
+One of neutral, happiness, sadness, anger, fear, disgust, surprise: **how a sentence sounds as if acted**, not what a person feels. Calm, which only RAVDESS has and
+which is acted as a second baseline, counts as neutral. Boredom, 79 clips of one corpus, is left out: a class heard in one corpus alone would be that corpus' sound.
+Scores are probabilities, calibrated on speakers that were not trained on. Where nobody speaks the label is "no speech".
+
+## What it must not be used for
+
+Decisions about people: hiring, policing, schools, insurance, health, credit, border control, or the surveillance of workers. Emotion recognition in workplaces and
+schools is forbidden in the European Union (AI Act, Article 5). It has heard adults acting short sentences in English, German and Polish in quiet rooms; on spontaneous
+speech, children, other languages and other cultures expect far less, and nothing was measured.
+"""
+
+FOOTER = """
+## How it was made
+
+`python bundle/build.py --data DATA --weights WEIGHTS` in genser's repository, recipe `bundled`; the same command measured every number above, on the file that ships.
+Settings were chosen on training speakers and by leaving one corpus out; the held-out speakers above were not used for any choice of weights or calibration, though
+earlier experiments on features scored some of them.
+"""
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent with one digit."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ("---",) * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def training_table(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was trained on."""
+    rows = [
+        (name, LANGUAGES[name], *(str(counts[name][key]) for key in ("clips", "speakers", "hours")), LICENCES[name])
+        for name in CORPORA
+    ]
+    return table(("corpus", "language", "clips", "speakers", "hours", "licence"), rows)
+
+
+def scores_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
+    """Scores on speakers never trained on, with intervals by speaker."""
+    rows = []
+    for name, row in held_out.items():
+        low, high = row["ua_interval"]
+        interval = f"{percent(row['ua'])} [{percent(low)}, {percent(high)}]"
+        rows.append(
+            (name, str(row["utterances"]), interval, percent(row["wa"]), percent(row["macro_f1"]), percent(row["ece"]))
+        )
+    return table(("held-out speakers", "clips", "UA %, 95 % interval", "WA %", "macro F1 %", "ECE %"), rows)
+
+
+def recall_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
+    """Recall of every class by corpus."""
+    classes = list(held_out["all"]["recall"])
+    rows = [(name, *(percent(held_out[name]["recall"].get(label)) for label in classes)) for name in (*CORPORA, "all")]
+    return table(("recall %", *classes), rows)
+
+
+def disturbed_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """UA, averaged over the corpora, under disturbances."""
+    clean = rows["clean"]["ua"]
+    listed = [
+        (name, percent(row["ua"]), percent(row["ua"] - clean), percent(row["heard_as_speech"]))
+        for name, row in rows.items()
+    ]
+    return table(("disturbance", "UA %", "change", "heard as speech %"), listed)
+
+
+def card(
+    size: str, encoder: str, counts: Mapping[str, Any], found: Mapping[str, Any], speed: Mapping[str, float]
+) -> str:
+    """The whole card in Markdown."""
+    gate = found["no_speech"]
+    weakest = ", ".join(f"{name} {percent(rate)} %" for name, rate in gate["families"].items() if rate < 0.95)
+    timing = ", ".join(f"{seconds} s: {factor:.4f}" for seconds, factor in speed.items())
+    parts = [
+        HEADER.format(size=size, encoder=encoder),
+        f"## Trained on\n\n{training_table(counts)}",
+        f"## Speakers it never heard\n\n{scores_table(found['held_out'])}\n\n{recall_table(found['held_out'])}\n\n"
+        f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they say little.",
+        f"## Recordings outside a studio\n\n{disturbed_table(found['disturbed'])}",
+        f"## Silence, noise and music\n\n{percent(gate['made'])} % of made sounds without speech are called no speech "
+        f"({'weakest: ' + weakest if weakest else 'every family above 95 %'}), and {percent(gate['clips'])} % of the held-out clips.",
+        f"## Cost\n\nTimes of real time on two CPU threads, by clip length: {timing}.",
+        FOOTER.strip(),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
