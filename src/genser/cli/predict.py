@@ -1,4 +1,4 @@
-"""``genser predict``: one label and its scores for every input."""
+"""``genser predict``: one label and its scores for every input, or its emotions over time."""
 
 import sys
 from collections.abc import Iterator
@@ -8,43 +8,65 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from genser.cli._over_time import OverTime
 from genser.errors import ConfigError
 
 if TYPE_CHECKING:
     from genser.runtime.prediction import Prediction
     from genser.runtime.recognizer import Recognizer
 
+BATCH_SECONDS = 60.0  # of sound recognised at once
+
 
 def predict(
     *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: str | None = None,
     format: str | None = None,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    batch_seconds: float = 60.0,
+    output: Annotated[Path | None, Parameter(alias="-o", allow_leading_hyphen=True)] = None,
+    batch_seconds: float | None = None,
     threads: int | None = None,
+    over_time: OverTime | None = None,
 ) -> int:
     """Recognise the emotion of files, of the sounds in folders, of what patterns match, or of standard input.
+
+    With --segments, emotion over time; with --microphone, live.
 
     Args:
         paths: Sound files, folders (searched to any depth), patterns, or "-" for standard input.
         model: "base" (default) or "tiny", an ONNX file, or a model folder.
-        format: text, json, jsonl, csv, tsv or parquet; otherwise the output's ending decides.
-        output: File to write instead of standard output; it appears whole or not at all.
-        batch_seconds: Sound recognised at once, in seconds.
+        format: text (default), json, jsonl, csv, tsv or parquet; otherwise the output's ending decides. Over time csv
+            (default; live jsonl), tsv, json, jsonl, parquet, labels (Audacity), textgrid, rttm, srt or vtt.
+        output: File to write instead of standard output ("-"); it appears whole or not at all. With --segments also a
+            picture, or a folder for one file a recording.
+        batch_seconds: Sound recognised at once, in seconds; 60 by default.
         threads: Cores to use; all by default.
+        over_time: How recordings and live sound are cut.
 
     Returns:
         0 if all went well, 1 if some inputs failed: their rows carry the reason.
     """
     from genser.runtime.inputs import find_inputs
     from genser.runtime.loading import load
-    from genser.runtime.writers import format_of, write_predictions
+    from genser.runtime.writers import format_of
 
     _refuse_options(paths)
-    output = None if output == Path("-") else output
+    output = _file_of(output)
+    over_time = over_time or OverTime()
+    over_time.check(paths, output, format, batch_seconds)
+    if over_time.is_asked:
+        return over_time.run(lambda: load(model, threads=threads), paths, output, format)
     format = format_of(output, format)
     inputs = find_inputs(paths)
-    recognizer = load(model, threads=threads)
+    return _predict_clips(
+        load(model, threads=threads), inputs, output, format, BATCH_SECONDS if batch_seconds is None else batch_seconds
+    )
+
+
+def _predict_clips(
+    recognizer: "Recognizer", inputs: list[str], output: Path | None, format: str, batch_seconds: float
+) -> int:
+    from genser.runtime.writers import write_predictions
+
     is_shown = output is not None or not sys.stdout.isatty()
     tally = Tally(len(inputs), is_shown)
     answers = tally.counted(recognizer, inputs, batch_seconds)
@@ -52,6 +74,15 @@ def predict(
     if tally.failed and format != "text":
         print(f"genser: {tally.failed} of {len(inputs)} inputs failed; their rows say why", file=sys.stderr)
     return 1 if tally.failed else 0
+
+
+def _file_of(output: Path | None) -> Path | None:
+    """Return the file that an output names: "-" is standard output, and an option in its place is a slip."""
+    if output == Path("-"):
+        return None
+    if output is not None and str(output).startswith("-"):
+        raise ConfigError(f"-o is followed by {str(output)!r}. Name a file; one of that name is './{output}'.")
+    return output
 
 
 class Tally:
