@@ -7,7 +7,8 @@ from cyclopts import App, CycloptsError
 from genser._version import __version__
 from genser.errors import GenserError
 
-VERBS = ("predict", "prepare", "features", "train", "evaluate", "bench", "export", "serve", "info")
+VERBS = ("predict", "info", "serve", "prepare", "features", "train", "evaluate", "bench", "export")
+HELP = ([], ["-h"], ["--help"])
 
 app = App(
     name="genser",
@@ -15,12 +16,14 @@ app = App(
     version=__version__,
     result_action="return_value",
 )
-for verb in VERBS:
-    app.command(f"genser.cli.{verb}:{verb}", name=verb)
+for order, verb in enumerate(VERBS):
+    app.command(f"genser.cli.{verb}:{verb}", name=verb, sort_key=order)
 
 
 def main() -> None:
     """Run a verb and exit: 0 if all went well, 1 if some inputs failed, 2 for wrong usage."""
+    if sys.argv[1:] in HELP:
+        list(map(app.__getitem__, VERBS))  # imports them, so that the list of verbs tells what each does
     try:
         status = app(exit_on_error=False)
     except CycloptsError:  # printed already

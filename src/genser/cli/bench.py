@@ -12,22 +12,22 @@ from genser.errors import ConfigError
 def bench(
     protocol: str | None = None,
     *manifests: Path,
-    encoder: list[str] | None = None,
+    encoder: Annotated[list[str] | None, Parameter(negative="")] = None,
     revision: str | None = None,
     plan: str = "default",
     seeds: int | None = None,
     task: str = "emotion",
     labels: str | None = None,
     k: int = 5,
-    incomplete: bool = False,
+    incomplete: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     jobs: int = 1,
     device: str = "cpu",
     store: Path = Path("features"),
     output: Annotated[Path, Parameter(alias="-o")] = Path("bench"),
     title: str = "",
     resamples: int = 2000,
-    setting: Annotated[list[str] | None, Parameter(name="--set")] = None,
-    report_only: Annotated[bool, Parameter(negative="")] = False,
+    setting: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    report_only: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
     """Compare heads fairly on the folds of a protocol; a bench that was stopped goes on.
 
@@ -37,21 +37,21 @@ def bench(
     Args:
         protocol: emobox, official, meld, loso, kfold-speaker, loco, or random (speaker-dependent).
         manifests: CSV, JSON lines or Parquet; EmoBox's folds are of one corpus each, all others span the manifests.
-        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID" or "fbank"; repeat for several. None is the
-            recipe's.
+        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID" or "fbank"; repeat for several. By default
+            the recipe's.
         revision: Commit of a hub id.
-        plan: "default", "quick", "ablations", or a YAML file.
-        seeds: Training seeds; None is the plan's number.
+        plan: "default", "quick", "report", "ablations", "cross-corpus", or a YAML file.
+        seeds: Number of training seeds; the plan's by default.
         task: emotion or gender.
         labels: Label map, by name or as file.toml:name.
-        k: Folds of kfold-speaker and random.
+        k: Number of folds of kfold-speaker and random.
         incomplete: Go on although clips of EmoBox's lists are missing; the protocol's name then says so.
         jobs: Processes, each with one thread.
         device: "cpu" or "cuda".
         store: Folder of the feature store.
         output: Folder for the runs and the report.
         title: Headline of the report.
-        resamples: Bootstrap draws.
+        resamples: Number of bootstrap draws.
         setting: A setting of the recipe for every head, such as --set optimizer.lr=1e-4; repeat for several.
         report_only: Only write the report anew, on the runs that are finished.
 

@@ -34,7 +34,7 @@ def evaluate(
         steps: Numbers N of transport steps to compare (model folders only; an ONNX graph has its N built in).
         store: Folder of the feature store (model folders only).
         device: "cpu" or "cuda".
-        resamples: Bootstrap draws.
+        resamples: Number of bootstrap draws.
 
     Returns:
         0 if all went well, 1 if some utterances could not be read; they count as wrong.

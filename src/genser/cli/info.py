@@ -3,7 +3,9 @@
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 EXTRAS = {
     "train": (
@@ -24,10 +26,11 @@ EXTRAS = {
     "hub": ("huggingface_hub",),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets"),
 }
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 BASE = ("numpy", "soundfile", "soxr", "onnxruntime", "cyclopts", "rich")
 
 
-def info(model: str | None = None, *, card: bool = False, json: bool = False) -> int:
+def info(model: str | None = None, *, card: Flag = False, json: Flag = False) -> int:
     """Tell what is installed, and which model it is: labels, licence, training data and scores.
 
     Args:

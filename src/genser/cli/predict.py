@@ -29,7 +29,7 @@ def predict(
 ) -> int:
     """Recognise the emotion of files, of the sounds in folders, of what patterns match, or of standard input.
 
-    With --segments, emotion over time; with --microphone, live.
+    With --segments emotion over time, with --microphone live. Exit code 1 if some inputs failed, 2 for wrong usage.
 
     Args:
         paths: Sound files, folders (searched to any depth), patterns, or "-" for standard input.

@@ -22,7 +22,7 @@ def prepare(
         corpus: crema-d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd; "folder" (a folder a label) or "csv".
         folder: The corpus.
         output: Manifest to write; .csv, .tsv, .jsonl or .parquet.
-        relative: Write paths relative to the manifest's folder.
+        relative: Write paths relative to the manifest's folder, or else absolute ones.
 
     Returns:
         0 if the corpus is complete, 1 if clips of its official release are missing.

@@ -17,7 +17,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     workers: int = 1,
-    allow_host: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    allow_host: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     max_bytes: int = 64 << 20,
     max_duration: float = 60.0,
     max_recording: float = 4 * 3600.0,
@@ -36,8 +36,9 @@ def serve(
         host: Address to listen on; 0.0.0.0 lets other machines in.
         port: TCP port; 0 takes a free one.
         workers: Processes, each with a model of its own.
-        allow_host: Name under which the server may be called; may be given several times.
-        max_bytes: Largest body of a prediction.
+        allow_host: Name under which the server may be called; repeat for several. On the loopback its own names by
+            default, else any.
+        max_bytes: Largest body of a prediction in bytes.
         max_duration: Longest sound of a prediction in seconds.
         max_recording: Longest recording or stream in seconds.
         max_batch: Most sounds recognised at once.
