@@ -29,3 +29,23 @@ def corpora() -> Path:
 def weights() -> Path:
     """Folder with the real Whisper encoders (GENSER_WEIGHTS, or shared/weights beside the checkout)."""
     return _shared("GENSER_WEIGHTS", "weights")
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory):
+    """One small model with a speech gate: ``folder``, and as ONNX ``float32`` and ``int8``."""
+    from copy import deepcopy
+    from types import SimpleNamespace
+
+    from toys import toy_folder
+
+    from genser.runtime import export
+
+    root = tmp_path_factory.mktemp("toys")
+    folder = toy_folder(root / "toy", gated=True)
+    model = export.load_speech_model(export.load_model(folder))
+    proto = export._exported(export.SpeechModel(model.encoder, model.head, model.gate, unrolled=True).eval())
+    with pytest.MonkeyPatch.context() as patch:  # tracing takes most of an export: once for both precisions
+        patch.setattr(export, "_exported", lambda _model: deepcopy(proto))
+        files = {name: export.export_onnx(folder, root / f"{name}.onnx", name).path for name in ("float32", "int8")}
+    return SimpleNamespace(folder=folder, **files)

@@ -6,7 +6,7 @@ from typing import Any
 
 def summary_of(metadata: Mapping[str, Any]) -> str:
     """A few aligned lines: file, labels, encoder, transport, training, licence, version."""
-    return "\n".join(f"{name:<12}{value}" for name, value in _facts(metadata) if value)
+    return "\n".join(f"{name:<13}{value}" for name, value in _facts(metadata) if value)
 
 
 def card_of(metadata: Mapping[str, Any]) -> str:

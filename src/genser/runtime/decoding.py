@@ -1,5 +1,6 @@
 """Decodes many sounds in threads, ahead of the model and in bounded memory, in the order given."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -91,7 +92,7 @@ class Decoder:
     def decode(self, source: AudioSource) -> Clip:
         """Decode a sound as far as there is room for it; what fails becomes its error."""
         windows = windows_of(stream_audio(source, block_duration=WINDOW / SAMPLE_RATE, limits=self._limits))
-        clip = Clip(describe(source), rest=windows)
+        clip = Clip(_named(source), rest=windows)
         try:
             while self._held < BUFFER_SECONDS * SAMPLE_RATE:
                 window = next(windows, None)
@@ -103,3 +104,8 @@ class Decoder:
             self._hold(-clip.samples)
             return Clip(clip.name, error=str(error))
         return clip
+
+
+def _named(source: AudioSource) -> str:
+    """A path as it was given, "-" too; a description of what has no path."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else describe(source)

@@ -7,7 +7,6 @@ itself. It is found and checked in 40 ms for 40 MB, before ONNX Runtime is even 
 
 import hashlib
 import json
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,27 +40,20 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: Missing, not made by genser, of another format, cut short, or altered.
     """
-    with _mapped(path) as content:
-        view = memoryview(content)
-        try:
-            end, metadata = _sealing_entry(view, path)
-            _check_format(metadata, path)
-            if _digest(view[:end], metadata) != metadata.get("checksum"):
-                raise ModelError(
-                    f"{path} was altered after it was exported: its checksum differs. {AGAIN}, or copy it again."
-                )
-        finally:
-            view.release()
+    content = memoryview(_content(path))
+    end, metadata = _sealing_entry(content, path)
+    _check_format(metadata, path)
+    if _digest(content[:end], metadata) != metadata.get("checksum"):
+        raise ModelError(f"{path} was altered after it was exported: its checksum differs. {AGAIN}, or copy it again.")
     return metadata
 
 
-def _mapped(path: Path) -> mmap.mmap:
+def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise ModelError(f"The model file {path} does not exist. Check the path.") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ModelError(f"The model file {path} cannot be read: {error}. Check it, or copy it again.") from error
 
 

@@ -13,7 +13,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 ZERO_POINT = 128  # activations are unsigned: x86 multiplies unsigned by signed bytes fastest
-LEAST_SIZE = 1 << 14  # weights; smaller matrices are not worth it
+LEAST_SIZE = 1 << 12  # weights; smaller matrices are not worth it
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 

@@ -1,0 +1,222 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+from toys import LABELS, toy_folder
+
+from genser.errors import ConfigError, MissingExtraError, ModelError
+from genser.model.folder import load_model, load_speech_model
+from genser.runtime import export
+from genser.runtime.backend import ModelOutput, padded
+from genser.runtime.compaction import halve_exactly
+from genser.runtime.onnx_backend import OnnxBackend
+from genser.runtime.onnx_file import read_metadata
+from genser.runtime.parity import BATCHES, Parity, measure_parity
+from genser.runtime.quantization import SCOPES, quantize_rows
+from genser.runtime.torch_backend import run_model
+
+torch.set_num_threads(1)
+
+
+def session_of(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def test_the_graph_has_the_promised_face(toys):
+    session = session_of(toys.float32)
+    inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
+    assert inputs == {"waveform": ("tensor(float)", 2), "lengths": ("tensor(int64)", 1)}
+    waveform = np.random.default_rng(0).standard_normal((3, 9_000)).astype(np.float32)
+    outputs = session.run(None, {"waveform": waveform, "lengths": np.array([9_000, 400, 5_000])})
+    shapes = {node.name: value.shape for node, value in zip(session.get_outputs(), outputs, strict=True)}
+    assert shapes == {"scores": (3, 3), "trajectory": (3, 3, 3), "states": (3, 3, 64), "speech": (3,)}
+
+
+@settings(max_examples=12)
+@given(st.lists(st.integers(400, 60_000), min_size=1, max_size=5), st.integers(0, 99))
+def test_float32_equals_torch_at_any_length_and_batch(toys, lengths, seed):
+    random = np.random.default_rng(seed)
+    batch, sizes = padded([(0.1 * random.standard_normal(length)).astype(np.float32) for length in lengths])
+    batch += np.where(np.arange(batch.shape[1]) < sizes[:, None], 0, 9).astype(np.float32)  # padding says nothing
+    model = load_speech_model(load_model(toys.folder))
+    wanted, found = run_model(model, batch, sizes), OnnxBackend(toys.float32).run(batch, sizes)
+    for name in ("scores", "trajectory", "speech"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-4)
+
+
+def test_int8_keeps_the_labels_and_is_smaller(toys):
+    model, graph = load_speech_model(load_model(toys.folder)), OnnxBackend(toys.int8)
+    parity = measure_parity(lambda *batch: run_model(model, *batch), graph.run, seed=7)
+    assert parity.agreement >= 0.99
+    assert 1e-6 < parity.difference <= 0.1
+    assert parity.clips == sum(map(len, BATCHES))
+
+
+def test_the_file_tells_what_it_is(toys):
+    metadata = read_metadata(toys.int8)
+    assert metadata["labels"] == list(LABELS)
+    assert (metadata["precision"], metadata["license"], metadata["speech_threshold"]) == ("int8", "CC0", 0.5)
+    assert metadata["fingerprint"] == load_model(toys.folder).fingerprint
+    assert metadata["info"]["utterances"] == 12
+    assert metadata["head"]["sampler"]["steps"] == 2
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_no_trace_of_the_maker_stays(toys, kind):
+    content = getattr(toys, kind).read_bytes()
+    for trace in (str(Path(export.__file__).parent), str(toys.folder.parent), "stack_trace", ".py"):
+        assert trace.encode() not in content
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_the_graph_is_valid_onnx_of_standard_operators(toys, kind):
+    model = onnx.load(getattr(toys, kind))
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx"}
+    assert {node.domain for node in model.graph.node} == {""}
+
+
+def test_a_graph_that_is_not_the_model_is_refused_and_leaves_no_file(toys, tmp_path, monkeypatch):
+    proto = onnx.load(toys.float32)
+
+    def altered(_model):
+        for tensor in proto.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.float32 and values.size > 1000:
+                tensor.CopyFrom(numpy_helper.from_array(values + np.float32(0.05), tensor.name))
+        return proto
+
+    monkeypatch.setattr(export, "_exported", altered)
+    with pytest.raises(ModelError, match="not the model: over 12 clips"):
+        export.export_onnx(toys.folder, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_file_stays_where_the_export_fails(toys, tmp_path, monkeypatch):
+    (tmp_path / "m.onnx").write_bytes(b"before")
+
+    def fail(_model):
+        raise ModelError("cannot be traced")
+
+    monkeypatch.setattr(export, "_exported", fail)
+    with pytest.raises(ModelError, match="traced"):
+        export.export_onnx(toys.folder, tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").read_bytes() == b"before"
+
+
+def test_wrong_words_are_refused_before_any_work(toys, tmp_path):
+    with pytest.raises(ConfigError, match="float16"):
+        export.export_onnx(toys.folder, tmp_path / "m.onnx", "float16")
+    with pytest.raises(ConfigError, match="does not exist"):
+        export.export_onnx(toys.folder, tmp_path / "no" / "m.onnx")
+    with pytest.raises(ModelError, match="no model folder"):
+        export.export_onnx(tmp_path, tmp_path / "m.onnx")
+
+
+def test_a_missing_onnx_names_the_extra(toys, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(MissingExtraError, match="train"):
+        export.export_onnx(toys.folder, tmp_path / "m.onnx")
+
+
+def test_a_model_that_cannot_be_traced_says_so(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("data-dependent")
+
+    folder = toy_folder(tmp_path / "m")
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(ModelError, match=r"m-encoder cannot be exported by torch .*data-dependent"):
+        export.export_onnx(folder, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("field", ["difference", "agreement", "company"])
+def test_parity_refuses_each_kind_of_distance(field):
+    good = {"difference": 0.0, "agreement": 1.0, "company": 0.0, "clips": 5}
+    Parity(**good).check("float32")
+    with pytest.raises(ModelError):
+        Parity(**good | {field: 0.9 if field == "agreement" else 0.11}).check("int8")
+
+
+def test_parity_takes_not_a_number_for_far_away():
+    def run(waveforms, _lengths):
+        scores = np.full((len(waveforms), 2), np.nan)
+        return ModelOutput(scores, scores, scores, None)
+
+    with pytest.raises(ModelError):
+        measure_parity(run, run, ((0.1,),)).check("int8", tolerance=1.0)
+
+
+def linear(weight, scope="encoder"):
+    """A graph x → x @ weight for x of shape (batch, frames, width)."""
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    node.metadata_props.add(key=SCOPES, value=f"['', '{scope}', '{scope}.layers.0', 'matmul']")
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["batch", "frames", weight.shape[0]])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def product(model, x):
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(0, 99), st.sampled_from([1e-30, 1e-3, 1.0, 1e4]))
+def test_rows_of_any_scale_are_quantised_alone(batch, frames, seed, scale):
+    random = np.random.default_rng(seed)
+    weight = random.standard_normal((64, 80)).astype(np.float32)
+    x = (scale * random.standard_normal((batch, frames, 64))).astype(np.float32)
+    model = linear(weight)
+    assert quantize_rows(model, "encoder") == 1
+    found = product(model, x)
+    size = np.abs(x).max(axis=2, keepdims=True) * np.abs(weight).max()
+    assert np.all(np.abs(found - x @ weight) <= 0.02 * 8 * size + 1e-20)
+    np.testing.assert_array_equal(found[:1, :1], product(model, x[:1, :1]))
+
+
+def test_rows_of_zeros_stay_zeros():
+    model = linear(np.ones((64, 64), np.float32))
+    quantize_rows(model, "encoder")
+    np.testing.assert_array_equal(product(model, np.zeros((1, 2, 64), np.float32)), 0)
+
+
+def test_only_large_matrices_of_the_named_part_are_quantised():
+    assert quantize_rows(linear(np.ones((64, 64), np.float32), scope="head"), "encoder") == 0
+    assert quantize_rows(linear(np.ones((4, 4), np.float32)), "encoder") == 0
+
+
+def test_halving_changes_no_number_and_leaves_what_does_not_fit():
+    random = np.random.default_rng(0)
+    exact = random.standard_normal((64, 80)).astype(np.float16).astype(np.float32)
+    for weight, halved in ((exact, 1), (random.standard_normal((64, 80)).astype(np.float32), 0), (exact * 1e5, 0)):
+        model = linear(weight)
+        x = random.standard_normal((1, 3, 64)).astype(np.float32)
+        wanted = product(model, x)
+        assert halve_exactly(model) == halved
+        np.testing.assert_array_equal(product(model, x), wanted)
+
+
+def test_the_command_writes_a_file_that_the_library_loads(tmp_path, capsys, monkeypatch, toys):
+    from genser.cli.export import export as command
+
+    proto = onnx.load(toys.float32)
+    del proto.metadata_props[:]
+    monkeypatch.setattr(export, "_exported", lambda _model: proto)
+    (tmp_path / "card.md").write_text("# Toy\n")
+    assert command(toys.folder, output=tmp_path / "m.onnx", card=tmp_path / "card.md") == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "100 % of the labels agree" in said.err
+    assert read_metadata(tmp_path / "m.onnx")["card"] == "# Toy\n"
+    assert json.dumps(read_metadata(tmp_path / "m.onnx"))

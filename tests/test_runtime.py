@@ -1,0 +1,347 @@
+import io
+import subprocess
+import sys
+import threading
+import time
+import wave
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import genser
+from genser.audio import SAMPLE_RATE
+from genser.errors import AudioError, ConfigError, MissingExtraError, ModelError
+from genser.runtime import decoding
+from genser.runtime.backend import ModelOutput, batches_of, padded
+from genser.runtime.clips import WINDOW, cut, windows_of
+from genser.runtime.decoding import GROUP_CLIPS, Decoder
+from genser.runtime.onnx_backend import OnnxBackend, granted_cores
+from genser.runtime.prediction import NO_SPEECH, Prediction
+from genser.runtime.recognizer import Recognizer
+
+
+class LevelBackend:
+    """Scores a window by its mean: class "high" has the mean as its probability; speech is where it is above 0."""
+
+    labels = ("low", "high")
+
+    def __init__(self):
+        self.metadata = {"speech_threshold": 0.5}
+
+    def outputs(self, windows, batch_samples):
+        for batch in batches_of([len(window) for window in windows], batch_samples):
+            waveforms, lengths = padded([windows[index] for index in batch])
+            high = waveforms.sum(1) / lengths
+            scores = np.column_stack([1 - high, high])
+            yield batch, ModelOutput(scores, scores[:, None], scores[:, None], (high > 0).astype(float))
+
+
+def level(value, seconds):
+    return np.full(round(seconds * SAMPLE_RATE), value, np.float32)
+
+
+def sound(*lengths, seed=0):
+    random = np.random.default_rng(seed)
+    return [(0.1 * random.standard_normal(length)).astype(np.float32) for length in lengths]
+
+
+@given(st.integers(1, 5 * WINDOW + 7))
+@settings(max_examples=30)
+def test_windows_cover_a_sound_evenly(samples):
+    waveform = np.arange(samples, dtype=np.float32)
+    windows = cut(waveform)
+    assert np.array_equal(np.concatenate(windows), waveform)
+    assert all(len(window) <= WINDOW for window in windows)
+    assert len(windows) == -(-samples // WINDOW)
+    assert min(map(len, windows)) >= min(samples, WINDOW // 2 - 320)
+
+
+def test_windows_of_nothing_are_none():
+    assert list(windows_of([])) == []
+
+
+@given(st.lists(st.integers(1, 100), max_size=30), st.integers(1, 300))
+def test_batches_hold_everything_once_within_their_size(lengths, size):
+    batches = batches_of(lengths, size)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= size for batch in batches)
+
+
+def test_a_long_sound_is_averaged_by_duration():
+    recognizer = Recognizer(LevelBackend())
+    waveform = np.concatenate([level(0.2, 30), level(0.8, 45)])
+    assert recognizer.scores([waveform])[0, 1] == pytest.approx((0.2 * 30 + 0.8 * 45) / 75, abs=1e-5)
+    assert recognizer.predict((waveform, SAMPLE_RATE)).scores["high"] == pytest.approx(waveform.mean(), abs=1e-5)
+
+
+def test_the_order_is_kept_and_a_bad_input_costs_the_others_nothing(tmp_path):
+    values = np.random.default_rng(0).uniform(0.1, 0.9, 300)
+    sources = [(level(value, 0.1 + value), SAMPLE_RATE) for value in values]
+    (tmp_path / "bad.wav").write_bytes(b"RIFF no sound")
+    sources[7], sources[299] = tmp_path / "bad.wav", b""
+    answers = list(Recognizer(LevelBackend()).predict_many(iter(sources), batch_seconds=5))
+    assert [index for index, answer in enumerate(answers) if answer.error] == [7, 299]
+    assert answers[7].path == str(tmp_path / "bad.wav")
+    assert (answers[7].label, answers[7].scores, answers[7].duration) == (None, {}, None)
+    for value, answer in zip(values, answers, strict=True):
+        assert answer.error or answer.scores["high"] == pytest.approx(value, abs=1e-4)
+
+
+def test_a_sound_that_fails_behind_its_beginning_is_one_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "BUFFER_SECONDS", 1.0)
+    long = np.concatenate([level(0.5, 70), np.full(5, np.nan, np.float32)])
+    good = (level(0.5, 1), SAMPLE_RATE)
+    answers = list(Recognizer(LevelBackend()).predict_many([good, (long, SAMPLE_RATE), good]))
+    assert [bool(answer.error) for answer in answers] == [False, True, False]
+    assert "NaN" in answers[1].error
+
+
+def test_a_tiny_buffer_changes_no_answer(monkeypatch):
+    sources = [(waveform, SAMPLE_RATE) for waveform in (level(0.3, 100), level(0.6, 1), level(0.9, 65))]
+    whole = [answer.scores["high"] for answer in Recognizer(LevelBackend()).predict_many(sources)]
+    monkeypatch.setattr(decoding, "BUFFER_SECONDS", 0.0)
+    rest = [answer.scores["high"] for answer in Recognizer(LevelBackend()).predict_many(sources)]
+    np.testing.assert_allclose(whole, rest, atol=1e-6)
+    np.testing.assert_allclose(whole, [0.3, 0.6, 0.9], atol=1e-4)
+
+
+def test_a_million_inputs_are_taken_as_they_are_needed():
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield level(0.5, 0.1), SAMPLE_RATE
+
+    answers = Recognizer(LevelBackend()).predict_many(endless())
+    for _ in range(3 * GROUP_CLIPS):
+        next(answers)
+    assert taken <= 6 * GROUP_CLIPS
+
+
+def test_no_more_is_decoded_ahead_than_the_buffer_holds(monkeypatch):
+    monkeypatch.setattr(decoding, "BUFFER_SECONDS", 20.0)
+    decoder = Decoder(workers=3, group_seconds=10.0)
+    for group in decoder.groups((level(0.5, 4), SAMPLE_RATE) for _ in range(100)):
+        time.sleep(0.001)
+        assert decoder._held <= (20 + 3 * 4) * SAMPLE_RATE
+        assert group
+    assert decoder._held == 0
+
+
+def test_an_abandoned_iterator_leaves_no_thread():
+    answers = Recognizer(LevelBackend()).predict_many((level(0.5, 0.1), SAMPLE_RATE) for _ in range(1000))
+    next(answers)
+    del answers
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("genser-decode")]
+
+
+@pytest.mark.parametrize("options", [{"batch_seconds": 0}, {"batch_seconds": float("nan")}, {"workers": 0}])
+def test_impossible_options_are_refused_at_once(options):
+    with pytest.raises(ConfigError):
+        Recognizer(LevelBackend()).predict_many([], **options)
+
+
+def test_where_nobody_speaks_the_label_says_so():
+    recognizer = Recognizer(LevelBackend())
+    silent, loud = recognizer.predict_many([(level(0.0, 1), SAMPLE_RATE), (level(0.7, 1), SAMPLE_RATE)])
+    assert (silent.label, silent.speech, silent.error) == (NO_SPEECH, 0.0, None)
+    assert sum(silent.scores.values()) == pytest.approx(1)
+    assert (loud.label, loud.speech) == ("high", 1.0)
+
+
+@pytest.mark.parametrize(
+    "waveform",
+    [np.zeros((2, 100), np.float32), np.zeros(0, np.float32), np.array([0.0, np.nan]), np.zeros(100, np.int16)],
+)
+def test_waveforms_that_are_none_are_refused(waveform):
+    with pytest.raises(AudioError, match="Waveform 0"):
+        Recognizer(LevelBackend()).scores([waveform])
+
+
+def test_no_waveforms_have_no_scores():
+    assert Recognizer(LevelBackend()).scores([]).shape == (0, 2)
+
+
+def test_a_prediction_speaks_json():
+    answer = Prediction("a.wav", "high", {"low": 0.25, "high": 0.75}, duration=1.0)
+    assert answer.score == 0.75
+    assert answer.to_dict() == {
+        "path": "a.wav",
+        "label": "high",
+        "scores": {"low": 0.25, "high": 0.75},
+        "error": None,
+        "duration": 1.0,
+        "speech": None,
+    }
+    assert Prediction("b.wav", None, error="gone").score is None
+
+
+def test_importing_is_light():
+    code = (
+        "import sys, genser; genser.Prediction; "
+        "print([name for name in ('numpy', 'soundfile', 'onnxruntime', 'torch', 'rich') if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_package_has_its_names():
+    assert genser.Recognizer is Recognizer
+    assert {"load", "Recognizer", "Prediction", "Segment", "Stream", "__version__"} <= set(dir(genser))
+    with pytest.raises(AttributeError):
+        genser.nothing  # noqa: B018
+
+
+def test_the_quota_of_a_container_counts(tmp_path):
+    limit = tmp_path / "cpu.max"
+    limit.write_text("50000 100000\n")
+    assert granted_cores(limit) == 1
+    limit.write_text("max 100000\n")
+    assert granted_cores(limit) == granted_cores(tmp_path / "none") >= 1
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8", "folder"])
+def test_alone_in_a_batch_as_path_bytes_file_or_array(toys, kind, tmp_path):
+    recognizer = genser.load(getattr(toys, kind))
+    waveforms = sound(400, 5_000, 16_000, 40_001, 16_000, 700)
+    batch = recognizer.scores(waveforms)
+    alone = np.concatenate([recognizer.scores([waveform]) for waveform in waveforms])
+    np.testing.assert_allclose(batch, alone, atol=1e-4)
+    np.testing.assert_allclose(batch.sum(1), 1, atol=1e-5)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, waveforms[2], SAMPLE_RATE, subtype="FLOAT")
+    forms = (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), (waveforms[2], SAMPLE_RATE))
+    for answer in recognizer.predict_many(forms):
+        np.testing.assert_allclose(list(answer.scores.values()), alone[2], atol=1e-4)
+        assert answer.duration == 1.0
+        assert answer.label in (*recognizer.labels, NO_SPEECH)
+
+
+def test_onnx_and_torch_say_the_same(toys):
+    waveforms = sound(400, 8_000, 33_333, 17 * SAMPLE_RATE, 40 * SAMPLE_RATE)
+    torch, onnx = genser.load(toys.folder), genser.load(toys.float32)
+    assert torch.labels == onnx.labels
+    np.testing.assert_allclose(torch.scores(waveforms), onnx.scores(waveforms), atol=1e-4)
+    np.testing.assert_allclose(torch.trajectory(waveforms[1]), onnx.trajectory(waveforms[1]), atol=1e-4)
+    np.testing.assert_allclose(torch.states(waveforms[1]), onnx.states(waveforms[1]), atol=1e-3, rtol=1e-3)
+
+
+def test_the_trajectory_ends_at_the_scores(toys):
+    recognizer = genser.load(toys.float32)
+    (waveform,) = sound(16_000)
+    trajectory = recognizer.trajectory(waveform)
+    assert trajectory.shape == (3, len(recognizer.labels))
+    np.testing.assert_allclose(trajectory[-1], recognizer.scores([waveform])[0], atol=1e-6)
+
+
+def test_the_gate_of_a_model_is_asked(toys):
+    recognizer = genser.load(toys.float32)
+    noise, silence = recognizer.predict_many([(sound(16_000)[0], SAMPLE_RATE), (np.zeros(16_000), SAMPLE_RATE)])
+    assert noise.speech > 0.9
+    assert (silence.label, silence.speech < 0.1) == (NO_SPEECH, True)
+
+
+def test_many_windows_and_few_get_the_same(toys):
+    recognizer = Recognizer(OnnxBackend(toys.int8, threads=2))
+    waveforms = sound(*[8_000 + 100 * index for index in range(12)])
+    few = np.concatenate([recognizer.scores(waveforms[index : index + 2]) for index in range(0, 12, 2)])
+    np.testing.assert_allclose(recognizer.scores(waveforms), few, atol=1e-4)
+
+
+def test_a_recognizer_serves_several_threads(toys):
+    recognizer = genser.load(toys.float32)
+    waveforms = sound(*[9_000] * 4)
+    wanted, found = recognizer.scores(waveforms), [None] * 4
+
+    def work(index):
+        found[index] = recognizer.scores([waveforms[index]])[0]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_allclose(np.stack(found), wanted, atol=1e-5)
+
+
+def test_predict_raises_where_predict_many_tells(toys):
+    with pytest.raises(AudioError, match="does not exist"):
+        genser.load(toys.float32).predict("nowhere.wav")
+
+
+def test_segments_and_streams_come_from_the_recognizer(toys):
+    recognizer = genser.load(toys.float32)
+    (waveform,) = sound(3 * SAMPLE_RATE)
+    from genser.runtime.options import SegmentOptions
+
+    segments = recognizer.segments((waveform, SAMPLE_RATE), SegmentOptions(window=1.0, smoothing="none"))
+    assert [round(segment.end - segment.start, 3) for segment in segments] == [1.0, 1.0, 1.0]
+    stream = recognizer.stream(SAMPLE_RATE, SegmentOptions(window=1.0, smoothing="none"))
+    streamed = stream.push(waveform) + stream.close()
+    assert [segment.label for segment in streamed] == [segment.label for segment in segments]
+
+
+def test_onnx_needs_no_torch(toys, tmp_path):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8_000)
+        file.writeframes((1000 * np.random.default_rng(0).standard_normal(8_000)).astype("<i2").tobytes())
+    code = (
+        f"import sys, genser; genser.load({str(toys.int8)!r}).predict({str(tmp_path / 'a.wav')!r}); "
+        "print([name for name in ('torch', 'transformers', 'rich', 'scipy', 'pandas') if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["nothing", "no/such.onnx"])
+def test_an_unknown_model_names_the_known_ones(name):
+    with pytest.raises(ModelError, match="base, tiny"):
+        genser.load(name)
+
+
+def test_a_bundled_model_that_is_missing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("genser.runtime.loading.MODELS", tmp_path)
+    with pytest.raises(ModelError, match="not part of this installation"):
+        genser.load()
+
+
+def test_an_altered_file_is_refused_when_it_is_loaded(toys, tmp_path):
+    content = bytearray(toys.int8.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match="altered"):
+        genser.load(tmp_path / "m.onnx")
+
+
+def test_a_graph_that_cannot_run_is_named(tmp_path):
+    from genser.runtime.onnx_file import sealed
+
+    (tmp_path / "m.onnx").write_bytes(sealed(b"\x08\x0a", {"labels": ["a"], "speech_threshold": None}))
+    with pytest.raises(ModelError, match=r"m\.onnx cannot be loaded by onnxruntime"):
+        genser.load(tmp_path / "m.onnx").scores(sound(800))
+
+
+def test_a_folder_without_torch_names_the_extra(toys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "genser.runtime.torch_backend", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match="train"):
+        genser.load(toys.folder)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_threads_are_refused(toys, threads):
+    for model in (toys.float32, toys.folder):
+        with pytest.raises(ConfigError, match="threads"):
+            genser.load(model, threads=threads)
+
+
+def test_an_onnx_file_stays_on_the_cpu(toys):
+    with pytest.raises(ModelError, match="runs on the CPU"):
+        genser.load(toys.float32, device="cuda")
