@@ -17,7 +17,7 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, AudioSource
 from genser.errors import AudioError
-from genser.runtime.clips import SHORTEST
+from genser.runtime.backend import SHORTEST
 from genser.runtime.prediction import Prediction
 from genser.serving.metrics import Metrics
 from genser.serving.problems import Problem
