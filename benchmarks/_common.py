@@ -4,13 +4,14 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PACKAGES = ("genser", "numpy", "onnxruntime", "soundfile", "soxr", "torch", "transformers", "triton")
 
@@ -104,12 +105,31 @@ def median(work: Callable[[], object], repeats: int, warm_up: int = 1) -> float:
     return statistics.median(seconds(work) for _ in range(repeats))
 
 
-def alternated(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median seconds of several pieces of work run in turn, so that a change of the machine's load meets all."""
+class Taken(NamedTuple):
+    """What a piece of work took: seconds of the clock, and of all processors, which a busy machine moves less."""
+
+    seconds: float
+    processor: float
+
+
+def alternated(works: Sequence[Callable[[], object]], repeats: int) -> list[Taken]:
+    """Medians of several pieces of work run in turn, so that a change of the machine's load meets all."""
     for work in works:
         work()
-    times = [[seconds(work) for work in works] for _ in range(repeats)]
-    return [statistics.median(column) for column in zip(*times, strict=True)]
+    runs = [[_taken(work) for work in works] for _ in range(repeats)]
+    return [Taken(*map(statistics.median, zip(*column, strict=True))) for column in zip(*runs, strict=True)]
+
+
+def _taken(work: Callable[[], object]) -> Taken:
+    before = _processor_seconds()
+    elapsed = seconds(work)
+    return Taken(elapsed, _processor_seconds() - before)
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it has started and seen end."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def device_median(work: Callable[[], object], repeats: int, device: Any, inner: int = 1) -> float:

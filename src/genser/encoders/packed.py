@@ -87,20 +87,24 @@ class PackedHubert:
     @torch.inference_mode()
     def __call__(self, pack: Pack, waveforms: Sequence[np.ndarray]) -> Tensor:
         """Means of every state of a pack's clips, float32 of shape (clips, states, dim), not waited for."""
-        pinned = self.device.type == "cuda"
-        row = torch.zeros(self.grid.samples(pack.total), pin_memory=pinned)
+        row = torch.zeros(self.grid.samples(pack.total), pin_memory=self.device.type == "cuda")
         pack.fill(row.numpy(), waveforms, self.grid.hop)
         member = self._members(pack)
-        counts = torch.from_numpy(pack.counts).to(self.device, torch.float32, non_blocking=True)[:, None]
+        counts = self._sent(pack.counts)[:, None]
         hidden = self._embedded(self._normalized(row.to(self.device, non_blocking=True), pack), pack)
         means = [_sums(member, state) / counts for state in self._states(hidden, pack)]
         return torch.stack(means, dim=1)
+
+    def _sent(self, numbers: np.ndarray) -> Tensor:
+        """Numbers on the device, without waiting for what it is still computing."""
+        tensor = torch.from_numpy(numbers)
+        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
     def _states(self, hidden: Tensor, pack: Pack) -> Iterator[Tensor]:
         hidden = hidden if self.norm_last else self._normed(hidden, self.norm)
         yield hidden
         ends = pack.segments(int(pack.counts.max()))
-        cumulative = torch.from_numpy(ends).to(self.device, non_blocking=True)
+        cumulative = self._sent(ends)
         longest = int(np.diff(ends).max())
         for number, layer in enumerate(self.layers, start=1):
             mixed = attend(*self.before(hidden, layer), cumulative, longest)
@@ -131,9 +135,9 @@ class PackedHubert:
             return row.to(self.dtype)
         hop, clips = self.grid.hop, len(pack.clips)
         whole = row[: pack.total * hop].view(-1, hop)
-        owner = torch.from_numpy(np.repeat(np.arange(clips), np.diff([*pack.starts, pack.total]))).to(self.device)
+        owner = self._sent(np.repeat(np.arange(clips), np.diff([*pack.starts, pack.total])))
         parts = torch.stack([whole.sum(1), whole.square().sum(1)], dim=1).double()
-        lengths = torch.from_numpy(pack.lengths).to(self.device)[:, None]
+        lengths = self._sent(pack.lengths)[:, None]
         moments = torch.zeros(clips, 2, dtype=torch.float64, device=self.device).index_add_(0, owner, parts) / lengths
         scale = (moments[:, 1] - moments[:, 0].square() + 1e-7).rsqrt().float()
         mean = moments[:, 0].float()
@@ -167,11 +171,11 @@ class PackedHubert:
         """Where every frame of a clip lies in the row with margins, and where in the pack."""
         packed = np.concatenate([np.arange(s, s + n) for s, n in zip(pack.starts, pack.counts, strict=True)])
         shift = margin * np.repeat(np.arange(1, len(pack.clips) + 1), pack.counts)
-        return tuple(torch.from_numpy(places).to(self.device, non_blocking=True) for places in (packed + shift, packed))
+        return self._sent(packed + shift), self._sent(packed)
 
     def _members(self, pack: Pack) -> Tensor:
         """One where a frame belongs to a clip, else zero; shape (clips, frames)."""
-        starts, counts = (torch.from_numpy(part).to(self.device)[:, None] for part in (pack.starts, pack.counts))
+        starts, counts = (self._sent(part)[:, None] for part in (pack.starts, pack.counts))
         frames = torch.arange(pack.total, device=self.device)
         return ((frames >= starts) & (frames < starts + counts)).to(self.dtype)
 

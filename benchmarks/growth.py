@@ -1,0 +1,72 @@
+"""How does the cost of recognition grow with the length of a clip, the classes, N, the batch and the number of clips?
+
+    python benchmarks/growth.py [--model base] [--json FILE]
+
+One thing grows, the rest stays: clips of 3.5 s, one at a time, the model's own classes and N. Classes and N are those
+of models made for it, Whisper base's size with random weights.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from _common import Claim, alternated, parser
+from _model import add_model_option, clip_of, model_for, random_model
+
+import genser
+
+LENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
+BATCHES = (1, 2, 4, 8, 16)
+ITEMS = (1, 10, 100, 400)
+CLASSES = (2, 8, 64)
+STEPS = (0, 1, 4, 20)
+CLIP = 3.5  # seconds
+
+
+def grown(claim: Claim, what: str, works: dict, counts: dict, repeats: int) -> None:
+    for value, taken in zip(works, alternated(list(works.values()), repeats), strict=True):
+        wall, worked = (1e3 * spent for spent in taken)
+        numbers = {"ms": wall, "ms a second of sound": wall / counts[value], "processor ms": worked}
+        claim.add(f"{what} {value}", **numbers)
+
+
+def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
+    small, repeats = arguments.toy, arguments.repeats
+    model = genser.load(model_for(arguments, folder))
+    lengths = LENGTHS[:2] if small else LENGTHS
+    long = {length: clip_of(length) for length in lengths}
+    grown(
+        claim,
+        "length in s",
+        {n: lambda c=c: model.scores([c]) for n, c in long.items()},
+        {n: n for n in lengths},
+        repeats,
+    )
+    for what, sizes in (("batch", BATCHES), ("clips in memory", ITEMS)):
+        sizes = sizes[:2] if small else sizes
+        sets = {n: [clip_of(CLIP, seed % 8) for seed in range(n)] for n in sizes}
+        batch = {n: n * CLIP if what == "batch" else 60.0 for n in sizes}
+        works = {n: lambda c=c, b=batch[n]: model.scores(c, batch_seconds=b) for n, c in sets.items()}
+        grown(claim, what, works, {n: n * CLIP for n in sizes}, repeats if what == "batch" else 3)
+    clip = clip_of(CLIP)
+    for what, sizes, name in (("classes", CLASSES, "classes"), ("N =", STEPS, "steps")):
+        sizes = sizes[:1] if small else sizes
+        made = {n: genser.load(random_model(folder / f"{name}{n}.onnx", **{name: n}, toy=small)) for n in sizes}
+        works = {n: lambda m=m: m.scores([clip]) for n, m in made.items()}
+        grown(claim, what, works, dict.fromkeys(sizes, CLIP), repeats)
+
+
+def main() -> None:
+    made = parser(__doc__, toy="tiny models")
+    add_model_option(made)
+    made.set_defaults(repeats=11)
+    arguments = made.parse_args()
+    claim = Claim("growth", "cost is linear in the sound and hardly moved by classes and N")
+    claim.settings |= {"toy": arguments.toy}
+    with tempfile.TemporaryDirectory() as folder:
+        measure(claim, arguments, Path(folder))
+    claim.tell(arguments.json)
+
+
+if __name__ == "__main__":
+    main()

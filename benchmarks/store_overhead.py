@@ -1,0 +1,74 @@
+"""Does keeping features slow their computing?
+
+    python benchmarks/store_overhead.py [--clips 300] [--json FILE]
+
+The same clips go through the same encoder (Whisper base's size, random weights) by turns: encoded and thrown away, or
+encoded and added to a store on the disk, which is flushed at the end. A GPU encodes far faster, so the last line says
+how many seconds of sound a second the store alone could keep up with, for rows of 25 x 1024 in float16.
+"""
+
+import argparse
+import itertools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from _common import Claim, alternated, median, parser
+from _model import clip_of
+
+from genser.data.features import FeatureStore
+from genser.encoders import encode
+from genser.encoders.whisper import WhisperConfig, WhisperEncoder
+
+LARGE = (25, 1024)  # HuBERT-large's states
+CLIP = 4.0  # seconds
+
+
+def keys_of(count: int, run: int) -> list[str]:
+    raw = np.random.default_rng(run).bytes(32 * count)
+    return [raw[place : place + 32].hex() for place in range(0, len(raw), 32)]
+
+
+def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
+    torch.manual_seed(0)
+    size = WhisperConfig(dim=64, layers=1, heads=1, inner=64) if arguments.toy else WhisperConfig()
+    encoder = WhisperEncoder(size).eval().requires_grad_(False)
+    clips = [clip_of(CLIP, seed % 8) for seed in range(arguments.clips)]
+    store = FeatureStore(folder / "small", "benchmark", (encoder.states, encoder.dim))
+    runs = itertools.count()
+
+    def kept() -> None:
+        store.add_many(keys_of(len(clips), next(runs)), encode(encoder, clips))
+        store.flush()
+
+    alone, together = alternated([lambda: encode(encoder, clips), kept], arguments.repeats)
+    slower, worked = (100 * (now / before - 1) for now, before in zip(together, alone, strict=True))
+    claim.add("encoded", **{"clips/s": len(clips) / alone.seconds})
+    numbers = {"clips/s": len(clips) / together.seconds, "% slower": slower, "% of processors": worked}
+    claim.add("encoded and kept", **numbers)
+    large = FeatureStore(folder / "large", "benchmark", LARGE, "float16")
+    rows = np.random.default_rng(0).standard_normal((256, *LARGE)).astype(np.float32)
+
+    def written() -> None:
+        large.add_many(keys_of(256, next(runs)), rows)
+        large.flush()
+
+    taken = median(written, arguments.repeats)
+    claim.add("25 x 1024 float16, store alone", **{"clips/s": 256 / taken, "x real time": 256 * CLIP / taken})
+
+
+def main() -> None:
+    made = parser(__doc__, toy="a tiny encoder and 8 clips")
+    made.add_argument("--clips", type=int, default=300)
+    arguments = made.parse_args()
+    arguments.clips = 8 if arguments.toy else arguments.clips
+    claim = Claim("store_overhead", "keeping features slows encoding by at most 5 %")
+    claim.settings |= {"clips": arguments.clips, "toy": arguments.toy}
+    with tempfile.TemporaryDirectory() as folder:
+        measure(claim, arguments, Path(folder))
+    claim.tell(arguments.json)
+
+
+if __name__ == "__main__":
+    main()

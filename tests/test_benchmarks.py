@@ -1,0 +1,73 @@
+"""Every benchmark runs at a tiny size and tells what it claims to tell."""
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+GOALS = {
+    "train_step_gpu": ("plain, float32", "captured, bfloat16", "loss curve"),
+    "encode_gpu": ("transformers, bfloat16", "genser, bfloat16", "decoding"),
+    "cold_start": ("genser predict", "floor"),
+    "folder_throughput": ("predict_many", "one thread", "transformers' pipeline", "resident"),
+    "transport_steps": ("N = 0", "N = 4"),
+    "long_file": ("decoding alone", "predict", "segments"),
+    "store_overhead": ("encoded", "encoded and kept", "store alone"),
+    "growth": ("length in s 1.0", "batch 2", "classes 2", "N = 0"),
+}
+WITH_MODELS = ("folder_throughput", "transport_steps", "long_file", "growth", "cold_start")
+
+
+@pytest.fixture(scope="module")
+def script():
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module
+    sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def model(script, tmp_path_factory):
+    return script("_model").random_model(tmp_path_factory.mktemp("model") / "toy.onnx", toy=True)
+
+
+@pytest.mark.parametrize("name", GOALS)
+def test_a_benchmark_tells_its_claim(name, script, tmp_path, monkeypatch, request, capsys):
+    module = script(name)
+    if name in WITH_MODELS:
+        path = request.getfixturevalue("model")
+        for home in (module, script("_model")):
+            monkeypatch.setattr(home, "random_model", lambda *_, **__: path, raising=False)
+    torch.set_num_threads(1)
+    told = tmp_path / "told.json"
+    monkeypatch.setattr(sys, "argv", [name, "--toy", "--repeats", "1", "--json", str(told)])
+    module.main()
+    record = json.loads(told.read_text("utf-8"))
+    assert record["claim"] == name
+    assert record["goal"] in capsys.readouterr().out
+    assert record["machine"]["cores"] >= 1
+    assert record["machine"]["numpy"]
+    assert record["settings"]["toy"] is True
+    for what in GOALS[name]:
+        assert any(what in row["what"] for row in record["rows"]), what
+    numbers = [value for row in record["rows"] for value in row.values() if not isinstance(value, str)]
+    assert all(math.isfinite(value) for value in numbers)
+
+
+def test_encoded_means_are_those_of_transformers(script, tmp_path, monkeypatch):
+    module = script("encode_gpu")
+    encoder, clips = module.hubert(True), module.clips_of(20)
+    exact = module.plain(encoder, clips, 60, False)
+    assert module.cosine(exact, module.encode(encoder, clips)) > 0.99999
+
+
+def test_a_second_of_hubert_large_takes_36_gigaflop(script):
+    """As a count by hand has it; the benchmark's ceiling rests on it."""
+    module = script("encode_gpu")
+    with torch.device("meta"):
+        encoder = module.hubert(False)
+    assert module.operations(encoder) == pytest.approx(36e9, rel=0.15)
