@@ -9,24 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 import voice_server
-from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
+from voices import LABELS, PITCHES, RATE, PitchBackend, babble, hush
 
-from genser.runtime.backend import ModelOutput
 from genser.runtime.recognizer import Recognizer
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(1.5, pitch))] + [hush(0.7)])
-
-
-class PitchBackend:
-    """The voices' recogniser as a model of the library."""
-
-    labels, metadata, together = LABELS, {}, True
-
-    def run(self, waveforms, lengths):
-        known = PitchRecognizer()
-        rows = known.scores([row[:length] for row, length in zip(waveforms, lengths, strict=True)])
-        return ModelOutput(rows, np.repeat(rows[:, None], 5, axis=1), np.zeros((len(rows), 5, 4)), None)
 
 
 def blocks(page, language):

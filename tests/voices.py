@@ -3,6 +3,7 @@
 import numpy as np
 
 from genser.audio import describe, load_audio
+from genser.runtime.backend import ModelOutput
 from genser.runtime.prediction import Prediction
 
 RATE = 16_000
@@ -63,3 +64,14 @@ class PitchRecognizer:
         energy = [spectrum[round(p * 0.92 / per_bin) : round(p * 1.08 / per_bin)].sum() for p in PITCHES]
         shares = np.sqrt(np.array(energy) + 1e-9)
         return shares / shares.sum()
+
+
+class PitchBackend:
+    """The voices' recogniser as a model of the library."""
+
+    labels, metadata = LABELS, {}
+
+    def outputs(self, windows, batch_samples):
+        rows = PitchRecognizer().scores(windows)
+        still = np.repeat(rows[:, None], 5, axis=1)
+        yield range(len(windows)), ModelOutput(rows, still, np.zeros((len(rows), 5, 4)), None)
