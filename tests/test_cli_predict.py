@@ -53,6 +53,13 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(clips, monkeypatch)
     assert find_inputs(["b[1].wav"]) == ["b[1].wav"]
 
 
+def test_a_pipe_in_a_folder_is_not_waited_for_and_a_lost_link_fails(clips):
+    os.mkfifo(clips / "pipe.wav")
+    (clips / "lost.wav").symlink_to("nowhere.wav")
+    names = [os.path.basename(path) for path in find_inputs([str(clips)])]  # noqa: PTH119
+    assert names == ["a.flac", "b.wav", "lost.wav", "c.ogg", "d.WAV"]
+
+
 def test_nothing_and_an_empty_folder_are_wrong_usage(tmp_path):
     with pytest.raises(ConfigError, match="No input is named"):
         find_inputs([])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from toys import LABELS, toy_folder
 
+from genser.encoders import Pooling
 from genser.errors import ConfigError, MissingExtraError, ModelError
 from genser.model.folder import load_model, load_speech_model
 from genser.runtime import export
@@ -51,12 +52,29 @@ def test_float32_equals_torch_at_any_length_and_batch(toys, lengths, seed):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-4)
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1e-7, 1.0])
+def test_silence_and_constants_have_scores(pooled, value):
+    folder, graph = pooled
+    batch, sizes = np.full((2, 9_000), value, np.float32), np.array([9_000, 400])
+    wanted = run_model(load_speech_model(load_model(folder)), batch, sizes)
+    np.testing.assert_allclose(graph.run(batch, sizes).scores, wanted.scores, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def pooled(tmp_path_factory):
+    """A model over gated statistics of levelled sound, and its graph."""
+    root = tmp_path_factory.mktemp("pooled")
+    pooling = Pooling(("loud-mean", "speech-deviation"), (1, 2), level=True)
+    folder = toy_folder(root / "pooled", pooling=pooling)
+    return folder, OnnxBackend(export.export_onnx(folder, root / "pooled.onnx").path)
+
+
 def test_int8_keeps_the_labels_and_is_smaller(toys):
     model, graph = load_speech_model(load_model(toys.folder)), OnnxBackend(toys.int8)
     parity = measure_parity(lambda *batch: run_model(model, *batch), graph.run, seed=7)
     assert parity.agreement >= 0.99
     assert 1e-6 < parity.difference <= 0.1
-    assert parity.clips == sum(map(len, BATCHES))
+    assert parity.clips == sum(map(len, BATCHES)) + 1
 
 
 def test_the_file_tells_what_it_is(toys):
@@ -94,7 +112,7 @@ def test_a_graph_that_is_not_the_model_is_refused_and_leaves_no_file(toys, tmp_p
         return proto
 
     monkeypatch.setattr(export, "_exported", altered)
-    with pytest.raises(ModelError, match="not the model: over 12 clips"):
+    with pytest.raises(ModelError, match="not the model: over 13 clips"):
         export.export_onnx(toys.folder, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -154,6 +154,17 @@ def test_where_nobody_speaks_the_label_says_so():
     assert (loud.label, loud.speech) == ("high", 1.0)
 
 
+def test_what_the_model_gives_no_number_for_is_a_failure():
+    class Nonsense(LevelBackend):
+        def outputs(self, windows, batch_samples):
+            for batch, output in super().outputs(windows, batch_samples):
+                yield batch, ModelOutput(output.scores * np.nan, output.trajectory, output.states, None)
+
+    (answer,) = Recognizer(Nonsense()).predict_many([(level(0.5, 1), SAMPLE_RATE)])
+    assert (answer.label, answer.scores) == (None, {})
+    assert "no number" in answer.error
+
+
 @pytest.mark.parametrize(
     "waveform",
     [np.zeros((2, 100), np.float32), np.zeros(0, np.float32), np.array([0.0, np.nan]), np.zeros(100, np.int16)],

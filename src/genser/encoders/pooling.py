@@ -17,6 +17,10 @@ LEVEL = 10 ** (-18 / 10)
 SMALLEST_POWER = 1e-12
 """Power, about 120 dB below full scale, under which a clip counts as silent and is not lifted further."""
 
+LOWEST = -16.0
+"""Argument of the gates' sigmoid from which they are as good as closed. ONNX Runtime's sigmoid is 0 below −18, where
+torch's is not: the frames of silence would have no weight at all, and their mean would be 0/0."""
+
 
 class PooledEncoder(SpeechEncoder):
     """An encoder whose states are averaged as a :class:`Pooling` says.
@@ -88,7 +92,7 @@ class PooledEncoder(SpeechEncoder):
         for gate in sorted(gates):
             if gate:
                 threshold, slope = GATES[gate]
-                weight = torch.where(mask, torch.sigmoid((loudness - threshold) / slope), 0.0)
+                weight = torch.where(mask, torch.sigmoid(((loudness - threshold) / slope).clamp(min=LOWEST)), 0.0)
             else:
                 weight = mask.float()
             weights[gate] = weight / weight.sum(1, keepdim=True)

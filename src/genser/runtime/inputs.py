@@ -50,12 +50,21 @@ def _in_folder(folder: str) -> Iterator[str]:
     found = False
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SOUND_ENDINGS:  # noqa: PTH122
+        for path in (os.path.join(root, name) for name in sorted(files) if _is_sound(name)):  # noqa: PTH118
+            if not _is_special(path):
                 found = True
-                yield os.path.join(root, name)  # noqa: PTH118
+                yield path
     if not found:
         raise ConfigError(
             f"The folder {folder} holds no sound ({', '.join(SOUND_ENDINGS[:7])}, …). Check the path, or name "
             "the files themselves."
         )
+
+
+def _is_sound(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SOUND_ENDINGS  # noqa: PTH122
+
+
+def _is_special(path: str) -> bool:
+    """Whether it is a pipe, socket or device, which could be waited for without end."""
+    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113

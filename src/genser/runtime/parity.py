@@ -101,7 +101,7 @@ def _agreement(wanted: np.ndarray, found: np.ndarray) -> float:
 
 
 def _voices(batches: tuple, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Padded batches of buzzing, gliding, syllabic tones through two resonances, with some noise."""
+    """Padded batches of buzzing, gliding, syllabic tones through two resonances, with some noise; then silence."""
     random = np.random.default_rng(seed)
     for durations in batches:
         lengths = np.array([round(duration * SAMPLE_RATE) for duration in durations])
@@ -109,6 +109,7 @@ def _voices(batches: tuple, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]
         for row, length in zip(waveforms, lengths, strict=True):
             row[:length] = _voice(length, random)
         yield waveforms, lengths
+    yield np.zeros((1, SAMPLE_RATE), np.float32), np.array([SAMPLE_RATE])
 
 
 def _voice(length: int, random: np.random.Generator) -> np.ndarray:

@@ -169,6 +169,8 @@ class Recognizer:
         except (GenserError, OSError) as error:
             return Prediction(clip.name, None, error=str(error))
         scores, speech = row[:-1], None if np.isnan(row[-1]) else float(row[-1])
+        if not np.isfinite(scores).all():
+            return Prediction(clip.name, None, error=f"{clip.name}: the model gives no number for it. Leave it out.")
         label = self.labels[int(scores.argmax())]
         if speech is not None and speech < self.metadata["speech_threshold"]:
             label = NO_SPEECH
