@@ -16,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -129,11 +130,11 @@ def lengths_of(paths: list[str]) -> list[int]:
 
 
 def measure_decoding(claim: Claim, clips: list[np.ndarray]) -> None:
-    try:
-        import soundfile
-    except ImportError:
-        claim.add("decoding: soundfile is not installed")
+    if not (find_spec("soundfile") and find_spec("soxr")):
+        claim.add("decoding: soundfile and soxr are not installed")
         return
+    import soundfile
+
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder, f"{place}.flac")) for place in range(len(clips))]
