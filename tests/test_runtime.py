@@ -16,7 +16,7 @@ from genser.audio import SAMPLE_RATE
 from genser.errors import AudioError, ConfigError, MissingExtraError, ModelError
 from genser.runtime import decoding
 from genser.runtime.backend import ModelOutput, batches_of, padded
-from genser.runtime.clips import WINDOW, cut, windows_of
+from genser.runtime.clips import BLOCK, STEP, WINDOW, cut, windows_of
 from genser.runtime.decoding import GROUP_CLIPS, Decoder
 from genser.runtime.onnx_backend import OnnxBackend, granted_cores
 from genser.runtime.prediction import NO_SPEECH, Prediction
@@ -54,9 +54,12 @@ def test_windows_cover_a_sound_evenly(samples):
     waveform = np.arange(samples, dtype=np.float32)
     windows = cut(waveform)
     assert np.array_equal(np.concatenate(windows), waveform)
-    assert all(len(window) <= WINDOW for window in windows)
-    assert len(windows) == -(-samples // WINDOW)
-    assert min(map(len, windows)) >= min(samples, WINDOW // 2 - 320)
+    if samples <= WINDOW:
+        assert len(windows) == 1
+    else:
+        assert all(len(window) == BLOCK for window in windows[:-2])
+        assert BLOCK // 2 - STEP < len(windows[-1]) <= len(windows[-2]) <= BLOCK
+    assert all(len(window) % STEP == 0 for window in windows[:-1])
 
 
 def test_windows_of_nothing_are_none():
@@ -259,7 +262,7 @@ def test_the_gate_of_a_model_is_asked(toys):
 
 def test_many_windows_and_few_get_the_same(toys):
     recognizer = Recognizer(OnnxBackend(toys.int8, threads=2))
-    waveforms = sound(*[8_000 + 100 * index for index in range(12)])
+    waveforms = sound(*[8_000 + 100 * index for index in range(10)], 13 * SAMPLE_RATE, 400)
     few = np.concatenate([recognizer.scores(waveforms[index : index + 2]) for index in range(0, 12, 2)])
     np.testing.assert_allclose(recognizer.scores(waveforms), few, atol=1e-4)
 

@@ -7,7 +7,8 @@ import numpy as np
 from genser.audio import SAMPLE_RATE
 from genser.runtime.backend import Backend, ModelOutput
 
-WINDOW = 30 * SAMPLE_RATE  # samples that a model takes at most: Whisper has 1,500 positions of 20 ms
+BLOCK = 10 * SAMPLE_RATE  # samples of a window of a long sound
+WINDOW = 3 * BLOCK  # samples that a model takes at most: Whisper has 1,500 positions of 20 ms
 STEP = 320  # samples; windows begin on whole frames of 20 ms
 
 Read = Callable[[ModelOutput], np.ndarray]
@@ -15,22 +16,23 @@ Read = Callable[[ModelOutput], np.ndarray]
 
 
 def windows_of(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Turn blocks of 30 s, of which the last may be shorter, into windows of at most 30 s.
+    """Turn blocks of 10 s, of which the last may be shorter, into windows.
 
-    The last two share what is left evenly, so that no short rest remains, of which a model would make little.
+    A sound of 30 s or less is one window. A longer one becomes windows of 10 s, nearer to the clips that models learn
+    from, quicker, and with a ninth of the memory; the last two share what is left evenly, so that no short rest
+    remains, of which a model would make little.
     """
-    held: np.ndarray | None = None
+    held: list[np.ndarray] = []
+    is_long = False
     for block in blocks:
-        if held is None:
-            held = block
-        elif len(block) == WINDOW:
-            yield held
-            held = block
-        else:
-            yield from _halves(np.concatenate([held, block]))
-            return
-    if held is not None:
-        yield held
+        held.append(block)
+        is_long = is_long or len(held) * BLOCK > WINDOW
+        while is_long and len(held) > 2:
+            yield held.pop(0)
+    if is_long:
+        yield from _halves(np.concatenate(held))
+    elif held:
+        yield np.concatenate(held)
 
 
 def _halves(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,8 +42,7 @@ def _halves(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def cut(waveform: np.ndarray) -> list[np.ndarray]:
     """Cut a waveform of shape (samples,) into windows as :func:`windows_of` does."""
-    starts = range(0, max(len(waveform), 1), WINDOW)
-    return list(windows_of(waveform[start : start + WINDOW] for start in starts))
+    return list(windows_of(waveform[start : start + BLOCK] for start in range(0, len(waveform), BLOCK)))
 
 
 def run_windows(backend: Backend, windows: Sequence[np.ndarray], batch_samples: float, read: Read) -> list[np.ndarray]:

@@ -11,9 +11,9 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
 from genser.errors import GenserError
-from genser.runtime.clips import WINDOW, windows_of
+from genser.runtime.clips import BLOCK, windows_of
 
-BUFFER_SECONDS = 900.0  # of sound decoded ahead: 58 MB
+BUFFER_SECONDS = 600.0  # of sound decoded ahead: 38 MB
 GROUP_CLIPS = 128  # handed on at once at most
 
 
@@ -91,7 +91,7 @@ class Decoder:
 
     def decode(self, source: AudioSource) -> Clip:
         """Decode a sound as far as there is room for it; what fails becomes its error."""
-        windows = windows_of(stream_audio(source, block_duration=WINDOW / SAMPLE_RATE, limits=self._limits))
+        windows = windows_of(stream_audio(source, block_duration=BLOCK / SAMPLE_RATE, limits=self._limits))
         clip = Clip(_named(source), rest=windows)
         try:
             while self._held < BUFFER_SECONDS * SAMPLE_RATE:

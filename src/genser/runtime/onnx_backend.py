@@ -15,6 +15,7 @@ from genser.errors import ConfigError, ModelError
 from genser.runtime.backend import ModelOutput, padded
 from genser.runtime.onnx_file import AGAIN, read_metadata
 
+LONGEST_BESIDE = 12 * 16_000  # samples of a window that is run beside others
 OUTPUTS = ("scores", "trajectory", "states", "speech")
 
 
@@ -24,8 +25,9 @@ class OnnxBackend:
     The file is checked at once; the session is made in a thread, so that sound can be decoded meanwhile.
 
     One window after the other is run, never a padded batch: over 64 clips of 2 to 5 s a batch of eight took 7 % more
-    time in float32 and 13 % more in int8. Few windows share the cores inside each operator. Many are run side by side
-    on one core each, which needs no waiting for one another, by a session of its own.
+    time in float32 and 13 % more in int8. Few windows share the cores inside each operator, and so do windows of more
+    than 12 s, for the memory of attention: 30 s take 350 MB. Many shorter ones are run side by side on one core each,
+    which needs no waiting for one another, by a session of its own.
 
     Args:
         path: ONNX file made by ``genser export``.
@@ -55,11 +57,13 @@ class OnnxBackend:
         Raises:
             ModelError: ONNX Runtime cannot load or run the graph.
         """
-        if self.threads > 1 and len(windows) >= 2 * self.threads:
-            answers = self._side_by_side(windows)
-        else:
-            answers = (self.run(*padded([window])) for window in windows)
-        yield from (([index], answer) for index, answer in enumerate(answers))
+        short = [index for index, window in enumerate(windows) if len(window) <= LONGEST_BESIDE]
+        if self.threads == 1 or len(short) < 2 * self.threads:
+            short = []
+        for index in sorted(set(range(len(windows))) - set(short)):
+            yield [index], self.run(*padded([windows[index]]))
+        if short:
+            yield from zip(([index] for index in short), self._beside([windows[index] for index in short]), strict=True)
 
     def run(self, waveforms: np.ndarray, lengths: np.ndarray, threads: int | None = None) -> ModelOutput:
         """Run on a padded batch of shape (batch, samples), each valid for its length of 400 … 480,000 samples.
@@ -75,7 +79,7 @@ class OnnxBackend:
             raise ModelError(f"{self.path} does not run: {error}. {AGAIN}.") from error
         return ModelOutput(*(values.get(name) for name in OUTPUTS))
 
-    def _side_by_side(self, windows: Sequence[np.ndarray]) -> Iterator[ModelOutput]:
+    def _beside(self, windows: Sequence[np.ndarray]) -> Iterator[ModelOutput]:
         run = partial(self.run, threads=1)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="genser-run") as executor:
             yield from executor.map(lambda window: run(*padded([window])), windows)

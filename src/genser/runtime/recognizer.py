@@ -10,7 +10,7 @@ import numpy as np
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource
 from genser.errors import AudioError, ConfigError, GenserError
 from genser.runtime.backend import Backend, ModelOutput
-from genser.runtime.clips import WINDOW, cut, mean_by_duration, run_windows
+from genser.runtime.clips import BLOCK, cut, mean_by_duration, run_windows
 from genser.runtime.decoding import Clip, Decoder
 from genser.runtime.prediction import NO_SPEECH, Prediction
 
@@ -86,7 +86,7 @@ class Recognizer:
     def scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float = BATCH_SECONDS) -> np.ndarray:
         """Class probabilities of sounds in memory.
 
-        Sounds longer than 30 s are cut into windows, whose scores are averaged by their lengths.
+        Sounds longer than 30 s are cut into windows of 10 s, whose scores are averaged by their lengths.
 
         Args:
             waveforms: Mono at 16 kHz, each of shape (samples,).
@@ -198,7 +198,7 @@ def _chunks(windows: Iterator[np.ndarray], samples: float) -> Iterator[list[np.n
     held: list[np.ndarray] = []
     for window in windows:
         held.append(window)
-        if sum(map(len, held)) + WINDOW > samples:
+        if sum(map(len, held)) + BLOCK > samples:
             yield held
             held = []
     if held:
