@@ -24,6 +24,7 @@ from genser.audio import SAMPLE_RATE, probe_audio
 from genser.data.labels import find_label_map, for_task
 from genser.data.splits import folds
 from genser.encoders import EncoderConfig, encode, load_encoder
+from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
 from genser.model.folder import save_model
 from genser.nonspeech import FAMILIES, made_sound
 from genser.runtime.export import export_onnx
@@ -94,6 +95,8 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
     places = np.array([i for i, item in enumerate(dataset.utterances) if item.split == "train"])
     coordinates = out_of_fold(dataset, places, config)
     power = fit_power(coordinates, dataset.labels[places])
+    decisions = probabilities(coordinates, power).argmax(1)
+    confusion = confusion_matrix(dataset.labels[places], decisions, len(dataset.classes))
     head = trained_head(dataset, places, config)
     head.config = replace(head.config, power=power)
     info = {
@@ -103,7 +106,7 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
         "corpora": ["ravdess", "emodb", "nemo"],
         "labels": find_label_map(config.labels).about,
         "training_utterances": len(places),
-        "out_of_fold_ua": _mean_recall(probabilities(coordinates, power).argmax(1), dataset.labels[places]),
+        "out_of_fold_ua": float(unweighted_accuracy(confusion)),
     }
     folder = work / size
     gate = speech_gate(dataset, places, encoder)
@@ -111,10 +114,6 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
     save_model(folder, head, source, encoder.fingerprint, info, license=LICENSE, gate=gate, embed=encoder)
     print(json.dumps({"size": size, "power": power, **info}, indent=1))
     return folder
-
-
-def _mean_recall(decisions: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean([(decisions[labels == label] == label).mean() for label in np.unique(labels)]))
 
 
 def finish(size: str, folder: Path, data: Path, work: Path) -> Path:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genser.audio import SAMPLE_RATE
 from genser.encoders.base import MIN_SAMPLES, SpeechEncoder
 from genser.encoders.packed import PackedHubert, packable
 from genser.encoders.packing import pack_clips
 from genser.encoders.windows import split_windows
 from genser.errors import AudioError, ConfigError
 
-SAMPLE_RATE = 16_000  # Hz
 WINDOW_SECONDS = 30.0
 AHEAD = 2  # batches that a GPU may have before it
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-SAMPLE_RATE = 16_000  # Hz
+from genser.audio import SAMPLE_RATE
+
 WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 FRAME = 2 * HOP  # samples; a clip counts in whole pairs of hops, so that a halved frame rate comes out even

@@ -23,8 +23,8 @@ DIFFUSION_DRAWS = 16
 """Pairs of time and noise, shared by all classes, over which the diffusion classifier averages its error."""
 
 
-class Classifier(nn.Module):
-    """A head that gives one logit a class and is trained by cross-entropy with class shares as the target."""
+class Fronted(nn.Module):
+    """A head that learns nothing without gradients but its front."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -34,6 +34,10 @@ class Classifier(nn.Module):
     def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
         """Learn the front from training rows."""
         self.standardizer.fit(features, weights)
+
+
+class Classifier(Fronted):
+    """A head that gives one logit a class and is trained by cross-entropy with class shares as the target."""
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits (batch, classes) of standardised hidden states (batch, states, dim)."""
@@ -122,21 +126,15 @@ class NetworkHead(Classifier):
         return self.out(self.network(states[:, -1], self.config.front.conditions(states[:, -1], states[:, :-1]), time))
 
 
-class RegressionHead(nn.Module):
+class RegressionHead(Fronted):
     """The estimator's network regressed to the codes from x_1 at t = T: transport without a path."""
 
     def __init__(self, config: HeadConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         size = config.estimator
-        self.standardizer = make_front(config.front)
         self.network = TargetEstimator(size)
         codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
-
-    def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
-        """Learn the front from training rows."""
-        self.standardizer.fit(features, weights)
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Features and the mixture of codes."""
@@ -157,7 +155,7 @@ class RegressionHead(nn.Module):
         return self.network(x_1, X_c, x_1.new_full((len(x_1),), self.config.path.T))
 
 
-class DiffusionHead(nn.Module):
+class DiffusionHead(Fronted):
     """Diffusion classifier (Li et al., ICCV 2023): the class under which a clip's noise is best predicted.
 
     A density p(x | class) of the mean x of the standardised hidden states; the class code stands in the place of the
@@ -168,18 +166,12 @@ class DiffusionHead(nn.Module):
     """
 
     def __init__(self, config: HeadConfig, draws: int = DIFFUSION_DRAWS) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.draws = draws
         size = config.estimator
-        self.standardizer = make_front(config.front)
         self.network = TargetEstimator(replace(size, conditions=1))
         codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
-
-    def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
-        """Learn the front from training rows."""
-        self.standardizer.fit(features, weights)
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Noisy features at a random time, the class code as the condition, and the noise."""

@@ -16,13 +16,14 @@ from genser.encoders import EncoderConfig
 from genser.errors import ConfigError, MissingExtraError, ModelError
 from genser.model.folder import load_model, load_speech_model
 from genser.model.speech import SpeechModel
+from genser.runtime.backend import SHORTEST
 from genser.runtime.onnx_backend import OnnxBackend
 from genser.runtime.onnx_file import sealed
 from genser.runtime.parity import Parity, measure_parity
 from genser.runtime.torch_backend import run_model
 
 PRECISIONS = ("float32", "int8")
-SHORTEST, LONGEST = 400, 480_000  # samples of a waveform
+LONGEST = 480_000  # samples of a waveform
 
 
 @dataclass(frozen=True)

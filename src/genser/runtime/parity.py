@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genser.audio import SAMPLE_RATE
 from genser.errors import ModelError
 from genser.runtime.backend import ModelOutput
 
-SAMPLE_RATE = 16_000  # Hz
 BATCHES = ((0.025,), (0.5,), (1.0, 3.0, 2.2), (4.0, 4.0), (0.04, 6.1, 1.7, 3.3), (30.0,))  # s
 LARGEST_DIFFERENCE = {"float32": 1e-4, "int8": 0.1}
 BATCH_DIFFERENCE = {"float32": 1e-4, "int8": 1e-2}
