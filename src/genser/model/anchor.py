@@ -36,11 +36,11 @@ class RidgeAnchor(nn.Module):
         bias = (share * shares).mean(0)
         scaled = share * rows
         if rows.shape[1] <= len(rows):
-            gram = scaled.T @ rows + penalty * len(rows) * torch.eye(rows.shape[1], dtype=torch.float64)
+            gram = scaled.T @ rows + penalty * len(rows) * torch.eye(rows.shape[1]).to(rows)
             weight = torch.linalg.solve(gram, scaled.T @ (shares - bias))
         else:
             root = share.sqrt()
-            gram = (root * rows) @ (root * rows).T + penalty * len(rows) * torch.eye(len(rows), dtype=torch.float64)
+            gram = (root * rows) @ (root * rows).T + penalty * len(rows) * torch.eye(len(rows)).to(rows)
             weight = (root * rows).T @ torch.linalg.solve(gram, root * (shares - bias))
         self.weight.copy_(weight)
         self.bias.copy_(bias)
