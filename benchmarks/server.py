@@ -20,11 +20,13 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 import genser
 from genser.audio import SAMPLE_RATE
@@ -120,8 +122,9 @@ class Load:
         return {"p50 ms": 1e3 * middle, "p99 ms": 1e3 * late, "p99/p50": late / middle, **counts}
 
 
-async def stream(port: int, seconds: float, late: list[float]) -> None:
-    """One live stream at real time; notes how late each segment comes."""
+async def stream(port: int, seconds: float, late: list[float], wait: float) -> None:
+    """One live stream at real time, begun after a wait; notes how late each segment comes."""
+    await asyncio.sleep(wait)
     noise = (np.random.default_rng(2).standard_normal(SAMPLE_RATE) * 3000).astype("<i2").tobytes()
     async with connect(f"ws://127.0.0.1:{port}/v1/stream", open_timeout=60) as socket:
         await socket.send(json.dumps({"type": "start", "window": 1.0}))
@@ -147,9 +150,15 @@ async def stream(port: int, seconds: float, late: list[float]) -> None:
 
 async def streams(port: int, count: int, seconds: float) -> dict[str, float]:
     late: list[float] = []
-    await asyncio.gather(*(stream(port, seconds, late) for _ in range(count)))
-    middle, worst = np.percentile(late, [50, 99])
-    return {"p50 late ms": 1e3 * middle, "p99 late ms": 1e3 * worst, "segments": len(late), "wanted": count * seconds}
+    ends = await asyncio.gather(
+        *(stream(port, seconds, late, n / count) for n in range(count)), return_exceptions=True
+    )
+    for end in ends:
+        if isinstance(end, Exception) and not isinstance(end, ConnectionClosed):
+            raise end
+    middle, worst = np.percentile(late or [np.nan], [50, 99])
+    told = {"p50 late ms": 1e3 * middle, "p99 late ms": 1e3 * worst, "segments": len(late), "wanted": count * seconds}
+    return {**told, "turned away": sum(end is not None for end in ends)}
 
 
 def memory(process: subprocess.Popen) -> float:
@@ -174,23 +183,21 @@ def in_process(recognizer: genser.Recognizer, bodies: list[bytes], seconds: floa
     return done / (time.perf_counter() - begin)
 
 
-def measure(model: str, seconds: float, counts: list[int]) -> dict[str, dict[str, float]]:
+def measure(model: str, seconds: float, counts: list[int]) -> Iterator[tuple[str, dict[str, float]]]:
     bodies, recognizer = sounds(), genser.load(model)
     expected = [list(one.scores.values()) for one in recognizer.predict_many(bodies)]
     library = in_process(recognizer, bodies, seconds)
     process, port = started(model)
     try:
-        rows: dict[str, dict[str, float]] = {}
         load = Load(port, bodies, expected)
         rate = asyncio.run(load.closed(seconds))
-        rows["closed"] = {"per s": rate, "library per s": library, "ratio": rate / library, **load.row()}
+        yield "closed", {"per s": rate, "library per s": library, "ratio": rate / library, **load.row()}
         for share in (0.7, 3.0):
             load, before = Load(port, bodies, expected), memory(process)
             asyncio.run(load.arriving(share * rate, seconds))
-            rows[f"{share:.0%}"] = {**load.row(), "MB before": before, "MB after": memory(process)}
+            yield f"{share:.0%}", {**load.row(), "MB before": before, "MB after": memory(process)}
         for count in counts:
-            rows[f"{count} streams"] = asyncio.run(streams(port, count, seconds))
-        return rows
+            yield f"{count} streams", asyncio.run(streams(port, count, seconds))
     finally:
         process.terminate()
         process.wait(30)
@@ -203,10 +210,11 @@ def main() -> None:
     parser.add_argument("--streams", default="10,25,50,100,200")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = measure(args.model, args.seconds, [int(count) for count in args.streams.split(",")])
     print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} before")
-    for name, row in rows.items():
-        print(f"{name:12} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    rows = {}
+    for name, row in measure(args.model, args.seconds, [int(count) for count in args.streams.split(",")]):
+        rows[name] = row
+        print(f"{name:12} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows))
 

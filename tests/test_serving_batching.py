@@ -107,6 +107,16 @@ def test_live_sound_goes_first(gate, batcher):
     assert gate.batches[1][0] == 0.75
 
 
+def test_live_sound_finds_room_in_a_full_queue(gate, batcher):
+    hold(gate, batcher)
+    waiting = batcher.submit([sound(0.5)] * 8)
+    live = batcher.submit([sound(0.75)], urgent=True)
+    with pytest.raises(Problem):
+        batcher.submit([sound(0.25)])
+    gate.open.set()
+    assert [promise.result(10).label for promise in waiting + live] == ["a"] * (len(waiting) + 1)
+
+
 def test_long_sounds_do_not_pile_up_in_one_batch(gate, batcher):
     hold(gate, batcher)
     promises = batcher.submit([sound(0.5, 40.0), sound(0.5, 40.0)])

@@ -95,7 +95,8 @@ class Batcher:
 
         Args:
             waveforms: Mono 16 kHz samples.
-            urgent: Ahead of what waits, for live sound.
+            urgent: Ahead of what waits, for live sound. It never finds the queue full: a stream sends no more sound
+                to recognise before it has the answer, so there are never more of these than streams.
 
         Returns:
             A promise of a `Prediction` each; a cancelled one costs nothing unless it is at work.
@@ -105,7 +106,7 @@ class Batcher:
         """
         items = [Item(waveform) for waveform in waveforms]
         with self._changed:
-            self._check_room(len(items))
+            self._check_room(0 if urgent else len(items))
             (self._urgent if urgent else self._waiting).extend(items)
             self._count()
             self._changed.notify_all()
@@ -130,10 +131,10 @@ class Batcher:
     def _check_room(self, count: int) -> None:
         if self._is_stopping:
             raise Problem(503, "The server is stopping. Try again in a moment.", retry_after=5)
-        waiting = len(self._urgent) + len(self._waiting)
+        waiting = len(self._waiting)
         if count > self._max_queue:
             raise Problem(413, f"{count} sounds at once are more than the server's queue of {self._max_queue} holds.")
-        if waiting + count > self._max_queue:
+        if count and waiting + count > self._max_queue:
             self._metrics.refused.labels("queue").inc(count)
             seconds = self._pace * sum(item.duration for item in self._waiting)
             raise Problem(503, f"{waiting} sounds wait already. Try again later.", retry_after=seconds / 2)
