@@ -150,9 +150,7 @@ async def stream(port: int, seconds: float, late: list[float], wait: float) -> N
 
 async def streams(port: int, count: int, seconds: float) -> dict[str, float]:
     late: list[float] = []
-    ends = await asyncio.gather(
-        *(stream(port, seconds, late, n / count) for n in range(count)), return_exceptions=True
-    )
+    ends = await asyncio.gather(*(stream(port, seconds, late, n / count) for n in range(count)), return_exceptions=True)
     for end in ends:
         if isinstance(end, Exception) and not isinstance(end, ConnectionClosed):
             raise end

@@ -11,6 +11,7 @@ from genser.augmentation import (
     add_room,
     band_limited,
     change_speed,
+    cropped,
     root_mean_square,
     tilted,
 )
@@ -74,9 +75,23 @@ def test_a_room_rings_on_after_the_sound():
     assert early > 10 * late > 0
 
 
+@given(share=st.floats(0.05, 1.0), seed=st.integers(0, 100))
+def test_a_crop_is_a_part_of_what_is_spoken(share, seed):
+    spoken = np.concatenate([np.zeros(8000, np.float32), 1000 + np.arange(32000, dtype=np.float32), np.zeros(4800)])
+    part = cropped(spoken.astype(np.float32), share, draw(seed))
+    assert abs(len(part) - max(share * 32000, 16000)) <= 640
+    assert part.min() > 0
+    np.testing.assert_allclose(np.diff(part[1:]), 1.0)
+
+
+@pytest.mark.parametrize("length", [1, 319, 320, 5000])
+def test_a_crop_leaves_what_is_short_or_silent(length):
+    np.testing.assert_array_equal(cropped(np.zeros(length, np.float32), 0.5, draw())[:320], np.zeros(min(length, 320)))
+
+
 @given(seed=st.integers(0, 1000))
 def test_an_alteration_follows_from_its_seed(seed):
-    everything = Augmentation(telephone_chance=0.5, room_chance=0.5, noise_chance=0.5)
+    everything = Augmentation(telephone_chance=0.5, room_chance=0.5, noise_chance=0.5, crop_chance=0.5)
     one, two = (everything(tone(220, 0.3), draw(seed)) for _ in range(2))
     assert one.dtype == np.float32
     assert np.isfinite(one).all()
@@ -90,7 +105,14 @@ def test_nothing_asked_for_changes_nothing():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"speed": (1.2, 0.8)}, {"speed": (0.0, 1.0)}, {"noise_chance": 1.5}, {"tilt": 1.0}, {"gain": (3.0, -3.0)}],
+    [
+        {"speed": (1.2, 0.8)},
+        {"speed": (0.0, 1.0)},
+        {"noise_chance": 1.5},
+        {"tilt": 1.0},
+        {"gain": (3.0, -3.0)},
+        {"crop": (0.0, 1.0)},
+    ],
 )
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ConfigError):

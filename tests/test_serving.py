@@ -5,6 +5,8 @@ import io
 import json
 import threading
 import time
+from contextlib import ExitStack, suppress
+from socket import create_connection
 
 import httpx2 as httpx
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 import soundfile
 import voice_server
 from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from genser.errors import ConfigError
 from genser.runtime.options import SegmentOptions
@@ -19,6 +23,11 @@ from genser.runtime.timeline import recognize_timeline
 from genser.serving.config import ServerConfig
 
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(1.0), babble(2.0, pitch))] + [hush(1.0)])
+
+UPGRADE = (
+    b"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 def encoded(sound, format="WAV", rate=RATE):
@@ -182,12 +191,104 @@ def test_stopping_finishes_what_was_taken():
             target=lambda: answers.append(httpx.post(f"{server.url}/v1/segments", content=long, timeout=60))
         )
         thread.start()
-        while "genser_requests_in_work 1.0" not in httpx.get(f"{server.url}/metrics").text:
-            time.sleep(0.05)
-        server.stop()
+        wait_for_work(server)
+        assert server.stop() == 0
         thread.join()
     assert answers[0].status_code == 200
     assert len(answers[0].json()["segments"]) == 180
+
+
+def wait_for_work(server):
+    while "genser_requests_in_work 1.0" not in httpx.get(f"{server.url}/metrics").text:
+        time.sleep(0.05)
+
+
+def open_stream(server, stack):
+    socket = stack.enter_context(connect(f"ws://127.0.0.1:{server.port}/v1/stream"))
+    socket.send('{"type": "start"}')
+    assert json.loads(socket.recv(5))["type"] == "ready"
+    return socket
+
+
+def last_words(socket):
+    """Messages but those of progress until the server closes, by type; and the code with which it closes."""
+    told = []
+    with suppress(ConnectionClosed):
+        while True:
+            told.append(json.loads(socket.recv(30)))
+    return [one for one in told if one["type"] != "progress"], socket.close_code
+
+
+def test_stopping_finishes_live_streams_and_says_goodbye():
+    """One has segments in work and one that is not decided yet, one is silent, and one has not even begun."""
+    data = np.round(TALK * 32767).astype("<i2").tobytes()
+    undecided = data[: 2 * round(8.5 * RATE)]  # ends within the third voice
+    with voice_server.running("voice_server:slow_app", grace=20.0) as server, ExitStack() as stack:
+        talking, silent = open_stream(server, stack), open_stream(server, stack)
+        new = stack.enter_context(connect(f"ws://127.0.0.1:{server.port}/v1/stream"))
+        talking.send(undecided)
+        silent.send(bytes(3200))
+        assert json.loads(talking.recv(10))["label"] == "low"  # the second is now in work
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        told, code = last_words(talking)
+        assert [one.get("label") for one in told] == ["middle", "high", None]
+        assert told[1]["end"] == pytest.approx(8.5, abs=0.1)
+        assert (told[2], code) == ({"type": "done", "time": 8.5}, 1012)
+        assert last_words(silent) == ([{"type": "done", "time": 0.1}], 1012)
+        (error,), code = last_words(new)
+        assert (error["status"], code) == (503, 1013)
+        assert "stopping" in error["detail"]
+        stopper.join()
+    assert server.process.returncode == 0
+    assert "exceeded" not in "".join(server.log)
+
+
+def test_stopping_finishes_predictions_that_wait():
+    body = [("file", (f"{i}.wav", encoded(babble(0.5, pitch)))) for i, pitch in enumerate(PITCHES)]
+    with voice_server.running("voice_server:slow_app") as server:
+        answers = []
+        thread = threading.Thread(
+            target=lambda: answers.append(httpx.post(f"{server.url}/v1/predict", files=body, timeout=30))
+        )
+        thread.start()
+        wait_for_work(server)
+        assert server.stop() == 0
+        thread.join()
+    assert [one["label"] for one in answers[0].json()["predictions"]] == list(LABELS)
+
+
+def test_the_end_comes_however_much_is_left_and_whoever_does_not_answer():
+    """A minute and a half of work, streams that have more to tell or never answer, and half a second of grace."""
+    long = encoded(np.tile(TALK, 60), "FLAC")
+    with voice_server.running("voice_server:slow_app", grace=0.5, max_batch=2) as server:
+        answers = []
+        thread = threading.Thread(
+            target=lambda: answers.append(httpx.post(f"{server.url}/v1/segments", content=long, timeout=60))
+        )
+        thread.start()
+        wait_for_work(server)
+        with ExitStack() as stack:
+            deaf = stack.enter_context(create_connection(("127.0.0.1", server.port)))
+            deaf.sendall(UPGRADE)
+            assert b"101 Switching" in deaf.recv(4096)
+            talking = open_stream(server, stack)
+            talking.send(np.tile(np.round(TALK * 32767).astype("<i2"), 3).tobytes())
+            assert json.loads(talking.recv(10))["label"] == "low"
+            assert server.stop() == 0
+            told, code = last_words(talking)
+        thread.join()
+    assert "finish" in problem(answers[0], 503)
+    assert (told[-1]["type"], told[-1]["status"], code) == ("error", 503, 1013)
+    assert "exceeded" in "".join(server.log)
+    assert "Traceback" not in "".join(server.log)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_that_is_told_to_stop_ends_well(workers):
+    with voice_server.running(workers=workers) as server:
+        assert server.stop() == 0
+    assert "Traceback" not in "".join(server.log)
 
 
 def test_workers_share_their_metrics():

@@ -156,7 +156,7 @@ def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
 
     def work():
         try:
-            scorer.scores([sound(0.5)] * 40)
+            scorer.gated_scores([sound(0.5)] * 40)
         except Abandoned:
             outcome.append("abandoned")
 
@@ -171,7 +171,8 @@ def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
 
 def test_work_in_a_thread_gets_scores(gate, batcher):
     gate.open.set()
-    rows = BatchedScorer(gate, batcher).scores([sound(i / 64) for i in range(40)])
+    rows, spoken = BatchedScorer(gate, batcher).gated_scores([sound(i / 64) for i in range(40)])
     np.testing.assert_allclose(rows[:, 0], np.arange(40) / 64)
+    assert spoken.all()
     with pytest.raises(AudioError, match="too loud"):
-        BatchedScorer(gate, batcher).scores([sound(901.0)])
+        BatchedScorer(gate, batcher).gated_scores([sound(901.0)])

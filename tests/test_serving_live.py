@@ -4,19 +4,26 @@ import io
 import json
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
+import httpx2 as httpx
 import numpy as np
 import pytest
+import soundfile
 import soxr
 import voice_server
 from voices import PITCHES, RATE, PitchRecognizer, babble, hush
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from genser.runtime.options import LIVE
+import genser
+from genser.audio import load_audio
+from genser.nonspeech import made_sound
+from genser.runtime.options import LIVE, SegmentOptions
 from genser.runtime.timeline import recognize_timeline
 
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.8), babble(2.0, pitch))] + [hush(0.8)])
+CLIP = Path(__file__).resolve().parent.parent / "examples/synthetic.flac"
 EXPECTED = recognize_timeline(PitchRecognizer(), (np.round(TALK * 32767) / 32768, RATE), LIVE).segments
 
 
@@ -55,6 +62,41 @@ def test_segments_are_those_of_the_library_however_the_sound_is_chunked(server, 
     ]
     assert told["segment"][0]["scores"] == pytest.approx(dict(EXPECTED[0].scores), abs=1e-6)
     assert told["done"][0]["time"] == pytest.approx(len(TALK) / RATE)
+
+
+@pytest.mark.parametrize("size", [640, 32_000])
+def test_what_the_gate_turns_away_is_not_told(size):
+    """One voice is taken for a machine; chunks do not matter, and the others get what the library gives them."""
+    data = np.round(TALK * 32767).astype("<i2").tobytes()
+    sound = (np.round(TALK * 32767) / 32768, RATE)
+    expected = recognize_timeline(PitchRecognizer("middle"), sound, LIVE).segments
+    with voice_server.running("voice_server:gated_app") as server:
+        told = talk(server, {}, pieces(data, size))
+    assert [(one["start"], one["end"], one["label"]) for one in told["segment"]] == [
+        (round(one.start, 3), round(one.end, 3), one.label) for one in expected
+    ]
+    assert [one["label"] for one in told["segment"]] == ["low", "high"]
+    for one, other in zip(told["segment"], expected, strict=True):
+        assert one["scores"] == pytest.approx(dict(other.scores), abs=1e-6)
+    assert told["done"][0]["time"] == pytest.approx(len(TALK) / RATE)
+
+
+def test_the_bundled_model_tells_nothing_of_music():
+    music = np.resize(made_sound("music", 1), 6 * RATE)
+    talking = np.concatenate([music, load_audio(CLIP), music])
+    windows = {"window": 2.0, "hop": 0.5, "smoothing": "none"}
+    expected = genser.load().segments((np.round(talking * 32767) / 32768, RATE), SegmentOptions(**windows))
+    with voice_server.running("genser.serving.app:app_from_environment") as server:
+        for sound, segments in ((music, []), (talking, expected)):
+            data = np.round(sound * 32767).astype("<i2").tobytes()
+            told = talk(server, windows, pieces(data, 64_000))
+            assert not told["error"]
+            assert [one["start"] for one in told["segment"]] == [round(one.start, 3) for one in segments]
+            file = io.BytesIO()
+            soundfile.write(file, sound, RATE, format="FLAC")
+            answer = httpx.post(f"{server.url}/v1/segments", params=windows, content=file.getvalue(), timeout=30).json()
+            assert [one["start"] for one in answer["segments"]] == [round(one.start, 3) for one in segments]
+    assert 4.0 < expected[0].start < 7.0
 
 
 def test_floats_channels_and_other_rates_are_taken(server):

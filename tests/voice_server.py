@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from genser.serving.app import config_from_environment, create_app
 def app():
     """Make the application of the voices."""
     return create_app(config_from_environment(), PitchRecognizer)
+
+
+def gated_app():
+    """Make the application of the voices, of which the middle one is taken for a machine."""
+    return create_app(config_from_environment(), lambda: PitchRecognizer(machine="middle"))
 
 
 class Server:
@@ -48,11 +54,23 @@ class Server:
         return status
 
 
+def slow_app():
+    """Make the application of voices that take their time."""
+
+    class Slow(PitchRecognizer):
+        def predict_many(self, sources, *, workers=1):
+            for prediction in super().predict_many(sources):
+                time.sleep(0.25)
+                yield prediction
+
+    return create_app(config_from_environment(), Slow)
+
+
 @contextmanager
-def running(**options):
+def running(factory="voice_server:app", **options):
     """Run a server with options of ServerConfig; stop it at the end."""
     imports = "from genser.serving.run import serve; from genser.serving.config import ServerConfig"
-    code = f"{imports}; serve(ServerConfig(**{options | {'port': 0}!r}), 'voice_server:app')"
+    code = f"{imports}; serve(ServerConfig(**{options | {'port': 0}!r}), {factory!r})"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment)
     server = None

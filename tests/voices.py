@@ -4,7 +4,7 @@ import numpy as np
 
 from genser.audio import describe, load_audio
 from genser.runtime.backend import ModelOutput
-from genser.runtime.prediction import Prediction
+from genser.runtime.prediction import NO_SPEECH, Prediction
 
 RATE = 16_000
 VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))  # Hz: formants
@@ -35,23 +35,33 @@ def hush(duration: float, seed: int = 0) -> np.ndarray:
 
 
 class PitchRecognizer:
-    """Knows three voices by the strongest pitch; its scores depend on the whole sound that it is given."""
+    """Knows three voices by the strongest pitch; its scores depend on the whole sound that it is given.
+
+    Its speech gate takes the voice called `machine`, if any, for no speech.
+    """
 
     labels = LABELS
 
-    def __init__(self) -> None:
+    def __init__(self, machine: str | None = None) -> None:
+        self.machine = machine
         self.heard: list[int] = []
 
     def scores(self, waveforms: list[np.ndarray]) -> np.ndarray:
         self.heard += [len(waveform) for waveform in waveforms]
         return np.array([self._scores(waveform) for waveform in waveforms])
 
+    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.scores(waveforms)
+        return rows, np.array([LABELS[winner] != self.machine for winner in rows.argmax(axis=1)])
+
     def predict_many(self, sources, *, workers=1):
         for source in sources:
             sound = load_audio(source)
             row = self._scores(sound)
             named = dict(zip(LABELS, row.tolist(), strict=True))
-            yield Prediction(describe(source), LABELS[row.argmax()], named, duration=len(sound) / RATE)
+            label = LABELS[row.argmax()]
+            label = NO_SPEECH if label == self.machine else label
+            yield Prediction(describe(source), label, named, duration=len(sound) / RATE)
 
     def trajectory(self, waveform: np.ndarray) -> np.ndarray:
         end = self._scores(waveform)

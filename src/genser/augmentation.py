@@ -1,4 +1,4 @@
-"""Altered copies of a clip: another speed, level, room, channel, with noise; NumPy and soxr only.
+"""Altered copies of a clip: a part of it, another speed, level, room, channel, with noise; NumPy and soxr only.
 
 Features of altered copies are computed once and kept like any others, so every alteration follows from a seed and the
 clip alone.
@@ -18,6 +18,12 @@ Waveform = np.ndarray
 TELEPHONE_BAND = (300.0, 3400.0)
 """Passband of a telephone line, in Hz."""
 
+FRAME = 320
+"""Samples, 20 ms, over which the level is taken that tells speech from pauses."""
+
+QUIET = -35.0
+"""Level in dB against the loudest frame below which a clip's begin and end count as pauses."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -31,6 +37,8 @@ class Augmentation:
         tilt: Largest first-order pre- or de-emphasis coefficient.
         telephone_chance: How often the clip is limited to a telephone's band.
         room_chance: How often a synthetic exponential reverberation of 0.15 to 0.8 s is added.
+        crop: Range of the share of the spoken part that is kept, where a clip is cropped; see :func:`cropped`.
+        crop_chance: How often it is.
     """
 
     speed: tuple[float, ...] = (0.87, 1.15)
@@ -40,13 +48,17 @@ class Augmentation:
     tilt: float = 0.4
     telephone_chance: float = 0.0
     room_chance: float = 0.0
+    crop: tuple[float, ...] = (0.5, 1.0)
+    crop_chance: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("speed", "gain", "noise"):
             low, high = getattr(self, name)
             if low > high or (name == "speed" and low <= 0):
                 raise ConfigError(f"{name} is a range from low to high, got {low} to {high}.")
-        for name in ("noise_chance", "telephone_chance", "room_chance"):
+        if not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise ConfigError(f"crop is a range of shares in (0, 1], got {list(self.crop)}.")
+        for name in ("noise_chance", "telephone_chance", "room_chance", "crop_chance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a probability in [0, 1], got {getattr(self, name)}.")
         if not 0 <= self.tilt < 1:
@@ -54,6 +66,8 @@ class Augmentation:
 
     def __call__(self, waveform: Waveform, generator: np.random.Generator) -> Waveform:
         """An altered copy of a 16 kHz waveform of shape (samples,), float32; its length changes with the speed."""
+        if self.crop_chance and generator.random() < self.crop_chance:
+            waveform = cropped(waveform, generator.uniform(*self.crop), generator)
         altered = change_speed(waveform, float(np.exp(generator.uniform(*np.log(self.speed)))))
         for chance, alter in self._changes():
             if generator.random() < chance:
@@ -97,6 +111,23 @@ class View:
         """
         digest = hashlib.sha256(json.dumps([self.seed, self.number, sound]).encode()).digest()
         return self.augmentation(waveform, np.random.default_rng(int.from_bytes(digest)))
+
+
+def cropped(waveform: Waveform, share: float, generator: np.random.Generator) -> Waveform:
+    """A share of the spoken part, at a random place and at least a second long where there is as much.
+
+    Pauses around the speech tell a corpus, not an emotion, and live sound comes without them. Speech reaches from the
+    first to the last 20 ms within 35 dB of the loudest.
+    """
+    frames = waveform[: len(waveform) // FRAME * FRAME].reshape(-1, FRAME)
+    if not len(frames):
+        return waveform
+    power = np.square(frames, dtype=np.float64).mean(axis=1)
+    loud = np.flatnonzero(power >= power.max() * 10 ** (QUIET / 10))
+    spoken = waveform[loud[0] * FRAME : (loud[-1] + 1) * FRAME]
+    length = min(max(round(share * len(spoken)), SAMPLE_RATE), len(spoken))
+    start = int(generator.integers(len(spoken) - length + 1))
+    return spoken[start : start + length]
 
 
 def change_speed(waveform: Waveform, speed: float) -> Waveform:

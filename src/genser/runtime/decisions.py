@@ -23,14 +23,43 @@ class Sight:
     scores: np.ndarray
     evidence: float
     speaker: str | None
+    is_speech: bool = True
+
+
+class Sights:
+    """What the model saw in pieces, one after another; where its speech gate hears nobody, it saw nothing.
+
+    A given turn is seen all the same, for somebody said that it is one. Sound that a piece without speech shares with
+    the next one has not counted yet, so that it counts there as new.
+    """
+
+    def __init__(self) -> None:
+        self._uncounted = 0.0
+
+    def take(self, piece: Piece, scores: np.ndarray, is_speech: bool) -> Sight | None:
+        """Take the model's scores of the next piece, shape (classes,), and whether somebody speaks in it."""
+        if not is_speech and piece.turn is None:
+            self._uncounted += piece.evidence
+            return None
+        evidence, self._uncounted = min(piece.evidence + self._uncounted, 1.0), 0.0
+        return Sight(piece.start, piece.end, np.asarray(scores, float), evidence, piece.speaker, is_speech)
 
 
 def decide(sights: Sequence[Sight], labels: Sequence[str], options: SegmentOptions) -> list[Segment]:
-    """Smooth what was seen along each speaker's time, decide the labels, and merge neighbours if asked."""
+    """Smooth what was seen along each speaker's time, decide the labels, and merge neighbours if asked.
+
+    Sights without speech stay as they are, tell their neighbours nothing, and are never confident.
+    """
     chains: dict[str | None, list[Sight]] = defaultdict(list)
     for sight in sorted(sights, key=lambda sight: (sight.start, sight.end)):
-        chains[sight.speaker].append(sight)
+        if sight.is_speech:
+            chains[sight.speaker].append(sight)
     segments = [segment for chain in chains.values() for segment in _chain(chain, labels, options)]
+    segments += [
+        make_segment(sight, sight.scores, int(sight.scores.argmax()), labels, options.confidence)
+        for sight in sights
+        if not sight.is_speech
+    ]
     return sorted(segments, key=lambda segment: (segment.start, segment.end))
 
 
@@ -57,12 +86,8 @@ def duration_of(speaker: str | None, options: SegmentOptions) -> float:
 def make_segment(sight: Sight, scores: np.ndarray, winner: int, labels: Sequence[str], confidence: float) -> Segment:
     """A segment from final scores of shape (classes,) and the index of its label."""
     named = dict(zip(labels, scores.tolist(), strict=True))
-    return Segment(sight.start, sight.end, labels[winner], named, bool(scores[winner] >= confidence), sight.speaker)
-
-
-def sight_of(piece: Piece, scores: np.ndarray) -> Sight:
-    """What the model saw in a piece."""
-    return Sight(piece.start, piece.end, np.asarray(scores, float), piece.evidence, piece.speaker)
+    is_confident = sight.is_speech and bool(scores[winner] >= confidence)
+    return Segment(sight.start, sight.end, labels[winner], named, is_confident, sight.speaker)
 
 
 def _chain(chain: list[Sight], labels: Sequence[str], options: SegmentOptions) -> Iterator[Segment]:

@@ -101,6 +101,25 @@ class Recognizer:
         rows = self._read(waveforms, lambda output: output.scores, batch_seconds)
         return np.stack(rows) if rows else np.empty((0, len(self.labels)), np.float32)
 
+    def gated_scores(
+        self, waveforms: Sequence[np.ndarray], *, batch_seconds: float = BATCH_SECONDS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities of sounds in memory, and whether somebody speaks in them.
+
+        Args:
+            waveforms: As for :meth:`scores`.
+            batch_seconds: Sound run at once in seconds.
+
+        Returns:
+            Scores of shape (n, classes), and booleans of shape (n,), False where the model's speech gate hears nobody.
+
+        Raises:
+            AudioError: A waveform is empty, not finite, or of another shape.
+        """
+        found = self._read(waveforms, _row, batch_seconds)
+        rows = np.stack(found).astype(float) if found else np.empty((0, len(self.labels) + 1))
+        return rows[:, :-1], self._is_speech(rows[:, -1])
+
     def trajectory(self, waveform: np.ndarray) -> np.ndarray:
         """Class probabilities at the N + 1 times of the transport, from speech (first row) to class (last row).
 
@@ -171,11 +190,13 @@ class Recognizer:
         scores, speech = row[:-1], None if np.isnan(row[-1]) else float(row[-1])
         if not np.isfinite(scores).all():
             return Prediction(clip.name, None, error=f"{clip.name}: the model gives no number for it. Leave it out.")
-        label = self.labels[int(scores.argmax())]
-        if speech is not None and speech < self.metadata["speech_threshold"]:
-            label = NO_SPEECH
+        label = self.labels[int(scores.argmax())] if self._is_speech(np.float64(row[-1])) else NO_SPEECH
         named = dict(zip(self.labels, map(float, scores), strict=True))
         return Prediction(clip.name, label, named, duration=samples / SAMPLE_RATE, speech=speech)
+
+    def _is_speech(self, speech: np.ndarray) -> np.ndarray:
+        """Whether probabilities of speech pass the gate; NaN, where there is none, always does."""
+        return np.logical_not(speech < (self.metadata.get("speech_threshold") or 0.0))
 
     def _finished(self, clip: Clip, row: np.ndarray | None, batch_seconds: float) -> tuple[np.ndarray, int]:
         """Take the rest of a long sound, a batch at a time; return the mean row and the number of samples."""

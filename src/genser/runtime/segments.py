@@ -17,7 +17,8 @@ class Segment:
         end: In seconds.
         label: Class with the highest score (with Viterbi smoothing, that of the most probable sequence).
         scores: Probability of every class.
-        confident: Whether the label's score reaches the threshold of the options.
+        confident: Whether the label's score reaches the threshold of the options; never where the model's speech gate
+            hears nobody in a given turn.
         speaker: Who speaks, where turns say so.
     """
 

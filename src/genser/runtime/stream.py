@@ -7,7 +7,7 @@ from genser.audio import HIGHEST_RATE, LOUDEST, LOWEST_RATE, SAMPLE_RATE
 from genser.decoders import ArrayReader
 from genser.errors import AudioError, ConfigError
 from genser.runtime.cutting import Piece, make_cutter
-from genser.runtime.decisions import duration_of, make_segment, prior_of, sight_of
+from genser.runtime.decisions import Sights, duration_of, make_segment, prior_of
 from genser.runtime.options import LIVE, SegmentOptions
 from genser.runtime.regions import CUT_SEARCH
 from genser.runtime.segments import Segment
@@ -45,7 +45,7 @@ class Stream:
         self._scorer, self._options, self._rate = scorer, options, sample_rate
         self._labels = tuple(scorer.labels)
         self._filter = CausalFilter(prior_of(self._labels, options), duration_of(None, options))
-        self._cutter = make_cutter(options)
+        self._cutter, self._sights = make_cutter(options), Sights()
         self._resampler = None
         if sample_rate != SAMPLE_RATE:
             self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
@@ -69,11 +69,11 @@ class Stream:
             AudioError: The chunk is no sound.
             ConfigError: The stream is closed.
         """
-        return [self.finish(piece, self._scorer.scores([piece.waveform])[0]) for piece in self.cut(samples)]
+        return self._recognized(self.cut(samples))
 
     def close(self) -> list[Segment]:
         """End the sound; return the segments that were still open."""
-        return [self.finish(piece, self._scorer.scores([piece.waveform])[0]) for piece in self.cut_last()]
+        return self._recognized(self.cut_last())
 
     def cut(self, samples: np.ndarray) -> list[Piece]:
         """Take a chunk as `push` does, and return pieces to be scored elsewhere and given to `finish` in order."""
@@ -89,13 +89,31 @@ class Stream:
         rest = self._resampled(np.empty(0, np.float32), last=True)
         return [*self._cutter.push(rest), *self._cutter.close()]
 
-    def finish(self, piece: Piece, scores: np.ndarray) -> Segment:
-        """Make the segment of a piece from the model's scores of shape (classes,)."""
-        scores = np.asarray(scores, float)
+    def finish(self, piece: Piece, scores: np.ndarray, is_speech: bool = True) -> Segment | None:
+        """Make the segment of a piece.
+
+        Args:
+            piece: The next one that was cut.
+            scores: The model's, of shape (classes,).
+            is_speech: Whether the model's speech gate hears somebody.
+
+        Returns:
+            The segment, None where nobody speaks.
+        """
+        sight = self._sights.take(piece, scores, is_speech)
+        if sight is None:
+            return None
+        scores = sight.scores
         if self._options.smoothing == "causal":
-            scores = self._filter.step(scores, (piece.start + piece.end) / 2, piece.evidence)
-        sight = sight_of(piece, scores)
+            scores = self._filter.step(scores, (sight.start + sight.end) / 2, sight.evidence)
         return make_segment(sight, scores, int(scores.argmax()), self._labels, self._options.confidence)
+
+    def _recognized(self, pieces: list[Piece]) -> list[Segment]:
+        segments = []
+        for piece in pieces:
+            rows, spoken = self._scorer.gated_scores([piece.waveform])
+            segments.append(self.finish(piece, rows[0], bool(spoken[0])))
+        return [segment for segment in segments if segment is not None]
 
     def _mono(self, samples: np.ndarray) -> np.ndarray:
         reader = ArrayReader((samples, self._rate))

@@ -9,7 +9,7 @@ import numpy as np
 
 from genser.audio import STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
 from genser.runtime.cutting import Cutter, Piece, make_cutter
-from genser.runtime.decisions import Sight, decide, sight_of
+from genser.runtime.decisions import Sight, Sights, decide
 from genser.runtime.envelope import Envelope
 from genser.runtime.options import DEFAULTS, SegmentOptions
 from genser.runtime.segments import Timeline
@@ -21,14 +21,14 @@ BLOCK_DURATION = 10.0  # s decoded at once
 
 
 class Scorer(Protocol):
-    """What recognises: a `Recognizer`, or anything with its labels and scores."""
+    """What recognises: a `Recognizer`, or anything with its labels and gated scores."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the scores."""
 
-    def scores(self, waveforms: list[np.ndarray]) -> np.ndarray:
-        """Class probabilities of mono 16 kHz sounds, shape (n, classes)."""
+    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities of mono 16 kHz sounds, (n, classes), and whether somebody speaks in them, (n,)."""
 
 
 def recognize_timeline(
@@ -59,8 +59,7 @@ def recognize_timeline(
     envelope = Envelope()
     blocks = _told(stream_audio(source, block_duration=BLOCK_DURATION, limits=limits), envelope, progress)
     pieces = _cut(blocks, make_cutter(options, turns))
-    sights = _joined(_recognized(scorer, pieces))
-    segments = decide(sights, scorer.labels, options)
+    segments = decide(_joined(_recognized(scorer, pieces)), scorer.labels, options)
     return Timeline(describe(source), envelope.duration, tuple(scorer.labels), tuple(segments), envelope.peaks())
 
 
@@ -80,7 +79,7 @@ def _cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Piece]:
     yield from cutter.close()
 
 
-def _recognized(scorer: Scorer, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+def _recognized(scorer: Scorer, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray, bool]]:
     batch: list[Piece] = []
     seconds = 0.0
     for piece in pieces:
@@ -92,25 +91,28 @@ def _recognized(scorer: Scorer, pieces: Iterable[Piece]) -> Iterator[tuple[Piece
     yield from _scored(scorer, batch)
 
 
-def _scored(scorer: Scorer, batch: list[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+def _scored(scorer: Scorer, batch: list[Piece]) -> Iterator[tuple[Piece, np.ndarray, bool]]:
     if not batch:
         return
-    rows = np.asarray(scorer.scores([piece.waveform for piece in batch]), float)
-    for piece, row in zip(batch, rows, strict=True):
-        yield replace(piece, waveform=np.empty(0, np.float32)), row
+    rows, spoken = scorer.gated_scores([piece.waveform for piece in batch])
+    for piece, row, is_speech in zip(batch, rows, spoken, strict=True):
+        yield replace(piece, waveform=np.empty(0, np.float32)), row, bool(is_speech)
 
 
-def _joined(recognized: Iterable[tuple[Piece, np.ndarray]]) -> list[Sight]:
-    """Pieces of one turn become one sight, their scores weighted by duration; other pieces stay as they are."""
-    sights: list[Sight] = []
+def _joined(recognized: Iterable[tuple[Piece, np.ndarray, bool]]) -> list[Sight]:
+    """Pieces of one turn become one sight; of the others, those in which nobody speaks are left out."""
+    sights, made = Sights(), list[Sight]()
     turns: dict[int, list[Sight]] = defaultdict(list)
-    for piece, row in recognized:
-        (sights if piece.turn is None else turns[piece.turn]).append(sight_of(piece, row))
-    return sights + [_mean(parts) for parts in turns.values()]
+    for piece, row, is_speech in recognized:
+        if sight := sights.take(piece, row, is_speech):
+            (made if piece.turn is None else turns[piece.turn]).append(sight)
+    return made + [_mean(parts) for parts in turns.values()]
 
 
 def _mean(parts: list[Sight]) -> Sight:
-    durations = [part.end - part.start for part in parts]
-    scores = np.average([part.scores for part in parts], axis=0, weights=durations)
+    """Scores weighted by duration, of the parts in which somebody speaks if there are any."""
+    counted = [part for part in parts if part.is_speech] or parts
+    durations = [part.end - part.start for part in counted]
+    scores = np.average([part.scores for part in counted], axis=0, weights=durations)
     start, end = min(part.start for part in parts), max(part.end for part in parts)
-    return Sight(start, end, scores, 1.0, parts[0].speaker)
+    return Sight(start, end, scores, 1.0, parts[0].speaker, counted[0].is_speech)

@@ -29,7 +29,7 @@ class Admission:
         """Hold room for a request.
 
         Raises:
-            Problem: 429 the client has too many in work, 503 all have.
+            Problem: 429 the client has too many in work, 503 all have, or the server ends before the work does.
         """
         if self._clients[client] >= self._config.max_client_requests:
             self._metrics.refused.labels("client").inc()
@@ -45,6 +45,8 @@ class Admission:
         self._metrics.working.inc()
         try:
             yield
+        except asyncio.CancelledError:  # uvicorn cancels what a stopping server did not finish within its grace
+            raise Problem(503, "The server stops before it could finish. Try again later.", retry_after=5) from None
         finally:
             self._metrics.working.dec()
             self._clients[client] -= 1

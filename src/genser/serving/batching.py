@@ -18,7 +18,7 @@ import numpy as np
 from genser.audio import SAMPLE_RATE, AudioSource
 from genser.errors import AudioError
 from genser.runtime.backend import SHORTEST
-from genser.runtime.prediction import Prediction
+from genser.runtime.prediction import NO_SPEECH, Prediction
 from genser.serving.metrics import Metrics
 from genser.serving.problems import Problem
 
@@ -224,8 +224,8 @@ class BatchedScorer:
         self.cancelled = threading.Event()
         self._batcher = batcher
 
-    def scores(self, waveforms: list[np.ndarray]) -> np.ndarray:
-        """Class probabilities of shape (n, classes).
+    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities of shape (n, classes), and whether somebody speaks, of shape (n,).
 
         Raises:
             Abandoned: The work was cancelled.
@@ -236,4 +236,6 @@ class BatchedScorer:
             for promise in promises:
                 promise.cancel()
             raise Abandoned
-        return np.stack([row_of(promise.result()) for promise in promises])
+        answers = [promise.result() for promise in promises]
+        spoken = np.array([answer.label != NO_SPEECH for answer in answers])
+        return np.stack([row_of(answer) for answer in answers]), spoken

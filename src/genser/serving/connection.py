@@ -1,11 +1,29 @@
-"""HTTP connections that must send the head of a request in time: uvicorn itself waits for ever."""
+"""Connections as uvicorn has them, but for two things.
+
+A client must send the head of a request in time, for which uvicorn waits for ever; and a server that stops lets live
+streams finish what they took, where uvicorn cuts them off.
+"""
 
 import asyncio
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEADER_TIMEOUT = 10.0  # s
+STOPPING = '{"type": "stopping"}'
+"""Text message that reaches a stream after all that its client has sent, when the server stops."""
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol for WebSockets, which lets an open stream finish and close by itself when the server stops."""
+
+    def shutdown(self) -> None:
+        """Tell the stream that the server stops; close the connection at once where none is open."""
+        if self.handshake_complete and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.receive", "text": STOPPING})
+        else:
+            super().shutdown()
 
 
 class TimedProtocol(H11Protocol):

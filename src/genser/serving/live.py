@@ -12,8 +12,10 @@ from genser.configuration import build
 from genser.errors import ConfigError, GenserError
 from genser.runtime.cutting import Piece
 from genser.runtime.options import SegmentOptions
+from genser.runtime.prediction import NO_SPEECH
 from genser.runtime.stream import Stream
 from genser.serving.batching import long_enough, row_of
+from genser.serving.connection import STOPPING
 from genser.serving.problems import Problem, problem_of
 from genser.serving.security import is_known, is_same_origin, key_of
 from genser.serving.service import Service
@@ -23,6 +25,7 @@ ENCODINGS = {"s16le": "<i2", "f32le": "<f4"}
 START_TIMEOUT = 10.0  # s until the first message
 IDLE_TIMEOUT = 60.0  # s between messages
 PROGRESS_EVERY = 0.5  # s of sound
+SERVICE_RESTART = 1012  # the WebSocket's code for a server that stops: come again
 CLOSE_CODES = {401: 1008, 403: 1008, 413: 1009, 503: 1013, 500: 1011}
 
 router = APIRouter()
@@ -66,6 +69,8 @@ async def stream(websocket: WebSocket) -> None:
         await _refuse(websocket, problem)
     except GenserError as error:
         await _refuse(websocket, problem_of(error))
+    except asyncio.CancelledError:  # uvicorn cancels what a stopping server did not finish within its grace
+        await _refuse(websocket, Problem(503, "The server stops before it could finish. Connect again later."))
 
 
 async def _refuse(websocket: WebSocket, problem: Problem) -> None:
@@ -86,6 +91,8 @@ async def _serve(websocket: WebSocket, service: Service) -> None:
     service.metrics.streams.inc()
     try:
         message = await _receive(websocket, START_TIMEOUT)
+        if message == STOPPING:
+            raise Problem(503, "The server is stopping. Try again in a moment.", retry_after=5)
         start = parse_start(_authorized(websocket, service, message))
         await Session(websocket, service, start).run()
     finally:
@@ -144,7 +151,7 @@ class Session:
         self._rest = b""
 
     async def run(self) -> None:
-        """Take sound until the client stops or goes away."""
+        """Take sound until the client stops or goes away, or the server stops."""
         ready = {"type": "ready", "model": self._service.name, "labels": self._service.labels}
         await self._websocket.send_json({**ready, "latency": round(self._stream.latency, 3)})
         try:
@@ -153,7 +160,7 @@ class Session:
                 await self._progress()
             await self._tell(await self._in_thread(self._finish))
             await self._websocket.send_json({"type": "done", "time": self._samples / self._rate})
-            await self._websocket.close()
+            await self._websocket.close(SERVICE_RESTART if message == STOPPING else 1000)
         finally:
             if self._webm:
                 await self._in_thread(self._webm.abandon)
@@ -184,8 +191,10 @@ class Session:
     async def _tell(self, pieces: list[Piece]) -> None:
         for piece in pieces:
             (promise,) = self._service.batcher.submit([long_enough(piece.waveform)], urgent=True)
-            segment = self._stream.finish(piece, row_of(await asyncio.wrap_future(promise)))
-            await self._websocket.send_json({"type": "segment", **segment.to_dict()})
+            answer = await asyncio.wrap_future(promise)
+            segment = self._stream.finish(piece, row_of(answer), answer.label != NO_SPEECH)
+            if segment is not None:
+                await self._websocket.send_json({"type": "segment", **segment.to_dict()})
 
     async def _progress(self) -> None:
         seconds = self._samples / self._rate
