@@ -1,5 +1,7 @@
 """Altered copies of clips."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,6 +98,22 @@ def test_an_alteration_follows_from_its_seed(seed):
     assert one.dtype == np.float32
     assert np.isfinite(one).all()
     np.testing.assert_array_equal(one, two)
+
+
+def test_exclusive_alterations_never_meet():
+    alone = Augmentation((1.0, 1.0), (0.0, 0.0), tilt=0.0, noise_chance=0.3, telephone_chance=0.3, crop_chance=0.3)
+    alone = replace(alone, exclusive=True, crop=(0.5, 0.5), noise=(0.0, 0.0))
+    sound = tone(1000, 4.0) + tone(6000, 4.0)
+    seen = set()
+    for seed in range(40):
+        altered = alone(sound, draw(seed))
+        spectrum = np.abs(np.fft.rfft(altered)) / len(altered)
+        is_cropped = len(altered) < len(sound)
+        is_limited = spectrum[len(spectrum) * 3 // 4] < 0.01
+        is_noisy = np.median(spectrum) > 1e-4
+        assert is_cropped + is_limited + is_noisy <= 1
+        seen.add((is_cropped, bool(is_limited), bool(is_noisy)))
+    assert len(seen) == 4
 
 
 def test_nothing_asked_for_changes_nothing():
