@@ -6,27 +6,19 @@ Rows of 7 x 512 float32 are what the Whisper-base encoder gives. Reading is from
 batches of 256, as training reads; `take` has its places looked up once, `rows` looks its keys up anew in each batch.
 """
 
-import argparse
-import json
-import platform
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from _common import Claim, parser, seconds
 
 from genser.data.features import FeatureStore
+from genser.data.store import SHARD_BYTES
 
 SHAPE = (7, 512)
+LARGE = (25, 1024)  # HuBERT-large's states
 BATCH = 256
 REPEATS = 3
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def filled(folder: Path, count: int, shape: tuple[int, ...], dtype: str) -> tuple[FeatureStore, list[str], float]:
@@ -71,28 +63,29 @@ def measure(folder: Path, count: int, dtype: str) -> dict[str, float]:
 
 
 def measure_opening(folder: Path, count: int) -> dict[str, float]:
+    """Opening a store of many small rows: the index is read whole, the rows are not. Size and shards are planned."""
     filled(folder, count, (2, 4), "float32")
     opening = min(seconds(lambda: FeatureStore(folder, "benchmark", (2, 4))) for _ in range(REPEATS))
-    return {"rows": count, "opening s": opening}
+    size = count * np.prod(LARGE) * 2
+    return {"opening s": opening, "GB as 25 x 1024 float16": size / 1e9, "shards": float(-(-size // SHARD_BYTES))}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, help="where the stores are made (default: a temporary folder)")
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--small-rows", type=int, default=750_000)
-    parser.add_argument("--json", type=Path, help="file for the numbers")
-    arguments = parser.parse_args()
+    made = parser(__doc__, toy="a few rows")
+    made.add_argument("--folder", type=Path, help="where the stores are made (default: a temporary folder)")
+    made.add_argument("--rows", type=int, default=20_000)
+    made.add_argument("--small-rows", type=int, default=750_000)
+    arguments = made.parse_args()
+    if arguments.toy:
+        arguments.rows, arguments.small_rows = 512, 1024
+    claim = Claim("feature_store", "100,000 rows a second in random order from the page cache")
+    claim.settings |= {"rows": arguments.rows, "toy": arguments.toy}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        results = {
-            f"7 x 512 {dtype}": measure(Path(folder, dtype), arguments.rows, dtype) for dtype in ("float32", "float16")
-        }
-        results["2 x 4 float32"] = measure_opening(Path(folder, "small"), arguments.small_rows)
-    for name, numbers in results.items():
-        print(f"{name:16}" + "  ".join(f"{what} {value:,.6g}" for what, value in numbers.items()))
-    record = {"machine": platform.platform(), "processor": platform.processor(), "results": results}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+        for dtype in ("float32", "float16"):
+            claim.add(f"7 x 512 {dtype}", **measure(Path(folder, dtype), arguments.rows, dtype))
+        opened = measure_opening(Path(folder, "small"), arguments.small_rows)
+        claim.add(f"{arguments.small_rows:,} rows", **opened)
+    claim.tell(arguments.json)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ time are taken.
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from _common import Claim
 
 import genser
 from genser.audio import SAMPLE_RATE, load_audio
@@ -159,13 +159,11 @@ def main() -> None:
             smoothing: row(measured(args.model, track, smoothing, args.threads), truth, clipwise)
             for smoothing in ("posterior", "none")
         }
-    width = max(map(len, rows["none"]))
-    print(f"{args.minutes:g} min, {args.threads} threads, {platform.processor() or platform.machine()}")
-    print(f"{'smoothing':{width}} " + " ".join(f"{name:>10}" for name in rows))
-    for name in rows["none"]:
-        print(f"{name:{width}} " + " ".join(f"{one[name]:10.2f}" for one in rows.values()))
-    if args.json:
-        args.json.write_text(json.dumps({"rows": rows, "settings": {**vars(args), "corpus": "RAVDESS"}}, default=str))
+    claim = Claim("long_recording", "UA within 5 points of clip-wise, boundaries within 0.3 s, 500 MB, 50 x real time")
+    claim.settings |= {**vars(args), "corpus": "RAVDESS", "json": None}
+    for smoothing, numbers in rows.items():
+        claim.add(f"smoothing {smoothing}", **numbers)
+    claim.tell(args.json)
 
 
 if __name__ == "__main__":

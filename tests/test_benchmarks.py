@@ -18,6 +18,7 @@ GOALS = {
     "transport_steps": ("N = 0", "N = 4"),
     "long_file": ("decoding alone", "predict", "segments"),
     "store_overhead": ("encoded", "encoded and kept", "store alone"),
+    "feature_store": ("7 x 512 float16", "1,024 rows"),
     "growth": ("length in s 1.0", "batch 2", "classes 2", "N = 0"),
 }
 WITH_MODELS = ("folder_throughput", "transport_steps", "long_file", "growth", "cold_start")
