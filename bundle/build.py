@@ -24,7 +24,9 @@ from genser.audio import SAMPLE_RATE, probe_audio
 from genser.data.labels import find_label_map, for_task
 from genser.data.splits import folds
 from genser.encoders import EncoderConfig, encode, load_encoder
+from genser.evaluation.calibration import ReliabilityBin
 from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
+from genser.evaluation.plots import reliability
 from genser.model.folder import save_model
 from genser.nonspeech import FAMILIES, made_sound
 from genser.runtime.export import export_onnx
@@ -124,6 +126,9 @@ def finish(size: str, folder: Path, data: Path, work: Path) -> Path:
     (work / f"{size}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     text = card(size, {"base": "base", "tiny": "tiny.en"}[size], counted(data), found, speed_of(str(target)))
     (work / f"{size}.md").write_text(text, encoding="utf-8")
+    bins = found["held_out"]["all"]["reliability"]
+    picture = reliability({size: [ReliabilityBin(**one) for one in bins]})
+    picture.savefig(work / f"{size}-calibration.png", dpi=110)
     scores = {f"held-out {name} UA": found["held_out"][name]["ua"] for name in (*CORPORA, "all")}
     export_onnx(folder, target, card=text, info={"scores": scores})
     return target

@@ -44,6 +44,18 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(lines)
 
 
+def named(group: str) -> str:
+    """A group of clips with its language: every corpus has one of its own, so scores by corpus are scores by language."""
+    corpus, comma, gender = group.partition(", ")
+    return f"{corpus} ({LANGUAGES[corpus]}){comma}{gender}" if corpus in LANGUAGES else group
+
+
+def reliability_table(bins: list[Mapping[str, float]]) -> str:
+    """How often the label is right where the model is so sure of it; bins of equal count."""
+    rows = [(f"{one['confidence']:.2f}", f"{one['accuracy']:.2f}", str(one["count"])) for one in bins]
+    return table(("score of the label, mean", "share that is right", "clips"), rows)
+
+
 def training_table(counts: Mapping[str, Mapping[str, Any]]) -> str:
     """What was trained on."""
     rows = [
@@ -60,7 +72,14 @@ def scores_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
         low, high = row["ua_interval"]
         interval = f"{percent(row['ua'])} [{percent(low)}, {percent(high)}]"
         rows.append(
-            (name, str(row["utterances"]), interval, percent(row["wa"]), percent(row["macro_f1"]), percent(row["ece"]))
+            (
+                named(name),
+                str(row["utterances"]),
+                interval,
+                percent(row["wa"]),
+                percent(row["macro_f1"]),
+                percent(row["ece"]),
+            )
         )
     return table(("held-out speakers", "clips", "UA %, 95 % interval", "WA %", "macro F1 %", "ECE %"), rows)
 
@@ -68,7 +87,10 @@ def scores_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
 def recall_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
     """Recall of every class by corpus."""
     classes = list(held_out["all"]["recall"])
-    rows = [(name, *(percent(held_out[name]["recall"].get(label)) for label in classes)) for name in (*CORPORA, "all")]
+    rows = [
+        (named(name), *(percent(held_out[name]["recall"].get(label)) for label in classes))
+        for name in (*CORPORA, "all")
+    ]
     return table(("recall %", *classes), rows)
 
 
@@ -94,6 +116,8 @@ def card(
         f"## Trained on\n\n{training_table(counts)}",
         f"## Speakers it never heard\n\n{scores_table(found['held_out'])}\n\n{recall_table(found['held_out'])}\n\n"
         f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they say little.",
+        f"## Calibration\n\nOn all held-out clips. A score of 0.8 should be right in 80 of 100 cases.\n\n"
+        f"{reliability_table(found['held_out']['all']['reliability'])}",
         f"## Recordings outside a studio\n\n{disturbed_table(found['disturbed'])}",
         f"## Silence, noise and music\n\n{percent(gate['made'])} % of made sounds without speech are called no speech "
         f"({'weakest: ' + weakest if weakest else 'every family above 95 %'}), and {percent(gate['clips'])} % of the held-out clips.",

@@ -8,6 +8,7 @@ Everything is measured on the file that ships, from sound.
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def summary(found: Evaluation) -> dict[str, Any]:
         "wa": found.wa,
         "macro_f1": found.macro_f1,
         "ece": found.calibration.ece_mass if found.calibration else None,
+        "reliability": [asdict(one) for one in found.calibration.bins] if found.calibration else [],
         "recall": {one.name: one.recall for one in found.per_class if one.support},
     }
 
