@@ -1,13 +1,12 @@
 """Mappings to frozen dataclasses and back, so that every recipe and every model says exactly what it means."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from genser.errors import ConfigError
+from genser.errors import ConfigError, nearest
 
 Config = TypeVar("Config")
 
@@ -29,7 +28,7 @@ def build(kind: type[Config], mapping: Mapping[str, Any], where: str = "configur
     known = [field.name for field in dataclasses.fields(kind)]
     for key in mapping:
         if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}.{_nearest(str(key), known)}")
+            raise ConfigError(f"{where}: unknown key {key!r}. {nearest(str(key), known)}")
     values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in mapping.items()}
     try:
         return kind(**values)
@@ -51,11 +50,6 @@ def override(mapping: Mapping[str, Any], dotted: str, value: Any) -> dict[str, A
     if not isinstance(inner, Mapping):
         raise ConfigError(f"{head} is a single value, so it has no setting {rest!r}.")
     return {**mapping, head: override(inner, rest, value)}
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

@@ -1,5 +1,7 @@
 """Everything that genser raises for its users: what happened, to which value, and the cure."""
 
+from collections.abc import Iterable
+
 
 class GenserError(Exception):
     """Base of every error that genser raises on purpose."""
@@ -36,3 +38,12 @@ class MissingExtraError(GenserError):
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
         super().__init__(f"{purpose} needs the extra [{extra}]. Install it with: pip install 'genser[{extra}]'")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """End of an error message: the known name that was probably meant, else all of them."""
+    import difflib  # only where something went wrong
+
+    known = list(known)
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(known)}."

@@ -9,9 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from genser.data.manifest import nearest
 from genser.data.utterance import Utterance
-from genser.errors import ConfigError, ManifestError
+from genser.errors import ConfigError, ManifestError, nearest
 
 TASKS = {"emotion": "label", "gender": "gender", "speaker": "speaker", "intensity": "intensity", "corpus": "corpus"}
 """Field of an utterance that holds the class of each task."""

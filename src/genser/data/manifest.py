@@ -1,15 +1,14 @@
 """Manifests: lists of utterances that are checked row by row when read and appear whole when written."""
 
-import difflib
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from genser.data.atomic import write_whole
 from genser.data.rows import encode_table, read_table
 from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, TIME_FIELDS, Utterance
-from genser.errors import ManifestError
+from genser.errors import ManifestError, nearest
 
 COLUMNS = ("path", "label", "speaker", "gender", "split", "start", "end", "corpus", "text", "intensity")
 MAX_LISTED = 20  # problems that one error message spells out
@@ -68,13 +67,6 @@ def read_manifest(
     if not utterances:
         raise ManifestError(f"{path} has no rows; each row names a sound file and, to train, its label")
     return utterances
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """End of an error message: the known name that was probably meant, else all of them."""
-    known = list(known)
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(known)}."
 
 
 def _check_columns(columns: Sequence[str], path: Path, need_label: bool) -> None:

@@ -8,9 +8,8 @@ import numpy as np
 
 from genser.data.emobox import emobox_clip, emobox_tests
 from genser.data.leaks import Leak, check_leaks, find_leaks, require_speakers
-from genser.data.manifest import nearest
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError
+from genser.errors import ManifestError, nearest
 
 __all__ = ["PROTOCOLS", "Fold", "Leak", "check_leaks", "find_leaks", "folds", "validation_split"]
 

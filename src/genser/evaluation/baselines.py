@@ -36,6 +36,15 @@ class Fronted(nn.Module):
         self.standardizer.fit(features, weights)
 
 
+class Coded(Fronted):
+    """A head whose targets are the class codes, as transport's are."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
+        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim, config.code))
+        self.register_buffer("codes", codes, persistent=False)
+
+
 class Classifier(Fronted):
     """A head that gives one logit a class and is trained by cross-entropy with class shares as the target."""
 
@@ -126,15 +135,12 @@ class NetworkHead(Classifier):
         return self.out(self.network(states[:, -1], self.config.front.conditions(states[:, -1], states[:, :-1]), time))
 
 
-class RegressionHead(Fronted):
+class RegressionHead(Coded):
     """The estimator's network regressed to the codes from x_1 at t = T: transport without a path."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
-        size = config.estimator
-        self.network = TargetEstimator(size)
-        codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
-        self.register_buffer("codes", codes, persistent=False)
+        self.network = TargetEstimator(config.estimator)
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Features and the mixture of codes."""
@@ -155,7 +161,7 @@ class RegressionHead(Fronted):
         return self.network(x_1, X_c, x_1.new_full((len(x_1),), self.config.path.T))
 
 
-class DiffusionHead(Fronted):
+class DiffusionHead(Coded):
     """Diffusion classifier (Li et al., ICCV 2023): the class under which a clip's noise is best predicted.
 
     A density p(x | class) of the mean x of the standardised hidden states; the class code stands in the place of the
@@ -168,10 +174,7 @@ class DiffusionHead(Fronted):
     def __init__(self, config: HeadConfig, draws: int = DIFFUSION_DRAWS) -> None:
         super().__init__(config)
         self.draws = draws
-        size = config.estimator
-        self.network = TargetEstimator(replace(size, conditions=1))
-        codes = torch.from_numpy(class_codes(len(config.labels), size.dim, config.code))
-        self.register_buffer("codes", codes, persistent=False)
+        self.network = TargetEstimator(replace(config.estimator, conditions=1))
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Noisy features at a random time, the class code as the condition, and the noise."""

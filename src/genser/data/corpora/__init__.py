@@ -6,8 +6,7 @@ from types import ModuleType
 
 from genser.data.corpora import crema_d, emodb, esd, folder, iemocap, meld, nemo, ravdess, savee, table, tess
 from genser.data.corpora.report import CorpusReport, Problem
-from genser.data.manifest import nearest
-from genser.errors import ManifestError
+from genser.errors import ManifestError, nearest
 
 _MODULES = (crema_d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd, folder, table)
 CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from genser.data.corpora.report import ENDINGS, Collector, CorpusReport
-from genser.data.manifest import COLUMNS, FOREIGN_NAMES, nearest, parse_row
+from genser.data.manifest import COLUMNS, FOREIGN_NAMES, parse_row
 from genser.data.rows import Table, read_table
-from genser.errors import ManifestError
+from genser.errors import ManifestError, nearest
 
 NAME = "csv"
 LAYOUT = "a table (.csv, .tsv, .jsonl, .parquet) with a column of sound files, such as file,emotion,speaker_id"
