@@ -8,7 +8,6 @@ build takes minutes. The same machine builds the same bytes. The finished files 
 
 import argparse
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from card import card
 from corpora import CORPORA, read_corpora
 from measure import measure
 
-import genser
-from genser.audio import SAMPLE_RATE, probe_audio
+from genser.audio import probe_audio
 from genser.data.labels import find_label_map, for_task
 from genser.data.splits import folds
 from genser.encoders import EncoderConfig, encode, load_encoder
@@ -128,14 +126,19 @@ def finish(size: str, folder: Path, data: Path, work: Path) -> Path:
     export_onnx(folder, target)
     found = measure(str(target), data)
     (work / f"{size}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    text = card(size, {"base": "base", "tiny": "tiny.en"}[size], counted(data), found, speed_of(str(target)))
-    (work / f"{size}.md").write_text(text, encoding="utf-8")
     bins = found["held_out"]["all"]["reliability"]
     picture = reliability({size: [ReliabilityBin(**one) for one in bins]})
     picture.savefig(work / f"{size}-calibration.png", dpi=110)
+    return publish(size, folder, data, work)
+
+
+def publish(size: str, folder: Path, data: Path, work: Path) -> Path:
+    """Export with the card that follows from what was measured."""
+    found = json.loads((work / f"{size}.json").read_text("utf-8"))
+    text = card(size, {"base": "base", "tiny": "tiny.en"}[size], counted(data), found)
+    (work / f"{size}.md").write_text(text, encoding="utf-8")
     scores = {f"held-out {name} UA": found["held_out"][name]["ua"] for name in (*CORPORA, "all")}
-    export_onnx(folder, target, card=text, info={"scores": scores})
-    return target
+    return export_onnx(folder, work / f"{size}.onnx", card=text, info={"scores": scores}).path
 
 
 def counted(data: Path) -> dict[str, Any]:
@@ -147,22 +150,6 @@ def counted(data: Path) -> dict[str, Any]:
         hours = sum(probe_audio(item.path).duration for item in kept) / 3600
         counts[name] = {"clips": len(kept), "speakers": len({item.speaker for item in kept}), "hours": f"{hours:.2f}"}
     return counts
-
-
-def speed_of(model: str) -> dict[str, float]:
-    """Times of real time on two threads for clips of several lengths, the median of nine runs."""
-    recognizer = genser.load(model, threads=2)
-    factors = {}
-    for seconds in (1, 3, 10, 30):
-        clip = np.random.default_rng(0).standard_normal(seconds * SAMPLE_RATE).astype(np.float32) * 0.1
-        recognizer.scores([clip])
-        times = []
-        for _ in range(9):
-            started = time.perf_counter()
-            recognizer.scores([clip])
-            times.append(time.perf_counter() - started)
-        factors[str(seconds)] = float(np.median(times)) / seconds
-    return factors
 
 
 def main() -> None:
