@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genser.runtime.smoothing import filtered, likelihoods, smoothed, viterbi
+from genser.runtime.smoothing import DURATIONS, SPREAD, filtered, fitted_duration, likelihoods, smoothed, viterbi
 
 
 @st.composite
@@ -89,3 +89,31 @@ def test_no_pieces_no_path():
     empty = (np.empty((0, 3)), np.empty(0), np.full(3, 1 / 3), 2.0, np.empty(0))
     assert smoothed(*empty).shape == (0, 3)
     assert viterbi(*empty).tolist() == []
+
+
+@given(chains(most=4), st.floats(0.3, 10))
+def test_the_fitted_duration_is_the_most_probable_of_those_tried(chain, typical):
+    posteriors, times, prior, _, evidence = chain
+    paths = [path_weights(posteriors, times, prior, tau, evidence) for tau in DURATIONS]
+    scores = [np.log(sum(weights.values())) for weights in paths] - np.log(DURATIONS / typical) ** 2 / (2 * SPREAD**2)
+    found = fitted_duration(posteriors, times, prior, typical, evidence)
+    assert scores[DURATIONS == found][0] == pytest.approx(scores.max(), abs=1e-8)
+
+
+@pytest.mark.parametrize("duration", [0.2, 3.0, 30.0])
+def test_a_long_recording_tells_how_long_emotions_last(duration):
+    rng = np.random.default_rng(0)
+    times, classes = np.arange(1500.0), 4
+    label, labels = 0, []
+    for _ in times:
+        label = label if rng.random() < np.exp(-1 / duration) else int(rng.integers(classes))
+        labels.append(label)
+    heard = np.where(rng.random(1500) < 0.7, labels, rng.integers(classes, size=1500))
+    posteriors = np.where(np.arange(classes) == heard[:, None], 0.775, 0.075)
+    found = fitted_duration(posteriors, times, np.full(classes, 0.25), 1.4, np.ones(1500))
+    assert np.exp(-1 / found) == pytest.approx(np.exp(-1 / duration), abs=0.05)
+
+
+def test_nothing_heard_leaves_the_typical_duration():
+    found = fitted_duration(np.full((1, 3), 1 / 3), np.zeros(1), np.full(3, 1 / 3), 1.4, np.ones(1))
+    assert found == pytest.approx(1.4, rel=0.12)

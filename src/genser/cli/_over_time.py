@@ -40,7 +40,7 @@ class OverTime:
         max_duration: Longest segment in seconds that is recognised at once; 8 by default.
         context: Sound in seconds on either side that the model hears as well; 0.2 by default.
         smoothing: posterior (default), viterbi, causal (default of live sound) or none.
-        emotion_duration: Mean seconds until an emotion is drawn anew; 1.4 by default, 3.4 where turns name speakers.
+        emotion_duration: Mean seconds until an emotion is drawn anew; fitted to the recording by default.
         confidence: Score from which a segment counts as confident; 0.5 by default.
         merge: Join neighbours of one label that are no further apart than this, in seconds.
         picture: Picture of the recording, .png, .svg or .pdf; or a folder for one picture a recording.

@@ -96,7 +96,10 @@ def _chain(chain: list[Sight], labels: Sequence[str], options: SegmentOptions) -
     if options.smoothing != "none":
         times = np.array([(sight.start + sight.end) / 2 for sight in chain])
         evidence = np.array([sight.evidence for sight in chain])
-        arguments = (scores, times, prior_of(labels, options), duration_of(chain[0].speaker, options), evidence)
+        prior, duration = prior_of(labels, options), duration_of(chain[0].speaker, options)
+        if options.emotion_duration is None and options.smoothing != "causal":
+            duration = smoothing.fitted_duration(scores, times, prior, duration, evidence)
+        arguments = (scores, times, prior, duration, evidence)
         scores = (smoothing.filtered if options.smoothing == "causal" else smoothing.smoothed)(*arguments)
         winners = smoothing.viterbi(*arguments) if options.smoothing == "viterbi" else scores.argmax(axis=1)
     segments = [

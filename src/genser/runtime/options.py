@@ -22,8 +22,9 @@ class SegmentOptions:
         context: Sound in seconds on either side of a stretch of speech that the model hears as well.
         smoothing: ``"posterior"`` (forward–backward over the recording), ``"viterbi"`` (the most probable sequence of
             labels), ``"causal"`` (the past alone, as a stream does) or ``"none"``.
-        emotion_duration: Mean time in seconds until a speaker's emotion is drawn anew. None takes what was measured on
-            MELD: 3.4 where turns name their speaker, else 1.4; see :mod:`genser.runtime.smoothing`.
+        emotion_duration: Mean time in seconds until a speaker's emotion is drawn anew. None fits it to the recording,
+            around what was measured on MELD: 3.4 where turns name their speaker, else 1.4; causal smoothing, which
+            cannot look ahead, takes these as they are. See :mod:`genser.runtime.smoothing`.
         prior: Share of each label in the training data, by which scores are divided; None means equal shares.
         confidence: Score from which a segment counts as confident. Scores are calibrated, so that 0.5 is the point
             from which the label is more probably right than wrong.

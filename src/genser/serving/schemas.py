@@ -109,7 +109,7 @@ class SegmentQuery(BaseModel):
     max_duration: float = Field(8.0, ge=1, le=30, description="Longest segment in seconds.")
     smoothing: Literal["posterior", "viterbi", "causal", "none"] = "posterior"
     emotion_duration: float | None = Field(
-        None, ge=0.01, le=3600, description="Mean duration of an emotion in seconds."
+        None, ge=0.01, le=3600, description="Mean duration of an emotion in seconds; fitted to the recording if null."
     )
     confidence: float = Field(0.5, ge=0, le=1, description="Score from which a segment counts as confident.")
     merge: float | None = Field(None, ge=0, le=3600, description="Join neighbours of one label this close, in seconds.")
