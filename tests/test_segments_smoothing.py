@@ -97,7 +97,7 @@ def test_the_fitted_duration_is_the_most_probable_of_those_tried(chain, typical)
     paths = [path_weights(posteriors, times, prior, tau, evidence) for tau in DURATIONS]
     scores = [np.log(sum(weights.values())) for weights in paths] - np.log(DURATIONS / typical) ** 2 / (2 * SPREAD**2)
     found = fitted_duration(posteriors, times, prior, typical, evidence)
-    assert scores[DURATIONS == found][0] == pytest.approx(scores.max(), abs=1e-8)
+    assert scores[list(DURATIONS).index(found)] == pytest.approx(scores.max(), abs=1e-8)
 
 
 @pytest.mark.parametrize("duration", [0.2, 3.0, 30.0])

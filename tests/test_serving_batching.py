@@ -176,3 +176,17 @@ def test_work_in_a_thread_gets_scores(gate, batcher):
     assert spoken.all()
     with pytest.raises(AudioError, match="too loud"):
         BatchedScorer(gate, batcher).gated_scores([sound(901.0)])
+
+
+def test_workers_share_what_waits(gate):
+    batcher = Batcher(gate, Metrics(), max_batch=4, max_queue=16, workers=2)
+    batcher.start()
+    held = batcher.submit([sound(0.0)]) + batcher.submit([sound(0.0)])
+    assert all(gate.entered.acquire(timeout=10) for _ in held)
+    promises = batcher.submit([sound(i / 8) for i in range(1, 7)])
+    gate.open.set()
+    assert [promise.result(10).scores["a"] for promise in promises] == [i / 8 for i in range(1, 7)]
+    batcher.stop()
+    assert sorted(value for batch in gate.batches for value in batch) == [0.0, 0.0, *(i / 8 for i in range(1, 7))]
+    assert max(len(batch) for batch in gate.batches) <= 3
+    assert not batcher.is_alive

@@ -21,7 +21,7 @@ def serve(
     max_bytes: int = 64 << 20,
     max_duration: float = 60.0,
     max_recording: float = 4 * 3600.0,
-    max_batch: int = 16,
+    max_batch: int = 4,
     max_queue: int = 256,
     max_streams: int = 256,
     grace: float = 30.0,
@@ -41,7 +41,7 @@ def serve(
         max_bytes: Largest body of a prediction in bytes.
         max_duration: Longest sound of a prediction in seconds.
         max_recording: Longest recording or stream in seconds.
-        max_batch: Most sounds recognised at once.
+        max_batch: Most sounds that a thread recognises before it gives the answers; there is a thread a core.
         max_queue: Most sounds that wait.
         max_streams: Most live streams.
         grace: Seconds in which a stopping server finishes what it took.

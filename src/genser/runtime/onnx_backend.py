@@ -27,7 +27,8 @@ class OnnxBackend:
     One window after the other is run, never a padded batch: over 64 clips of 2 to 5 s a batch of eight took 7 % more
     time in float32 and 13 % more in int8. Few windows share the cores inside each operator, and so do windows of more
     than 12 s, for the memory of attention: 30 s take 350 MB. Many shorter ones are run side by side on one core each,
-    which needs no waiting for one another, by a session of its own.
+    which needs no waiting for one another, by a session of its own. So does whoever asks while others are being served:
+    callers in several threads get a core each.
 
     Args:
         path: ONNX file made by ``genser export``.
@@ -45,6 +46,7 @@ class OnnxBackend:
         self.labels = tuple(self.metadata["labels"])
         self._sessions: dict[int, Future] = {}
         self._lock = Lock()
+        self._callers = 0
         self._start(self.threads)
 
     def outputs(
@@ -58,10 +60,10 @@ class OnnxBackend:
             ModelError: ONNX Runtime cannot load or run the graph.
         """
         short = [index for index, window in enumerate(windows) if len(window) <= LONGEST_BESIDE]
-        if self.threads == 1 or len(short) < 2 * self.threads:
+        if self.threads == 1 or len(short) < 2 * self.threads or self._callers:
             short = []
         for index in sorted(set(range(len(windows))) - set(short)):
-            yield [index], self.run(*padded([windows[index]]))
+            yield [index], self._shared(*padded([windows[index]]))
         if short:
             yield from zip(([index] for index in short), self._beside([windows[index] for index in short]), strict=True)
 
@@ -78,6 +80,17 @@ class OnnxBackend:
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise ModelError(f"{self.path} does not run: {error}. {AGAIN}.") from error
         return ModelOutput(*(values.get(name) for name in OUTPUTS))
+
+    def _shared(self, waveforms: np.ndarray, lengths: np.ndarray) -> ModelOutput:
+        """Run on all cores, or on one where other callers are at work."""
+        with self._lock:
+            self._callers += 1
+            threads = self.threads if self._callers == 1 else 1
+        try:
+            return self.run(waveforms, lengths, threads)
+        finally:
+            with self._lock:
+                self._callers -= 1
 
     def _beside(self, windows: Sequence[np.ndarray]) -> Iterator[ModelOutput]:
         run = partial(self.run, threads=1)

@@ -1,6 +1,7 @@
-"""Sounds of many requests are recognised together: a bounded queue and one thread that takes what waits.
+"""Sounds of many requests are recognised together: a bounded queue and a thread a core that takes its share of it.
 
-A batch is whatever came while the one before was at work, so nobody waits for others to come.
+A batch is a share of whatever came while the ones before were at work, so nobody waits for others to come, and hardly
+for others to be done.
 """
 
 import logging
@@ -55,40 +56,47 @@ class Item:
 
 
 class Batcher:
-    """Recognises what is submitted, in batches, in one thread.
+    """Recognises what is submitted, in batches.
 
     Args:
-        recognizer: What recognises.
+        recognizer: What recognises; asked by several threads at once where there are several workers.
         metrics: Where to count.
-        max_batch: Most sounds at once.
+        max_batch: Most sounds at once in one thread.
         max_queue: Most sounds that wait.
+        workers: Threads.
     """
 
-    def __init__(self, recognizer: Recognizer, metrics: Metrics, max_batch: int, max_queue: int) -> None:
+    def __init__(
+        self, recognizer: Recognizer, metrics: Metrics, max_batch: int, max_queue: int, workers: int = 1
+    ) -> None:
         self._recognizer, self._metrics = recognizer, metrics
         self._max_batch, self._max_queue = max_batch, max_queue
         self._urgent: deque[Item] = deque()
         self._waiting: deque[Item] = deque()
         self._changed = threading.Condition()
         self._is_stopping = False
-        self._pace = 0.02  # seconds of work for one second of sound, a running mean
-        self._thread = threading.Thread(target=self._work, name="genser-batcher", daemon=True)
+        self._pace = 0.02  # seconds until one second of sound is done, a running mean
+        self._threads = [
+            threading.Thread(target=self._work, name=f"genser-batcher-{n}", daemon=True) for n in range(workers)
+        ]
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Finish what was taken, and end the thread."""
+        """Finish what was taken, and end the threads."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     @property
     def is_alive(self) -> bool:
         """Whether sounds are being recognised."""
-        return self._thread.is_alive() and not self._is_stopping
+        return all(thread.is_alive() for thread in self._threads) and not self._is_stopping
 
     def submit(self, waveforms: list[np.ndarray], *, urgent: bool = False) -> list[Future]:
         """Queue sounds; all of them or none.
@@ -156,7 +164,8 @@ class Batcher:
                     if self._is_stopping:
                         return []
                     self._changed.wait()
-                while (queue := self._urgent or self._waiting) and len(batch) < self._max_batch:
+                share = -(-(len(self._urgent) + len(self._waiting)) // len(self._threads))
+                while (queue := self._urgent or self._waiting) and len(batch) < min(share, self._max_batch):
                     if batch and seconds + queue[0].duration > BATCH_SECONDS:
                         break
                     item = queue.popleft()
@@ -193,7 +202,8 @@ class Batcher:
         self._metrics.batches.observe(len(batch))
         self._metrics.inference.observe(seconds)
         self._metrics.audio.inc(duration)
-        self._pace = MEMORY * self._pace + (1 - MEMORY) * seconds / max(duration, 0.1)
+        pace = seconds / max(duration, 0.1) / len(self._threads)
+        self._pace = MEMORY * self._pace + (1 - MEMORY) * pace
 
 
 class Abandoned(Exception):

@@ -30,7 +30,7 @@ class ServerConfig:
         slowest_body: In bytes a second.
         request_timeout: Seconds after which a prediction is given up.
         recording_timeout: Seconds after which a recording is given up.
-        max_batch: Most sounds recognised at once.
+        max_batch: Most sounds that a thread recognises before it gives the answers; there is a thread a core.
         max_queue: Most sounds that wait to be recognised.
         max_requests: Most requests in work.
         max_client_requests: Most requests in work for one key or address.
@@ -55,7 +55,7 @@ class ServerConfig:
     slowest_body: int = 16_384
     request_timeout: float = 60.0
     recording_timeout: float = 3600.0
-    max_batch: int = 16
+    max_batch: int = 4
     max_queue: int = 256
     max_requests: int = 256
     max_client_requests: int = 128

@@ -35,7 +35,7 @@ class Service:
         self.recognizer = load()
         self.name = Path(config.model).stem if config.model else "base"
         self.labels = list(self.recognizer.labels)
-        self.batcher = Batcher(self.recognizer, self.metrics, config.max_batch, config.max_queue)
+        self.batcher = Batcher(self.recognizer, self.metrics, config.max_batch, config.max_queue, processors())
         self.clip_limits = AudioLimits(max_duration=config.max_duration, max_channels=config.max_channels)
         self.recording_limits = AudioLimits(max_duration=config.max_recording, max_channels=config.max_channels)
         self._decoders = ThreadPoolExecutor(processors(), "genser-decoder")
