@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from genser.errors import ConfigError
 from genser.model import (
+    Committee,
     EstimatorConfig,
     FrontConfig,
     HeadConfig,
@@ -238,6 +239,9 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
         (lambda: EstimatorConfig(dim=30, heads=4), "heads"),
         (lambda: EstimatorConfig(dropout=1.0), "dropout"),
         (lambda: EstimatorConfig(tokens="frames"), "frames"),
+        (lambda: EstimatorConfig(members=0), "members"),
+        (lambda: HeadConfig(("a", "b"), state="posterior"), "front.repeat"),
+        (lambda: HeadConfig(("a", "b"), state="given"), "given"),
         (lambda: EstimatorConfig(conditions=0, tokens="layers"), "at least one condition"),
         (lambda: HeadConfig(("a", "a"), TINY), "named once"),
         (lambda: HeadConfig((), TINY), "named"),
@@ -252,3 +256,39 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
 def test_impossible_settings_are_refused(make, word):
     with pytest.raises(ConfigError, match=word):
         make()
+
+
+def test_every_row_teaches_one_member_of_a_committee_and_all_answer():
+    committee = Committee(lambda: torch.nn.Linear(4, 2), 3)
+    rows = torch.randn(8, 4)
+    own = [committee.members[place % 3](row) for place, row in enumerate(rows)]
+    torch.testing.assert_close(committee.train()(rows), torch.stack(own))
+    everyone = torch.stack([member(rows) for member in committee.members])
+    torch.testing.assert_close(committee.eval()(rows), everyone.mean(0))
+    assert committee.train()(rows[:2]).shape == (2, 2)
+
+
+def test_the_members_of_a_committee_learn_independently():
+    committee = Committee(lambda: torch.nn.Linear(4, 2), 2).train()
+    rows = torch.randn(6, 4)
+    committee(rows)[::2].sum().backward()
+    assert committee.members[0].weight.grad.abs().sum() > 0
+    assert committee.members[1].weight.grad.abs().sum() == 0
+
+
+def test_steps_say_what_the_direct_estimate_says_where_the_state_counts_by_its_posterior():
+    front = FrontConfig(3, 32, repeat=True)
+    head = awake(TransportHead(HeadConfig(("a", "b", "c"), TINY, state="posterior", front=front))).eval()
+    features = torch.randn(40, 3, 32)
+    direct, moved = (head(features, Sampler(steps, "bridge")) for steps in (0, 8))
+    assert not torch.equal(direct, moved)
+    assert (direct.argmax(1) == moved.argmax(1)).float().mean() > 0.9
+
+
+def test_what_the_state_is_worth_is_learned():
+    front = FrontConfig(3, 32, repeat=True)
+    head = awake(TransportHead(HeadConfig(("a", "b"), TINY, state="posterior", front=front)))
+    x_1, X_c = head.ends(torch.randn(6, 3, 32))
+    example = head.example(x_1, X_c[:, :-1], torch.eye(2)[[0, 1, 0, 1, 0, 1]], Objective())
+    head.loss(*example).backward()
+    assert head.log_variance.grad.abs() > 0

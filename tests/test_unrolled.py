@@ -8,11 +8,12 @@ from genser.transport import BridgePath, Sampler
 torch.set_num_threads(1)
 
 
-def random_head(sampler, anchor=0.0, **network):
+def random_head(sampler, anchor=0.0, state="network", **network):
     torch.manual_seed(0)
     path = BridgePath(k=7.0, sigma=0.8, t_eps=0.05)
-    front = FrontConfig(network["conditions"], 32, repeat=True) if anchor else None
-    config = HeadConfig(("a", "b"), EstimatorConfig(dim=32, **network), path, sampler, anchor=anchor, front=front)
+    front = FrontConfig(network["conditions"], 32, repeat=True) if anchor or state == "posterior" else None
+    own = {"state": state, "anchor": anchor, "front": front}
+    config = HeadConfig(("a", "b"), EstimatorConfig(dim=32, **network), path, sampler, **own)
     head = TransportHead(config)
     if anchor:
         head.fit(torch.randn(64, front.states, 32), torch.arange(64) % 2)
@@ -31,6 +32,9 @@ def random_head(sampler, anchor=0.0, **network):
         {"conditions": 4, "depth": 2, "heads": 4, "tokens": "layers"},
         {"conditions": 3, "depth": 1, "heads": 2, "width": 16, "dropout": 0.5},
         {"conditions": 3, "depth": 1, "heads": 2, "tokens": "concatenated", "anchor": 10.0},
+        {"conditions": 3, "depth": 1, "heads": 2, "members": 3},
+        {"conditions": 3, "depth": 1, "heads": 2, "members": 2, "state": "posterior"},
+        {"conditions": 2, "depth": 1, "heads": 2, "tokens": "concatenated", "state": "posterior", "anchor": 10.0},
     ],
 )
 def test_unrolled_equals_the_sampler(method, steps, network):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genser.errors import ConfigError
-from genser.model import HeadConfig, TargetEstimator, TransportHead, make_front
+from genser.model import Committee, HeadConfig, TransportHead, make_estimator, make_front
 from genser.taxonomy import class_codes, probabilities, projections
 from genser.transport import Objective
 
@@ -106,14 +106,18 @@ class FlatHead(Classifier):
 
 
 class MlpHead(Classifier):
-    """A hidden layer of GELU units, with dropout, between the weighted layers and the classes."""
+    """A hidden layer of GELU units, with dropout, between the weighted layers and the classes; or several."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
-        size = config.estimator
+        size, classes = config.estimator, len(config.labels)
         self.layer_logits = nn.Parameter(torch.zeros(config.front.given[0]))
-        hidden = (nn.Linear(size.dim, size.inner), nn.GELU(), nn.Dropout(size.dropout))
-        self.out = nn.Sequential(*hidden, nn.Linear(size.inner, len(config.labels)))
+
+        def layers() -> nn.Module:
+            hidden = (nn.Linear(size.dim, size.inner), nn.GELU(), nn.Dropout(size.dropout))
+            return nn.Sequential(*hidden, nn.Linear(size.inner, classes))
+
+        self.out = layers() if size.members == 1 else Committee(layers, size.members)
 
     def logits(self, states: Tensor) -> Tensor:
         """An MLP of the weighted mean of the layers."""
@@ -126,7 +130,7 @@ class NetworkHead(Classifier):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
         self.time = config.path.T
-        self.network = TargetEstimator(config.estimator)
+        self.network = make_estimator(config.estimator)
         self.out = nn.Linear(config.estimator.dim, len(config.labels))
 
     def logits(self, states: Tensor) -> Tensor:
@@ -140,7 +144,7 @@ class RegressionHead(Coded):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
-        self.network = TargetEstimator(config.estimator)
+        self.network = make_estimator(config.estimator)
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Features and the mixture of codes."""
@@ -174,7 +178,7 @@ class DiffusionHead(Coded):
     def __init__(self, config: HeadConfig, draws: int = DIFFUSION_DRAWS) -> None:
         super().__init__(config)
         self.draws = draws
-        self.network = TargetEstimator(replace(config.estimator, conditions=1))
+        self.network = make_estimator(replace(config.estimator, conditions=1))
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Noisy features at a random time, the class code as the condition, and the noise."""

@@ -1,10 +1,11 @@
 """Torch modules: the estimator x_θ and the head around it."""
 
-from genser.model.estimator import EstimatorConfig, TargetEstimator
+from genser.model.estimator import Committee, EstimatorConfig, TargetEstimator, make_estimator
 from genser.model.head import HeadConfig, TransportHead
 from genser.model.standardize import FrontConfig, PrincipalComponents, Standardizer, make_front
 
 __all__ = [
+    "Committee",
     "EstimatorConfig",
     "FrontConfig",
     "HeadConfig",
@@ -12,5 +13,6 @@ __all__ = [
     "Standardizer",
     "TargetEstimator",
     "TransportHead",
+    "make_estimator",
     "make_front",
 ]

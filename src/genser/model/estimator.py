@@ -1,6 +1,7 @@
-"""The target estimator x_θ(x_t, X_c, t) of section 2.5."""
+"""The target estimator x_θ(x_t, X_c, t) of section 2.5, and committees of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,7 @@ class EstimatorConfig:
         tokens: ``"fused"`` sums the conditions into one vector x_c, as the paper does; ``"layers"`` keeps one token a
             condition, so that attention has something to attend to; ``"concatenated"`` gives every condition its own
             weights in the fusion, which suits a few conditions that differ in kind.
+        members: Networks of that size whose estimates are averaged, see :class:`Committee`.
     """
 
     dim: int = 1024
@@ -37,9 +39,10 @@ class EstimatorConfig:
     heads: int = 16
     dropout: float = 0.0
     tokens: str = "fused"
+    members: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("dim", "depth", "heads", "conditions"):
+        for name in ("dim", "depth", "heads", "members", "conditions"):
             if getattr(self, name) < (0 if name == "conditions" else 1):
                 raise ConfigError(f"{name} is too small: {getattr(self, name)}.")
         if self.inner % (2 * self.heads):
@@ -101,6 +104,39 @@ class TargetEstimator(nn.Module):
             return self.fusion(torch.cat([spread, X_c], dim=-1)) + self.token_embedding
         x_c = torch.einsum("c,bcd->bd", self.condition_logits.softmax(0), X_c)
         return self.fusion(torch.cat([x_t, x_c], dim=-1))[:, None]
+
+
+class Committee(nn.Module):
+    """Networks of one kind whose mean counts.
+
+    An estimate of E[x_0 | x_t, X_c, t] is an average already, and the mean of several independent ones has less
+    variance. While learning, every row belongs to one of them in turn, so they stay independent and a step costs what
+    it costs for one.
+
+    Args:
+        make: Makes one network; all its inputs are batch first.
+        members: How many.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module], members: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(make() for _ in range(members))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the mean of all members; in training the answer of each row's own member."""
+        count = len(self.members)
+        if not self.training:
+            return torch.stack([member(*inputs) for member in self.members]).mean(0)
+        answers = [member(*(x[place::count] for x in inputs)) for place, member in enumerate(self.members)]
+        rows = torch.cat([torch.arange(place, len(inputs[0]), count) for place in range(count)])
+        return torch.cat(answers)[rows.argsort().to(inputs[0].device)]
+
+
+def make_estimator(config: EstimatorConfig) -> nn.Module:
+    """A fresh x_θ: one network, or a committee."""
+    if config.members == 1:
+        return TargetEstimator(config)
+    return Committee(lambda: TargetEstimator(replace(config, members=1)), config.members)
 
 
 def _zero_linear(width: int, dim: int) -> nn.Linear:

@@ -8,11 +8,15 @@ from torch import Tensor, nn
 
 from genser.errors import ConfigError
 from genser.model.anchor import RidgeAnchor
-from genser.model.estimator import EstimatorConfig, TargetEstimator
+from genser.model.estimator import EstimatorConfig, make_estimator
 from genser.model.standardize import FrontConfig, make_front
 from genser.taxonomy import class_codes, probabilities, projections
 from genser.transport import BridgePath, Objective, Sampler
 from genser.transport.objective import TrainingExample, target_matching_loss
+
+STATES = ("network", "posterior")
+VARIANCE, VARIANCE_SCALE = 0.1, 10.0
+"""Variance of a fresh estimate of x_0, and how many times faster than other parameters its logarithm learns."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class HeadConfig:
         code: Kind of class code.
         power: Exponent of the calibration, see :func:`genser.taxonomy.probabilities`.
         floor: Even share of the calibration.
+        state: How the state x_t enters the estimate: ``"network"`` gives it to the network, as the paper does;
+            ``"posterior"`` has the network estimate x_0 from speech alone, and moves that by what the state is worth
+            on the path, see :meth:`genser.transport.BridgePath.posterior_mean`.
         anchor: Penalty of a ridge regression that the estimator starts from, see :class:`RidgeAnchor`; 0 has none.
         front: What happens to features first; None standardises states of the estimator's own shape.
     """
@@ -38,6 +45,7 @@ class HeadConfig:
     code: str = "sinusoidal"
     power: float = 1.0
     floor: float = 0.0
+    state: str = "network"
     anchor: float = 0.0
     front: FrontConfig | None = None
 
@@ -50,6 +58,10 @@ class HeadConfig:
             raise ConfigError(f"The estimator takes {size} conditions and width, the front gives {self.front.shape}.")
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             raise ConfigError(f"Labels must be named, and named once: {list(self.labels)}.")
+        if self.state not in STATES:
+            raise ConfigError(f"Unknown state {self.state!r}: use one of {', '.join(STATES)}.")
+        if self.state == "posterior" and not self.front.repeats:
+            raise ConfigError("state='posterior' needs x_1 among the conditions: set front.repeat.")
         if self.anchor < 0 or (self.anchor and not self.front.repeats):
             raise ConfigError("An anchor needs a positive penalty, and x_1 among the conditions: set front.repeat.")
         if self.power <= 0 or not 0 <= self.floor < 1:
@@ -63,11 +75,13 @@ class TransportHead(nn.Module):
         super().__init__()
         self.config = config
         self.standardizer = make_front(config.front)
-        self.estimator = TargetEstimator(config.estimator)
+        self.estimator = make_estimator(config.estimator)
         codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim, config.code))
         self.register_buffer("codes", codes, persistent=False)
         if config.anchor:
             self.anchor = RidgeAnchor(config.estimator.conditions, config.estimator.dim, len(config.labels))
+        if config.state == "posterior":
+            self.log_variance = nn.Parameter(torch.tensor(VARIANCE).log() / VARIANCE_SCALE)
 
     @torch.no_grad()
     def fit(
@@ -82,19 +96,29 @@ class TransportHead(nn.Module):
             shares = nn.functional.one_hot(labels, len(self.config.labels)).double()
             self.anchor.fit(self.ends(features)[1], shares, weights, self.config.anchor)
 
+    @property
+    def variance(self) -> Tensor | None:
+        """Mean square error, per dimension, of what is known of x_0 without its state; None where nothing is."""
+        if self.config.state == "posterior":
+            return (VARIANCE_SCALE * self.log_variance).exp()
+        return self.anchor.variance if self.config.anchor else None
+
     def estimate(
         self, x_t: Float[Tensor, "batch dim"], X_c: Float[Tensor, "batch conditions dim"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch dim"]:
-        """x_θ(x_t, X_c, t): the network, on top of what the anchor and the state say where there is an anchor.
+        """x_θ(x_t, X_c, t): the network, on top of what the anchor and the state say where the head is so made.
 
-        Without that the network would have to learn from few data how much to trust x_t at which time; where it does
-        not, every step of the transport amplifies its own error.
+        A network would have to learn from few data how much to trust x_t at which time; where it does not, every step
+        of the transport amplifies its own error. The path itself knows.
         """
+        prior = self.anchor(X_c) @ self.codes if self.config.anchor else 0.0
+        if self.config.state == "posterior":
+            prior = prior + self.estimator(X_c[:, -1], X_c, torch.full_like(t, self.config.path.T))
+            return self.config.path.posterior_mean(prior, x_t, X_c[:, -1], t, self.variance)
         estimate = self.estimator(x_t, X_c, t)
         if not self.config.anchor:
             return estimate
-        prior = self.anchor(X_c) @ self.codes
-        return estimate + self.config.path.posterior_mean(prior, x_t, X_c[:, -1], t, self.anchor.variance)
+        return estimate + self.config.path.posterior_mean(prior, x_t, X_c[:, -1], t, self.variance)
 
     def ends(self, features: Float[Tensor, "batch states dim"]) -> tuple[Tensor, Tensor]:
         """Standardised (x_1, X_c) of pooled hidden states."""

@@ -7,13 +7,14 @@ attention and feed-forward. On Whisper base and 3 s of sound N = 20 as trained a
 """
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genser.model.estimator import TargetEstimator
+from genser.model.estimator import Committee, TargetEstimator
 from genser.model.head import TransportHead
 from genser.model.layers import AdaptiveBlock, rms_norm
 from genser.transport import BridgePath
@@ -31,10 +32,13 @@ class UnrolledTransport(nn.Module):
         super().__init__()
         config = head.config
         grid = time_grid(config.path, config.sampler.steps)
-        self.method = config.sampler.method
-        self.estimator = UnrolledEstimator(head.estimator, grid)
+        self.method, self.is_posterior = config.sampler.method, config.state == "posterior"
+        members = head.estimator.members if isinstance(head.estimator, Committee) else [head.estimator]
+        times = grid[:1] if self.is_posterior else grid
+        self.members = nn.ModuleList(UnrolledEstimator(member, times) for member in members)
         self.anchor, self.codes = (head.anchor if config.anchor else None), head.codes
-        self.blends = [_blend(config.path, t, float(head.anchor.variance)) for t in grid] if config.anchor else []
+        variance = head.variance
+        self.blends = [] if variance is None else [_blend(config.path, t, float(variance)) for t in grid]
         self.fields = [_field(config.path, t) for t in grid]
         self.bridges = [_bridge(config.path, t, s) for t, s in pairwise(grid)]
         self.deltas = [t - s for t, s in pairwise(grid)]
@@ -50,16 +54,27 @@ class UnrolledTransport(nn.Module):
             estimates.append(self._estimate(states[-1], given, n + 1))
         return torch.stack(estimates), torch.stack(states)
 
-    def _given(self, x_1: Tensor, X_c: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What stays the same at every time: the conditions' part of the fusion, x_1, and the anchor."""
-        return self.estimator.fuse(X_c), x_1, None if self.anchor is None else self.anchor(X_c) @ self.codes
+    def _given(self, x_1: Tensor, X_c: Tensor) -> "_Given":
+        """What stays the same at every time: the conditions' part of the fusions, x_1, and what is known of x_0."""
+        fused = [member.fuse(X_c) for member in self.members]
+        prior = None if self.anchor is None else self.anchor(X_c) @ self.codes
+        if self.is_posterior:
+            estimate = self._mean(x_1, fused, 0)
+            prior = estimate if prior is None else prior + estimate
+        return _Given(fused, x_1, prior)
 
-    def _estimate(self, x_t: Tensor, given: tuple[Tensor, Tensor, Tensor | None], n: int) -> Tensor:
-        fused, x_1, prior = given
-        estimate = self.estimator(x_t, fused, n)
-        return estimate if prior is None else estimate + _combined(self.blends[n], prior, x_t, x_1)
+    def _mean(self, x_t: Tensor, fused: list[Tensor], n: int) -> Tensor:
+        estimates = [member(x_t, part, n) for member, part in zip(self.members, fused, strict=True)]
+        return estimates[0] if len(estimates) == 1 else torch.stack(estimates).mean(0)
 
-    def _step(self, n: int, estimate: Tensor, x_t: Tensor, x_1: Tensor, given: tuple) -> Tensor:
+    def _estimate(self, x_t: Tensor, given: "_Given", n: int) -> Tensor:
+        known = None if given.prior is None else _combined(self.blends[n], given.prior, x_t, given.x_1)
+        if self.is_posterior:
+            return known
+        estimate = self._mean(x_t, given.fused, n)
+        return estimate if known is None else estimate + known
+
+    def _step(self, n: int, estimate: Tensor, x_t: Tensor, x_1: Tensor, given: "_Given") -> Tensor:
         """Eq. (10), from the n-th time to the next."""
         if self.method == "bridge":
             return _combined(self.bridges[n], estimate, x_t, x_1)
@@ -69,6 +84,14 @@ class UnrolledTransport(nn.Module):
             return proposal
         again = _combined(self.fields[n + 1], self._estimate(proposal, given, n + 1), proposal, x_1)
         return x_t - delta / 2 * (u + again)
+
+
+class _Given(NamedTuple):
+    """What no step changes; ``fused`` has a part for every member."""
+
+    fused: list[Tensor]
+    x_1: Tensor
+    prior: Tensor | None
 
 
 class UnrolledEstimator(nn.Module):

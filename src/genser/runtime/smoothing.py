@@ -13,8 +13,8 @@ evidence, and its log-likelihood counts by that share. Filtering, forward–back
 τ was fitted by maximum likelihood to the times and labels of all 13,708 utterances of MELD (the transcripts' start and
 end, gaps between the middles of successive utterances): 3.4 s within one speaker (9,734 pairs), 1.4 s between
 successive utterances whoever speaks (12,209 pairs). People change more quickly than one would think, so smoothing with
-these values is gentle. A recording may be otherwise, a monologue or a series of single clips; so where nobody set τ, it is
-the most probable one given the recording itself, under a log-normal prior around MELD's.
+these values is gentle. A recording may be otherwise, a monologue or a series of single clips; so where nobody set τ, it
+is the most probable one given the recording itself, under a log-normal prior around MELD's.
 """
 
 import numpy as np

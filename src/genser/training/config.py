@@ -55,6 +55,7 @@ class NetworkConfig:
     heads: int = 16
     dropout: float = 0.0
     tokens: str = "fused"
+    members: int = 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class TrainConfig:
         optimizer: Optimiser and schedule.
         anchor: Penalty of the ridge regression that the estimator starts from; 0 has none.
         code: Kind of class code.
+        state: How the state x_t enters the estimate, see :class:`genser.model.HeadConfig`.
         task: Which column of the manifest is learned: ``"emotion"`` or ``"gender"``.
         labels: Name of a label map, or a path to one; None keeps the manifest's labels.
         batch_size: Items a step, over all processes.
@@ -107,6 +109,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     anchor: float = 0.0
     code: str = "sinusoidal"
+    state: str = "network"
     task: str = "emotion"
     labels: str | None = None
     batch_size: int = 128
@@ -144,7 +147,8 @@ class TrainConfig:
         conditions, width = front.shape
         network = {name: getattr(self.network, name) for name in self.network.__dataclass_fields__}
         estimator = EstimatorConfig(dim=width, conditions=conditions, **network)
-        return HeadConfig(labels, estimator, self.path, self.sampler, self.code, anchor=self.anchor, front=front)
+        own = {"code": self.code, "state": self.state, "anchor": self.anchor}
+        return HeadConfig(labels, estimator, self.path, self.sampler, front=front, **own)
 
 
 def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
