@@ -6,7 +6,8 @@ Sounds are made (noise bursts of 3 s, which cost what speech costs). The load co
 cores, so what it takes is missing to the server. Every answer is compared with the library's.
 
 - closed: 32 clients that ask again at once; the ratio is to `predict_many` in one process with the same batch.
-- 70 %: arrivals at random (Poisson) at 70 % of that throughput.
+- 70 %: arrivals at random (Poisson) at 70 % of that throughput. Beside it what queueing alone leaves: the waits of a
+  server without any overhead, a sound a core, each taking what the throughput says (M/D/c).
 - 300 %: arrivals at three times that throughput; what is refused (503, 429) was told so, everything else is right.
 - streams: WebSockets of synthetic speech at real time, one 1 s window a second each; late is the time from a window's
   end to its segment.
@@ -14,6 +15,7 @@ cores, so what it takes is missing to the server. Every answer is compared with 
 
 import argparse
 import asyncio
+import heapq
 import io
 import json
 import re
@@ -33,6 +35,7 @@ from websockets.exceptions import ConnectionClosed
 import genser
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.augmentation import cropped
+from genser.runtime.onnx_backend import granted_cores
 
 CLIP = 3.0  # s
 SOUNDS = 24
@@ -190,11 +193,24 @@ def started(model: str) -> tuple[subprocess.Popen, int]:
 
 
 def in_process(recognizer: genser.Recognizer, bodies: list[bytes], seconds: float) -> float:
-    """Sounds a second of `predict_many` with the server's batch of 16."""
+    """Sounds a second of `predict_many`, 16 at a time."""
     done, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         done += sum(1 for _ in recognizer.predict_many(bodies * 4, batch_seconds=16 * CLIP))
     return done / (time.perf_counter() - begin)
+
+
+def unhindered(rate: float, share: float, cores: int, count: int = 200_000) -> dict[str, float]:
+    """Waits of a server that loses no time: random arrivals, first come first served, every sound as long at work."""
+    rng, work = np.random.default_rng(2), cores / rate
+    free, waits, at = [0.0] * cores, np.empty(count), 0.0
+    for place, gap in enumerate(rng.exponential(1 / (share * rate), count)):
+        at += gap
+        done = max(heapq.heappop(free), at) + work
+        heapq.heappush(free, done)
+        waits[place] = done - at
+    middle, late = np.percentile(waits, [50, 99])
+    return {"p50 ms": 1e3 * middle, "p99 ms": 1e3 * late, "p99/p50": late / middle}
 
 
 def measure(model: str, seconds: float, counts: list[int]) -> Iterator[tuple[str, dict[str, float]]]:
@@ -210,6 +226,7 @@ def measure(model: str, seconds: float, counts: list[int]) -> Iterator[tuple[str
             load, before = Load(port, bodies, expected), memory(process)
             asyncio.run(load.arriving(share * rate, seconds))
             yield f"{share:.0%}", {**load.row(), "MB before": before, "MB after": memory(process)}
+        yield "70%, queueing alone", unhindered(rate, 0.7, granted_cores())
         for count in counts:
             yield f"{count} streams", asyncio.run(streams(port, count, seconds))
     finally:
