@@ -261,7 +261,7 @@ def test_impossible_settings_are_refused(make, word):
 def test_every_row_teaches_one_member_of_a_committee_and_all_answer():
     committee = Committee(lambda: torch.nn.Linear(4, 2), 3)
     rows = torch.randn(8, 4)
-    own = [committee.members[place % 3](row) for place, row in enumerate(rows)]
+    own = [committee.members[place](row) for place, row in zip([0, 0, 0, 1, 1, 1, 2, 2], rows, strict=True)]
     torch.testing.assert_close(committee.train()(rows), torch.stack(own))
     everyone = torch.stack([member(rows) for member in committee.members])
     torch.testing.assert_close(committee.eval()(rows), everyone.mean(0))
@@ -271,7 +271,7 @@ def test_every_row_teaches_one_member_of_a_committee_and_all_answer():
 def test_the_members_of_a_committee_learn_independently():
     committee = Committee(lambda: torch.nn.Linear(4, 2), 2).train()
     rows = torch.randn(6, 4)
-    committee(rows)[::2].sum().backward()
+    committee(rows)[:3].sum().backward()
     assert committee.members[0].weight.grad.abs().sum() > 0
     assert committee.members[1].weight.grad.abs().sum() == 0
 

@@ -22,7 +22,7 @@ from genser.transport import Objective
 
 HARD = {
     "optimizer": OptimizerConfig(lr=3e-3, ema=0.9, weight_decay=0.1, clip=0.05),
-    "network": NetworkConfig(depth=2, heads=2, width=24, dropout=0.1),
+    "network": NetworkConfig(depth=2, heads=2, width=24, dropout=0.1, members=2),
 }
 
 

@@ -110,8 +110,8 @@ class Committee(nn.Module):
     """Networks of one kind whose mean counts.
 
     An estimate of E[x_0 | x_t, X_c, t] is an average already, and the mean of several independent ones has less
-    variance. While learning, every row belongs to one of them in turn, so they stay independent and a step costs what
-    it costs for one.
+    variance. While learning, every member has a part of each batch, so they stay independent and a step costs what it
+    costs for one. Parts are consecutive rows, so that processes which take every n-th row agree on them.
 
     Args:
         make: Makes one network; all its inputs are batch first.
@@ -123,13 +123,12 @@ class Committee(nn.Module):
         self.members = nn.ModuleList(make() for _ in range(members))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the mean of all members; in training the answer of each row's own member."""
+        """Return the mean of all members; in training the answer of each row's own."""
         count = len(self.members)
         if not self.training:
             return torch.stack([member(*inputs) for member in self.members]).mean(0)
-        answers = [member(*(x[place::count] for x in inputs)) for place, member in enumerate(self.members)]
-        rows = torch.cat([torch.arange(place, len(inputs[0]), count) for place in range(count)])
-        return torch.cat(answers)[rows.argsort().to(inputs[0].device)]
+        parts = zip(*(x.tensor_split(count) for x in inputs), strict=True)
+        return torch.cat([member(*part) for member, part in zip(self.members, parts, strict=True)])
 
 
 def make_estimator(config: EstimatorConfig) -> nn.Module:
