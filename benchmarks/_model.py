@@ -31,7 +31,13 @@ def model_for(arguments: argparse.Namespace, folder: Path) -> str:
 
 
 def random_model(
-    path: Path, *, steps: int = 4, classes: int = len(LABELS), precision: str = "float32", toy: bool = False
+    path: Path,
+    *,
+    steps: int = 4,
+    classes: int = len(LABELS),
+    precision: str = "float32",
+    state: str = "posterior",
+    toy: bool = False,
 ) -> Path:
     """Write Whisper base's encoder and a transport head, both with random weights, as one ONNX file."""
     import torch
@@ -39,7 +45,7 @@ def random_model(
 
     from genser.encoders import EncoderConfig, load_encoder
     from genser.encoders.whisper import WhisperConfig, WhisperEncoder
-    from genser.model import EstimatorConfig, HeadConfig, TransportHead
+    from genser.model import EstimatorConfig, FrontConfig, HeadConfig, TransportHead
     from genser.model.folder import save_model
     from genser.runtime.export import export_onnx
     from genser.transport import Sampler
@@ -50,7 +56,8 @@ def random_model(
     save_file(WhisperEncoder(size).state_dict(), source.source)
     encoder = load_encoder(source)
     labels = tuple(f"{LABELS[n % len(LABELS)]}{n // len(LABELS) or ''}" for n in range(classes))
-    network = EstimatorConfig(size.dim, encoder.states - 1, depth=2, heads=8)
-    head = TransportHead(HeadConfig(labels, network, sampler=Sampler(steps=steps))).eval()
+    network = EstimatorConfig(size.dim, encoder.states, depth=2, heads=8)
+    front = FrontConfig(encoder.states, size.dim, repeat=True)
+    head = TransportHead(HeadConfig(labels, network, sampler=Sampler(steps=steps), state=state, front=front)).eval()
     save_model(path.with_suffix(""), head, source, encoder.fingerprint, {})
     return export_onnx(path.with_suffix(""), path, precision).path

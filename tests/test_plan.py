@@ -22,7 +22,10 @@ HEAD = "heads: {linear: {}}\n"
 def test_packaged_plans_are_valid():
     assert {"ablations", "default", "quick"} <= set(plans())
     for name in plans():
-        assert load_plan(name).heads
+        plan = load_plan(name)
+        assert plan.heads
+        for settings in [candidate for head in plan.heads for candidate in head.candidates]:
+            assert plan.config(settings, 0).head(("a", "b"), 20, 64).labels == ("a", "b")
 
 
 def test_the_default_plan_compares_every_head_with_as_many_candidates_each():
