@@ -5,7 +5,8 @@
 Sounds are made (noise bursts of 3 s, which cost what speech costs). The load comes from this process, on the same
 cores, so what it takes is missing to the server. Every answer is compared with the library's.
 
-- closed: 32 clients that ask again at once; the ratio is to `predict_many` in one process with the same batch.
+- closed: 32 clients that ask again at once; the ratio is to `predict_many` in one process with the same batch, and,
+  beside it, to what `predict_many` would reach if it had to share the cores with the clients.
 - 70 %: arrivals at random (Poisson) at 70 % of that throughput. Beside it what queueing alone leaves: the waits of a
   server without any overhead, a sound a core, each taking what the throughput says (M/D/c).
 - 300 %: arrivals at three times that throughput; what is refused (503, 429) was told so, everything else is right.
@@ -219,9 +220,12 @@ def measure(model: str, seconds: float, counts: list[int]) -> Iterator[tuple[str
     library = in_process(recognizer, bodies, seconds)
     process, port = started(model)
     try:
-        load = Load(port, bodies, expected)
+        load, worked = Load(port, bodies, expected), time.process_time()
         rate = asyncio.run(load.closed(seconds))
-        yield "closed", {"per s": rate, "library per s": library, "ratio": rate / library, **load.row()}
+        clients = (time.process_time() - worked) / len(load.waits)  # processor seconds a sound
+        beside = 1 / (1 / library + clients / granted_cores())
+        ratios = {"ratio": rate / library, "clients' ms": 1e3 * clients, "ratio beside clients": rate / beside}
+        yield "closed", {"per s": rate, "library per s": library, **ratios, **load.row()}
         for share in (0.7, 3.0):
             load, before = Load(port, bodies, expected), memory(process)
             asyncio.run(load.arriving(share * rate, seconds))
