@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from card import card
+from card import card, page
 from corpora import CORPORA, read_corpora
 from measure import measure
 
@@ -136,7 +136,7 @@ def publish(size: str, folder: Path, data: Path, work: Path) -> Path:
     """Export with the card that follows from what was measured."""
     found = json.loads((work / f"{size}.json").read_text("utf-8"))
     text = card(size, {"base": "base", "tiny": "tiny.en"}[size], counted(data), found)
-    (work / f"{size}.md").write_text(text, encoding="utf-8")
+    (work / f"{size}.md").write_text(page(size, text), encoding="utf-8")
     scores = {f"held-out {name} UA": found["held_out"][name]["ua"] for name in (*CORPORA, "all")}
     return export_onnx(folder, work / f"{size}.onnx", card=text, info={"scores": scores}).path
 

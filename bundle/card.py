@@ -34,6 +34,15 @@ Crops were chosen without them. Scores are somewhat too low on them: calibration
 """
 
 
+RECORDINGS = "## Recordings outside a studio"
+
+
+def page(size: str, text: str) -> str:
+    """The card as a page of the documentation, with its picture, which a terminal cannot show."""
+    picture = f"![Accuracy against confidence on all held-out clips.](pictures/{size}-calibration.png)"
+    return text.replace(RECORDINGS, f"{picture}\n\n{RECORDINGS}")
+
+
 def percent(share: float | None) -> str:
     """A share in per cent with one digit."""
     return "–" if share is None else f"{100 * share:.1f}"
@@ -116,7 +125,7 @@ def card(size: str, encoder: str, counts: Mapping[str, Any], found: Mapping[str,
         f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they say little.",
         f"## Calibration\n\nOn all held-out clips. A score of 0.8 should be right in 80 of 100 cases.\n\n"
         f"{reliability_table(found['held_out']['all']['reliability'])}",
-        f"## Recordings outside a studio\n\n{disturbed_table(found['disturbed'])}",
+        f"{RECORDINGS}\n\n{disturbed_table(found['disturbed'])}",
         f"## Silence, noise and music\n\n{percent(gate['made'])} % of made sounds without speech are called no speech "
         f"({'weakest: ' + weakest if weakest else 'every family above 95 %'}), and {percent(gate['clips'])} % of the held-out clips.",
         FOOTER.strip(),
