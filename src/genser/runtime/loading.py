@@ -13,7 +13,13 @@ MODELS = Path(__file__).parents[1] / "models"
 TORCH_PARTS = ("torch", "jaxtyping", "safetensors", "transformers")
 
 
-def load(model: str | os.PathLike[str] | None = None, *, threads: int | None = None, device: str = "cpu") -> Recognizer:
+def load(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    shared: bool = False,
+) -> Recognizer:
     """Load a model.
 
     Args:
@@ -21,6 +27,8 @@ def load(model: str | os.PathLike[str] | None = None, *, threads: int | None = N
             [train]. None means ``"base"``.
         threads: Threads within one operator; None takes the cores.
         device: Where a model folder runs, such as ``"cuda"``; an ONNX file runs on the CPU.
+        shared: Whether several threads will ask at once, as in a server; see
+            :class:`genser.runtime.onnx_backend.OnnxBackend`.
 
     Returns:
         A recogniser, safe to use from several threads.
@@ -34,7 +42,7 @@ def load(model: str | os.PathLike[str] | None = None, *, threads: int | None = N
         return Recognizer(_torch_backend(path, threads, device))
     if device != "cpu":
         raise ModelError(f"{path} is an ONNX file, which runs on the CPU, not on {device!r}. Name a model folder.")
-    return Recognizer(OnnxBackend(path, threads))
+    return Recognizer(OnnxBackend(path, threads, shared=shared))
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> Path:

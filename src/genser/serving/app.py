@@ -93,4 +93,4 @@ def config_from_environment() -> ServerConfig:
 def _load(model: str | None) -> Recognizer:
     import genser
 
-    return genser.load(model)
+    return genser.load(model, shared=True)
