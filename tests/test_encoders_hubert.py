@@ -29,7 +29,7 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 48,
     "conv_dim": (16,) * 7,
-    "num_conv_pos_embedding_groups": 4,
+    "num_conv_pos_embedding_groups": 2,  # oneDNN is wrong in bfloat16 for 8 channels a group on CPUs with AMX
 }
 FAMILIES = {
     "hubert": (HubertConfig, HubertModel),
