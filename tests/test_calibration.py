@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from test_training import fresh, problem, recipe
 
 from genser.taxonomy import probabilities
-from genser.training.calibration import fit_power
+from genser.training import train
+from genser.training.calibration import FEWEST, calibrate, fit_power
 
 
 @pytest.mark.parametrize("distortion", [0.5, 1.0, 2.0])
@@ -26,3 +28,21 @@ def test_classes_count_alike():
     labels = np.repeat([0, 1], [90, 10])
     alone = fit_power(np.concatenate([common, rare]), labels)
     assert probabilities(np.concatenate([common, rare]), alone)[:90].max(1).mean() < 0.9
+
+
+def test_a_head_becomes_as_confident_as_it_is_right():
+    head, held_out = fresh(recipe()), problem(rows=300, seed=1)
+    train(head, problem(), recipe())
+    before = head(held_out.features).detach()
+    calibrate(head, held_out)
+    after = head(held_out.features).detach()
+    assert (after.argmax(1) == before.argmax(1)).all()
+    right = (after.argmax(1) == held_out.labels).float().mean()
+    assert abs(after.amax(1).mean() - right) < abs(before.amax(1).mean() - right)
+    assert after.amax(1).mean() == pytest.approx(float(right), abs=0.05)
+
+
+def test_few_clips_tell_no_exponent():
+    head = fresh(recipe())
+    calibrate(head, problem(rows=FEWEST - 1))
+    assert head.config.power == 1.0

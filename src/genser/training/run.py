@@ -13,6 +13,7 @@ from genser.data.manifest import read_manifest
 from genser.encoders import load_encoder
 from genser.model.folder import save_model
 from genser.model.head import TransportHead
+from genser.training.calibration import calibrate
 from genser.training.config import TrainConfig
 from genser.training.dataset import Dataset, build_dataset, divide
 from genser.training.distributed import processes
@@ -41,7 +42,7 @@ class TrainedModel:
 def run_training(
     manifest: Path, config: TrainConfig, out: Path, store: Path, device: str = "cpu", progress: Progress | None = None
 ) -> TrainedModel:
-    """Encode what is not stored yet, train a transport head, and write the model.
+    """Encode what is not stored yet, train a transport head, calibrate it on the validation side, and write the model.
 
     Args:
         manifest: CSV, JSON lines or Parquet.
@@ -80,6 +81,8 @@ def run_training(
             on_step=lambda step, metrics: tell("steps", step + 1, config.steps, metrics),
             processes=place,
         )
+        if validation is not None:
+            calibrate(head, validation)
         if place.rank == 0:
             save_model(out, head.cpu(), config.encoder, encoder.fingerprint, _info(config, dataset, data, result))
     return TrainedModel(out, dataset, result)
