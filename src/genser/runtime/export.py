@@ -19,7 +19,7 @@ from genser.model.speech import SpeechModel
 from genser.runtime.backend import SHORTEST
 from genser.runtime.onnx_backend import OnnxBackend
 from genser.runtime.onnx_file import sealed
-from genser.runtime.parity import Parity, measure_parity
+from genser.runtime.parity import LARGEST_DIFFERENCE, Parity, measure_parity
 from genser.runtime.torch_backend import run_model
 
 PRECISIONS = ("float32", "int8")
@@ -62,7 +62,8 @@ def export_onnx(
         path: ONNX file to write; it appears whole and checked, or not at all.
         precision: ``"float32"``, or ``"int8"`` for the matrix products of the encoder.
         tolerance: Largest difference of a score from torch's; None means 1e-4 in float32 and 0.1 in int8, where 99 %
-            of the labels must agree as well.
+            of the labels must agree as well. A calibration that sharpens scores magnifies their rounding by its
+            exponent, and so it does what is allowed in float32.
         encoder: Where the encoder is now, if not where it was.
         card: Model card in Markdown to carry along.
         info: What the file shall tell besides the folder's own.
@@ -84,11 +85,16 @@ def export_onnx(
     try:
         part.write_bytes(content)
         parity = measure_parity(partial(run_model, reference), OnnxBackend(part).run)
-        parity.check(precision, tolerance)
+        parity.check(precision, _tolerance(reference, precision) if tolerance is None else tolerance)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return Exported(path, len(content), parity)
+
+
+def _tolerance(reference: SpeechModel, precision: str) -> float:
+    sharpened = max(reference.head.config.power, 1.0) if precision == "float32" else 1.0
+    return LARGEST_DIFFERENCE[precision] * sharpened
 
 
 def _graph(reference: SpeechModel, precision: str) -> bytes:
