@@ -23,7 +23,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +58,11 @@ def sounds() -> list[bytes]:
 def request_of(body: bytes) -> bytes:
     head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/flac\r\nContent-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
+
+
+def told_waits(waits: Sequence[float] | np.ndarray) -> dict[str, float]:
+    middle, late = np.percentile(waits, [50, 99])
+    return {"p50 ms": 1e3 * middle, "p99 ms": 1e3 * late, "p99/p50": late / middle}
 
 
 class Load:
@@ -128,10 +133,8 @@ class Load:
         await asyncio.gather(*tasks)
 
     def row(self) -> dict[str, float]:
-        waits = np.array(self.waits or [np.nan])
-        middle, late = np.percentile(waits, [50, 99])
         counts = {"answered": len(self.waits), "refused": self.refused, "wrong": self.wrong, "lost": self.lost}
-        return {"p50 ms": 1e3 * middle, "p99 ms": 1e3 * late, "p99/p50": late / middle, **counts}
+        return {**told_waits(self.waits or [np.nan]), **counts}
 
 
 @cache
@@ -210,8 +213,7 @@ def unhindered(rate: float, share: float, cores: int, count: int = 200_000) -> d
         done = max(heapq.heappop(free), at) + work
         heapq.heappush(free, done)
         waits[place] = done - at
-    middle, late = np.percentile(waits, [50, 99])
-    return {"p50 ms": 1e3 * middle, "p99 ms": 1e3 * late, "p99/p50": late / middle}
+    return told_waits(waits)
 
 
 def measure(model: str, seconds: float, counts: list[int]) -> Iterator[tuple[str, dict[str, float]]]:
