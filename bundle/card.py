@@ -114,6 +114,27 @@ def disturbed_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     return table(("disturbance", "UA %", "change", "heard as speech %"), listed)
 
 
+def across_table(across: Mapping[str, Mapping[str, Any]]) -> str:
+    """Scores on each corpus of a model that learned from the other two."""
+    rows = []
+    for name, row in across.items():
+        low, high = row["ua_interval"]
+        others = " and ".join(other for other in CORPORA if other != name)
+        interval = f"{percent(row['ua'])} [{percent(low)}, {percent(high)}]"
+        rows.append((named(name), others, str(row["utterances"]), interval, percent(row["ece"])))
+    return table(("heard", "learned from", "clips", "UA %, 95 % interval", "ECE %"), rows)
+
+
+def rounding_sentence(found: Mapping[str, Any]) -> str:
+    """What computing in eight bits costs on the held-out speakers."""
+    cost = found["eight_bits"]
+    low, high = (f"{100 * cost[end]:+.1f}" for end in ("low", "high"))
+    said = f"against float32: UA {100 * cost['estimate']:+.1f} ({low} to {high}), {percent(cost['agreement'])} % of the labels alike"
+    if found["precision"] == "int8":
+        return f"The encoder's matrix products are computed in eight bits, every frame with a scale of its own. On these speakers, {said}."
+    return f"This file computes in float32. Eight bits were tried and cost too much on these speakers, {said}."
+
+
 def card(size: str, encoder: str, counts: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The whole card in Markdown; no times in it, so that the same machine makes the same bytes."""
     gate = found["no_speech"]
@@ -122,7 +143,10 @@ def card(size: str, encoder: str, counts: Mapping[str, Any], found: Mapping[str,
         HEADER.format(size=size, encoder=encoder),
         f"## Trained on\n\n{training_table(counts)}",
         f"## Speakers it never heard\n\n{scores_table(found['held_out'])}\n\n{recall_table(found['held_out'])}\n\n"
-        f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they say little.",
+        f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they say little.\n\n"
+        f"{rounding_sentence(found)}",
+        f"## Voices recorded elsewhere\n\nThe same recipe, learning from two corpora and hearing the third: other speakers, another language, other rooms and microphones. "
+        f"Expect this, and not the table above, of your own recordings.\n\n{across_table(found['across'])}",
         f"## Calibration\n\nOn all held-out clips. A score of 0.8 should be right in 80 of 100 cases.\n\n"
         f"{reliability_table(found['held_out']['all']['reliability'])}",
         f"{RECORDINGS}\n\n{disturbed_table(found['disturbed'])}",

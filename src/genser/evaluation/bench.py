@@ -192,6 +192,11 @@ class Bench:
             yield f"{where}: {self.dataset.left_out} utterances have no class in this task and were left out."
         if self.dataset.problems:
             yield f"{where}: {len(self.dataset.problems)} features could not be computed, such as {self._problem()}."
+        if self.plan.copies.adaptation.rank:
+            yield (
+                f"{where}: every fold's encoder was adapted to its whole training side, the speakers on whom candidate "
+                "settings were compared among them."
+            )
         if self.plan.copies.views:
             copies, share = self.plan.copies.views, self.plan.copies.view_share
             yield f"{where}: heads may learn from {copies} altered copies of each training clip (share {share:g})."

@@ -13,8 +13,8 @@ A folder may hold several protocols and encoders, run one after the other; the r
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from genser.data.atomic import write_whole
@@ -52,6 +52,16 @@ class Entry:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps([asdict(one) for one in (*others, self)], indent=1, ensure_ascii=False)
         write_whole(folder / INDEX, text.encode())
+
+
+def joined(parts: Sequence[Entry]) -> Entry:
+    """One entry for the folds of a protocol that were run one after the other."""
+    return replace(
+        parts[0],
+        runs=tuple(name for part in parts for name in part.runs),
+        traces={name: title for part in parts for name, title in part.traces.items()},
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
 
 
 def entries(folder: str | os.PathLike[str]) -> list[Entry]:

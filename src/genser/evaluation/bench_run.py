@@ -1,16 +1,20 @@
 """A whole bench: manifests in, a report out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from genser.configuration import build
 from genser.data.manifest import read_manifest
-from genser.encoders import EncoderConfig, Pooling, load_encoder
+from genser.encoders import EncoderConfig, Pooling, SpeechEncoder, load_encoder
 from genser.evaluation.bench import Bench
+from genser.evaluation.bench_folder import Entry, joined
 from genser.evaluation.plan import BenchPlan
 from genser.evaluation.protocols import Arena, arenas
-from genser.training.dataset import build_dataset
+from genser.training.adaptation import adapted_encoder
+from genser.training.config import TrainConfig
+from genser.training.dataset import Dataset, build_dataset
 
 Progress = Callable[[str, int, int], None]
 
@@ -82,8 +86,47 @@ def _run(
     settings: BenchSettings, plan: BenchPlan, config: EncoderConfig, pooling: str, arena: Arena, tell: Progress
 ) -> Sequence[str]:
     encoder = load_encoder(config, settings.device)
-    copies = plan.copies
-    dataset = build_dataset(
+    name = ", ".join(filter(None, (encoder.name, pooling)))
+    if not plan.copies.adaptation.rank:
+        bench = _bench(settings, plan, encoder, name, arena, tell)
+        bench.run(tell)
+        return [str(problem) for problem in bench.dataset.problems]
+    problems: list[str] = []
+    noted: list[Entry] = []
+    for bench in _adapted_benches(settings, plan, encoder, name, arena, tell):
+        noted.append(bench.run(tell))
+        joined(noted).note(settings.folder)
+        problems += [str(problem) for problem in bench.dataset.problems]
+    return problems
+
+
+def _adapted_benches(
+    settings: BenchSettings, plan: BenchPlan, encoder: SpeechEncoder, name: str, arena: Arena, tell: Progress
+) -> Iterator[Bench]:
+    """A bench a fold, each over features of an encoder that was adapted to this fold's training side alone."""
+    frozen = _features(settings, plan.copies.without_views(), encoder, arena, tell)
+    for fold in arena.folds_of(frozen.utterances):
+        told = partial(tell, f"{arena.protocol.name}: adaptation for {fold.name}")
+        folder = settings.folder / "encoders"
+        adapted = adapted_encoder(encoder, frozen, fold.train, plan.copies, folder, told)
+        bench = _bench(settings, plan, adapted, f"{name}, adapted", arena, tell)
+        yield replace(bench, folds=[one for one in bench.folds if one.name == fold.name])
+
+
+def _bench(
+    settings: BenchSettings, plan: BenchPlan, encoder: SpeechEncoder, name: str, arena: Arena, tell: Progress
+) -> Bench:
+    dataset = _features(settings, plan.copies, encoder, arena, tell)
+    folds, jobs = arena.folds_of(dataset.utterances), settings.jobs
+    return Bench(
+        dataset, folds, arena.protocol, plan, name, encoder.fingerprint, settings.folder, jobs, settings.device
+    )
+
+
+def _features(
+    settings: BenchSettings, copies: TrainConfig, encoder: SpeechEncoder, arena: Arena, tell: Progress
+) -> Dataset:
+    return build_dataset(
         arena.utterances,
         encoder,
         str(settings.store),
@@ -91,20 +134,8 @@ def _run(
         labels=settings.labels,
         views=copies.views,
         augmentation=copies.augmentation,
-        progress=lambda done, total: tell(f"{arena.protocol.name}: features", done, total),
+        progress=partial(tell, f"{arena.protocol.name}: features"),
     )
-    Bench(
-        dataset,
-        arena.folds_of(dataset.utterances),
-        arena.protocol,
-        plan,
-        ", ".join(filter(None, (encoder.name, pooling))),
-        encoder.fingerprint,
-        settings.folder,
-        settings.jobs,
-        settings.device,
-    ).run(tell)
-    return [str(problem) for problem in dataset.problems]
 
 
 def _fitting(plan: BenchPlan, config: EncoderConfig) -> BenchPlan:

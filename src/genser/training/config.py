@@ -1,7 +1,7 @@
 """What a training run is made of: recipes in YAML, overridden key by key."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,39 @@ class ComponentsConfig:
 
 
 @dataclass(frozen=True)
+class AdaptationConfig:
+    """Low-rank adaptation of the encoder before features are taken, see :mod:`genser.training.adaptation`.
+
+    Attributes:
+        rank: Of what is added to every matrix of the encoder's layers; 0 leaves the encoder as it is.
+        steps: Optimiser steps.
+        lr: Peak learning rate.
+        fidelity: Weight of the mean square distance, in deviations, from the frozen encoder's features of clean clips.
+        noise: Deviation of the noise on standardised features before the linear head that is learned beside.
+        batch_seconds: Sound in a batch.
+    """
+
+    rank: int = 0
+    steps: int = 500
+    lr: float = 5e-4
+    fidelity: float = 1.0
+    noise: float = 2.0
+    batch_seconds: float = 48.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 0 or self.steps < 1 or min(self.fidelity, self.noise) < 0:
+            raise ConfigError("adaptation: rank, fidelity and noise must not be negative, and steps at least 1.")
+        if min(self.lr, self.batch_seconds) <= 0:
+            raise ConfigError("adaptation: lr and batch_seconds must be above 0.")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A recipe.
 
     Attributes:
         encoder: Where features come from.
+        adaptation: Whether and how it is adapted to the training speakers first.
         front: Whether features are reduced to principal components first.
         network: Size and form of the estimator.
         path: Probability path.
@@ -101,6 +129,7 @@ class TrainConfig:
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     front: ComponentsConfig = field(default_factory=ComponentsConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     path: BridgePath = field(default_factory=BridgePath)
@@ -140,6 +169,15 @@ class TrainConfig:
         _one_of("keep", self.keep, ("best", "last"))
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("task", self.task, ("emotion", "gender"))
+        if self.adaptation.rank and self.encoder.kind != "whisper":
+            raise ConfigError(
+                f"adaptation.rank is {self.adaptation.rank}, but adapted encoders go into the model folder, and only "
+                f"Whisper's can, not one of kind {self.encoder.kind}. Use adaptation.rank 0."
+            )
+
+    def without_views(self) -> "TrainConfig":
+        """The same without altered copies."""
+        return replace(self, views=0)
 
     def head(self, labels: tuple[str, ...], states: int, dim: int) -> HeadConfig:
         """The head that this recipe makes of features of shape (rows, states, dim)."""

@@ -149,7 +149,13 @@ def _with_copies(
 
 
 def divide(dataset: Dataset, config: TrainConfig) -> tuple[TrainingData, TrainingData | None]:
-    """Training and validation side: the manifest's own, else whole speakers; the test split is never touched.
+    """Rows of both sides, see :func:`sides`; None without a validation side."""
+    train, validation = sides(dataset, config)
+    return dataset.training_rows(train, config), dataset.rows(validation) if len(validation) else None
+
+
+def sides(dataset: Dataset, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the training and the validation side: the manifest's own, else whole speakers; never the test split.
 
     Raises:
         ManifestError: If a speaker or a sound is on both sides, or speakers are unknown.
@@ -162,8 +168,7 @@ def divide(dataset: Dataset, config: TrainConfig) -> tuple[TrainingData, Trainin
         inner, held_out = validation_split([dataset.utterances[i] for i in train], config.validation, config.seed)
         train, validation = train[inner], train[held_out]
         check_leaks(*([dataset.utterances[i] for i in side] for side in (train, validation)))
-    held = dataset.rows(validation) if len(validation) else None
-    return dataset.training_rows(train, config), held
+    return train, validation
 
 
 def _balance_key(utterance: Utterance, balance: str) -> tuple[str, ...]:

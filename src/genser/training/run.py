@@ -1,6 +1,6 @@
 """A whole training run: manifest in, model folder out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,20 @@ import torch
 from genser._version import __version__
 from genser.configuration import to_mapping
 from genser.data.manifest import read_manifest
-from genser.encoders import load_encoder
+from genser.data.utterance import Utterance
+from genser.encoders import SpeechEncoder, load_encoder
 from genser.model.folder import save_model
 from genser.model.head import TransportHead
+from genser.training.adaptation import adapted_encoder
 from genser.training.calibration import calibrate
 from genser.training.config import TrainConfig
-from genser.training.dataset import Dataset, build_dataset, divide
+from genser.training.dataset import Dataset, build_dataset, divide, sides
 from genser.training.distributed import processes
 from genser.training.rows import TrainingData
 from genser.training.train import TrainResult, train
 
 Progress = Callable[[str, int, int, dict[str, Any]], None]
-"""Told the stage (``"features"`` or ``"steps"``), how much of it is done, of how much, and the latest metrics."""
+"""Told the stage (``"features"``, ``"adaptation"``, ``"steps"``), what is done of it, of how much, latest metrics."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,10 @@ def run_training(
         GenserError: If the manifest, the recipe or a resumed run does not fit.
     """
     tell = progress or (lambda *_: None)
-    encoder = load_encoder(config.encoder, device)
-    dataset = build_dataset(
-        read_manifest(manifest),
-        encoder,
-        str(store),
-        task=config.task,
-        labels=config.labels,
-        views=config.views,
-        augmentation=config.augmentation,
-        progress=lambda done, total: tell("features", done, total, {}),
-    )
-    data, validation = divide(dataset, config)
     run = out / "run"
     run.mkdir(parents=True, exist_ok=True)
+    encoder, dataset = gather(read_manifest(manifest), config, store, run, device, tell)
+    data, validation = divide(dataset, config)
     with processes(device) as place:
         head = fresh_head(config, dataset.classes, dataset.features.shape[1:]).to(device)
         result = train(
@@ -84,8 +76,45 @@ def run_training(
         if validation is not None:
             calibrate(head, validation)
         if place.rank == 0:
-            save_model(out, head.cpu(), config.encoder, encoder.fingerprint, _info(config, dataset, data, result))
+            embed = encoder if config.adaptation.rank else None
+            info = _info(config, dataset, data, result)
+            save_model(out, head.cpu(), config.encoder, encoder.fingerprint, info, embed=embed)
     return TrainedModel(out, dataset, result)
+
+
+def gather(
+    utterances: Sequence[Utterance],
+    config: TrainConfig,
+    store: Path,
+    folder: Path,
+    device: str = "cpu",
+    tell: Progress = lambda *_: None,
+) -> tuple[SpeechEncoder, Dataset]:
+    """The encoder of a recipe, adapted where it says so, and the features that it gives.
+
+    Args:
+        utterances: Training, validation and other rows; adapted to are the training side's alone.
+        config: Recipe.
+        store: Folder of the feature store.
+        folder: Where adapted weights are kept.
+        device: Where to encode and adapt.
+        tell: See :data:`Progress`; adaptation is the stage ``"adaptation"``.
+    """
+
+    def built(encoder: SpeechEncoder, views: int) -> Dataset:
+        options = {"task": config.task, "labels": config.labels, "views": views, "augmentation": config.augmentation}
+        return build_dataset(utterances, encoder, str(store), **options, progress=_stage(tell, "features"))
+
+    encoder = load_encoder(config.encoder, device)
+    if config.adaptation.rank:
+        frozen = built(encoder, 0)
+        train = sides(frozen, config)[0]
+        encoder = adapted_encoder(encoder, frozen, train, config, folder, _stage(tell, "adaptation"))
+    return encoder, built(encoder, config.views)
+
+
+def _stage(tell: Progress, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: tell(name, done, total, {})
 
 
 def fresh_head(config: TrainConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> TransportHead:

@@ -1,0 +1,170 @@
+"""Low-rank adaptation: what it changes, what it must not, and that a model carries it."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from toys import toy_weights
+
+from genser.configuration import to_mapping
+from genser.data.manifest import read_manifest
+from genser.encoders import load_encoder
+from genser.errors import ConfigError
+from genser.evaluation.bench_folder import bench_result, entries
+from genser.evaluation.bench_run import BenchSettings, run_bench
+from genser.evaluation.plan import load_plan
+from genser.model.folder import load_model, load_speech_model
+from genser.training.adaptation import LowRank, adapted_encoder
+from genser.training.config import AdaptationConfig, OptimizerConfig, TrainConfig
+from genser.training.dataset import build_dataset, sides
+from genser.training.run import gather, run_training
+from genser.transport import Objective
+
+PITCHES = {"sad": 150, "merry": 450}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Six speakers, each twice low and twice high, with a wavering voice."""
+    folder = tmp_path_factory.mktemp("adapted")
+    generator = np.random.default_rng(0)
+    rows = [["path", "label", "speaker"]]
+    for speaker in range(6):
+        for take in range(4):
+            label = ("sad", "merry")[take % 2]
+            time = np.arange(9600 + 800 * take) / 16000
+            tone = np.sin(2 * np.pi * (PITCHES[label] + 8 * speaker) * time) * (1 + 0.5 * np.sin(20 * time))
+            name = f"{speaker}_{take}.wav"
+            soundfile.write(folder / name, 0.2 * (tone + 0.1 * generator.standard_normal(len(time))), 16000)
+            rows.append([name, label, f"s{speaker}"])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(corpus):
+    encoder = toy_weights(corpus / "toy.safetensors")
+    adaptation = AdaptationConfig(rank=2, steps=30, lr=5e-3, fidelity=0.1, noise=0.1, batch_seconds=20.0)
+    small = {"network": replace(TrainConfig().network, width=16, depth=1, heads=2), "steps": 20, "batch_size": 16}
+    return TrainConfig(
+        encoder, adaptation, validation=0.3, optimizer=OptimizerConfig(ema=0.9), objective=Objective(), **small
+    )
+
+
+@pytest.fixture(scope="module")
+def frozen(corpus, config):
+    encoder = load_encoder(config.encoder)
+    return encoder, build_dataset(read_manifest(corpus / "manifest.csv"), encoder, str(corpus / "store"))
+
+
+@pytest.fixture(scope="module")
+def adapted(corpus, config, frozen):
+    return adapted_encoder(*frozen, sides(frozen[1], config)[0], config, corpus / "kept")
+
+
+def test_a_low_rank_term_starts_as_nothing_and_has_its_rank():
+    matrix = torch.randn(8, 6)
+    term = LowRank(matrix, 2)
+    assert torch.equal(term(matrix), matrix)
+    torch.nn.init.normal_(term.up)
+    assert torch.linalg.matrix_rank(term(matrix) - matrix) == 2
+
+
+def test_matrices_of_the_layers_change_by_low_rank_and_nothing_else_does(frozen, adapted, config):
+    before, after = frozen[0].state_dict(), adapted.state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.allclose(before[name], after[name], atol=2e-3)}
+    assert changed
+    assert all("layers." in name and name.endswith(".weight") and before[name].ndim == 2 for name in changed)
+    for name in changed:
+        values = torch.linalg.svdvals(after[name] - before[name])
+        assert values[config.adaptation.rank :].max() < 0.05 * values[0]  # what is left is rounding to float16
+
+
+def test_the_frozen_encoder_stays_and_the_copy_has_a_name_of_its_own(config, frozen, adapted):
+    assert adapted.fingerprint != frozen[0].fingerprint
+    assert frozen[0].fingerprint == load_encoder(config.encoder).fingerprint
+    assert not any(parameter.requires_grad for parameter in adapted.parameters())
+
+
+def test_classes_lie_further_apart_than_before(corpus, config, frozen, adapted):
+    """Speakers that were adapted to: between-class against within-class spread of the pooled states."""
+    places = sides(frozen[1], config)[0]
+    dataset = build_dataset(read_manifest(corpus / "manifest.csv"), adapted, str(corpus / "store"))
+
+    def ratio(features):
+        rows, labels = features[places].reshape(len(places), -1), frozen[1].labels[places]
+        means = [rows[labels == label].mean(0) for label in (0, 1)]
+        within = np.mean([rows[labels == label].var(0).sum() for label in (0, 1)])
+        return np.square(means[0] - means[1]).sum() / within
+
+    assert ratio(dataset.features) > ratio(frozen[1].features)
+
+
+def test_the_same_rows_give_the_same_weights_and_are_taken_from_the_folder(corpus, config, frozen, adapted, tmp_path):
+    places = sides(frozen[1], config)[0]
+    again = adapted_encoder(*frozen, places, config, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), adapted.parameters(), strict=True))
+    steps = []
+    adapted_encoder(*frozen, places, config, corpus / "kept", lambda done, total: steps.append(done))
+    assert steps == []
+    other = adapted_encoder(*frozen, places[:-1], config, corpus / "kept", lambda done, total: steps.append(done))
+    assert steps == list(range(1, config.adaptation.steps + 1))
+    assert other.fingerprint != adapted.fingerprint
+
+
+def test_only_the_training_side_is_adapted_to(corpus, config, adapted):
+    encoder, _ = gather(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
+    assert encoder.fingerprint == adapted.fingerprint  # taken from the folder: the same rows, the training side's
+
+
+def test_a_trained_model_carries_its_encoder(corpus, config, tmp_path):
+    stages = []
+    run_training(
+        corpus / "manifest.csv",
+        config,
+        tmp_path / "model",
+        tmp_path / "store",
+        progress=lambda stage, *_: stages.append(stage),
+    )
+    assert list(dict.fromkeys(stages)) == ["features", "adaptation", "steps"]
+    model = load_model(tmp_path / "model")
+    (corpus / "toy.safetensors").rename(corpus / "gone.safetensors")
+    try:
+        speech = load_speech_model(model)
+    finally:
+        (corpus / "gone.safetensors").rename(corpus / "toy.safetensors")
+    assert speech.encoder.fingerprint == model.fingerprint
+
+
+def test_what_cannot_be_adapted_is_refused(corpus, config, frozen, tmp_path):
+    with pytest.raises(ConfigError, match="rank is 0"):
+        adapted_encoder(*frozen, np.arange(4), replace(config, adaptation=AdaptationConfig()), tmp_path)
+    with pytest.raises(ConfigError, match="Whisper"):
+        TrainConfig(adaptation=AdaptationConfig(rank=4))
+    with pytest.raises(ConfigError, match="rank"):
+        AdaptationConfig(rank=-1)
+
+
+def test_a_bench_adapts_to_the_training_side_of_every_fold(corpus, config, tmp_path):
+    recipe = {"encoder": to_mapping(config.encoder), "adaptation": to_mapping(config.adaptation), "steps": 5}
+    recipe |= {"network": {"width": 16, "depth": 1, "heads": 2}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    plan = {"recipe": str(tmp_path / "recipe.yaml"), "seeds": 1, "steps": [0, 1], "heads": {"transport": {}}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    settings = BenchSettings(
+        "kfold-speaker", (corpus / "manifest.csv",), (), tmp_path / "bench", tmp_path / "store", k=3
+    )
+    run_bench(settings, load_plan(str(tmp_path / "plan.yaml")))
+    assert len(list((tmp_path / "bench/encoders").glob("adapted-*.safetensors"))) == 3
+    (entry,) = entries(tmp_path / "bench")
+    assert entry.encoder == "toy, adapted"
+    result = bench_result(tmp_path / "bench")
+    assert sorted({run.spec.fold for run in result.runs}) == [f"kfold-speaker {number}/3" for number in (1, 2, 3)]
+    assert len({run.spec.settings["features"] for run in result.runs}) == 3
+    assert any("adapted to its whole training side" in note for note in result.notes)
