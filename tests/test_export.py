@@ -209,6 +209,20 @@ def test_rows_of_zeros_stay_zeros():
     np.testing.assert_array_equal(product(model, np.zeros((1, 2, 64), np.float32)), 0)
 
 
+@given(seed=st.integers(0, 10_000), spread=st.floats(0.0, 3.0), rows=st.integers(64, 97))
+@settings(max_examples=30, deadline=None)
+def test_two_products_of_bytes_fit_into_sixteen_bits(seed, spread, rows):
+    """As processors without VNNI add them: the largest activation byte times two weights that lie under each other."""
+    random = np.random.default_rng(seed)
+    model = linear((random.standard_normal((rows, 64)) * np.exp(spread * random.standard_normal((rows, 1)))).astype("f"))
+    quantize_rows(model, "encoder")
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    (matrix,) = (tensor.astype(int) for tensor in weights.values() if tensor.dtype == np.int8)
+    pairs = np.abs(matrix[: rows // 2 * 2]).reshape(-1, 2, 64).sum(axis=1)
+    assert 255 * pairs.max() <= np.iinfo(np.int16).max
+    assert np.maximum(pairs.max(axis=0), np.abs(matrix).max(axis=0)).min() >= 126  # and no bit is given away
+
+
 def test_only_large_matrices_of_the_named_part_are_quantised():
     assert quantize_rows(linear(np.ones((64, 64), np.float32), scope="head"), "encoder") == 0
     assert quantize_rows(linear(np.ones((4, 4), np.float32)), "encoder") == 0
