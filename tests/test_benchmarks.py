@@ -19,9 +19,10 @@ GOALS = {
     "long_file": ("decoding alone", "predict", "segments"),
     "store_overhead": ("encoded", "encoded and kept", "store alone"),
     "feature_store": ("7 x 512 float16", "1,024 rows"),
+    "real_time": ("toy, 1 s", "toy, 2 s"),
     "growth": ("length in s 1.0", "batch 2", "classes 2", "N = 0"),
 }
-WITH_MODELS = ("folder_throughput", "transport_steps", "long_file", "growth", "cold_start")
+WITH_MODELS = ("folder_throughput", "transport_steps", "long_file", "growth", "cold_start", "real_time")
 
 
 @pytest.fixture(scope="module")

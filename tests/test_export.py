@@ -212,9 +212,11 @@ def test_rows_of_zeros_stay_zeros():
 @given(seed=st.integers(0, 10_000), spread=st.floats(0.0, 3.0), rows=st.integers(64, 97))
 @settings(max_examples=30, deadline=None)
 def test_two_products_of_bytes_fit_into_sixteen_bits(seed, spread, rows):
-    """As processors without VNNI add them: the largest activation byte times two weights that lie under each other."""
+    """As processors without VNNI add them: the largest byte of an activation times two weights under each other."""
     random = np.random.default_rng(seed)
-    model = linear((random.standard_normal((rows, 64)) * np.exp(spread * random.standard_normal((rows, 1)))).astype("f"))
+    model = linear(
+        (random.standard_normal((rows, 64)) * np.exp(spread * random.standard_normal((rows, 1)))).astype("f")
+    )
     quantize_rows(model, "encoder")
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     (matrix,) = (tensor.astype(int) for tensor in weights.values() if tensor.dtype == np.int8)

@@ -1,0 +1,50 @@
+"""What share of real time does recognition take, from the waveform, on two threads, at any length of clip?
+
+    python benchmarks/real_time.py [--beside FILE ...] [--json FILE]
+
+Both bundled models, and further ONNX files beside them, such as the same model in float32, by turns in one run.
+"""
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from _common import Claim, alternated, parser
+from _model import clip_of, random_model
+
+import genser
+
+LENGTHS = (1.0, 2.0, 3.5, 10.0, 30.0)  # s
+THREADS = 2
+GOALS = {"base": 0.012, "tiny": 0.006}
+
+
+def measure(claim: Claim, models: dict[str, str], lengths: tuple[float, ...], repeats: int) -> None:
+    loaded = {name: genser.load(path, threads=THREADS) for name, path in models.items()}
+    for length in lengths:
+        clip = clip_of(length)
+        works = [partial(model.scores, [clip]) for model in loaded.values()]
+        for name, taken in zip(loaded, alternated(works, repeats), strict=True):
+            goal = {"goal": GOALS[name]} if name in GOALS else {}
+            share, worked = taken.seconds / length, 1e3 * taken.processor
+            claim.add(f"{name}, {length:g} s", **{"share of real time": share, **goal, "processor ms": worked})
+
+
+def main() -> None:
+    made = parser(__doc__, toy="a tiny model")
+    made.add_argument("--beside", nargs="*", default=[], help="further ONNX files")
+    made.set_defaults(repeats=21)
+    arguments: argparse.Namespace = made.parse_args()
+    claim = Claim("real_time", "base takes 0.012 of real time at most and tiny 0.006, on two threads, at any length")
+    claim.settings |= {"toy": arguments.toy, "threads": THREADS}
+    with tempfile.TemporaryDirectory() as folder:
+        models = {"base": "base", "tiny": "tiny"} | {Path(path).stem: path for path in arguments.beside}
+        if arguments.toy:
+            models = {"toy": str(random_model(Path(folder) / "toy.onnx", toy=True))}
+        measure(claim, models, LENGTHS[:2] if arguments.toy else LENGTHS, arguments.repeats)
+    claim.tell(arguments.json)
+
+
+if __name__ == "__main__":
+    main()
