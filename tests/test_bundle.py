@@ -1,0 +1,56 @@
+"""What the build of the bundled models works out of scores, and says of it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genser.data.utterance import Utterance
+
+BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
+LABELS = ("anger", "fear")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts():
+    sys.path.insert(0, str(BUNDLE))
+    yield
+    sys.path.remove(str(BUNDLE))
+
+
+@pytest.fixture(scope="module")
+def utterances():
+    return [
+        Utterance(f"{n}.wav", label=LABELS[n % 2], speaker=str(n // 4), corpus="toy", gender="female")
+        for n in range(16)
+    ]
+
+
+def test_rounding_is_told_as_a_paired_difference(utterances):
+    from measure import rounding
+
+    exact = np.eye(2)[np.arange(16) % 2] * 0.8 + 0.1
+    ours = exact.copy()
+    ours[0] = ours[0, ::-1]
+    found = rounding(ours, exact, utterances, LABELS)
+    assert found["estimate"] == pytest.approx(-1 / 16)
+    assert found["low"] <= found["estimate"] <= found["high"] <= 0
+    assert (found["agreement"], found["units"]) == (15 / 16, 4)
+
+
+@pytest.mark.parametrize(("precision", "words"), [("int8", "computed in eight bits"), ("float32", "tried and cost")])
+def test_the_card_says_what_eight_bits_cost(precision, words):
+    from card import rounding_sentence
+
+    cost = {"estimate": -0.0012, "low": -0.0051, "high": 0.002, "agreement": 0.979}
+    said = rounding_sentence({"precision": precision, "eight_bits": cost})
+    assert words in said
+    assert "UA -0.1 (-0.5 to +0.2), 97.9 % of the labels alike" in said
+
+
+def test_a_corpus_left_out_is_named_with_what_was_learned_from():
+    from card import across_table
+
+    row = {"ua": 0.5, "ua_interval": [0.4, 0.6], "ece": 0.1, "utterances": 9}
+    assert "| nemo (Polish) | ravdess and emodb | 9 | 50.0 [40.0, 60.0] | 10.0 |" in across_table({"nemo": row})
