@@ -43,8 +43,8 @@ SOUNDS_EACH = 30
 """Made sounds of each family that the speech gate learns from."""
 
 FOLDS, HEARD = 4, 2
-"""Calibration is fitted on half of the training speakers, a quarter at a time, on models, encoder and head, that learned
-from the other three. It is one number, and every such model takes a quarter of an hour."""
+"""Calibration is fitted on half of the training speakers, a quarter at a time, each heard by a model, encoder and head,
+that learned from the other three. It is one number, and every such model takes a quarter of an hour."""
 
 LARGEST_LOSS = 0.005
 """UA on held-out speakers that eight bits may cost."""
