@@ -48,6 +48,12 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
 
 
+def with_interval(row: Mapping[str, Any]) -> str:
+    """UA in per cent with its interval."""
+    low, high = row["ua_interval"]
+    return f"{percent(row['ua'])} [{percent(low)}, {percent(high)}]"
+
+
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ("---",) * len(head), *rows)]
@@ -79,13 +85,11 @@ def scores_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
     """Scores on speakers never trained on, with intervals by speaker."""
     rows = []
     for name, row in held_out.items():
-        low, high = row["ua_interval"]
-        interval = f"{percent(row['ua'])} [{percent(low)}, {percent(high)}]"
         rows.append(
             (
                 named(name),
                 str(row["utterances"]),
-                interval,
+                with_interval(row),
                 percent(row["wa"]),
                 percent(row["macro_f1"]),
                 percent(row["ece"]),
@@ -118,10 +122,8 @@ def across_table(across: Mapping[str, Mapping[str, Any]]) -> str:
     """Scores on each corpus of a model that learned from the other two."""
     rows = []
     for name, row in across.items():
-        low, high = row["ua_interval"]
         others = " and ".join(other for other in CORPORA if other != name)
-        interval = f"{percent(row['ua'])} [{percent(low)}, {percent(high)}]"
-        rows.append((named(name), others, str(row["utterances"]), interval, percent(row["ece"])))
+        rows.append((named(name), others, str(row["utterances"]), with_interval(row), percent(row["ece"])))
     return table(("heard", "learned from", "clips", "UA %, 95 % interval", "ECE %"), rows)
 
 

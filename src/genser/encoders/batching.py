@@ -74,7 +74,7 @@ def _answers(
     """Batches with the means of their windows, which a GPU may still be computing."""
     packed = _packed(encoder) if bf16 and encoder.device.type == "cuda" and packable(encoder) else None
     if packed is None:
-        for batch in _batches(windows, budget):
+        for batch in batches_of(windows, budget):
             yield batch, _run(encoder, batch, bf16)
         return
     waveforms = [window.samples for window in windows]
@@ -118,7 +118,8 @@ def _windows(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray]) -> list[Wi
     return windows
 
 
-def _batches(windows: list[Window], budget: float) -> list[list[Window]]:
+def batches_of(windows: Sequence[Window], budget: float) -> list[list[Window]]:
+    """Windows of like length together, longest first; a batch, padding included, holds at most so many samples."""
     batches: list[list[Window]] = []
     for window in sorted(windows, key=lambda window: len(window.samples), reverse=True):
         # Sorted downwards, the first of a batch is its longest.
@@ -132,10 +133,19 @@ def _batches(windows: list[Window], budget: float) -> list[list[Window]]:
 @torch.inference_mode()
 def _run(encoder: SpeechEncoder, batch: list[Window], bf16: bool) -> Tensor:
     device = encoder.device
-    pinned = device.type == "cuda"
-    padded = torch.zeros(len(batch), len(batch[0].samples), pin_memory=pinned)
-    for row, window in zip(padded.numpy(), batch, strict=True):
-        row[: len(window.samples)] = window.samples
-    lengths = torch.tensor([len(window.samples) for window in batch], pin_memory=pinned)
+    waveforms, lengths = padded(batch, pinned=device.type == "cuda")
     with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-        return encoder(padded.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
+        return encoder(waveforms.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
+
+
+def padded(batch: Sequence[Window], *, pinned: bool = False) -> tuple[Tensor, Tensor]:
+    """Waveforms (batch, samples) with zeros behind the shorter ones, and the length of each.
+
+    Args:
+        batch: The longest first.
+        pinned: In memory from which a GPU can copy by itself.
+    """
+    waveforms = torch.zeros(len(batch), len(batch[0].samples), pin_memory=pinned)
+    for row, window in zip(waveforms.numpy(), batch, strict=True):
+        row[: len(window.samples)] = window.samples
+    return waveforms, torch.tensor([len(window.samples) for window in batch], pin_memory=pinned)

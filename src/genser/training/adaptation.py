@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 
-from genser.audio import load_audio
+from genser.audio import SAMPLE_RATE, load_audio
 from genser.augmentation import View
 from genser.configuration import to_mapping
 from genser.data.atomic import write_whole
 from genser.data.decoding import decoding_threads
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
+from genser.encoders.batching import Window, batches_of, padded
 from genser.errors import ConfigError
 from genser.training.config import TrainConfig
 from genser.training.dataset import Dataset
@@ -52,21 +52,6 @@ class LowRank(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The adapted matrix."""
         return weight + self.up @ self.down
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Clips to learn from, each altered or not.
-
-    Attributes:
-        rows: Their positions among the training rows.
-        waveforms: Padded, shape (batch, samples).
-        lengths: Samples of each.
-    """
-
-    rows: Tensor
-    waveforms: Tensor
-    lengths: Tensor
 
 
 def adapted_encoder(
@@ -178,18 +163,19 @@ class _Adaptation:
         steps = self.config.adaptation.steps
         return min(1.0, (step + 1) / (WARMUP * steps)) * max(1 - step / steps, 0.0)
 
-    def _loss(self, batch: _Batch) -> Tensor:
+    def _loss(self, batch: list[Window]) -> Tensor:
         """Cross-entropy of the head on noisy features, and how far they are from those of the frozen encoder."""
-        settings, rows = self.config.adaptation, batch.rows.to(self.device)
+        settings, rows = self.config.adaptation, torch.tensor([window.clip for window in batch], device=self.device)
+        waveforms, lengths = padded(batch)
         with torch.autocast(self.device.type, torch.bfloat16):
-            features = self.encoder(batch.waveforms.to(self.device), batch.lengths.to(self.device))
+            features = self.encoder(waveforms.to(self.device), lengths.to(self.device))
         features = features.float()
         given = ((features + self.shifts[rows] - self.mean) / self.scale).flatten(1)
         scores = self.head(given + settings.noise * torch.randn_like(given))
         away = ((features - self.wanted[rows]) / self.scale).square().mean()
         return cross_entropy(scores, self.labels[rows]) + settings.fidelity * away
 
-    def _batches(self) -> Iterator[_Batch]:
+    def _batches(self) -> Iterator[list[Window]]:
         """As many batches as there are steps, decoded one pool of clips ahead."""
         left = self.config.adaptation.steps
         generator = torch.Generator().manual_seed(self.config.seed)
@@ -210,30 +196,15 @@ class _Adaptation:
         altered = torch.rand(POOL, generator=generator) < self.config.view_share
         return [(int(row), number * POOL + place, bool(altered[place])) for place, row in enumerate(rows)]
 
-    def _sound(self, row: int, number: int, is_altered: bool) -> tuple[int, np.ndarray]:
+    def _sound(self, row: int, number: int, is_altered: bool) -> Window:
         item: Utterance = self.utterances[row]
         waveform = load_audio(item.path, start=item.start, end=item.end)[: self.encoder.max_samples]
         if is_altered:
             view = View(self.config.augmentation, VIEWS + number, self.config.seed)
             waveform = view(waveform, str(row))[: self.encoder.max_samples]
-        return row, waveform
+        return Window(row, waveform)
 
-    def _batched(self, clips: list[tuple[int, np.ndarray]], generator: torch.Generator) -> list[_Batch]:
-        """Clips of like length together, in batches of so much sound, in random order."""
-        budget = self.config.adaptation.batch_seconds * 16_000
-        groups: list[list[tuple[int, np.ndarray]]] = []
-        for clip in sorted(clips, key=lambda clip: len(clip[1]), reverse=True):
-            if groups and len(groups[-1][0][1]) * (len(groups[-1]) + 1) <= budget:
-                groups[-1].append(clip)
-            else:
-                groups.append([clip])
-        order = torch.randperm(len(groups), generator=generator)
-        return [_padded(groups[place]) for place in order]
-
-
-def _padded(clips: list[tuple[int, np.ndarray]]) -> _Batch:
-    lengths = torch.tensor([len(waveform) for _, waveform in clips])
-    waveforms = torch.zeros(len(clips), int(lengths.max()))
-    for row, (_, waveform) in zip(waveforms, clips, strict=True):
-        row[: len(waveform)] = torch.from_numpy(waveform)
-    return _Batch(torch.tensor([row for row, _ in clips]), waveforms, lengths)
+    def _batched(self, clips: list[Window], generator: torch.Generator) -> list[list[Window]]:
+        """Clips of like length together, in random order."""
+        groups = batches_of(clips, self.config.adaptation.batch_seconds * SAMPLE_RATE)
+        return [groups[place] for place in torch.randperm(len(groups), generator=generator)]
