@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,6 +48,25 @@ def test_the_card_says_what_eight_bits_cost(precision, words):
     said = rounding_sentence({"precision": precision, "eight_bits": cost})
     assert words in said
     assert "UA -0.1 (-0.5 to +0.2), 97.9 % of the labels alike" in said
+
+
+def test_the_card_says_when_eight_bits_were_refused():
+    from card import rounding_sentence
+
+    assert "too few labels" in rounding_sentence({"precision": "float32", "eight_bits": None})
+
+
+def test_calibration_hears_training_rows_alone(utterances):
+    """Held-out speakers are in the corpora that were left out; they must not move the exponent."""
+    import build
+
+    frozen = SimpleNamespace(utterances=tuple(utterances), labels=np.arange(16) % 2)
+    workshop = build.Workshop(None, None, frozen, Path())
+    good, bad = np.eye(2)[np.arange(16) % 2] * 0.4 + 0.3, np.eye(2)[1 - np.arange(16) % 2]
+    mixed = np.where(np.arange(16)[:, None] < 8, good, bad)
+    known = build.calibrated(workshop, [(np.arange(8), good[:8])], np.arange(8))
+    assert build.calibrated(workshop, [(np.arange(16), mixed)], np.arange(8)) == known
+    assert build.calibrated(workshop, [(np.arange(16), mixed)], np.arange(16)) < known
 
 
 def test_a_corpus_left_out_is_named_with_what_was_learned_from():

@@ -30,6 +30,18 @@ def test_classes_count_alike():
     assert probabilities(np.concatenate([common, rare]), alone)[:90].max(1).mean() < 0.9
 
 
+def test_corpora_count_alike_whatever_their_size():
+    """A large corpus that is half understood moves the exponent no more than a small one that is."""
+    generator = np.random.default_rng(1)
+    labels = generator.integers(2, size=1100)
+    corpora = np.repeat(["large", "small"], [1000, 100])
+    right = np.where(corpora == "small", True, generator.random(1100) < 0.5)
+    coordinates = np.where((np.arange(2) == np.where(right, labels, 1 - labels)[:, None]), 0.7, 0.3)
+    confidence = probabilities(coordinates, fit_power(coordinates, labels, corpora)).max(1).mean()
+    assert confidence == pytest.approx(0.75, abs=0.03)
+    assert probabilities(coordinates, fit_power(coordinates, labels)).max(1).mean() < 0.65
+
+
 def test_a_head_becomes_as_confident_as_it_is_right():
     head, held_out = fresh(recipe()), problem(rows=300, seed=1)
     train(head, problem(), recipe())

@@ -254,3 +254,13 @@ def test_the_command_writes_a_file_that_the_library_loads(tmp_path, capsys, monk
     assert "100 % of the labels agree" in said.err
     assert read_metadata(tmp_path / "m.onnx")["card"] == "# Toy\n"
     assert json.dumps(read_metadata(tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("attention", ["self_attn.v_proj", "attention.q_proj"])
+@pytest.mark.parametrize("path", ["layers.{}", "layers.slice(None, -1, None).{}"])
+def test_the_first_layers_attention_alone_stays_exact(attention, path):
+    for layer, number in (("0", 0), ("1", 1), ("10", 1)):
+        scope = f"encoder', 'encoder.encoder.{path.format(layer)}.{attention}"
+        assert quantize_rows(linear(np.ones((64, 64), np.float32), scope=scope), "encoder") == number
+    scope = f"encoder', 'encoder.encoder.{path.format(0)}.fc1"
+    assert quantize_rows(linear(np.ones((64, 64), np.float32), scope=scope), "encoder") == 1

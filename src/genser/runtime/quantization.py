@@ -4,8 +4,12 @@ ONNX Runtime's own dynamic quantisation scales activations by the range of the w
 0.046 with its company (Whisper base, random head). Here every row, one frame of one clip, has its own scale: company
 moves scores by 0.002 at most, where a last bit lay at the edge of a step, the error falls from 0.039 to 0.024, and 3 s
 of sound take 24 ms of one core instead of 23, against 43 in float32.
+
+The first layer's attention stays in float32: what it gets wrong, all later layers build on. On an adapted Whisper base
+this nearly halves the error of the scores, from 0.0090 to 0.0048 (200 clips), and costs no time that can be measured.
 """
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,10 +19,12 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 ZERO_POINT = 128  # activations are unsigned: x86 multiplies unsigned by signed bytes fastest
 LEAST_SIZE = 1 << 12  # weights; smaller matrices are not worth it
 SCOPES = "pkg.torch.onnx.name_scopes"
+SPARED = re.compile(r"layers(\.slice\([^)]*\))?\.0\.(self_attn|attention)\b")
+"""Modules that stay in float32: the first layer's attention, as Whisper's and as HuBERT's."""
 
 
 def quantize_rows(model: onnx.ModelProto, room: str) -> int:
-    """Replace the products with constant matrices in one part of a graph by eight-bit ones, in place.
+    """Replace products with constant matrices in one part of a graph by eight-bit ones, in place; see SPARED.
 
     Weights have one scale a column, activations one a row, found as they come.
 
@@ -55,7 +61,9 @@ def _is_worthwhile(node: NodeProto, weights: dict[str, TensorProto], room: str) 
         return False
     dims = weights[node.input[1]].dims
     scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
-    return len(dims) == 2 and np.prod(dims) >= LEAST_SIZE and f"'{room}'" in scopes
+    if f"'{room}'" not in scopes or SPARED.search(scopes):
+        return False
+    return len(dims) == 2 and np.prod(dims) >= LEAST_SIZE
 
 
 def _row_nodes(source: str, name: str) -> list[NodeProto]:

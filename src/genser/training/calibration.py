@@ -33,7 +33,7 @@ def calibrate(head: TransportHead, held_out: TrainingData) -> None:
     head.config = replace(head.config, power=power)
 
 
-def fit_power(coordinates: np.ndarray, labels: np.ndarray) -> float:
+def fit_power(coordinates: np.ndarray, labels: np.ndarray, corpora: np.ndarray | None = None) -> float:
     """Exponent of the clipped coordinates under which the answers are as confident as they are right.
 
     Mean confidence is matched to accuracy over held-out speakers, classes counting alike: a single exponent can do no
@@ -42,10 +42,20 @@ def fit_power(coordinates: np.ndarray, labels: np.ndarray) -> float:
     Args:
         coordinates: Projections on the class codes from heads that never heard the speaker, shape (rows, classes).
         labels: Class indices, shape (rows,).
+        corpora: What else counts alike, shape (rows,): first these, then the classes inside each. None for one corpus.
     """
-    counts = np.bincount(labels, minlength=coordinates.shape[1])
-    weights = 1 / counts[labels]
-    weights /= weights.sum()
+    weights = _alike(labels, np.zeros(len(labels)) if corpora is None else corpora)
     accuracy = weights @ (coordinates.argmax(1) == labels)
     confidences = [weights @ probabilities(coordinates, float(power)).max(1) for power in POWERS]
     return float(POWERS[np.abs(np.array(confidences) - accuracy).argmin()])
+
+
+def _alike(labels: np.ndarray, corpora: np.ndarray) -> np.ndarray:
+    """Weights of rows that sum to 1: every corpus the same share, and inside it every class."""
+    weights = np.zeros(len(labels))
+    for corpus in np.unique(corpora):
+        present = np.unique(labels[corpora == corpus])
+        for label in present:
+            inside = (corpora == corpus) & (labels == label)
+            weights[inside] = 1 / inside.sum() / len(present)
+    return weights / weights.sum()
