@@ -1,8 +1,9 @@
 """Measure a bundled model on speakers it never heard, and write its card.
 
     python bundle/measure.py MODEL.onnx --data DATA -o CARD.json
+    python bundle/measure.py MODEL.onnx --data DATA --against OTHER.onnx -o DIFFERENCE.json
 
-Everything is measured on the file that ships, from sound.
+Everything is measured on the file that ships, from sound. Two files are compared on the same draws of speakers.
 """
 
 import argparse
@@ -65,12 +66,12 @@ def summary_of(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequ
     return summary(evaluation(scores, utterances, labels))
 
 
-def rounding(ours: np.ndarray, exact: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Any:
-    """UA of a file that computes in eight bits minus that of the exact one, on the same draws of speakers."""
+def difference(ours: np.ndarray, theirs: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Any:
+    """UA of some scores minus that of others, such as those of an exact file, on the same draws of speakers."""
     speakers = np.array(["/".join(item.speaker_key) for item in utterances])
     truth = np.array([list(labels).index(item.label) for item in utterances])
-    found = paired_bootstrap(ours, exact, truth, speakers, classes=len(labels)).interval.to_dict()
-    return {**found, "agreement": float(np.mean(ours.argmax(1) == exact.argmax(1)))}
+    found = paired_bootstrap(ours, theirs, truth, speakers, classes=len(labels)).interval.to_dict()
+    return {**found, "agreement": float(np.mean(ours.argmax(1) == theirs.argmax(1)))}
 
 
 def groups() -> dict[str, Callable[[Utterance], bool]]:
@@ -115,12 +116,33 @@ def no_speech(recognizer: Any) -> dict[str, float]:
     return rates
 
 
+def heard(data: Path) -> tuple[list[Utterance], list[np.ndarray]]:
+    """Clips of the held-out speakers, and their sound."""
+    kept, _ = for_task(read_corpora(data), "emotion", find_label_map(LABELS))
+    held_out = [item for item in kept if item.split == "test"]
+    return held_out, [load_audio(item.path) for item in held_out]
+
+
+def compare(model: str, other: str, data: Path) -> dict[str, Any]:
+    """UA of one file minus that of another, by corpus, over all, and under every disturbance, with paired intervals."""
+    first, second = genser.load(model), genser.load(other)
+    held_out, clips = heard(data)
+    found: dict[str, Any] = {}
+    for name, alter in {"clean": lambda clip: clip, **DISTURBANCES}.items():
+        altered = [alter(clip) for clip in clips]
+        ours, theirs = scored(first, altered)[0], scored(second, altered)[0]
+        found[name] = {"all": difference(ours, theirs, held_out, first.labels)}
+        for corpus in CORPORA:
+            inside = [place for place, item in enumerate(held_out) if item.corpus == corpus]
+            chosen = [held_out[place] for place in inside]
+            found[name][corpus] = difference(ours[inside], theirs[inside], chosen, first.labels)
+    return found
+
+
 def measure(model: str, data: Path, exact: str | None = None) -> dict[str, Any]:
     """Everything that the card reports; with the same model in float32 also what rounding to eight bits costs."""
     recognizer = genser.load(model)
-    kept, _ = for_task(read_corpora(data), "emotion", find_label_map(LABELS))
-    held_out = [item for item in kept if item.split == "test"]
-    clips = [load_audio(item.path) for item in held_out]
+    held_out, clips = heard(data)
     scores, speech = scored(recognizer, clips)
     found = {}
     for name, inside in groups().items():
@@ -129,7 +151,7 @@ def measure(model: str, data: Path, exact: str | None = None) -> dict[str, Any]:
     made = no_speech(recognizer)
     compared = {}
     if exact is not None:
-        compared["eight_bits"] = rounding(scores, scored(genser.load(exact), clips)[0], held_out, recognizer.labels)
+        compared["eight_bits"] = difference(scores, scored(genser.load(exact), clips)[0], held_out, recognizer.labels)
     return {
         **compared,
         "precision": "int8" if exact is not None else "float32",
@@ -145,8 +167,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--against", help="another file of the same labels")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
+    if given.against:
+        found = compare(given.model, given.against, given.data)
+        given.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        print(json.dumps({name: row["all"] for name, row in found.items()}, indent=1))
+        return
     found = measure(given.model, given.data)
     given.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(json.dumps({name: (row["ua"], row["ece"]) for name, row in found["held_out"].items()}, indent=1))

@@ -29,12 +29,12 @@ def utterances():
 
 
 def test_rounding_is_told_as_a_paired_difference(utterances):
-    from measure import rounding
+    from measure import difference
 
     exact = np.eye(2)[np.arange(16) % 2] * 0.8 + 0.1
     ours = exact.copy()
     ours[0] = ours[0, ::-1]
-    found = rounding(ours, exact, utterances, LABELS)
+    found = difference(ours, exact, utterances, LABELS)
     assert found["estimate"] == pytest.approx(-1 / 16)
     assert found["low"] <= found["estimate"] <= found["high"] <= 0
     assert (found["agreement"], found["units"]) == (15 / 16, 4)
