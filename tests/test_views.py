@@ -97,6 +97,15 @@ def test_a_data_set_has_clean_rows_and_copies(tmp_path, encode):
     assert (altered.views > 1.3 * altered.features[:, None]).all()
 
 
+def test_only_what_is_learned_from_needs_copies(tmp_path, encode):
+    items = clips(tmp_path)
+    whole = build_dataset(items, FakeEncoder(), tmp_path / "store", views=2, augmentation=LOUDER)
+    part = build_dataset(items, FakeEncoder(), tmp_path / "other", views=2, augmentation=LOUDER, copied=items[1:4])
+    np.testing.assert_array_equal(part.views[1:4], whole.views[1:4])
+    for place in (0, 4, 5):
+        np.testing.assert_array_equal(part.views[place], np.stack([whole.features[place]] * 2))
+
+
 def test_a_copy_that_fails_is_the_clip_itself_and_is_told(tmp_path, encode, monkeypatch):
     def refusing(encoder, waveforms, **options):
         if any(np.abs(waveform).max() > 0.22 for waveform in waveforms):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from genser.configuration import build
 from genser.data.manifest import read_manifest
+from genser.data.utterance import Utterance
 from genser.encoders import EncoderConfig, Pooling, SpeechEncoder, load_encoder
 from genser.evaluation.bench import Bench
 from genser.evaluation.bench_folder import Entry, joined
@@ -109,14 +110,21 @@ def _adapted_benches(
         told = partial(tell, f"{arena.protocol.name}: adaptation for {fold.name}")
         folder = settings.folder / "encoders"
         adapted = adapted_encoder(encoder, frozen, fold.train, plan.copies, folder, told)
-        bench = _bench(settings, plan, adapted, f"{name}, adapted", arena, tell)
+        learned_from = [frozen.utterances[place] for place in fold.train]
+        bench = _bench(settings, plan, adapted, f"{name}, adapted", arena, tell, learned_from)
         yield replace(bench, folds=[one for one in bench.folds if one.name == fold.name])
 
 
 def _bench(
-    settings: BenchSettings, plan: BenchPlan, encoder: SpeechEncoder, name: str, arena: Arena, tell: Progress
+    settings: BenchSettings,
+    plan: BenchPlan,
+    encoder: SpeechEncoder,
+    name: str,
+    arena: Arena,
+    tell: Progress,
+    copied: Sequence[Utterance] | None = None,
 ) -> Bench:
-    dataset = _features(settings, plan.copies, encoder, arena, tell)
+    dataset = _features(settings, plan.copies, encoder, arena, tell, copied)
     folds, jobs = arena.folds_of(dataset.utterances), settings.jobs
     return Bench(
         dataset, folds, arena.protocol, plan, name, encoder.fingerprint, settings.folder, jobs, settings.device
@@ -124,7 +132,12 @@ def _bench(
 
 
 def _features(
-    settings: BenchSettings, copies: TrainConfig, encoder: SpeechEncoder, arena: Arena, tell: Progress
+    settings: BenchSettings,
+    copies: TrainConfig,
+    encoder: SpeechEncoder,
+    arena: Arena,
+    tell: Progress,
+    copied: Sequence[Utterance] | None = None,
 ) -> Dataset:
     return build_dataset(
         arena.utterances,
@@ -134,6 +147,7 @@ def _features(
         labels=settings.labels,
         views=copies.views,
         augmentation=copies.augmentation,
+        copied=copied,
         progress=partial(tell, f"{arena.protocol.name}: features"),
     )
 
