@@ -178,6 +178,31 @@ def test_summary_pairs_equal_the_paired_bootstrap():
     assert summary.systems[0].system == a.system, "the better system comes first"
 
 
+def test_every_fold_is_scored_by_itself():
+    (summary,) = summarize(bench(), resampling=QUICK)
+    a, b = pool(bench().runs)
+    assert [one.fold for one in summary.folds] == ["0", "1"]
+    for one in summary.folds:
+        there = a.folds == one.fold
+        single = [unweighted(a.labels[there], seed[there]) for seed in a.probabilities]
+        assert one.ua[a.system].mean == pytest.approx(np.mean(single))
+        sides = [side.probabilities[:, there] for side in (a, b)]
+        expected = paired_bootstrap(*sides, a.labels[there], a.speakers[there], classes=3, resampling=QUICK)
+        assert one.pairs[a.system, b.system] == expected
+        assert one.utterances == there.sum()
+
+
+def unweighted(labels, probabilities):
+    return np.mean([(probabilities[labels == one].argmax(1) == one).mean() for one in set(labels)])
+
+
+def test_many_folds_are_not_listed():
+    protocol = Protocol("x", "x", "emotion", "loso", folds=11)
+    many = [run(fold=fold, protocol=protocol) for fold in range(11)]
+    (summary,) = summarize(BenchResult(tuple(many)), resampling=QUICK)
+    assert summary.folds == ()
+
+
 def test_ablations_are_compared_with_the_default_of_their_head():
     (summary,) = summarize(bench(*runs(skill=0.1, factor="k", value="4")), resampling=QUICK)
     assert [one.system.factor for one in summary.systems] == ["", ""]
@@ -257,6 +282,9 @@ def test_json_holds_the_numbers_behind_the_page(written):
     first, second = data["protocols"]
     assert [one["system"]["head"] for one in first["systems"]] == ["transport", "linear"]
     assert set(first["pairs"][0]) == {"a", "b", "metric", "interval", "win_probability"}
+    assert [one["fold"] for one in first["folds"]] == ["0", "1"]
+    assert first["folds"][0]["ua"][0]["system"] == "transport · whisper-base"
+    assert "UA in % on every fold" in written["report.md"].read_text()
     assert second["protocol"]["speaker_dependent"] is True
     assert second["systems"][0]["scores"]["ua"]["deviation"] is None
     assert len(first["published"]) == 7

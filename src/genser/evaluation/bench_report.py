@@ -8,17 +8,21 @@ from genser.evaluation.bench_tables import (
     calibration_table,
     choice_table,
     cost_table,
+    fold_table,
     main_table,
     pair_table,
     recall_table,
     sources_table,
 )
 from genser.evaluation.document import Block, Document, Heading, Paragraph, Picture, slug
+from genser.evaluation.intervals import PairedDifference
 from genser.evaluation.paper_tables import paper_tables, published_rows
+from genser.evaluation.pooling import System
 from genser.evaluation.published import Published, published
 from genser.evaluation.report import READING, warning
 from genser.evaluation.resampling import Resampling
 from genser.evaluation.results import BenchResult
+from genser.evaluation.scores import FoldScores
 from genser.evaluation.summary import ProtocolSummary, SystemSummary, summarize
 from genser.evaluation.trajectories import Trace
 from genser.evaluation.wording import (
@@ -84,7 +88,7 @@ def _protocol(summary: ProtocolSummary, result: BenchResult) -> list[Block]:
         blocks.append(warning())
     blocks += [Paragraph(_facts(summary)), main_table(summary, others)]
     if summary.systems:
-        blocks += [*_forest(summary, others), *_pairs(summary), *_classes(summary), *_steps(summary)]
+        blocks += [*_forest(summary, others), *_pairs(summary), *_folds(summary), *_classes(summary), *_steps(summary)]
     for ablation in summary.ablations:
         blocks.append(ablation_table(summary, ablation))
     choices = choice_table(summary, result.runs)
@@ -94,6 +98,11 @@ def _protocol(summary: ProtocolSummary, result: BenchResult) -> list[Block]:
 def _pairs(summary: ProtocolSummary) -> list[Block]:
     several = any(len(one.seeds) > 1 for one in summary.systems)
     return [pair_table(summary), *([pair_table(summary, seeds=True)] if several else [])]
+
+
+def _folds(summary: ProtocolSummary) -> list[Block]:
+    table = fold_table(summary)
+    return [table] if table else []
 
 
 def _facts(summary: ProtocolSummary) -> str:
@@ -208,10 +217,6 @@ def _figure_one(title: str, trace: Trace) -> list[Block]:
 
 
 def _data(summary: ProtocolSummary) -> dict[str, object]:
-    pairs, seed_pairs = (
-        [{"a": system_name(a), "b": system_name(b), **pair.to_dict()} for (a, b), pair in found.items()]
-        for found in (summary.pairs, summary.seed_pairs)
-    )
     return {
         "protocol": summary.protocol,
         "classes": summary.classes,
@@ -219,8 +224,22 @@ def _data(summary: ProtocolSummary) -> dict[str, object]:
         "speakers": summary.speakers,
         "floor": {"wa": summary.floor_wa, "ua": summary.floor_ua},
         "systems": summary.systems,
-        "pairs": pairs,
-        "pairs_with_resampled_seeds": seed_pairs,
+        "pairs": _pair_data(summary.pairs),
+        "pairs_with_resampled_seeds": _pair_data(summary.seed_pairs),
+        "folds": [_fold_data(one) for one in summary.folds],
         "ablations": summary.ablations,
         "published": published_rows(summary.protocol),
     }
+
+
+def _fold_data(found: FoldScores) -> dict[str, object]:
+    return {
+        "fold": found.fold,
+        "utterances": found.utterances,
+        "ua": [{"system": system_name(system), **plain(score)} for system, score in found.ua.items()],
+        "pairs": _pair_data(found.pairs),
+    }
+
+
+def _pair_data(pairs: Mapping[tuple[System, System], PairedDifference]) -> list[dict[str, object]]:
+    return [{"a": system_name(a), "b": system_name(b), **pair.to_dict()} for (a, b), pair in pairs.items()]

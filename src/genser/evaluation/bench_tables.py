@@ -59,6 +59,26 @@ def pair_table(summary: ProtocolSummary, *, seeds: bool = False) -> Table:
     )
 
 
+def fold_table(summary: ProtocolSummary) -> Table | None:
+    """UA of every system on every fold, and how far the best system is ahead of each; None for one or many folds."""
+    if not summary.folds:
+        return None
+    best, *others = (one.system for one in summary.systems)
+    names = [short_name(one, summary) for one in (best, *others)]
+    rows = tuple(
+        (
+            one.fold,
+            str(one.utterances),
+            *(score_cell(one.ua[system]) for system in (best, *others)),
+            *(difference_cell(one.pairs[best, other]) for other in others),
+        )
+        for one in summary.folds
+    )
+    ahead = tuple(f"{names[0]} − {name}" for name in names[1:])
+    caption = f"UA in % on every fold, and differences in points (interval), {summary.protocol.title}"
+    return Table(caption, ("fold", "clips", *names, *ahead), rows)
+
+
 def choice_table(summary: ProtocolSummary, runs: Iterable[BenchRun]) -> Table | None:
     """What each head chose inside the training sides, and on how many folds; None where nothing was chosen."""
     chosen: dict[tuple[str, str], set[str]] = defaultdict(set)

@@ -6,7 +6,7 @@ left out and named: a mean over the folds that happen to be finished would compa
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,18 @@ class Pooled:
     probabilities: np.ndarray
     steps: dict[int, np.ndarray]
     runs: tuple[BenchRun, ...]
+
+    def part(self, rows: np.ndarray) -> "Pooled":
+        """Some utterances alone, by a mask of shape (n,)."""
+        return replace(
+            self,
+            utterances=self.utterances[rows],
+            labels=self.labels[rows],
+            speakers=None if self.speakers is None else self.speakers[rows],
+            folds=self.folds[rows],
+            probabilities=self.probabilities[:, rows],
+            steps={count: values[:, rows] for count, values in self.steps.items()},
+        )
 
 
 def pool(runs: Iterable[BenchRun]) -> tuple[Pooled, ...]:

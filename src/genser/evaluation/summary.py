@@ -8,19 +8,11 @@ import numpy as np
 from genser.errors import ConfigError
 from genser.evaluation.calibration import Calibration, ReliabilityBin, calibrate, reliability
 from genser.evaluation.confusion import METRICS, confusion_matrix, decide, recalls
-from genser.evaluation.intervals import Interval, PairedDifference, paired_differences, score_intervals
+from genser.evaluation.intervals import PairedDifference
 from genser.evaluation.pooling import Pooled, System, pool
 from genser.evaluation.resampling import Resampling
 from genser.evaluation.results import BenchResult, Protocol
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score over seeds: its mean, its deviation between seeds (NaN for one seed), its interval over the test set."""
-
-    mean: float
-    deviation: float
-    interval: Interval
+from genser.evaluation.scores import FoldScores, Score, by_fold, pairs, scores
 
 
 @dataclass(frozen=True)
@@ -100,6 +92,7 @@ class ProtocolSummary:
         systems: The main comparison, best UA first.
         pairs: (a, b) → how much better `a` is than `b` in UA, for every ordered pair of `systems`.
         seed_pairs: The same with training seeds drawn anew in each resample, as they are a sample too.
+        folds: The main comparison on every fold by itself, where there are few.
         ablations: One entry a varied setting.
     """
 
@@ -110,6 +103,7 @@ class ProtocolSummary:
     systems: tuple[SystemSummary, ...]
     pairs: Mapping[tuple[System, System], PairedDifference]
     seed_pairs: Mapping[tuple[System, System], PairedDifference]
+    folds: tuple[FoldScores, ...]
     ablations: tuple[Ablation, ...]
 
     @property
@@ -157,8 +151,9 @@ def _protocol(pooled: list[Pooled], resampling: Resampling) -> ProtocolSummary:
         support=tuple(np.bincount(first.labels, minlength=len(first.classes)).tolist()),
         speakers=0 if first.speakers is None else len(set(first.speakers.tolist())),
         systems=tuple(systems),
-        pairs=_pairs(main, resampling),
-        seed_pairs=_pairs(main, replace(resampling, resample_seeds=True)),
+        pairs=pairs(main, resampling),
+        seed_pairs=pairs(main, replace(resampling, resample_seeds=True)),
+        folds=by_fold(main, resampling),
         ablations=_ablations(pooled, summaries, resampling),
     )
 
@@ -172,28 +167,14 @@ def summarize_system(pooled: Pooled, resampling: Resampling) -> SystemSummary:
         system=pooled.system,
         seeds=pooled.seeds,
         incomplete=pooled.incomplete,
-        scores=_scores(pooled, pooled.probabilities, resampling),
+        scores=scores(pooled, pooled.probabilities, resampling),
         fold_mean=_fold_mean(pooled, decisions),
         recall=dict(zip(pooled.classes, recall, strict=True)),
         confusion=confusions.sum(axis=0),
         calibration=_calibration(pooled),
-        steps={count: _scores(pooled, values, resampling) for count, values in pooled.steps.items()},
+        steps={count: scores(pooled, values, resampling) for count, values in pooled.steps.items()},
         cost=_cost(pooled),
     )
-
-
-def _scores(pooled: Pooled, probabilities: np.ndarray, resampling: Resampling) -> dict[str, Score]:
-    intervals = score_intervals(
-        probabilities, pooled.labels, classes=len(pooled.classes), groups=_groups(pooled), resampling=resampling
-    )
-    decisions = decide(probabilities)
-    confusions = np.stack([confusion_matrix(pooled.labels, one, len(pooled.classes)) for one in decisions])
-    scores = {}
-    for name, interval in intervals.items():
-        values = METRICS[name](confusions)
-        deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-        scores[name] = Score(float(values.mean()), deviation, interval)
-    return scores
 
 
 def _fold_mean(pooled: Pooled, decisions: np.ndarray) -> dict[str, float]:
@@ -233,20 +214,6 @@ def _cost(pooled: Pooled) -> CostSummary:
     )
 
 
-def _groups(pooled: Pooled) -> np.ndarray | None:
-    """Speakers where several are known, else None: single clips are drawn then."""
-    several = pooled.speakers is not None and len(set(pooled.speakers.tolist())) > 1
-    return pooled.speakers if several else None
-
-
-def _pairs(pooled: list[Pooled], resampling: Resampling) -> dict[tuple[System, System], PairedDifference]:
-    if not pooled:
-        return {}
-    first = pooled[0]
-    systems = {one.system: one.probabilities for one in pooled}
-    return paired_differences(systems, first.labels, _groups(first), classes=len(first.classes), resampling=resampling)
-
-
 def _ablations(
     pooled: list[Pooled], summaries: Mapping[System, SystemSummary], resampling: Resampling
 ) -> tuple[Ablation, ...]:
@@ -258,7 +225,7 @@ def _ablations(
             one for one in varied if (one.system.head, one.system.encoder, one.system.factor) == (head, encoder, factor)
         ]
         default = next((one for one in pooled if one.system == System(head, encoder)), None)
-        pairs = _pairs([default, *rows], resampling) if default else {}
+        differences = pairs([default, *rows], resampling) if default else {}
         default_system = default.system if default else None
         ablations.append(
             Ablation(
@@ -266,7 +233,7 @@ def _ablations(
                 encoder,
                 factor,
                 tuple(
-                    AblationRow(row.system.value, summaries[row.system], pairs.get((row.system, default_system)))
+                    AblationRow(row.system.value, summaries[row.system], differences.get((row.system, default_system)))
                     for row in rows
                 ),
             )

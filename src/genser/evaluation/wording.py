@@ -7,7 +7,8 @@ import numpy as np
 
 from genser.evaluation.intervals import Interval, PairedDifference
 from genser.evaluation.pooling import System
-from genser.evaluation.summary import ProtocolSummary, Score
+from genser.evaluation.scores import Score
+from genser.evaluation.summary import ProtocolSummary
 
 SCORE_NAMES = {"wa": "WA", "ua": "UA", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
 
