@@ -399,6 +399,38 @@ def test_m4a_is_read_through_pyav(m4a, tmp_path):
     np.testing.assert_allclose(part[200:-200], samples[SAMPLE_RATE:][200 : len(part) - 200], atol=0.02)
 
 
+@pytest.fixture(scope="module")
+def short_opus():
+    """Under a second, so that all packets are on one page, whose granule position lies beyond them."""
+    av = pytest.importorskip("av")
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="mono")
+        samples = np.sin(2 * np.pi * 440 * np.arange(36_000) / 48_000).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(samples[None], "flt", "mono")
+        frame.sample_rate = 48_000
+        for part in (*av.AudioResampler("flt", "mono", 48_000).resample(frame),):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def test_opus_that_libsndfile_refuses_is_read_by_pyav(short_opus):
+    with pytest.raises(soundfile.LibsndfileError):
+        soundfile.info(io.BytesIO(short_opus))
+    samples = load_audio(short_opus)
+    assert len(samples) == pytest.approx(0.75 * SAMPLE_RATE, abs=0.02 * SAMPLE_RATE)
+    assert loudest_frequency(samples) == pytest.approx(440, abs=3)
+
+
+def test_it_stays_an_error_without_pyav_and_where_it_is_damaged(short_opus, monkeypatch):
+    with pytest.raises(AudioError):
+        load_audio(short_opus[:100])
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(AudioError, match="not a sound that can be read"):
+        load_audio(short_opus)
+
+
 def test_media_without_pyav_names_the_extra(m4a, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match=r"genser\[media\]"):

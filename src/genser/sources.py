@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,14 +53,28 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
     with ExitStack() as stack:
         stream = _open_stream(source, max_bytes, stack)
         name = describe(source)
-        head = stream.read(16)
+        head = stream.read(64)
         stream.seek(0)
         if not head:
             raise AudioError(f"{name} is empty (0 bytes). Record or copy the file again.")
         container = media_format(head)
-        reader = MediaReader(stream, container, name) if container else SoundReader(stream, name)
+        reader = MediaReader(stream, container, name) if container else _sound_reader(stream, head, name)
         stack.callback(reader.close)
         yield reader
+
+
+def _sound_reader(stream: BinaryIO, head: bytes, name: str) -> Reader:
+    """libsndfile, or PyAV for Opus that it refuses, such as some of under a second as FFmpeg writes it.
+
+    All packets are on one page then, whose granule position may lie beyond them (RFC 7845, section 4.5).
+    """
+    try:
+        return SoundReader(stream, name)
+    except AudioError:
+        if not (head.startswith(b"OggS") and b"OpusHead" in head and find_spec("av")):
+            raise
+        stream.seek(0)
+        return MediaReader(stream, "ogg", name)
 
 
 def _open_stream(source: AudioSource, max_bytes: int, stack: ExitStack) -> BinaryIO:
