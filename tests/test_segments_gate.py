@@ -19,6 +19,7 @@ from genser.nonspeech import made_sound
 from genser.runtime.cutting import Piece, SpeechCutter
 from genser.runtime.decisions import Sights, decide
 from genser.runtime.options import LIVE, SegmentOptions
+from genser.runtime.parity import BATCH_DIFFERENCE
 from genser.runtime.recognizer import Recognizer
 from genser.runtime.stream import Stream
 from genser.runtime.timeline import recognize_timeline
@@ -124,7 +125,7 @@ def test_a_stream_of_the_bundled_model_drops_what_a_file_drops(base):
         file = base.segments((sound, RATE), options)
         assert times(live) == times(file)
         for one, other in zip(live, file, strict=True):
-            assert one.scores == pytest.approx(dict(other.scores), abs=1e-4)
+            assert one.scores == pytest.approx(dict(other.scores), abs=BATCH_DIFFERENCE["int8"])
 
 
 @pytest.mark.parametrize("options", [LIVE, SegmentOptions(smoothing="causal", window=1.0, hop=0.25)])

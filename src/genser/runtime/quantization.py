@@ -2,8 +2,9 @@
 
 ONNX Runtime's own dynamic quantisation scales activations by the range of the whole batch, so a clip's scores moved by
 0.046 with its company (Whisper base, random head). Here every row, one frame of one clip, has its own scale: company
-moves scores by 0.002 at most, where a last bit lay at the edge of a step, the error falls from 0.039 to 0.024, and 3 s
-of sound take 24 ms of one core instead of 23, against 43 in float32.
+moves scores only where a last bit lay at the edge of a step (by 0.002 at most there; on 160 clips of the bundled models
+by 0.008 at most, under 0.002 on nine in ten, and no label). The error falls from 0.039 to 0.024, and 3 s of sound take
+24 ms of one core instead of 23, against 43 in float32.
 
 The first layer's attention stays in float32: what it gets wrong, all later layers build on. On an adapted Whisper base
 this nearly halves the error of the scores, from 0.0090 to 0.0048 (200 clips), and costs no time that can be measured.
