@@ -197,9 +197,10 @@ def finish(size: str, folder: Path, data: Path, work: Path) -> Path:
     export_onnx(folder, exact)
     try:
         export_onnx(folder, target, "int8")
-        found = measure(str(target), data, exact=str(exact))
     except ModelError:  # labels or scores of made-up voices moved too far
         found = {"eight_bits": None}
+    else:
+        found = measure(str(target), data, exact=str(exact))
     if found["eight_bits"] is None or found["eight_bits"]["estimate"] < -LARGEST_LOSS:
         found = {**measure(str(exact), data), "eight_bits": found["eight_bits"], "precision": "float32"}
     (work / f"{size}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
