@@ -427,7 +427,7 @@ def test_it_stays_an_error_without_pyav_and_where_it_is_damaged(short_opus, monk
     with pytest.raises(AudioError):
         load_audio(short_opus[:100])
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(AudioError, match="not a sound that can be read"):
+    with pytest.raises(AudioError, match=r"not a sound that can be read .*genser\[media\]"):
         load_audio(short_opus)
 
 

@@ -70,9 +70,11 @@ def _sound_reader(stream: BinaryIO, head: bytes, name: str) -> Reader:
     """
     try:
         return SoundReader(stream, name)
-    except AudioError:
-        if not (head.startswith(b"OggS") and b"OpusHead" in head and find_spec("av")):
+    except AudioError as error:
+        if not (head.startswith(b"OggS") and b"OpusHead" in head):
             raise
+        if not find_spec("av"):
+            raise AudioError(f"{error} PyAV may read it as it is: pip install 'genser[media]'.") from error
         stream.seek(0)
         return MediaReader(stream, "ogg", name)
 
