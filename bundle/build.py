@@ -9,6 +9,7 @@ compute in eight bits where that costs at most half a point of UA.
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,15 @@ def across_corpora(workshop: Workshop) -> dict[str, Heard]:
     return {name: (test, workshop.heard(train, test)) for name, (train, test) in sides.items()}
 
 
+def joined(heard: Iterable[Heard]) -> Heard:
+    """What several models heard, one after the other."""
+    rows, coordinates = (np.concatenate(parts) for parts in zip(*heard, strict=True))
+    return rows, coordinates
+
+
 def calibrated(workshop: Workshop, heard: list[Heard], places: np.ndarray) -> float:
     """Exponent under which strangers among the given rows are told as surely as rightly, corpora counting alike."""
-    rows, coordinates = (np.concatenate(parts) for parts in zip(*heard, strict=True))
+    rows, coordinates = joined(heard)
     inside = np.isin(rows, places)
     corpora = np.array([workshop.frozen.utterances[row].corpus for row in rows[inside]])
     return fit_power(coordinates[inside], workshop.frozen.labels[rows[inside]], corpora)
@@ -169,7 +176,7 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
     head, dataset = workshop.trained(encoder, places)
     inside, across = out_of_fold(workshop, places), across_corpora(workshop)
     power = calibrated(workshop, [*inside, *across.values()], places)
-    rows, coordinates = (np.concatenate(parts) for parts in zip(*inside, strict=True))
+    rows, coordinates = joined(inside)
     confusion = confusion_matrix(workshop.frozen.labels[rows], coordinates.argmax(1), len(dataset.classes))
     found = summaries(workshop, across, power)
     (work / f"{size}-across.json").write_text(json.dumps(found, indent=1), encoding="utf-8")

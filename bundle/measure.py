@@ -28,6 +28,7 @@ from genser.nonspeech import FAMILIES, made_sound
 
 MADE_EACH, MADE_SEED = 20, 1
 LABELS = "seven"
+CONDITIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"clean": lambda clip: clip, **DISTURBANCES}
 DISTURBED_EACH = 300
 """Clips of each corpus, drawn evenly, on which every disturbance is measured."""
 
@@ -90,20 +91,24 @@ def disturbed(recognizer: Any, utterances: list[Utterance], clips: list[np.ndarr
     places = [place for name in CORPORA for place in _evenly(utterances, name)]
     chosen = [utterances[place] for place in places]
     rows = {}
-    for name, alter in {"clean": lambda clip: clip, **DISTURBANCES}.items():
+    for name, alter in CONDITIONS.items():
         scores, speech = scored(recognizer, [alter(clips[place]) for place in places])
         per_corpus = [_ua(scores, chosen, recognizer.labels, corpus) for corpus in CORPORA]
         rows[name] = {"ua": float(np.mean(per_corpus)), "heard_as_speech": float(speech.mean())}
     return rows
 
 
+def _of_corpus(utterances: Sequence[Utterance], corpus: str) -> list[int]:
+    return [place for place, item in enumerate(utterances) if item.corpus == corpus]
+
+
 def _evenly(utterances: Sequence[Utterance], corpus: str) -> list[int]:
-    places = [place for place, item in enumerate(utterances) if item.corpus == corpus]
+    places = _of_corpus(utterances, corpus)
     return [places[i] for i in np.unique(np.linspace(0, len(places) - 1, DISTURBED_EACH).astype(int))]
 
 
 def _ua(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str], corpus: str) -> float:
-    inside = [place for place, item in enumerate(utterances) if item.corpus == corpus]
+    inside = _of_corpus(utterances, corpus)
     return evaluation(scores[inside], [utterances[place] for place in inside], labels).ua
 
 
@@ -128,12 +133,12 @@ def compare(model: str, other: str, data: Path) -> dict[str, Any]:
     first, second = genser.load(model), genser.load(other)
     held_out, clips = heard(data)
     found: dict[str, Any] = {}
-    for name, alter in {"clean": lambda clip: clip, **DISTURBANCES}.items():
+    for name, alter in CONDITIONS.items():
         altered = [alter(clip) for clip in clips]
         ours, theirs = scored(first, altered)[0], scored(second, altered)[0]
         found[name] = {"all": difference(ours, theirs, held_out, first.labels)}
         for corpus in CORPORA:
-            inside = [place for place, item in enumerate(held_out) if item.corpus == corpus]
+            inside = _of_corpus(held_out, corpus)
             chosen = [held_out[place] for place in inside]
             found[name][corpus] = difference(ours[inside], theirs[inside], chosen, first.labels)
     return found

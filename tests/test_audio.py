@@ -375,17 +375,22 @@ def test_an_hour_streams_in_little_memory():
     assert hour.largest <= 1 << 17
 
 
-@pytest.fixture
-def m4a() -> bytes:
+def through_pyav(container, codec, seconds, rate, samples):
+    """A tone in a container that PyAV writes."""
     av = pytest.importorskip("av")
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        track = container.add_stream("aac", rate=44_100)
-        frame = av.AudioFrame.from_ndarray(tone(2.0, 44_100)[None], format="fltp", layout="mono")
-        frame.sample_rate = 44_100
+    with av.open(buffer, "w", format=container) as file:
+        track = file.add_stream(codec, rate=rate)
+        frame = av.AudioFrame.from_ndarray(tone(seconds, rate)[None], format=samples, layout="mono")
+        frame.sample_rate = rate
         for packet in [*track.encode(frame), *track.encode()]:
-            container.mux(packet)
+            file.mux(packet)
     return buffer.getvalue()
+
+
+@pytest.fixture
+def m4a() -> bytes:
+    return through_pyav("mp4", "aac", 2.0, 44_100, "fltp")
 
 
 def test_m4a_is_read_through_pyav(m4a, tmp_path):
@@ -402,17 +407,7 @@ def test_m4a_is_read_through_pyav(m4a, tmp_path):
 @pytest.fixture(scope="module")
 def short_opus():
     """Under a second, so that all packets are on one page, whose granule position lies beyond them."""
-    av = pytest.importorskip("av")
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="ogg") as container:
-        stream = container.add_stream("libopus", rate=48_000, layout="mono")
-        samples = np.sin(2 * np.pi * 440 * np.arange(36_000) / 48_000).astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(samples[None], "flt", "mono")
-        frame.sample_rate = 48_000
-        for part in (*av.AudioResampler("flt", "mono", 48_000).resample(frame),):
-            container.mux(stream.encode(part))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
+    return through_pyav("ogg", "libopus", 0.75, 48_000, "flt")
 
 
 def test_opus_that_libsndfile_refuses_is_read_by_pyav(short_opus):

@@ -7,7 +7,7 @@ import torch
 
 from genser.model import TransportHead
 from genser.taxonomy import probabilities
-from genser.training.rows import TrainingData
+from genser.training.rows import TrainingData, balance_weights
 
 POWERS = np.round(np.geomspace(0.5, 6.0, 60), 3)
 """Exponents that are tried."""
@@ -44,18 +44,8 @@ def fit_power(coordinates: np.ndarray, labels: np.ndarray, corpora: np.ndarray |
         labels: Class indices, shape (rows,).
         corpora: What else counts alike, shape (rows,): first these, then the classes inside each. None for one corpus.
     """
-    weights = _alike(labels, np.zeros(len(labels)) if corpora is None else corpora)
+    outer = [""] * len(labels) if corpora is None else corpora.tolist()
+    weights = balance_weights(list(zip(outer, map(str, labels.tolist()), strict=True))).numpy()
     accuracy = weights @ (coordinates.argmax(1) == labels)
     confidences = [weights @ probabilities(coordinates, float(power)).max(1) for power in POWERS]
     return float(POWERS[np.abs(np.array(confidences) - accuracy).argmin()])
-
-
-def _alike(labels: np.ndarray, corpora: np.ndarray) -> np.ndarray:
-    """Weights of rows that sum to 1: every corpus the same share, and inside it every class."""
-    weights = np.zeros(len(labels))
-    for corpus in np.unique(corpora):
-        present = np.unique(labels[corpora == corpus])
-        for label in present:
-            inside = (corpora == corpus) & (labels == label)
-            weights[inside] = 1 / inside.sum() / len(present)
-    return weights / weights.sum()
