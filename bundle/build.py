@@ -9,8 +9,7 @@ compute in eight bits where that costs at most half a point of UA.
 
 import argparse
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,11 @@ from genser.evaluation.calibration import ReliabilityBin
 from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
 from genser.evaluation.plots import reliability
 from genser.model.folder import save_model
+from genser.model.head import TransportHead
 from genser.nonspeech import FAMILIES, made_sound
 from genser.runtime.export import export_onnx
-from genser.taxonomy import probabilities
 from genser.training.adaptation import adapted_encoder
-from genser.training.calibration import fit_power
+from genser.training.calibration import Calibration, Heard, learn_familiarity
 from genser.training.config import TrainConfig, load_recipe
 from genser.training.dataset import Dataset, build_dataset
 from genser.training.gate import fit_gate
@@ -98,64 +97,60 @@ class Workshop:
         options = {"labels": self.config.labels, "views": views, "augmentation": self.config.augmentation}
         return build_dataset(utterances, encoder, str(self.work / "features"), **options)
 
-    def trained(self, encoder: SpeechEncoder, places: np.ndarray) -> tuple[Any, Dataset]:
+    def trained(self, encoder: SpeechEncoder, places: np.ndarray) -> tuple[TransportHead, Dataset]:
         """A head trained on the given rows, and their features."""
         dataset = self.features(encoder, places, self.config.views)
         head = fresh_head(self.config, self.frozen.classes, dataset.features.shape[1:])
         assert dataset.classes == self.frozen.classes, "a class is missing where a corpus is left out"
         train(head, dataset.training_rows(np.arange(len(places)), self.config), self.config)
+        learn_familiarity(head, torch.from_numpy(dataset.features), self.corpora[places])
         return head.eval(), dataset
 
-    def heard(self, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """Coordinates of some rows from a model that learned from others alone, shape (rows, classes)."""
+    @property
+    def corpora(self) -> np.ndarray:
+        """Name of the corpus of every row."""
+        return np.array([item.corpus for item in self.frozen.utterances])
+
+    def heard(self, train: np.ndarray, test: np.ndarray) -> Heard:
+        """Some rows as a model hears them that learned from others alone."""
         encoder = self.adapted(train)
         head, _ = self.trained(encoder, train)
         with torch.inference_mode():
-            return head.coordinates(torch.from_numpy(self.features(encoder, test, 0).features)).numpy()
+            features = torch.from_numpy(self.features(encoder, test, 0).features)
+            coordinates, distances = head.coordinates(features), head.familiarity.distance(features)
+        return Heard(test, coordinates.numpy(), distances.numpy(), self.frozen.labels[test], self.corpora[test])
 
 
-Heard = tuple[np.ndarray, np.ndarray]
-"""Rows, and their coordinates from a model that knows nobody in them."""
-
-
-def out_of_fold(workshop: Workshop, places: np.ndarray) -> list[Heard]:
+def out_of_fold(workshop: Workshop, places: np.ndarray) -> Heard:
     """All training rows, a quarter of the speakers at a time, from models that learned from the other three."""
     utterances = [workshop.frozen.utterances[place] for place in places]
     chosen = folds(utterances, "kfold-speaker", k=FOLDS)
-    return [(places[fold.test], workshop.heard(places[fold.train], places[fold.test])) for fold in chosen]
+    return Heard.joined(workshop.heard(places[fold.train], places[fold.test]) for fold in chosen)
 
 
-def across_corpora(workshop: Workshop) -> dict[str, Heard]:
+def across_corpora(workshop: Workshop) -> Heard:
     """All clips of each corpus from a model that learned from the other two alone."""
-    corpora = np.array([item.corpus for item in workshop.frozen.utterances])
-    sides = {name: (np.flatnonzero(corpora != name), np.flatnonzero(corpora == name)) for name in CORPORA}
-    return {name: (test, workshop.heard(train, test)) for name, (train, test) in sides.items()}
+    sides = [workshop.corpora == name for name in CORPORA]
+    return Heard.joined(workshop.heard(np.flatnonzero(~side), np.flatnonzero(side)) for side in sides)
 
 
-def joined(heard: Iterable[Heard]) -> Heard:
-    """What several models heard, one after the other."""
-    rows, coordinates = (np.concatenate(parts) for parts in zip(*heard, strict=True))
-    return rows, coordinates
+def summaries(workshop: Workshop, inside: Heard, foreign: Heard, across: Heard) -> dict[str, Any]:
+    """What the recipe reaches on each corpus that was left out, calibrated without it as well.
 
-
-def calibrated(workshop: Workshop, heard: list[Heard], places: np.ndarray) -> float:
-    """Exponent under which strangers among the given rows are told as surely as rightly, corpora counting alike."""
-    rows, coordinates = joined(heard)
-    inside = np.isin(rows, places)
-    corpora = np.array([workshop.frozen.utterances[row].corpus for row in rows[inside]])
-    return fit_power(coordinates[inside], workshop.frozen.labels[rows[inside]], corpora)
-
-
-def summaries(workshop: Workshop, across: dict[str, Heard], power: float) -> dict[str, Any]:
-    """What the recipe reaches on each corpus that was left out, under the final exponent."""
-    return {
-        name: summary_of(
-            probabilities(coordinates, power),
-            [workshop.frozen.utterances[row] for row in rows],
-            workshop.frozen.classes,
-        )
-        for name, (rows, coordinates) in across.items()
-    }
+    Args:
+        workshop: What it was made from.
+        inside: Training rows out of fold.
+        foreign: Training rows as foreign ones.
+        across: All rows as foreign ones.
+    """
+    found = {}
+    for name in CORPORA:
+        calibration = Calibration.fitted(*(heard.where(heard.corpora != name) for heard in (inside, foreign)))
+        heard = across.where(across.corpora == name)
+        utterances = [workshop.frozen.utterances[row] for row in heard.rows]
+        found[name] = summary_of(calibration.scores(heard), utterances, workshop.frozen.classes)
+        found[name]["foreign"] = float(np.mean(calibration.familiarity(heard.distances) < 0.5))
+    return found
 
 
 def speech_gate(dataset: Dataset, encoder: SpeechEncoder) -> Any:
@@ -175,12 +170,11 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
     encoder = workshop.adapted(places)
     head, dataset = workshop.trained(encoder, places)
     inside, across = out_of_fold(workshop, places), across_corpora(workshop)
-    power = calibrated(workshop, [*inside, *across.values()], places)
-    rows, coordinates = joined(inside)
-    confusion = confusion_matrix(workshop.frozen.labels[rows], coordinates.argmax(1), len(dataset.classes))
-    found = summaries(workshop, across, power)
+    found = summaries(workshop, inside, across.where(np.isin(across.rows, places)), across)
     (work / f"{size}-across.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    head.config = replace(head.config, power=power)
+    calibration = Calibration.fitted(inside, across.where(np.isin(across.rows, places)))
+    calibration.give_to(head)
+    confusion = confusion_matrix(inside.labels, inside.coordinates.argmax(1), len(dataset.classes))
     info = {
         "name": size,
         "recipe": "bundled",
@@ -194,7 +188,7 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
     gate = speech_gate(dataset, encoder)
     source = EncoderConfig("whisper", str(weights / ENCODERS[size]), pooling=config.encoder.pooling)
     save_model(folder, head, source, encoder.fingerprint, info, license=LICENSE, gate=gate, embed=encoder)
-    print(json.dumps({"size": size, "power": power, **info}, indent=1))
+    print(json.dumps({"size": size, "calibration": asdict(calibration), **info}, indent=1))
     return folder
 
 

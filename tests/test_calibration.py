@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from test_training import fresh, problem, recipe
 
+from genser.encoders import EncoderConfig
+from genser.model.familiarity import Familiarity
+from genser.model.folder import load_model, save_model
 from genser.taxonomy import probabilities
 from genser.training import train
-from genser.training.calibration import FEWEST, calibrate, fit_power
+from genser.training.calibration import FEWEST, Calibration, Heard, calibrate, fit_power, learn_familiarity
+from genser.training.rows import balance_weights
 
 
 @pytest.mark.parametrize("distortion", [0.5, 1.0, 2.0])
@@ -58,3 +63,67 @@ def test_few_clips_tell_no_exponent():
     head = fresh(recipe())
     calibrate(head, problem(rows=FEWEST - 1))
     assert head.config.power == 1.0
+
+
+def recordings(count, offset, seed):
+    """Clips that differ along two directions, some of them through another microphone."""
+    generator = torch.Generator().manual_seed(seed)
+    speech = torch.randn(count, 2, generator=generator) @ torch.tensor([[6.0, 0, 0, 0, 0, 0], [0, 0, 0, 4.0, 0, 0]])
+    return (speech + 0.1 * torch.randn(count, 6, generator=generator) + offset).unflatten(1, (2, 3))
+
+
+def test_familiar_is_what_differs_as_training_clips_do():
+    eye = Familiarity(2, 3, 2).fit(recordings(400, 0.0, 0))
+    assert eye.distance(recordings(400, 0.0, 1)).exp().mean() == pytest.approx(1, abs=0.1)
+    assert eye.distance(4 * recordings(400, 0.0, 1) / 4 + torch.tensor([[9.0, 0, 0], [7.0, 0, 0]])).max() < 2.5
+    assert eye.distance(recordings(400, 0.5, 2)).min() > 2.5
+
+
+def test_a_common_corpus_does_not_make_a_rare_one_foreign():
+    features = torch.cat([recordings(900, 0.0, 0), recordings(10, 0.2, 1)])
+    features[:, 0, 1] += 0.2 * torch.randn(910, generator=torch.Generator().manual_seed(3))
+    weights = balance_weights([("common",)] * 900 + [("rare",)] * 10)
+    rare = recordings(30, 0.2, 2)
+    alike, each = (Familiarity(2, 3, 3).fit(features, chosen).distance(rare).mean() for chosen in (weights, None))
+    assert alike < 0.5 < each
+
+
+def kind(right, distance, rows=400, seed=0):
+    """Clips of which a share is understood, at some distance."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(2, size=rows)
+    answers = np.where(generator.random(rows) < right, labels, 1 - labels)
+    coordinates = np.where(np.arange(2) == answers[:, None], 0.7, 0.3)
+    return Heard(
+        np.arange(rows), coordinates, distance + 0.1 * generator.standard_normal(rows), labels, np.full(rows, "toy")
+    )
+
+
+def test_foreign_clips_are_told_less_surely():
+    familiar, foreign = kind(0.9, 0.0), kind(0.6, 1.0)
+    calibration = Calibration.fitted(familiar, foreign)
+    assert calibration.power > calibration.foreign_power
+    assert calibration.boundary == pytest.approx(0.5, abs=0.05)
+    for heard, right in ((kind(0.9, 0.0, seed=1), 0.9), (kind(0.6, 1.0, seed=1), 0.6)):
+        assert calibration.scores(heard).max(1).mean() == pytest.approx(right, abs=0.05)
+        assert (calibration.scores(heard).argmax(1) == heard.coordinates.argmax(1)).all()
+
+
+def test_where_the_foreign_is_nearer_nothing_is_told():
+    calibration = Calibration.fitted(kind(0.9, 1.0), kind(0.6, 0.0))
+    assert calibration.slope == 0
+    assert calibration.familiarity(np.array([-9.0, 9.0])) == pytest.approx(0.5)
+
+
+def test_a_head_scores_as_its_calibration_does_and_is_kept_with_it(tmp_path):
+    head, held_out = fresh(recipe()).eval(), problem(rows=200, seed=1)
+    learn_familiarity(head, held_out.features[:100], ["toy"] * 100)
+    distances = head.familiarity.distance(held_out.features)
+    calibration = Calibration(4.0, 1.5, float(distances.median()), 3.0)
+    calibration.give_to(head)
+    coordinates = head.coordinates(held_out.features).detach().numpy()
+    heard = Heard(np.arange(200), coordinates, distances.numpy(), held_out.labels.numpy(), np.full(200, "toy"))
+    assert head(held_out.features).detach().numpy() == pytest.approx(calibration.scores(heard), abs=1e-5)
+    save_model(tmp_path / "model", head, EncoderConfig("whisper", "nowhere.safetensors"), "fingerprint")
+    again = load_model(tmp_path / "model").head
+    assert torch.equal(again(held_out.features), head(held_out.features))

@@ -13,7 +13,7 @@ from toys import LABELS, toy_folder
 
 from genser.encoders import Pooling
 from genser.errors import ConfigError, MissingExtraError, ModelError
-from genser.model.folder import load_model, load_speech_model
+from genser.model.folder import load_model, load_speech_model, save_model
 from genser.runtime import export
 from genser.runtime.backend import ModelOutput, padded
 from genser.runtime.compaction import halve_exactly
@@ -22,6 +22,7 @@ from genser.runtime.onnx_file import read_metadata
 from genser.runtime.parity import BATCHES, Parity, measure_parity
 from genser.runtime.quantization import SCOPES, quantize_rows
 from genser.runtime.torch_backend import run_model
+from genser.training.calibration import Calibration, learn_familiarity
 
 torch.set_num_threads(1)
 
@@ -58,6 +59,26 @@ def test_silence_and_constants_have_scores(pooled, value):
     batch, sizes = np.full((2, 9_000), value, np.float32), np.array([9_000, 400])
     wanted = run_model(load_speech_model(load_model(folder)), batch, sizes)
     np.testing.assert_allclose(graph.run(batch, sizes).scores, wanted.scores, atol=1e-4)
+
+
+def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
+    """Familiar clips and others are told with different confidence, in torch and in the file alike."""
+    folder, random = toy_folder(tmp_path / "wary"), np.random.default_rng(0)
+    made = load_model(folder)
+    model = load_speech_model(made)
+    batch, sizes = padded([(0.1 * random.standard_normal(9_000)).astype(np.float32) for _ in range(40)])
+    features = model.encoder(torch.from_numpy(batch), torch.from_numpy(sizes))
+    learn_familiarity(made.head, features[:20], ["toy"] * 20)
+    middle = float(made.head.familiarity.distance(features).median())
+    Calibration(3.0, 0.5, middle, 9.0).give_to(made.head)
+    exponents = made.head.exponent(features)
+    assert exponents.min() < 1.5 < 2 < exponents.max()
+    save_model(folder, made.head, made.encoder, made.fingerprint)
+    path = export.export_onnx(folder, tmp_path / "wary.onnx").path
+    wanted = run_model(load_speech_model(load_model(folder)), batch, sizes)
+    found = OnnxBackend(path).run(batch, sizes)
+    for name in ("scores", "trajectory"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=3e-4)
 
 
 @pytest.fixture(scope="module")

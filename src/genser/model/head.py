@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from genser.errors import ConfigError
 from genser.model.anchor import RidgeAnchor
 from genser.model.estimator import EstimatorConfig, make_estimator
+from genser.model.familiarity import Familiarity
 from genser.model.standardize import FrontConfig, make_front
 from genser.taxonomy import class_codes, probabilities, projections
 from genser.transport import BridgePath, Objective, Sampler
@@ -30,6 +31,9 @@ class HeadConfig:
         sampler: Steps and read-out used unless asked otherwise.
         code: Kind of class code.
         power: Exponent of the calibration, see :func:`genser.taxonomy.probabilities`.
+        foreign_power: The same for clips unlike those that the model learned from; it counts where there is a
+            ``familiarity``, and the exponent of a clip lies between both as that says.
+        familiarity: Directions by which :class:`genser.model.familiarity.Familiarity` tells such clips; 0 has none.
         floor: Even share of the calibration.
         state: How the state x_t enters the estimate: ``"network"`` gives it to the network, as the paper does;
             ``"posterior"`` has the network estimate x_0 from speech alone, and moves that by what the state is worth
@@ -44,6 +48,8 @@ class HeadConfig:
     sampler: Sampler = field(default_factory=Sampler)
     code: str = "sinusoidal"
     power: float = 1.0
+    foreign_power: float = 1.0
+    familiarity: int = 0
     floor: float = 0.0
     state: str = "network"
     anchor: float = 0.0
@@ -64,8 +70,13 @@ class HeadConfig:
             raise ConfigError("state='posterior' needs x_1 among the conditions: set front.repeat.")
         if self.anchor < 0 or (self.anchor and not self.front.repeats):
             raise ConfigError("An anchor needs a positive penalty, and x_1 among the conditions: set front.repeat.")
-        if self.power <= 0 or not 0 <= self.floor < 1:
-            raise ConfigError(f"Calibration needs power > 0 and floor in [0, 1), got {self.power} and {self.floor}.")
+        if self.power <= 0 or self.foreign_power <= 0 or not 0 <= self.floor < 1:
+            raise ConfigError(
+                f"Calibration needs powers > 0 and floor in [0, 1), got {self.power}, {self.foreign_power} and "
+                f"{self.floor}."
+            )
+        if not 0 <= self.familiarity < self.front.states * self.front.dim:
+            raise ConfigError(f"familiarity is a number of directions among the features', got {self.familiarity}.")
 
 
 class TransportHead(nn.Module):
@@ -80,6 +91,8 @@ class TransportHead(nn.Module):
         self.register_buffer("codes", codes, persistent=False)
         if config.anchor:
             self.anchor = RidgeAnchor(config.estimator.conditions, config.estimator.dim, len(config.labels))
+        if config.familiarity:
+            self.familiarity = Familiarity(config.front.states, config.front.dim, config.familiarity)
         if config.state == "posterior":
             self.log_variance = nn.Parameter(torch.tensor(VARIANCE).log() / VARIANCE_SCALE)
 
@@ -149,8 +162,15 @@ class TransportHead(nn.Module):
         x_0 = (sampler or self.config.sampler)(self.estimate, self.config.path, x_1, X_c)
         return projections(x_0, self.codes)
 
+    def exponent(self, features: Float[Tensor, "batch states dim"]) -> float | Float[Tensor, "batch 1"]:
+        """Exponent of the calibration, for all clips or for each."""
+        config = self.config
+        if not config.familiarity:
+            return config.power
+        return config.foreign_power + (config.power - config.foreign_power) * self.familiarity(features)[:, None]
+
     def forward(
         self, features: Float[Tensor, "batch states dim"], sampler: Sampler | None = None
     ) -> Float[Tensor, "batch classes"]:
         """Class probabilities, calibrated as the configuration says."""
-        return probabilities(self.coordinates(features, sampler), self.config.power, self.config.floor)
+        return probabilities(self.coordinates(features, sampler), self.exponent(features), self.config.floor)

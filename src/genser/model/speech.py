@@ -42,14 +42,14 @@ class SpeechModel(nn.Module):
             estimates, states = sampler.trace(self.head.estimate, self.head.config.path, x_1, X_c)
         else:
             estimates, states = self.transport(x_1, X_c)
-        trajectory = self._probabilities(estimates).transpose(0, 1)
-        scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1])
+        power = self.head.exponent(features)
+        trajectory = self._probabilities(estimates, power).transpose(0, 1)
+        scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1], power)
         outputs = (scores, trajectory, states.transpose(0, 1))
         return outputs if self.gate is None else (*outputs, self.gate(features))
 
-    def _probabilities(self, x_0: Tensor) -> Tensor:
-        config = self.head.config
-        return probabilities(projections(x_0, self.head.codes), config.power, config.floor)
+    def _probabilities(self, x_0: Tensor, power: float | Tensor) -> Tensor:
+        return probabilities(projections(x_0, self.head.codes), power, self.head.config.floor)
 
 
 def check_encoder(encoder: SpeechEncoder, fingerprint: str, model: str) -> None:
