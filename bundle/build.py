@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from card import card, page
-from corpora import CORPORA, read_corpora
+from corpora import CORPORA, decoded, read_corpora
 from measure import measure, summary_of
 
 from genser.audio import probe_audio
@@ -82,7 +82,8 @@ class Workshop:
     def of(cls, config: TrainConfig, data: Path, work: Path) -> "Workshop":
         """Read the corpora and encode them."""
         encoder = load_encoder(config.encoder)
-        frozen = build_dataset(read_corpora(data), encoder, str(work / "features"), labels=config.labels)
+        utterances = decoded(read_corpora(data), work / "sound")
+        frozen = build_dataset(utterances, encoder, str(work / "features"), labels=config.labels)
         return cls(config, encoder, frozen, work)
 
     def adapted(self, places: np.ndarray) -> SpeechEncoder:
@@ -94,7 +95,7 @@ class Workshop:
     def features(self, encoder: SpeechEncoder, places: np.ndarray, views: int) -> Dataset:
         """Features of the given rows and of so many altered copies of each."""
         utterances = [self.frozen.utterances[place] for place in places]
-        options = {"labels": self.config.labels, "views": views, "augmentation": self.config.augmentation}
+        options = {"labels": self.config.labels, "views": views, "augmentation": self.config.augmentation, "bf16": True}
         return build_dataset(utterances, encoder, str(self.work / "features"), **options)
 
     def trained(self, encoder: SpeechEncoder, places: np.ndarray) -> tuple[TransportHead, Dataset]:

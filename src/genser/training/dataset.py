@@ -100,6 +100,7 @@ def build_dataset(
     views: int = 0,
     augmentation: Augmentation | None = None,
     copied: Collection[Utterance] | None = None,
+    bf16: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Give every utterance its class and its features.
@@ -113,6 +114,7 @@ def build_dataset(
         views: Altered copies of every clip to encode beside the clip itself.
         augmentation: How these are altered; None for the defaults.
         copied: The utterances that need copies; the others' copies are the clips themselves. None for all.
+        bf16: Whether the clips themselves are encoded in bfloat16 as well, as copies always are; None does so on a GPU.
         progress: Called with the rows done and the rows to do.
 
     Raises:
@@ -124,7 +126,7 @@ def build_dataset(
     classes = tuple(name for name in chosen.classes if name in present) if chosen else tuple(sorted(present))
     if len(classes) < 2:
         raise ManifestError(f"The manifest has {len(classes)} class(es) of the task {task!r}; learning needs two.")
-    features, problems = extract_features(kept, encoder, open_store(store, encoder), progress=progress)
+    features, problems = extract_features(kept, encoder, open_store(store, encoder, bf16=bf16), progress=progress)
     there = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))
     dataset = Dataset(tuple(kept[i] for i in there), features[there], classes, tuple(problems), len(left_out))
     numbered = [View(augmentation or Augmentation(), number) for number in range(1, views + 1)]
