@@ -40,6 +40,9 @@ from genser.training.run import fresh_head
 from genser.training.train import train
 
 ENCODERS = {"base": "whisper-base-encoder.fp16.safetensors", "tiny": "whisper-tiny.en-encoder.fp16.safetensors"}
+STATES = {"base": (3, 4), "tiny": (2, 3)}
+"""Hidden states that tell emotions best, about two thirds of the way up each encoder; the layers above stay out."""
+
 SOUNDS_EACH = 30
 """Made sounds of each family that the speech gate learns from."""
 
@@ -59,7 +62,8 @@ LICENSE = (
 def recipe_for(size: str, weights: Path) -> TrainConfig:
     """The bundled recipe with an encoder of this machine."""
     config = load_recipe("bundled")
-    return replace(config, encoder=replace(config.encoder, source=str(weights / ENCODERS[size])))
+    pooling = replace(config.encoder.pooling, states=STATES[size])
+    return replace(config, encoder=replace(config.encoder, source=str(weights / ENCODERS[size]), pooling=pooling))
 
 
 @dataclass(frozen=True)
