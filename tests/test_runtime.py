@@ -192,6 +192,7 @@ def test_a_prediction_speaks_json():
         "error": None,
         "duration": 1.0,
         "speech": None,
+        "familiar": None,
     }
     assert Prediction("b.wav", None, error="gone").score is None
 

@@ -33,7 +33,8 @@ class SpeechModel(nn.Module):
 
         Returns:
             Class probabilities (batch, classes); those read off at each time of the transport (batch, N + 1, classes);
-            the states x_t (batch, N + 1, dim); with a gate, the probability of speech (batch,).
+            the states x_t (batch, N + 1, dim); with a gate, the probability of speech (batch,); with a head that tells
+            it, that of being familiar (batch,). :attr:`outputs` has their names.
         """
         features = self.encoder(waveform, lengths)
         x_1, X_c = self.head.ends(features)
@@ -45,8 +46,15 @@ class SpeechModel(nn.Module):
         power = self.head.exponent(features)
         trajectory = self._probabilities(estimates, power).transpose(0, 1)
         scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1], power)
-        outputs = (scores, trajectory, states.transpose(0, 1))
-        return outputs if self.gate is None else (*outputs, self.gate(features))
+        further = [] if self.gate is None else [self.gate(features)]
+        further += [self.head.familiarity(features)] if self.head.config.familiarity else []
+        return (scores, trajectory, states.transpose(0, 1), *further)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what :meth:`forward` returns."""
+        further = {"speech": self.gate is not None, "familiar": bool(self.head.config.familiarity)}
+        return ("scores", "trajectory", "states", *(name for name, is_told in further.items() if is_told))
 
     def _probabilities(self, x_0: Tensor, power: float | Tensor) -> Tensor:
         return probabilities(projections(x_0, self.head.codes), power, self.head.config.floor)

@@ -18,12 +18,15 @@ class ModelOutput:
         trajectory: Class probabilities read off at each time of the transport, shape (batch, N + 1, classes).
         states: Transported states x_t, shape (batch, N + 1, dim).
         speech: Probability that somebody speaks, shape (batch,); None if the model has no speech gate.
+        familiar: Probability of being like the recordings that the model learned from, shape (batch,); None if it does
+            not tell.
     """
 
     scores: np.ndarray
     trajectory: np.ndarray
     states: np.ndarray
     speech: np.ndarray | None
+    familiar: np.ndarray | None = None
 
 
 class Backend(Protocol):

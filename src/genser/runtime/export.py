@@ -55,7 +55,7 @@ def export_onnx(
 
     The graph takes ``waveform``, float32 (batch, samples) at 16 kHz, and ``lengths``, int64 (batch,), both dynamic. It
     gives ``scores`` (batch, classes), calibrated; ``trajectory`` (batch, N + 1, classes); ``states`` (batch, N + 1,
-    dim), the transported x_t; and, if the model has a gate, ``speech`` (batch,).
+    dim), the transported x_t; ``speech`` and ``familiar`` (batch,), if the model tells them.
 
     Args:
         folder: Model folder.
@@ -119,7 +119,6 @@ def _graph(reference: SpeechModel, precision: str) -> bytes:
 
 def _exported(model: SpeechModel) -> Any:
     batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=SHORTEST, max=LONGEST)
-    outputs = ["scores", "trajectory", "states", *(["speech"] if model.gate is not None else [])]
     example = (torch.zeros(2, 16_000), torch.tensor([16_000, 9_000]))
     try:
         with torch.inference_mode(False), torch.no_grad(), _hushed():
@@ -128,7 +127,7 @@ def _exported(model: SpeechModel) -> Any:
                 example,
                 dynamo=True,
                 input_names=["waveform", "lengths"],
-                output_names=outputs,
+                output_names=list(model.outputs),
                 dynamic_shapes=({0: batch, 1: samples}, {0: batch}),
                 verbose=False,
             )

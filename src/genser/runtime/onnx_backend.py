@@ -16,7 +16,7 @@ from genser.runtime.backend import ModelOutput, padded
 from genser.runtime.onnx_file import AGAIN, read_metadata
 
 LONGEST_BESIDE = 12 * 16_000  # samples of a window that is run beside others
-OUTPUTS = ("scores", "trajectory", "states", "speech")
+OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar")
 
 
 class OnnxBackend:

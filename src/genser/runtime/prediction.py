@@ -20,6 +20,9 @@ class Prediction:
         error: Why the input failed, None if it did not.
         duration: Length of the sound in seconds, None where the input failed.
         speech: Probability that somebody speaks, None if the model does not tell.
+        familiar: Probability that the sound is of the kind that the model learned from, by its voices, language, room
+            and microphone; None if the model does not tell. Scores are calibrated for both kinds, and mistakes are
+            more frequent in sounds unlike them.
     """
 
     path: str
@@ -28,6 +31,7 @@ class Prediction:
     error: str | None = None
     duration: float | None = None
     speech: float | None = None
+    familiar: float | None = None
 
     @property
     def score(self) -> float | None:
@@ -43,4 +47,5 @@ class Prediction:
             "error": self.error,
             "duration": self.duration,
             "speech": self.speech,
+            "familiar": self.familiar,
         }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from genser.runtime.turns import Turn
 
 BATCH_SECONDS = 60.0  # of sound run at once, padding included
+TOLD = ("speech", "familiar")  # what a model may tell besides scores, of a whole clip
 
 
 class Recognizer:
@@ -117,8 +118,8 @@ class Recognizer:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
         found = self._read(waveforms, _row, batch_seconds)
-        rows = np.stack(found).astype(float) if found else np.empty((0, len(self.labels) + 1))
-        return rows[:, :-1], self._is_speech(rows[:, -1])
+        rows = np.stack(found).astype(float) if found else np.empty((0, len(self.labels) + len(TOLD)))
+        return rows[:, : len(self.labels)], self._is_speech(rows[:, len(self.labels)])
 
     def trajectory(self, waveform: np.ndarray) -> np.ndarray:
         """Class probabilities at the N + 1 times of the transport, from speech (first row) to class (last row).
@@ -187,12 +188,13 @@ class Recognizer:
             row, samples = self._finished(clip, row, batch_seconds)
         except (GenserError, OSError) as error:
             return Prediction(clip.name, None, error=str(error))
-        scores, speech = row[:-1], None if np.isnan(row[-1]) else float(row[-1])
+        scores, told = row[: len(self.labels)], row[len(self.labels) :]
         if not np.isfinite(scores).all():
             return Prediction(clip.name, None, error=f"{clip.name}: the model gives no number for it. Leave it out.")
-        label = self.labels[int(scores.argmax())] if self._is_speech(np.float64(row[-1])) else NO_SPEECH
+        label = self.labels[int(scores.argmax())] if self._is_speech(np.float64(told[0])) else NO_SPEECH
         named = dict(zip(self.labels, map(float, scores), strict=True))
-        return Prediction(clip.name, label, named, duration=samples / SAMPLE_RATE, speech=speech)
+        further = {name: None if np.isnan(value) else float(value) for name, value in zip(TOLD, told, strict=True)}
+        return Prediction(clip.name, label, named, duration=samples / SAMPLE_RATE, **further)
 
     def _is_speech(self, speech: np.ndarray) -> np.ndarray:
         """Whether probabilities of speech pass the gate; NaN, where there is none, always does."""
@@ -210,9 +212,10 @@ class Recognizer:
 
 
 def _row(output: ModelOutput) -> np.ndarray:
-    """Scores and speech, (batch, classes + 1); NaN where the model has no speech gate."""
-    speech = np.full(len(output.scores), np.nan) if output.speech is None else output.speech
-    return np.column_stack([output.scores, speech])
+    """Scores and what else is told, (batch, classes + 2); NaN where the model does not tell."""
+    untold = np.full(len(output.scores), np.nan)
+    further = [untold if getattr(output, name) is None else getattr(output, name) for name in TOLD]
+    return np.column_stack([output.scores, *further])
 
 
 def _chunks(windows: Iterator[np.ndarray], samples: float) -> Iterator[list[np.ndarray]]:

@@ -57,5 +57,5 @@ class TorchBackend:
 def run_model(model: SpeechModel, waveforms: np.ndarray, lengths: np.ndarray, device: str = "cpu") -> ModelOutput:
     """Run a model on the device where it is; arguments and answer are NumPy's."""
     inputs = (torch.from_numpy(values).to(device) for values in (waveforms, lengths))
-    scores, trajectory, states, *speech = (output.cpu().numpy() for output in model(*inputs))
-    return ModelOutput(scores, trajectory, states, speech[0] if speech else None)
+    told = dict(zip(model.outputs, (output.cpu().numpy() for output in model(*inputs)), strict=True))
+    return ModelOutput(**{"speech": None, **told})

@@ -145,7 +145,7 @@ def _printable(text: str) -> str:
 def _json(prediction: Prediction) -> str:
     row = prediction.to_dict()
     row["scores"] = {name: round(score, 6) for name, score in prediction.scores.items()}
-    row["speech"] = None if prediction.speech is None else round(prediction.speech, 6)
+    row |= {name: None if row[name] is None else round(row[name], 6) for name in ("speech", "familiar")}
     text = json.dumps(row, ensure_ascii=False)
     return text if _is_unicode(text) else json.dumps(row)
 

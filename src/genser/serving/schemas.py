@@ -30,6 +30,10 @@ class PredictionAnswer(BaseModel):
     duration: float | None = Field(description="In seconds.", examples=[2.9])
     error: str | None = Field(description="Why there is no answer for this one.", examples=[None])
     speech: float | None = Field(description="Probability that somebody speaks, if the model tells.", examples=[0.99])
+    familiar: float | None = Field(
+        description="Probability that the sound is of the kind that the model learned from, if the model tells.",
+        examples=[0.02],
+    )
     trajectory: list[list[float]] | None = Field(
         None, description="Class probabilities along the N transport steps, N + 1 rows; if asked for."
     )
