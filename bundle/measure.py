@@ -33,11 +33,12 @@ DISTURBED_EACH = 300
 """Clips of each corpus, drawn evenly, on which every disturbance is measured."""
 
 
-def scored(recognizer: Any, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities (clips, classes), and whether each was heard as speech."""
+def scored(recognizer: Any, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Class probabilities (clips, classes), whether each was heard as speech, and whether as familiar."""
     answers = list(recognizer.predict_many((clip, SAMPLE_RATE) for clip in clips))
     scores = np.array([[answer.scores[name] for name in recognizer.labels] for answer in answers])
-    return scores, np.array([answer.label != "no speech" for answer in answers])
+    spoken = np.array([answer.label != "no speech" for answer in answers])
+    return scores, spoken, np.array([(answer.familiar or 0.0) >= 0.5 for answer in answers])
 
 
 def evaluation(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Evaluation:
@@ -92,9 +93,10 @@ def disturbed(recognizer: Any, utterances: list[Utterance], clips: list[np.ndarr
     chosen = [utterances[place] for place in places]
     rows = {}
     for name, alter in CONDITIONS.items():
-        scores, speech = scored(recognizer, [alter(clips[place]) for place in places])
+        scores, speech, familiar = scored(recognizer, [alter(clips[place]) for place in places])
         per_corpus = [_ua(scores, chosen, recognizer.labels, corpus) for corpus in CORPORA]
-        rows[name] = {"ua": float(np.mean(per_corpus)), "heard_as_speech": float(speech.mean())}
+        shares = {"heard_as_speech": float(speech.mean()), "familiar": float(familiar.mean())}
+        rows[name] = {"ua": float(np.mean(per_corpus)), **shares}
     return rows
 
 
@@ -148,11 +150,12 @@ def measure(model: str, data: Path, exact: str | None = None) -> dict[str, Any]:
     """Everything that the card reports; with the same model in float32 also what rounding to eight bits costs."""
     recognizer = genser.load(model)
     held_out, clips = heard(data)
-    scores, speech = scored(recognizer, clips)
+    scores, speech, familiar = scored(recognizer, clips)
     found = {}
     for name, inside in groups().items():
         places = [place for place, item in enumerate(held_out) if inside(item)]
         found[name] = summary_of(scores[places], [held_out[place] for place in places], recognizer.labels)
+        found[name]["familiar"] = float(familiar[places].mean())
     made = no_speech(recognizer)
     compared = {}
     if exact is not None:
