@@ -2,8 +2,8 @@
 
     python bundle/build.py --data DATA --weights WEIGHTS --work runs/bundle [--size base]
 
-DATA holds ravdess/, emodb/ and nemo/, WEIGHTS the two encoder files. Features are kept in the work folder, so a second
-build takes minutes. The same machine builds the same bytes. The finished files replace src/genser/models/*.onnx; they
+DATA holds ravdess/, emodb/ and nemo/, WEIGHTS the two encoder files. Features, adapted encoders and 1.2 GB of decoded
+sound are kept in the work folder, so a second build takes minutes. The same machine builds the same bytes. The finished files replace src/genser/models/*.onnx; they
 compute in eight bits where that costs at most half a point of UA.
 """
 
