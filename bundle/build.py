@@ -3,8 +3,8 @@
     python bundle/build.py --data DATA --weights WEIGHTS --work runs/bundle [--size base]
 
 DATA holds ravdess/, emodb/ and nemo/, WEIGHTS the two encoder files. Features, adapted encoders and 1.2 GB of decoded
-sound are kept in the work folder, so a second build takes minutes. The same machine builds the same bytes. The finished files replace src/genser/models/*.onnx; they
-compute in eight bits where that costs at most half a point of UA.
+sound are kept in the work folder, so a second build takes minutes. The same machine builds the same bytes. The finished
+files replace src/genser/models/*.onnx; they compute in eight bits where that costs at most half a point of UA.
 """
 
 import argparse
@@ -140,7 +140,7 @@ def across_corpora(workshop: Workshop) -> Heard:
 
 
 def summaries(workshop: Workshop, inside: Heard, foreign: Heard, across: Heard) -> dict[str, Any]:
-    """What the recipe reaches on each corpus that was left out, calibrated without it as well.
+    """What the recipe reaches on each corpus that was left out, and its calibration error with it left out there too.
 
     Args:
         workshop: What it was made from.
@@ -148,13 +148,16 @@ def summaries(workshop: Workshop, inside: Heard, foreign: Heard, across: Heard) 
         foreign: Training rows as foreign ones.
         across: All rows as foreign ones.
     """
-    found = {}
+    found, final = {}, Calibration.fitted(inside, foreign)
     for name in CORPORA:
-        calibration = Calibration.fitted(*(heard.where(heard.corpora != name) for heard in (inside, foreign)))
+        blind = Calibration.fitted(*(heard.where(heard.corpora != name) for heard in (inside, foreign)))
         heard = across.where(across.corpora == name)
         utterances = [workshop.frozen.utterances[row] for row in heard.rows]
-        found[name] = summary_of(calibration.scores(heard), utterances, workshop.frozen.classes)
-        found[name]["foreign"] = float(np.mean(calibration.familiarity(heard.distances) < 0.5))
+        found[name], again = (
+            summary_of(calibration.scores(heard), utterances, workshop.frozen.classes) for calibration in (final, blind)
+        )
+        familiar = float(np.mean(blind.familiarity(heard.distances) >= 0.5))
+        found[name] |= {"ece_blind": again["ece"], "familiar": familiar}
     return found
 
 

@@ -70,13 +70,16 @@ def test_a_corpus_left_out_is_calibrated_without_it(utterances):
         across = build.Heard(np.arange(16), np.eye(2)[answers] * 0.4 + 0.3, np.ones(16), labels, corpora)
         return build.summaries(workshop, inside, across, across)
 
-    assert summary("emodb")["emodb"]["ece"] > 0.9
-    assert summary("none")["emodb"]["ece"] < 0.1
-    assert all(row["foreign"] == 1 for row in summary("none").values())
+    assert summary("emodb")["emodb"]["ece_blind"] > 0.9 > summary("emodb")["emodb"]["ece"]
+    assert summary("none")["emodb"]["ece_blind"] < 0.1
+    assert all(row["familiar"] == 0 for row in summary("none").values())
 
 
 def test_a_corpus_left_out_is_named_with_what_was_learned_from():
     from card import across_table
 
-    row = {"ua": 0.5, "ua_interval": [0.4, 0.6], "ece": 0.1, "utterances": 9, "foreign": 0.9}
-    assert "| nemo (Polish) | ravdess and emodb | 9 | 50.0 [40.0, 60.0] | 10.0 | 10.0 |" in across_table({"nemo": row})
+    row = {"ua": 0.5, "ua_interval": [0.4, 0.6], "ece": 0.1, "utterances": 9}
+    row |= {"ece_blind": 0.2, "familiar": 0.05}
+    assert "| nemo (Polish) | ravdess and emodb | 9 | 50.0 [40.0, 60.0] | 10.0 | 20.0 | 5.0 |" in across_table(
+        {"nemo": row}
+    )

@@ -20,8 +20,12 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 ZERO_POINT = 128  # activations are unsigned: x86 multiplies unsigned by signed bytes fastest
 LEAST_SIZE = 1 << 12  # weights; smaller matrices are not worth it
 SCOPES = "pkg.torch.onnx.name_scopes"
-SPARED = re.compile(r"layers(\.slice\([^)]*\))?\.0\.(self_attn|attention)\b")
-"""Modules that stay in float32: the first layer's attention, as Whisper's and as HuBERT's."""
+SPARED = re.compile(
+    r"layers(\.slice\([^)]*\))?\.([01]\.(self_attn|attention)|[012]\.(fc2|feed_forward\.output_dense))\b"
+)
+"""Modules that stay in float32: attention in the first two layers, and in the first three what comes behind the
+feed-forward layers' non-linearity, as Whisper and as HuBERT name them. All later layers build on what these get wrong.
+"""
 
 
 def quantize_rows(model: onnx.ModelProto, room: str) -> int:
