@@ -281,11 +281,20 @@ def test_the_command_writes_a_file_that_the_library_loads(tmp_path, capsys, monk
     assert json.dumps(read_metadata(tmp_path / "m.onnx"))
 
 
-@pytest.mark.parametrize("attention", ["self_attn.v_proj", "attention.q_proj"])
+@pytest.mark.parametrize(
+    ("module", "spared"),
+    [
+        ("self_attn.v_proj", {0, 1}),
+        ("attention.q_proj", {0, 1}),
+        ("fc2", {0, 1, 2}),
+        ("feed_forward.output_dense", {0, 1, 2}),
+        ("fc1", set()),
+        ("feed_forward.intermediate_dense", set()),
+    ],
+)
 @pytest.mark.parametrize("path", ["layers.{}", "layers.slice(None, -1, None).{}"])
-def test_the_first_layers_attention_alone_stays_exact(attention, path):
-    for layer, number in (("0", 0), ("1", 1), ("10", 1)):
-        scope = f"encoder', 'encoder.encoder.{path.format(layer)}.{attention}"
-        assert quantize_rows(linear(np.ones((64, 64), np.float32), scope=scope), "encoder") == number
-    scope = f"encoder', 'encoder.encoder.{path.format(0)}.fc1"
-    assert quantize_rows(linear(np.ones((64, 64), np.float32), scope=scope), "encoder") == 1
+def test_what_later_layers_build_on_stays_exact(module, spared, path):
+    for layer in (0, 1, 2, 3, 10, 12, 21):
+        scope = f"encoder', 'encoder.encoder.{path.format(layer)}.{module}"
+        found = quantize_rows(linear(np.ones((64, 64), np.float32), scope=scope), "encoder")
+        assert found == (layer not in spared), layer
