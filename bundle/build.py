@@ -139,16 +139,17 @@ def across_corpora(workshop: Workshop) -> Heard:
     return Heard.joined(workshop.heard(np.flatnonzero(~side), np.flatnonzero(side)) for side in sides)
 
 
-def summaries(workshop: Workshop, inside: Heard, foreign: Heard, across: Heard) -> dict[str, Any]:
+def summaries(workshop: Workshop, final: Calibration, inside: Heard, foreign: Heard, across: Heard) -> dict[str, Any]:
     """What the recipe reaches on each corpus that was left out, and its calibration error with it left out there too.
 
     Args:
         workshop: What it was made from.
+        final: Calibration that ships, fitted to both kinds of training rows.
         inside: Training rows out of fold.
         foreign: Training rows as foreign ones.
         across: All rows as foreign ones.
     """
-    found, final = {}, Calibration.fitted(inside, foreign)
+    found = {}
     for name in CORPORA:
         blind = Calibration.fitted(*(heard.where(heard.corpora != name) for heard in (inside, foreign)))
         heard = across.where(across.corpora == name)
@@ -178,9 +179,10 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
     encoder = workshop.adapted(places)
     head, dataset = workshop.trained(encoder, places)
     inside, across = out_of_fold(workshop, places), across_corpora(workshop)
-    found = summaries(workshop, inside, across.where(np.isin(across.rows, places)), across)
+    foreign = across.where(np.isin(across.rows, places))
+    calibration = Calibration.fitted(inside, foreign)
+    found = summaries(workshop, calibration, inside, foreign, across)
     (work / f"{size}-across.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    calibration = Calibration.fitted(inside, across.where(np.isin(across.rows, places)))
     calibration.give_to(head)
     confusion = confusion_matrix(inside.labels, inside.coordinates.argmax(1), len(dataset.classes))
     info = {

@@ -68,7 +68,7 @@ def test_a_corpus_left_out_is_calibrated_without_it(utterances):
     def summary(wrong):
         answers = np.where(corpora == wrong, 1 - labels, labels)
         across = build.Heard(np.arange(16), np.eye(2)[answers] * 0.4 + 0.3, np.ones(16), labels, corpora)
-        return build.summaries(workshop, inside, across, across)
+        return build.summaries(workshop, build.Calibration.fitted(inside, across), inside, across, across)
 
     assert summary("emodb")["emodb"]["ece_blind"] > 0.9 > summary("emodb")["emodb"]["ece"]
     assert summary("none")["emodb"]["ece_blind"] < 0.1

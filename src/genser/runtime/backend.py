@@ -25,7 +25,7 @@ class ModelOutput:
     scores: np.ndarray
     trajectory: np.ndarray
     states: np.ndarray
-    speech: np.ndarray | None
+    speech: np.ndarray | None = None
     familiar: np.ndarray | None = None
 
 

@@ -7,6 +7,9 @@ from typing import Any
 NO_SPEECH = "no speech"
 """Label of a sound in which a model with a speech gate hears nobody speak."""
 
+TOLD = ("speech", "familiar")
+"""What a model may tell of a whole sound besides scores."""
+
 
 @dataclass(frozen=True)
 class Prediction:

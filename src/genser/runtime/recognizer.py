@@ -12,7 +12,7 @@ from genser.errors import AudioError, ConfigError, GenserError
 from genser.runtime.backend import Backend, ModelOutput
 from genser.runtime.clips import BLOCK, cut, mean_by_duration, run_windows
 from genser.runtime.decoding import Clip, Decoder
-from genser.runtime.prediction import NO_SPEECH, Prediction
+from genser.runtime.prediction import NO_SPEECH, TOLD, Prediction
 
 if TYPE_CHECKING:
     from genser.runtime.options import SegmentOptions
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from genser.runtime.turns import Turn
 
 BATCH_SECONDS = 60.0  # of sound run at once, padding included
-TOLD = ("speech", "familiar")  # what a model may tell besides scores, of a whole clip
 
 
 class Recognizer:

@@ -58,4 +58,4 @@ def run_model(model: SpeechModel, waveforms: np.ndarray, lengths: np.ndarray, de
     """Run a model on the device where it is; arguments and answer are NumPy's."""
     inputs = (torch.from_numpy(values).to(device) for values in (waveforms, lengths))
     told = dict(zip(model.outputs, (output.cpu().numpy() for output in model(*inputs)), strict=True))
-    return ModelOutput(**{"speech": None, **told})
+    return ModelOutput(**told)
