@@ -21,6 +21,17 @@ def telephone(waveform: Waveform) -> Waveform:
     return band_limited(waveform, *TELEPHONE_BAND)
 
 
+def telephone_line(waveform: Waveform) -> Waveform:
+    """Sampled at 8 kHz in 8 bits of μ-law (G.711), from 0 Hz on: another narrow band than those that are learned from."""
+    import soxr
+
+    narrow = soxr.resample(waveform, SAMPLE_RATE, 8_000)
+    peak = max(float(np.abs(narrow).max()), 1e-9)
+    coded = np.round(np.sign(narrow) * np.log1p(255 * np.abs(narrow) / peak) / np.log(256) * 127) / 127
+    decoded = np.sign(coded) * (256 ** np.abs(coded) - 1) / 255 * peak
+    return soxr.resample(decoded, 8_000, SAMPLE_RATE).astype(np.float32)
+
+
 def quiet(waveform: Waveform) -> Waveform:
     """30 dB more quiet."""
     return waveform * np.float32(10 ** (-30 / 20))
@@ -52,6 +63,7 @@ def first_second(waveform: Waveform) -> Waveform:
 DISTURBANCES: dict[str, Callable[[Waveform], Waveform]] = {
     "white noise, 10 dB": white_noise,
     "telephone band": telephone,
+    "8 kHz, μ-law": telephone_line,
     "Opus, 24 kbit/s": opus,
     "30 dB more quiet": quiet,
     "one second of it": first_second,

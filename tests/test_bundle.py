@@ -75,6 +75,32 @@ def test_a_corpus_left_out_is_calibrated_without_it(utterances):
     assert all(row["familiar"] == 0 for row in summary("none").values())
 
 
+def test_no_held_out_clip_moves_the_calibration():
+    import build
+
+    rows, labels, corpora = np.arange(16), np.arange(16) % 2, np.array(["toy"] * 16)
+    sure = np.eye(2)[labels] * 0.4 + 0.3
+    inside = build.Heard(rows[:8], sure[:8], np.zeros(8), labels[:8], corpora[:8])
+
+    def fitted(others):
+        across = build.Heard(rows, np.concatenate([sure[:8], others]), np.ones(16), labels, corpora)
+        return build.Calibration.fitted(inside, build.among(across, rows[:8]))
+
+    assert fitted(sure[8:]) == fitted(sure[8:, ::-1])
+
+
+def test_a_telephone_line_has_no_upper_band_and_keeps_the_level():
+    from disturb import telephone_line
+
+    clip = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    line = telephone_line(clip)
+    power = np.abs(np.fft.rfft(line)) ** 2
+    assert line.shape == clip.shape
+    assert power[4_200:].sum() < 1e-3 * power.sum()
+    kept = np.abs(np.fft.rfft(clip))[:3_500] ** 2
+    assert power[:3_500].sum() == pytest.approx(kept.sum(), rel=0.05)
+
+
 def test_a_corpus_left_out_is_named_with_what_was_learned_from():
     from card import across_table
 

@@ -72,7 +72,7 @@ def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
     learn_familiarity(made.head, features[:20], ["toy"] * 20)
     middle = float(made.head.familiarity.distance(features).median())
     Calibration(3.0, 0.5, middle, 9.0).give_to(made.head)
-    exponents = made.head.exponent(features)
+    exponents = made.head.exponent(made.head.familiar(features))
     assert exponents.min() < 1.5 < 2 < exponents.max()
     save_model(folder, made.head, made.encoder, made.fingerprint)
     path = export.export_onnx(folder, tmp_path / "wary.onnx").path

@@ -43,11 +43,12 @@ class SpeechModel(nn.Module):
             estimates, states = sampler.trace(self.head.estimate, self.head.config.path, x_1, X_c)
         else:
             estimates, states = self.transport(x_1, X_c)
-        power = self.head.exponent(features)
+        familiar = self.head.familiar(features)
+        power = self.head.exponent(familiar)
         trajectory = self._probabilities(estimates, power).transpose(0, 1)
         scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1], power)
         further = [] if self.gate is None else [self.gate(features)]
-        further += [self.head.familiarity(features)] if self.head.config.familiarity else []
+        further += [] if familiar is None else [familiar]
         return (scores, trajectory, states.transpose(0, 1), *further)
 
     @property
