@@ -22,7 +22,7 @@ def telephone(waveform: Waveform) -> Waveform:
 
 
 def telephone_line(waveform: Waveform) -> Waveform:
-    """Sampled at 8 kHz in 8 bits of μ-law (G.711), from 0 Hz on: another narrow band than those that are learned from."""
+    """8 kHz in 8 bits of μ-law (G.711), from 0 Hz on: none of the bands that the models learned from."""
     import soxr
 
     narrow = soxr.resample(waveform, SAMPLE_RATE, 8_000)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import genser
 from genser.audio import load_audio
@@ -114,3 +115,16 @@ def test_real_clips_of_held_out_speakers_are_mostly_recognised(recognizer, corpo
     right = np.mean([answer.label == item.label for answer, item in zip(answers, chosen, strict=True)])
     assert right >= least
     assert all(answer.error is None for answer in answers)
+
+
+def test_people_are_told_of_sounds_unlike_all_that_was_learned_from(tmp_path):
+    """On standard error and in few words; nothing of it where no one speaks, or where a program reads the answer."""
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, np.zeros(32_000), 16_000)
+
+    def told(*words):
+        command = [sys.executable, "-m", "genser", "predict", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+    assert "or length): 1 of 2. Expect more mistakes" in told(CLIP, silence)
+    assert told(silence) == told(CLIP, "--format", "jsonl") == ""

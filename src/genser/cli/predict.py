@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from genser.runtime.recognizer import Recognizer
 
 BATCH_SECONDS = 60.0  # of sound recognised at once
+STRANGE = (
+    "genser: unlike the recordings that the model learned from (in voice, language, room, microphone or length): "
+    "{strange} of {all}. Expect more mistakes there; genser info --card says how many."
+)
 
 
 def predict(
@@ -73,6 +77,8 @@ def _predict_clips(
     write_predictions(answers, output, format, recognizer.labels)
     if tally.failed and format != "text":
         print(f"genser: {tally.failed} of {len(inputs)} inputs failed; their rows say why", file=sys.stderr)
+    if tally.strange and format == "text":
+        print(STRANGE.format(strange=tally.strange, all=len(inputs)), file=sys.stderr)
     return 1 if tally.failed else 0
 
 
@@ -86,10 +92,14 @@ def _file_of(output: Path | None) -> Path | None:
 
 
 class Tally:
-    """Counts what failed, and shows how far the inputs are on a terminal that nothing else is written to."""
+    """Counts what failed and what is unlike all that was learned from.
+
+    It shows how far the inputs are, on a terminal that nothing else is written to.
+    """
 
     def __init__(self, total: int, is_shown: bool) -> None:
         self.total, self.is_shown, self.failed = total, is_shown and total > 1, 0
+        self.strange = 0
 
     def counted(self, recognizer: "Recognizer", inputs: list[str], batch_seconds: float) -> "Iterator[Prediction]":
         """Recognise the inputs, one prediction each in their order."""
@@ -98,6 +108,7 @@ class Tally:
         with progress_bars() if self.is_shown else nullcontext(lambda *_: None) as bars:
             for done, answer in enumerate(recognizer.predict_many(inputs, batch_seconds=batch_seconds), 1):
                 self.failed += answer.error is not None
+                self.strange += answer.is_strange
                 bars("predict", done, self.total)
                 yield answer
 

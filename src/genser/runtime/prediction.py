@@ -41,6 +41,11 @@ class Prediction:
         """Largest score, None where the input failed."""
         return max(self.scores.values(), default=None)
 
+    @property
+    def is_strange(self) -> bool:
+        """Whether somebody speaks, but unlike all that the model learned from; False where it does not tell."""
+        return self.familiar is not None and self.familiar < 0.5 and self.label not in (None, NO_SPEECH)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
