@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from bands import learn_bands
 from card import card, page
 from corpora import CORPORA, decoded, read_corpora
 from measure import measure, summary_of
@@ -189,7 +188,6 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
     found = summaries(workshop, calibration, inside, foreign, across)
     (work / f"{size}-across.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     calibration.give_to(head)
-    learn_bands(head, encoder, dataset.utterances, dataset.features)
     confusion = confusion_matrix(inside.labels, inside.coordinates.argmax(1), len(dataset.classes))
     info = {
         "name": size,

@@ -35,8 +35,6 @@ Crops were chosen without them. Two exponents calibrate the scores, one for reco
 The first is fitted to training speakers, each heard by a model that learned from three quarters of the others, the second to corpora, each heard by a model that learned from the other two:
 under each, corpora counting alike, the mean score of the label is the share that is right. No held-out clip moves either, but that a larger exponent suits them had been seen on them. Of corpora left out the table has two errors: under the exponents of this file, and under
 exponents that were fitted without the corpus; how much is understood differs so much between the three that two of them do not tell how sure to be of the third.
-That a clip lacks the upper band, as through a telephone, is told from its features, and then they are mapped to those that it would have in full band: by a map learned from the training clips in bands
-of any width. Its rank and penalty were chosen on training speakers and with RAVDESS left out; that an edition without it lost more than five points there had been seen on the held-out speakers.
 """
 
 

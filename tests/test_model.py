@@ -248,7 +248,6 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
         (lambda: HeadConfig(("a",), TINY, power=0), "power"),
         (lambda: HeadConfig(("a",), TINY, anchor=1.0), "repeat"),
         (lambda: HeadConfig(("a",), TINY, front=FrontConfig(4, 30)), "front gives"),
-        (lambda: HeadConfig(("a",), TINY, narrowband=10**6), "narrowband"),
         (lambda: FrontConfig(2, 8, 17), "17 components"),
         (lambda: FrontConfig(2, 8, 4, 1.5), "flattening"),
         (lambda: TransportHead(HeadConfig(tuple("abcdefghijklmnop"), TINY)), "16 classes"),

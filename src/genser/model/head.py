@@ -10,7 +10,6 @@ from genser.errors import ConfigError
 from genser.model.anchor import RidgeAnchor
 from genser.model.estimator import EstimatorConfig, make_estimator
 from genser.model.familiarity import Familiarity
-from genser.model.narrowband import NarrowbandMapping
 from genser.model.standardize import FrontConfig, make_front
 from genser.taxonomy import class_codes, probabilities, projections
 from genser.transport import BridgePath, Objective, Sampler
@@ -35,8 +34,6 @@ class HeadConfig:
         foreign_power: The same for clips unlike those that the model learned from; it counts where there is a
             ``familiarity``, and the exponent of a clip lies between both as that says.
         familiarity: Directions by which :class:`genser.model.familiarity.Familiarity` tells such clips; 0 has none.
-        narrowband: Rank of the map from features of telephone speech to those of full-band speech, see
-            :class:`genser.model.narrowband.NarrowbandMapping`; 0 has none.
         floor: Even share of the calibration.
         state: How the state x_t enters the estimate: ``"network"`` gives it to the network, as the paper does;
             ``"posterior"`` has the network estimate x_0 from speech alone, and moves that by what the state is worth
@@ -53,7 +50,6 @@ class HeadConfig:
     power: float = 1.0
     foreign_power: float = 1.0
     familiarity: int = 0
-    narrowband: int = 0
     floor: float = 0.0
     state: str = "network"
     anchor: float = 0.0
@@ -79,9 +75,8 @@ class HeadConfig:
                 f"Calibration needs powers > 0 and floor in [0, 1), got {self.power}, {self.foreign_power} and "
                 f"{self.floor}."
             )
-        for name in ("familiarity", "narrowband"):
-            if not 0 <= getattr(self, name) < self.front.states * self.front.dim:
-                raise ConfigError(f"{name} is a number of directions among the features', got {getattr(self, name)}.")
+        if not 0 <= self.familiarity < self.front.states * self.front.dim:
+            raise ConfigError(f"familiarity is a number of directions among the features', got {self.familiarity}.")
 
 
 class TransportHead(nn.Module):
@@ -98,8 +93,6 @@ class TransportHead(nn.Module):
             self.anchor = RidgeAnchor(config.estimator.conditions, config.estimator.dim, len(config.labels))
         if config.familiarity:
             self.familiarity = Familiarity(config.front.states, config.front.dim, config.familiarity)
-        if config.narrowband:
-            self.narrowband = NarrowbandMapping(config.front.states, config.front.dim, config.narrowband)
         if config.state == "posterior":
             self.log_variance = nn.Parameter(torch.tensor(VARIANCE).log() / VARIANCE_SCALE)
 
@@ -141,8 +134,8 @@ class TransportHead(nn.Module):
         return estimate + self.config.path.posterior_mean(prior, x_t, X_c[:, -1], t, self.variance)
 
     def ends(self, features: Float[Tensor, "batch states dim"]) -> tuple[Tensor, Tensor]:
-        """Standardised (x_1, X_c) of pooled hidden states, telephone speech brought to full band where the head can."""
-        states = self.standardizer(self.narrowband(features) if self.config.narrowband else features)
+        """Standardised (x_1, X_c) of pooled hidden states."""
+        states = self.standardizer(features)
         x_1 = states[:, -1]
         return x_1, self.config.front.conditions(x_1, states[:, :-1])
 
