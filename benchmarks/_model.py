@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genser.runtime.loading import MODELS
+from genser.inference.load import MODELS
 
 LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 
@@ -45,9 +45,9 @@ def random_model(
 
     from genser.encoders import EncoderConfig, load_encoder
     from genser.encoders.whisper import WhisperConfig, WhisperEncoder
+    from genser.export.onnx import export_onnx
     from genser.model import EstimatorConfig, FrontConfig, HeadConfig, TransportHead
     from genser.model.folder import save_model
-    from genser.runtime.export import export_onnx
     from genser.transport import Sampler
 
     torch.manual_seed(0)

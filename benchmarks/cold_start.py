@@ -17,7 +17,7 @@ import soundfile
 from _common import Claim, alternated, parser
 from _model import add_model_option, clip_of, model_for
 
-from genser.runtime.loading import find_model
+from genser.inference.load import find_model
 
 FLOOR = """
 import numpy, onnxruntime

@@ -20,9 +20,9 @@ import torch
 from _common import Claim, parser
 from torch import nn
 
-from genser.evaluation.baselines import DIFFUSION_DRAWS, DiffusionHead
-from genser.evaluation.canvas import COLORS, MARKERS, axes, canvas, to_png
 from genser.model import EstimatorConfig, HeadConfig, TransportHead
+from genser.model.baselines import DIFFUSION_DRAWS, DiffusionHead
+from genser.report.document import COLORS, MARKERS, axes, canvas, to_png
 from genser.transport import Sampler
 
 SIZE = EstimatorConfig(dim=512, conditions=6, depth=2, heads=8)

@@ -28,8 +28,8 @@ from _common import Claim
 
 import genser
 from genser.audio import SAMPLE_RATE, load_audio
-from genser.runtime.options import SegmentOptions
-from genser.runtime.timeline import recognize_timeline
+from genser.segments.options import SegmentOptions
+from genser.segments.timeline import recognize_timeline
 
 EMOTIONS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 QUIET = -35.0  # dB under the loudest frame

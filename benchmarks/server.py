@@ -35,8 +35,8 @@ from websockets.exceptions import ConnectionClosed
 
 import genser
 from genser.audio import SAMPLE_RATE, load_audio
-from genser.augmentation import cropped
-from genser.runtime.onnx_backend import granted_cores
+from genser.audio.augment import cropped
+from genser.inference.onnx_backend import granted_cores
 
 CLIP = 3.0  # s
 SOUNDS = 24

@@ -18,12 +18,12 @@ from _common import Claim, ceilings, device_median, parser
 
 from genser.model import TransportHead
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, train
+from genser.training.batches import SEED_STRIDE, draw_rows
 from genser.training.checkpoint import TrainState
-from genser.training.config import NetworkConfig
+from genser.training.cuda_graph import COMPILE_OPTIONS, CapturedStep
 from genser.training.distributed import ALONE
-from genser.training.graph import COMPILE_OPTIONS, CapturedStep
-from genser.training.optimization import make_optimizer
-from genser.training.rows import SEED_STRIDE, draw_rows
+from genser.training.optimizer import make_optimizer
+from genser.training.recipe import NetworkConfig
 from genser.training.train import _Run
 from genser.transport import Objective
 

@@ -20,23 +20,23 @@ from corpora import CORPORA, decoded, read_corpora
 from measure import measure, summary_of
 
 from genser.audio import probe_audio
+from genser.audio.synthetic_noise import FAMILIES, made_sound
 from genser.data.labels import find_label_map, for_task
 from genser.data.splits import folds
 from genser.encoders import EncoderConfig, SpeechEncoder, encode, load_encoder
 from genser.errors import ModelError
-from genser.evaluation.calibration import ReliabilityBin, calibrate
-from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
-from genser.evaluation.plots import reliability
+from genser.export.onnx import export_onnx
+from genser.metrics.classification import confusion_matrix, unweighted_accuracy
+from genser.metrics.reliability import ReliabilityBin, calibrate
 from genser.model.folder import save_model
-from genser.model.head import TransportHead
-from genser.nonspeech import FAMILIES, made_sound
-from genser.runtime.export import export_onnx
-from genser.training.adaptation import adapted_encoder
+from genser.model.transport_head import TransportHead
+from genser.report.plots import reliability
 from genser.training.calibration import Calibration, Heard, learn_familiarity
-from genser.training.config import TrainConfig, load_recipe
-from genser.training.dataset import Dataset, build_dataset
-from genser.training.gate import fit_gate
+from genser.training.data import Dataset, build_dataset
+from genser.training.lora import adapted_encoder
+from genser.training.recipe import TrainConfig, load_recipe
 from genser.training.run import fresh_head
+from genser.training.speech_gate import fit_gate
 from genser.training.train import train
 
 ENCODERS = {"base": "whisper-base-encoder.fp16.safetensors", "tiny": "whisper-tiny.en-encoder.fp16.safetensors"}

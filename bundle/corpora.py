@@ -7,11 +7,11 @@ from pathlib import Path
 import soundfile
 
 from genser.audio import SAMPLE_RATE, load_audio
-from genser.data.atomic import write_whole
 from genser.data.corpora import prepare
-from genser.data.decoding import decoding_threads
+from genser.data.decode_ahead import decoding_threads
 from genser.data.splits import validation_split
 from genser.data.utterance import Utterance
+from genser.files import write_whole
 
 CORPORA = ("ravdess", "emodb", "nemo")
 LANGUAGES = {"ravdess": "English", "emodb": "German", "nemo": "Polish"}

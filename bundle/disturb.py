@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from genser.audio import SAMPLE_RATE, load_audio
-from genser.augmentation import TELEPHONE_BAND, add_noise, band_limited
+from genser.audio.augment import TELEPHONE_BAND, add_noise, band_limited
 
 Waveform = np.ndarray
 

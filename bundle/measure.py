@@ -19,12 +19,11 @@ from disturb import DISTURBANCES
 
 import genser
 from genser.audio import SAMPLE_RATE, load_audio
+from genser.audio.synthetic_noise import FAMILIES, made_sound
 from genser.data.labels import find_label_map, for_task
 from genser.data.utterance import Utterance
-from genser.evaluation.intervals import paired_bootstrap
-from genser.evaluation.metrics import Evaluation, Predictions, evaluate
-from genser.evaluation.resampling import Resampling
-from genser.nonspeech import FAMILIES, made_sound
+from genser.metrics.bootstrap import Resampling, paired_bootstrap
+from genser.metrics.evaluate import Evaluation, Predictions, evaluate
 
 MADE_EACH, MADE_SEED = 20, 1
 LABELS = "seven"

@@ -39,7 +39,7 @@ def toys(tmp_path_factory):
 
     from toys import toy_folder
 
-    from genser.runtime import export
+    from genser.export import onnx as export
 
     root = tmp_path_factory.mktemp("toys")
     folder = toy_folder(root / "toy", gated=True)

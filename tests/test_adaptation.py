@@ -10,17 +10,17 @@ import torch
 import yaml
 from toys import toy_weights
 
-from genser.configuration import to_mapping
+from genser.bench.folder import bench_result, entries
+from genser.bench.plan import load_plan
+from genser.bench.run import BenchSettings, run_bench
+from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.encoders import load_encoder
 from genser.errors import ConfigError
-from genser.evaluation.bench_folder import bench_result, entries
-from genser.evaluation.bench_run import BenchSettings, run_bench
-from genser.evaluation.plan import load_plan
 from genser.model.folder import load_model, load_speech_model
-from genser.training.adaptation import LowRank, adapted_encoder
-from genser.training.config import AdaptationConfig, OptimizerConfig, TrainConfig
-from genser.training.dataset import build_dataset, sides
+from genser.training.data import build_dataset, sides
+from genser.training.lora import LowRank, adapted_encoder
+from genser.training.recipe import AdaptationConfig, OptimizerConfig, TrainConfig
 from genser.training.run import gather, run_training
 from genser.transport import Objective
 

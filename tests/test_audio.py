@@ -10,8 +10,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genser import media
 from genser.audio import SAMPLE_RATE, AudioInfo, AudioLimits, load_audio, probe_audio, stream_audio
+from genser.audio import readers as media
 from genser.errors import AudioError, ConfigError, MissingExtraError
 
 FORMATS = [
@@ -139,7 +139,7 @@ def test_a_stream_in_many_reads_is_the_decoder_s_own_result(form, subtype, monke
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * SAMPLE_RATE).astype(np.float32)
     data = encoded(noise, form=form, subtype=subtype)
     whole = soundfile.read(io.BytesIO(data), dtype="float32")[0]
-    monkeypatch.setattr("genser.audio.BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr("genser.audio.decode.BLOCK_SAMPLES", 1000)
     np.testing.assert_allclose(load_audio(data), whole, atol=1e-6)
 
 
@@ -339,7 +339,7 @@ def test_impossible_limits_and_blocks_are_refused():
 
 
 def test_a_piped_source_larger_than_memory_goes_through_a_file(monkeypatch):
-    monkeypatch.setattr("genser.sources.MEMORY_SPOOL", 1000)
+    monkeypatch.setattr("genser.audio.sources.MEMORY_SPOOL", 1000)
     data = encoded(tone(1.0))
     np.testing.assert_array_equal(load_audio(Pipe(data)), load_audio(data))
 
@@ -368,7 +368,7 @@ def test_an_hour_streams_in_little_memory():
         yield hour
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("genser.audio.open_reader", opened)
+        patch.setattr("genser.audio.decode.open_reader", opened)
         lengths = [len(block) for block in stream_audio(b"hour", block_duration=30)]
     assert sum(lengths) == 3600 * SAMPLE_RATE
     assert max(lengths) == 30 * SAMPLE_RATE

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genser.augmentation import (
+from genser.audio.augment import (
     Augmentation,
     add_noise,
     add_room,

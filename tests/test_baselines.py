@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from genser.errors import ConfigError
-from genser.evaluation.baselines import HEADS, DiffusionHead, make_head
 from genser.model import EstimatorConfig, HeadConfig, TargetEstimator, TransportHead
+from genser.model.baselines import HEADS, DiffusionHead, make_head
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, train
 from genser.training.train import predict
 from genser.transport import Objective

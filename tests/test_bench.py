@@ -18,22 +18,24 @@ import pytest
 import soundfile
 import torch
 
-import genser.evaluation.bench
+import genser.bench.runner
+from genser.bench import task as bench_work
+from genser.bench.folder import INDEX, bench_result, entries
+from genser.bench.plan import load_plan
+from genser.bench.pool_runs import System, pool
+from genser.bench.runner import Bench
+from genser.bench.runs import Protocol, load_run
+from genser.bench.task import begin, perform, trace_of, workers
+from genser.bench.trace import Trace
 from genser.cli.bench import bench as bench_verb
 from genser.data.splits import Fold
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, GenserError, ManifestError, StoreError
-from genser.evaluation import bench_folder, bench_work
-from genser.evaluation.bench import Bench
-from genser.evaluation.bench_folder import INDEX, bench_result, entries, report_bench
-from genser.evaluation.bench_work import begin, perform, trace_of, workers
-from genser.evaluation.plan import load_plan
-from genser.evaluation.pooling import System, pool
-from genser.evaluation.report import write_report
-from genser.evaluation.resampling import Resampling
-from genser.evaluation.results import Protocol, load_run
-from genser.evaluation.trajectories import Trace
-from genser.training.dataset import Dataset
+from genser.metrics.bootstrap import Resampling
+from genser.report import bench as bench_report
+from genser.report.bench import report_bench
+from genser.report.evaluation import write_report
+from genser.training.data import Dataset
 
 CLASSES = ("calm", "cross", "merry")
 QUICK = Resampling(50)
@@ -127,7 +129,7 @@ def inline(monkeypatch, tmp_path):
         begin(replace(data, features=None), str(tmp_path / "arrays"), ("features",))
         yield pool_here
 
-    monkeypatch.setattr(genser.evaluation.bench, "workers", here)
+    monkeypatch.setattr(genser.bench.runner, "workers", here)
     yield pool_here
     torch.set_num_threads(threads)
 
@@ -135,7 +137,7 @@ def inline(monkeypatch, tmp_path):
 @pytest.fixture
 def words(monkeypatch):
     """Reports without pictures, which take most of the time."""
-    monkeypatch.setattr(bench_folder, "write_report", partial(write_report, formats=("json", "md")))
+    monkeypatch.setattr(bench_report, "write_report", partial(write_report, formats=("json", "md")))
 
 
 def contents(folder):
@@ -352,7 +354,7 @@ def test_a_trace_runs_from_speech_to_class(tmp_path, inline):
 def test_processes_give_what_one_process_gives(tmp_path, inline, monkeypatch):
     (tmp_path / "alone").mkdir()
     a_bench(tmp_path / "alone").run()
-    monkeypatch.setattr(genser.evaluation.bench, "workers", workers)
+    monkeypatch.setattr(genser.bench.runner, "workers", workers)
     a_bench(tmp_path, jobs=2).run()
     assert contents(tmp_path / "out") == contents(tmp_path / "alone/out")
 
@@ -480,7 +482,7 @@ def test_copies_are_encoded_where_the_plan_learns_from_them(home, monkeypatch, i
         bench_work._shared["dataset"] = data
         yield inline
 
-    monkeypatch.setattr(genser.evaluation.bench, "workers", here)
+    monkeypatch.setattr(genser.bench.runner, "workers", here)
     options = options_of(home)
     assert bench_verb("kfold-speaker", home / "home.csv", k=2, resamples=50, setting=["views=2"], **options) == 0
     assert seen == [(36, 2, 1, 160)]

@@ -11,7 +11,7 @@ import soundfile
 
 import genser
 from genser.audio import load_audio
-from genser.nonspeech import FAMILIES, made_sound
+from genser.audio.synthetic_noise import FAMILIES, made_sound
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "examples/synthetic.flac"

@@ -6,12 +6,12 @@ import torch
 from test_training import fresh, problem, recipe
 
 from genser.encoders import EncoderConfig
-from genser.model.familiarity import Familiarity
 from genser.model.folder import load_model, save_model
-from genser.taxonomy import probabilities
+from genser.model.in_domain import Familiarity
 from genser.training import train
+from genser.training.batches import balance_weights
 from genser.training.calibration import FEWEST, Calibration, Heard, calibrate, fit_power, learn_familiarity
-from genser.training.rows import balance_weights
+from genser.transport.codes import probabilities
 
 
 @pytest.mark.parametrize("distortion", [0.5, 1.0, 2.0])

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from genser.cli._inputs import find_inputs
 from genser.errors import ConfigError, MissingExtraError
-from genser.runtime.inputs import find_inputs
-from genser.runtime.prediction import Prediction
-from genser.runtime.writers import columns_of, format_of, line_of, write_predictions
+from genser.inference.prediction import Prediction
+from genser.output.predictions import columns_of, format_of, line_of, write_predictions
 
 LABELS = ("anger", "happiness", "sadness")
 GOOD = Prediction("a b.wav", "anger", {"anger": 0.7, "happiness": 0.2, "sadness": 0.1}, duration=1.5)

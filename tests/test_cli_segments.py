@@ -13,8 +13,8 @@ from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 from genser.cli import _segments, app
 from genser.cli._over_time import OverTime
 from genser.errors import ConfigError
-from genser.runtime import loading
-from genser.runtime.options import DEFAULTS, SegmentOptions
+from genser.inference import load as loading
+from genser.segments.options import DEFAULTS, SegmentOptions
 
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(1.5, pitch))] + [hush(0.7)])
 

@@ -9,10 +9,10 @@ import pytest
 
 from genser.data.corpora import CORPORA, crema_d, prepare
 from genser.data.corpora.report import same_bytes, sound_files
-from genser.data.emobox import emobox_tests
 from genser.data.manifest import read_manifest, write_manifest
+from genser.data.splits import emobox_tests
 from genser.errors import ManifestError
-from genser.taxonomy import EMOTIONS
+from genser.transport.codes import EMOTIONS
 
 
 def tree(root: Path, *names: str) -> Path:

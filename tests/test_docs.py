@@ -14,8 +14,8 @@ from voices import PITCHES, RATE, PitchBackend, babble, hush
 
 from genser import cli
 from genser.cli._over_time import OverTime
-from genser.runtime import loading
-from genser.runtime.recognizer import Recognizer
+from genser.inference import load as loading
+from genser.inference.recognizer import Recognizer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/cli.md", "docs/segments.md", "docs/http.md")
@@ -97,7 +97,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def corpus(folder, monkeypatch):
     """The folder with a corpus, and a small recipe."""
-    from genser.training import config
+    from genser.training import recipe as config
 
     write_corpus()
     Path("plan.yaml").write_text(PLAN)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from test_encoders_hubert import model_of
 from transformers import HubertConfig, HubertModel
 
-from genser.encoders import batching, encode
+from genser.encoders import encode
+from genser.encoders import encode as batching
 from genser.encoders.hubert import HubertEncoder
 from genser.encoders.packed import PackedHubert, packable
 from genser.encoders.packing import Grid, pack_clips

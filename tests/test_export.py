@@ -14,15 +14,14 @@ from toys import LABELS, toy_folder
 import genser
 from genser.encoders import Pooling
 from genser.errors import ConfigError, MissingExtraError, ModelError
+from genser.export import onnx as export
+from genser.export.check import BATCHES, Parity, measure_parity
+from genser.export.quantize import SCOPES, halve_exactly, quantize_rows
+from genser.inference.backend import ModelOutput, padded
+from genser.inference.onnx_backend import OnnxBackend
+from genser.inference.onnx_file import read_metadata
+from genser.inference.torch_backend import run_model
 from genser.model.folder import load_model, load_speech_model, save_model
-from genser.runtime import export
-from genser.runtime.backend import ModelOutput, padded
-from genser.runtime.compaction import halve_exactly
-from genser.runtime.onnx_backend import OnnxBackend
-from genser.runtime.onnx_file import read_metadata
-from genser.runtime.parity import BATCHES, Parity, measure_parity
-from genser.runtime.quantization import SCOPES, quantize_rows
-from genser.runtime.torch_backend import run_model
 from genser.training.calibration import Calibration, learn_familiarity
 
 torch.set_num_threads(1)

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import genser.encoders
-from genser.data import decoding
+from genser.data import decode_ahead as decoding
 from genser.data import store as store_module
 from genser.data.features import FeatureStore, compute_features, extract_features, feature_key, open_store
 from genser.data.hashing import FileHasher

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from genser.errors import ConfigError
-from genser.training.gate import fit_gate, rejection_rates
+from genser.training.speech_gate import fit_gate, rejection_rates
 
 STATES, DIM = 3, 4
 

@@ -6,7 +6,7 @@ from genser.data.corpora import crema_d, emodb, esd, iemocap, meld, nemo, ravdes
 from genser.data.labels import TASKS, LabelMap, for_task, label_map, read_label_maps, task_label
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, ManifestError
-from genser.taxonomy import EMOTIONS
+from genser.transport.codes import EMOTIONS
 
 READERS = (crema_d, emodb, esd, iemocap, meld, nemo, ravdess, savee, tess)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genser.data.manifest import COLUMNS, Utterance, read_manifest, write_manifest
-from genser.data.rows import read_table
+from genser.data.tables import read_table
 from genser.data.utterance import GENDERS, SPLITS
 from genser.errors import ManifestError, MissingExtraError
 

@@ -8,11 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from genser.errors import ConfigError
-from genser.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood, reliability
-from genser.evaluation.confusion import METRICS, NO_ANSWER, confusion_matrix, decide, f1_scores, precisions, recalls
-from genser.evaluation.intervals import bootstrap_interval, paired_bootstrap, paired_differences, score_intervals
-from genser.evaluation.metrics import Predictions, evaluate, evaluate_steps
-from genser.evaluation.resampling import Resampling
+from genser.metrics.bootstrap import (
+    Resampling,
+    bootstrap_interval,
+    paired_bootstrap,
+    paired_differences,
+    score_intervals,
+)
+from genser.metrics.classification import METRICS, NO_ANSWER, confusion_matrix, decide, f1_scores, precisions, recalls
+from genser.metrics.evaluate import Predictions, evaluate, evaluate_steps
+from genser.metrics.reliability import brier_score, expected_calibration_error, negative_log_likelihood, reliability
 
 CLASSES = ("angry", "happy", "neutral", "sad")
 

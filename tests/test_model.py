@@ -17,8 +17,8 @@ from genser.model import (
     TargetEstimator,
     TransportHead,
 )
-from genser.model.anchor import RidgeAnchor
-from genser.model.layers import AdaptiveBlock, SelfAttention, rms_norm
+from genser.model.estimator import AdaptiveBlock, SelfAttention, rms_norm
+from genser.model.ridge import RidgeAnchor
 from genser.transport import Objective, Sampler
 
 TINY = EstimatorConfig(dim=32, conditions=3, depth=2, heads=4)

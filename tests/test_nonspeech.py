@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genser.audio.synthetic_noise import FAMILIES, made_sound
 from genser.errors import ConfigError
-from genser.nonspeech import FAMILIES, made_sound
 
 family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -46,7 +46,7 @@ def test_a_sound_follows_from_its_arguments_and_each_of_them_matters(family):
 
 
 def test_a_sound_is_the_same_in_another_process():
-    code = "from genser.nonspeech import made_sound; print(float(abs(made_sound('drums', 1)).sum()))"
+    code = "from genser.audio.synthetic_noise import made_sound; print(float(abs(made_sound('drums', 1)).sum()))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(answer.stdout) == float(abs(made_sound("drums", 1)).sum())
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genser.errors import ModelError
-from genser.runtime import onnx_file
-from genser.runtime.onnx_file import read_metadata, sealed
+from genser.inference import onnx_file
+from genser.inference.onnx_file import read_metadata, sealed
 
 GRAPH = bytes([0x08, 0x0A, 0x12, 0x03]) + b"abc" + bytes([0x3A, 0x04]) + b"gggg"  # ir_version, producer, graph
 METADATA = {"labels": ["anger", "Überraschung"], "license": "terms", "head": {"power": 1.5}}

@@ -2,10 +2,10 @@
 
 import pytest
 
+from genser.bench.plan import load_plan, plans
 from genser.encoders import Pooling
 from genser.errors import ConfigError
-from genser.evaluation.baselines import HEADS
-from genser.evaluation.plan import load_plan, plans
+from genser.model.baselines import HEADS
 
 
 def written(tmp_path, text):

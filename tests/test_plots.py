@@ -5,12 +5,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from genser.bench.trace import Trace
 from genser.errors import ConfigError, MissingExtraError, StoreError
-from genser.evaluation import plots, trajectories
-from genser.evaluation.calibration import reliability
-from genser.evaluation.canvas import COLORS, DARK, LIGHT, canvas, to_png, to_svg
-from genser.evaluation.intervals import Interval
-from genser.taxonomy import class_codes
+from genser.metrics.bootstrap import Interval
+from genser.metrics.reliability import reliability
+from genser.report import figure1, plots
+from genser.report.document import COLORS, DARK, LIGHT, canvas, to_png, to_svg
+from genser.transport.codes import class_codes
 
 CLASSES = ("angry", "happy", "neutral")
 
@@ -33,7 +34,7 @@ def trace(times=9, utterances=30, length=64):
     starts = random.normal(size=(utterances, length))
     clock = np.linspace(0.97, 0.03, times)
     states = np.stack([codes[labels] + (starts - codes[labels]) * t for t in clock])
-    return trajectories.Trace(clock, states, starts, codes, labels, CLASSES)
+    return Trace(clock, states, starts, codes, labels, CLASSES)
 
 
 FIGURES = {
@@ -48,9 +49,9 @@ FIGURES = {
         {"a": {0: interval(0.7), 4: interval(0.8)}, "b": {4: interval(0.6)}}, theme=theme
     ),
     "forest": lambda theme: plots.forest({"a": interval(0.7)}, published={"P": 0.75}, floor=0.66, theme=theme),
-    "curves": lambda theme: trajectories.curves(trace(), 1, theme=theme),
-    "plane": lambda theme: trajectories.plane(trace(), theme=theme),
-    "pca": lambda theme: trajectories.plane(trace(), projection="pca", theme=theme),
+    "curves": lambda theme: figure1.curves(trace(), 1, theme=theme),
+    "plane": lambda theme: figure1.plane(trace(), theme=theme),
+    "pca": lambda theme: figure1.plane(trace(), projection="pca", theme=theme),
 }
 
 
@@ -128,16 +129,16 @@ def test_classes_draw_a_dash_for_an_undefined_score():
 
 @pytest.mark.parametrize("times", [2, 3, 4, 5, 40])
 def test_figure_one_ends_at_the_last_time_whatever_their_number(times):
-    shown = words(trajectories.curves(trace(times)))
+    shown = words(figure1.curves(trace(times)))
     assert "x̂ₜ, t = 0.03" in shown
     assert "x₀, angry" in shown
-    planes = words(trajectories.plane(trace(times)))
+    planes = words(figure1.plane(trace(times)))
     assert sum("x̂ₜ" in word for word in planes) == min(5, times)
 
 
 def test_circle_puts_each_code_on_its_own_place_of_the_unit_circle():
     one = trace()
-    origin, directions = trajectories._projection(one, "circle")
+    origin, directions = figure1._projection(one, "circle")
     points = (one.codes - origin) @ directions.T
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-5)
     assert np.linalg.norm(points[0] - points[1]) == pytest.approx(3**0.5, abs=1e-4)
@@ -147,7 +148,7 @@ def test_pca_equals_sklearn():
     from sklearn.decomposition import PCA
 
     one = trace()
-    origin, directions = trajectories._projection(one, "pca")
+    origin, directions = figure1._projection(one, "pca")
     expected = PCA(2).fit(one.states[-1])
     np.testing.assert_allclose(np.abs(directions), np.abs(expected.components_), atol=1e-5)
     np.testing.assert_allclose(origin, expected.mean_, atol=1e-6)
@@ -156,32 +157,32 @@ def test_pca_equals_sklearn():
 def test_trace_returns_from_its_file(tmp_path):
     one = trace()
     one.save(tmp_path / "trace.npz")
-    again = trajectories.Trace.load(tmp_path / "trace.npz")
+    again = Trace.load(tmp_path / "trace.npz")
     assert again.classes == one.classes
     np.testing.assert_array_equal(again.states, one.states)
     whole = (tmp_path / "trace.npz").read_bytes()
     (tmp_path / "trace.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StoreError, match="damaged"):
-        trajectories.Trace.load(tmp_path / "trace.npz")
+        Trace.load(tmp_path / "trace.npz")
 
 
 def test_trace_refuses_what_does_not_fit():
     one = trace()
     with pytest.raises(ConfigError, match="do not fit"):
-        trajectories.Trace(one.times, one.states[:, :-1], one.starts, one.codes, one.labels, CLASSES)
+        Trace(one.times, one.states[:, :-1], one.starts, one.codes, one.labels, CLASSES)
     with pytest.raises(ConfigError, match="times must fall"):
-        trajectories.Trace(one.times[::-1], one.states, one.starts, one.codes, one.labels, CLASSES)
+        Trace(one.times[::-1], one.states, one.starts, one.codes, one.labels, CLASSES)
 
 
 def test_unknown_choices_name_the_known_ones():
     with pytest.raises(ConfigError, match="light, dark, page"):
         plots.reliability({"a": bins()}, theme="pink")
     with pytest.raises(ConfigError, match="choose circle or pca"):
-        trajectories.plane(trace(), projection="tsne")
+        figure1.plane(trace(), projection="tsne")
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("genser.evaluation.canvas.find_spec", lambda _: None)
+    monkeypatch.setattr("genser.report.document.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"genser\[plot\]"), canvas("light", 1, 1):
         pytest.fail("the canvas opened")

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genser.data.emobox import emobox_corpora, emobox_tests
-from genser.data.splits import Fold
+from genser.bench.protocols import arenas, identifiers, inner_splits, refuse_shared_speakers
+from genser.data.splits import Fold, emobox_corpora, emobox_tests
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
-from genser.evaluation.paper_tables import published_rows
-from genser.evaluation.protocols import arenas, identifiers, inner_splits, refuse_shared_speakers
+from genser.report.paper import published_rows
 
 EMOTIONS = ("anger", "neutral", "sadness")
 

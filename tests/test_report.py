@@ -6,18 +6,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from genser.bench.pool_runs import pool
+from genser.bench.published import published
+from genser.bench.runs import BenchResult, BenchRun, Cost, Protocol, RunSpec, load_result, load_run
+from genser.bench.summary import summarize
 from genser.errors import ConfigError, StoreError
-from genser.evaluation.bench_report import bench_document
-from genser.evaluation.document import to_html, to_markdown
-from genser.evaluation.intervals import paired_bootstrap
-from genser.evaluation.metrics import Predictions, evaluate, evaluate_steps
-from genser.evaluation.paper_tables import paper_tables
-from genser.evaluation.pooling import pool
-from genser.evaluation.published import published
-from genser.evaluation.report import evaluation_document, write_report
-from genser.evaluation.resampling import Resampling
-from genser.evaluation.results import BenchResult, BenchRun, Cost, Protocol, RunSpec, load_result, load_run
-from genser.evaluation.summary import summarize
+from genser.metrics.bootstrap import Resampling, paired_bootstrap
+from genser.metrics.evaluate import Predictions, evaluate, evaluate_steps
+from genser.report.bench import bench_document
+from genser.report.document import to_html, to_markdown
+from genser.report.evaluation import evaluation_document, write_report
+from genser.report.paper import paper_tables
 
 CLASSES = ("angry", "happy", "neutral")
 RAVDESS = Protocol("ravdess-emobox", "ravdess", "emotion", "emobox", folds=2)
@@ -311,8 +310,8 @@ def test_text_formats_need_no_matplotlib(tmp_path):
     code = (
         "import sys; sys.modules.update(matplotlib=None, torch=None, sklearn=None, scipy=None)\n"
         "import numpy as np\n"
-        "from genser.evaluation.metrics import Predictions, evaluate\n"
-        "from genser.evaluation.report import evaluation_document, write_report\n"
+        "from genser.metrics.evaluate import Predictions, evaluate\n"
+        "from genser.report.evaluation import evaluation_document, write_report\n"
         "e = evaluate(Predictions(np.eye(2), np.array([0, 1]), ('a', 'b')))\n"
         f"print(len(write_report(evaluation_document(e), {str(tmp_path)!r}, formats=('json', 'md'))))"
     )

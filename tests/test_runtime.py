@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 import genser
 from genser.audio import SAMPLE_RATE
 from genser.errors import AudioError, ConfigError, MissingExtraError, ModelError
-from genser.runtime import decoding
-from genser.runtime.backend import ModelOutput, batches_of, padded
-from genser.runtime.clips import BLOCK, STEP, WINDOW, cut, windows_of
-from genser.runtime.decoding import GROUP_CLIPS, Decoder
-from genser.runtime.onnx_backend import OnnxBackend, granted_cores
-from genser.runtime.parity import BATCH_DIFFERENCE
-from genser.runtime.prediction import NO_SPEECH, Prediction
-from genser.runtime.recognizer import Recognizer
+from genser.export.check import BATCH_DIFFERENCE
+from genser.inference import decode_ahead as decoding
+from genser.inference.backend import ModelOutput, batches_of, padded
+from genser.inference.decode_ahead import GROUP_CLIPS, Decoder
+from genser.inference.onnx_backend import OnnxBackend, granted_cores
+from genser.inference.prediction import NO_SPEECH, Prediction
+from genser.inference.recognizer import Recognizer
+from genser.inference.windows import BLOCK, STEP, WINDOW, cut, windows_of
 
 
 class LevelBackend:
@@ -294,7 +294,7 @@ def test_predict_raises_where_predict_many_tells(toys):
 def test_segments_and_streams_come_from_the_recognizer(toys):
     recognizer = genser.load(toys.float32)
     (waveform,) = sound(3 * SAMPLE_RATE)
-    from genser.runtime.options import SegmentOptions
+    from genser.segments.options import SegmentOptions
 
     segments = recognizer.segments((waveform, SAMPLE_RATE), SegmentOptions(window=1.0, smoothing="none"))
     assert [round(segment.end - segment.start, 3) for segment in segments] == [1.0, 1.0, 1.0]
@@ -324,7 +324,7 @@ def test_an_unknown_model_names_the_known_ones(name):
 
 
 def test_a_bundled_model_that_is_missing_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("genser.runtime.loading.MODELS", tmp_path)
+    monkeypatch.setattr("genser.inference.load.MODELS", tmp_path)
     with pytest.raises(ModelError, match="not part of this installation"):
         genser.load()
 
@@ -338,7 +338,7 @@ def test_an_altered_file_is_refused_when_it_is_loaded(toys, tmp_path):
 
 
 def test_a_graph_that_cannot_run_is_named(tmp_path):
-    from genser.runtime.onnx_file import sealed
+    from genser.inference.onnx_file import sealed
 
     (tmp_path / "m.onnx").write_bytes(sealed(b"\x08\x0a", {"labels": ["a"], "speech_threshold": None}))
     with pytest.raises(ModelError, match=r"m\.onnx cannot be loaded by onnxruntime"):
@@ -346,7 +346,7 @@ def test_a_graph_that_cannot_run_is_named(tmp_path):
 
 
 def test_a_folder_without_torch_names_the_extra(toys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "genser.runtime.torch_backend", raising=False)
+    monkeypatch.delitem(sys.modules, "genser.inference.torch_backend", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match="train"):
         genser.load(toys.folder)

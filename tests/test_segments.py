@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 
 from genser.errors import AudioError, ConfigError, ManifestError
-from genser.runtime.envelope import MOST_BINS, Envelope
-from genser.runtime.options import SegmentOptions
-from genser.runtime.regions import RegionTracker
-from genser.runtime.segments import Segment
-from genser.runtime.timeline import recognize_timeline
-from genser.runtime.turns import Turn, read_turns
-from genser.runtime.vad import FRAME, SpeechDetector
+from genser.segments.options import SegmentOptions
+from genser.segments.segment import Segment
+from genser.segments.timeline import MOST_BINS, Envelope, recognize_timeline
+from genser.segments.turns import Turn, read_turns
+from genser.segments.vad import FRAME, RegionTracker, SpeechDetector
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 
 from genser.cli._segments import predict_microphone, predict_segments
 from genser.errors import AudioError, ConfigError, MissingExtraError
-from genser.runtime.options import DEFAULTS, LIVE
-from genser.runtime.timeline_files import ANNOTATIONS, TABLES
+from genser.output.timelines import ANNOTATIONS, TABLES
+from genser.segments.options import DEFAULTS, LIVE
 
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(1.5, pitch))] + [hush(0.7)])
 

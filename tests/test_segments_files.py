@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from genser.errors import ConfigError
-from genser.runtime.picture import draw_timeline
-from genser.runtime.segments import Segment, Timeline
-from genser.runtime.timeline_files import FORMATS, format_of, write_parquet, write_text
-from genser.runtime.turns import read_turns
+from genser.output.plot import draw_timeline
+from genser.output.timelines import FORMATS, format_of, write_parquet, write_text
+from genser.segments.segment import Segment, Timeline
+from genser.segments.turns import read_turns
 
 LABELS = ("anger", 'so-"called" calm', "neutral")
 

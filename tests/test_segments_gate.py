@@ -15,15 +15,15 @@ from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 import genser
 from genser import cli
 from genser.audio import load_audio
-from genser.nonspeech import made_sound
-from genser.runtime.cutting import Piece, SpeechCutter
-from genser.runtime.decisions import Sights, decide
-from genser.runtime.options import LIVE, SegmentOptions
-from genser.runtime.parity import BATCH_DIFFERENCE
-from genser.runtime.recognizer import Recognizer
-from genser.runtime.stream import Stream
-from genser.runtime.timeline import recognize_timeline
-from genser.runtime.turns import Turn
+from genser.audio.synthetic_noise import made_sound
+from genser.export.check import BATCH_DIFFERENCE
+from genser.inference.recognizer import Recognizer
+from genser.segments.chunking import Piece, SpeechCutter
+from genser.segments.decide import Sights, decide
+from genser.segments.options import LIVE, SegmentOptions
+from genser.segments.stream import Stream
+from genser.segments.timeline import recognize_timeline
+from genser.segments.turns import Turn
 
 CLIP = load_audio(Path(__file__).resolve().parent.parent / "examples/synthetic.flac")
 WINDOWS = SegmentOptions(window=4.0, hop=1.0)

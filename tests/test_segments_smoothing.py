@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genser.runtime.smoothing import DURATIONS, SPREAD, filtered, fitted_duration, likelihoods, smoothed, viterbi
+from genser.segments.smoothing import DURATIONS, SPREAD, filtered, fitted_duration, likelihoods, smoothed, viterbi
 
 
 @st.composite

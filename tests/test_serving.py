@@ -18,8 +18,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from genser.errors import ConfigError
-from genser.runtime.options import SegmentOptions
-from genser.runtime.timeline import recognize_timeline
+from genser.segments.options import SegmentOptions
+from genser.segments.timeline import recognize_timeline
 from genser.serving.config import ServerConfig
 
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(1.0), babble(2.0, pitch))] + [hush(1.0)])

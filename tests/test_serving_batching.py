@@ -7,10 +7,10 @@ import pytest
 
 from genser.audio import SAMPLE_RATE
 from genser.errors import AudioError, ModelError
-from genser.runtime.prediction import Prediction
+from genser.inference.prediction import Prediction
 from genser.serving.batching import Abandoned, BatchedScorer, Batcher
+from genser.serving.errors import Problem
 from genser.serving.metrics import Metrics
-from genser.serving.problems import Problem
 
 
 class Gate:

@@ -11,7 +11,7 @@ import soundfile
 import voice_server
 from voices import LABELS, PITCHES, RATE, PitchBackend, babble, hush
 
-from genser.runtime.recognizer import Recognizer
+from genser.inference.recognizer import Recognizer
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(1.5, pitch))] + [hush(0.7)])
@@ -69,7 +69,7 @@ def test_every_option_of_segments_is_explained():
     """The page, the query of the server and the options of the library name the same things."""
     from dataclasses import fields
 
-    from genser.runtime.options import SegmentOptions
+    from genser.segments.options import SegmentOptions
     from genser.serving.schemas import SegmentQuery
 
     options = {field.name for field in fields(SegmentOptions)} - {"prior", "context"}

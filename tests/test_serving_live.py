@@ -18,9 +18,9 @@ from websockets.sync.client import connect
 
 import genser
 from genser.audio import load_audio
-from genser.nonspeech import made_sound
-from genser.runtime.options import LIVE, SegmentOptions
-from genser.runtime.timeline import recognize_timeline
+from genser.audio.synthetic_noise import made_sound
+from genser.segments.options import LIVE, SegmentOptions
+from genser.segments.timeline import recognize_timeline
 
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.8), babble(2.0, pitch))] + [hush(0.8)])
 CLIP = Path(__file__).resolve().parent.parent / "examples/synthetic.flac"

@@ -8,8 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genser.data.corpora import prepare
-from genser.data.emobox import emobox_clip, emobox_corpora, emobox_tests
-from genser.data.splits import PROTOCOLS, Fold, check_leaks, find_leaks, folds, validation_split
+from genser.data.splits import (
+    PROTOCOLS,
+    Fold,
+    check_leaks,
+    emobox_clip,
+    emobox_corpora,
+    emobox_tests,
+    find_leaks,
+    folds,
+    validation_split,
+)
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 

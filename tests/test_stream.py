@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from voices import PITCHES, RATE, PitchRecognizer, babble, hush
 
 from genser.errors import AudioError, ConfigError
-from genser.runtime.options import LIVE, SegmentOptions
-from genser.runtime.stream import Stream
-from genser.runtime.timeline import recognize_timeline
+from genser.segments.options import LIVE, SegmentOptions
+from genser.segments.stream import Stream
+from genser.segments.timeline import recognize_timeline
 
 SOUND = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(2.0, pitch))] + [hush(0.6)])
 

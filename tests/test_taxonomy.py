@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genser.errors import ConfigError
-from genser.taxonomy import class_codes, nearest_code, probabilities, projections
+from genser.transport.codes import class_codes, nearest_code, probabilities, projections
 
 KINDS = ("sinusoidal", "orthogonal", "one-hot")
 

@@ -12,10 +12,10 @@ import torch
 from genser.errors import ConfigError, ModelError
 from genser.model import TransportHead
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, load_recipe, train
-from genser.training.config import NetworkConfig
+from genser.training.batches import balance_weights, draw_rows
 from genser.training.distributed import processes
-from genser.training.optimization import learning_rate
-from genser.training.rows import balance_weights, draw_rows
+from genser.training.optimizer import learning_rate
+from genser.training.recipe import NetworkConfig
 from genser.training.train import predict
 from genser.transport import Objective
 

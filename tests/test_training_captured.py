@@ -11,13 +11,12 @@ from test_training import Killed, fresh, killed_after, problem, recipe, same
 
 from genser.training import OptimizerConfig, TrainingData, train
 from genser.training.adamw import Trained, adamw_
+from genser.training.batches import draw_features, draw_rows, resident_features, resident_places
 from genser.training.checkpoint import TrainState
-from genser.training.config import NetworkConfig
+from genser.training.cuda_graph import WARM_UP, CapturedStep, _Recorded, captured_step
 from genser.training.distributed import ALONE, processes
-from genser.training.graph import WARM_UP, CapturedStep, _Recorded, captured_step
-from genser.training.optimization import make_optimizer
-from genser.training.resident import resident_features, resident_places
-from genser.training.rows import draw_features, draw_rows
+from genser.training.optimizer import make_optimizer
+from genser.training.recipe import NetworkConfig
 from genser.transport import Objective
 
 HARD = {

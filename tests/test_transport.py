@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genser.errors import ConfigError
-from genser.taxonomy import class_codes
 from genser.transport import BridgePath, Objective, Sampler, schedule, time_grid
+from genser.transport.codes import class_codes
 from genser.transport.objective import target_matching_loss
 
 STEEPNESS = st.one_of(st.just(0.0), st.floats(1e-9, 1e-2), st.floats(1e-2, 50.0))

@@ -8,15 +8,15 @@ import soundfile
 import torch
 
 import genser.encoders
-from genser.augmentation import Augmentation, View
+from genser.audio.augment import Augmentation, View
 from genser.data.features import compute_features, extract_features, open_store
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError
 from genser.model import TransportHead
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, load_recipe, train
-from genser.training.config import NetworkConfig
-from genser.training.dataset import Dataset, build_dataset, divide
-from genser.training.rows import draw_features
+from genser.training.batches import draw_features
+from genser.training.data import Dataset, build_dataset, divide
+from genser.training.recipe import NetworkConfig
 from genser.transport import Objective
 
 LOUDER = Augmentation(speed=(1, 1), gain=(3, 9), noise_chance=0, tilt=0)

@@ -10,7 +10,7 @@ from genser.encoders import EncoderConfig, Pooling, encode, load_encoder
 from genser.encoders.whisper import WhisperConfig, WhisperEncoder
 from genser.model import EstimatorConfig, HeadConfig, TransportHead
 from genser.model.folder import save_model
-from genser.model.gate import SpeechGate
+from genser.model.speech_gate import SpeechGate
 from genser.transport import Sampler
 
 LABELS = ("anger", "happiness", "sadness")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from genser.audio import describe, load_audio
-from genser.runtime.backend import ModelOutput
-from genser.runtime.prediction import NO_SPEECH, Prediction
+from genser.inference.backend import ModelOutput
+from genser.inference.prediction import NO_SPEECH, Prediction
 
 RATE = 16_000
 VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))  # Hz: formants

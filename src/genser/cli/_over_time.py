@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from genser.errors import ConfigError
 
 if TYPE_CHECKING:
-    from genser.runtime.options import SegmentOptions
-    from genser.runtime.recognizer import Recognizer
+    from genser.inference.recognizer import Recognizer
+    from genser.segments.options import SegmentOptions
 
 KINDS = ("segments", "microphone")
 PLACES = ("turns", "picture", "input_device")
@@ -102,8 +102,8 @@ class OverTime:
             output: See `predict_segments`.
             format: Likewise.
         """
+        from genser.cli._inputs import find_inputs
         from genser.cli._segments import predict_microphone, predict_segments
-        from genser.runtime.inputs import find_inputs
 
         options = self._options()
         if self.microphone:
@@ -118,7 +118,7 @@ class OverTime:
         return {name: value for name, value in values.items() if value is not None}
 
     def _options(self) -> "SegmentOptions":
-        from genser.runtime.options import SegmentOptions
+        from genser.segments.options import SegmentOptions
 
         chosen = {name: value for name, value in self._given().items() if name not in PLACES}
         return SegmentOptions(**({"smoothing": "causal"} if self.microphone else {}) | chosen)

@@ -11,13 +11,13 @@ import numpy as np
 from genser.cli._microphone import heard
 from genser.cli._progress import Bars, progress_bars
 from genser.errors import ConfigError, GenserError
-from genser.runtime.options import SegmentOptions
-from genser.runtime.picture import PICTURES, draw_timeline
-from genser.runtime.segments import Segment, Timeline
-from genser.runtime.stream import Stream
-from genser.runtime.timeline import Scorer, recognize_timeline
-from genser.runtime.timeline_files import ENDINGS, FORMATS, MANY, format_of, write_parquet, write_text
-from genser.runtime.turns import read_turns
+from genser.output.plot import PICTURES, draw_timeline
+from genser.output.timelines import ENDINGS, FORMATS, MANY, format_of, write_parquet, write_text
+from genser.segments.options import SegmentOptions
+from genser.segments.segment import Segment, Timeline
+from genser.segments.stream import Stream
+from genser.segments.timeline import Scorer, recognize_timeline
+from genser.segments.turns import read_turns
 
 SUFFIXES = {format: ending for ending, format in reversed(ENDINGS.items())} | {"textgrid": ".TextGrid"}
 NOTHING = np.empty((0, 2), np.float32)

@@ -62,8 +62,8 @@ def bench(
 
     problems: tuple[str, ...] = ()
     with training_extra("A bench"):
-        from genser.evaluation.bench_folder import report_bench
-        from genser.evaluation.resampling import Resampling
+        from genser.metrics.bootstrap import Resampling
+        from genser.report.bench import report_bench
 
         if not report_only:
             where = {"k": k, "incomplete": incomplete, "jobs": jobs, "device": device, "task": task, "labels": labels}
@@ -83,7 +83,7 @@ def _settings(pairs: list[str] | None) -> dict[str, str]:
 
 
 def _plan(name: str, settings: dict[str, str], seeds: int | None) -> Any:
-    from genser.evaluation.plan import load_plan
+    from genser.bench.plan import load_plan
 
     return load_plan(name, settings, seeds=seeds)
 
@@ -97,9 +97,9 @@ def _bench_settings(
     store: Path,
     where: dict[str, Any],
 ) -> Any:
+    from genser.bench.run import BenchSettings
     from genser.cli._encoders import encoder_named
     from genser.data.splits import PROTOCOLS
-    from genser.evaluation.bench_run import BenchSettings
 
     if protocol is None or not manifests:
         raise ConfigError(f"Name a protocol ({', '.join(PROTOCOLS)}) and one manifest or more; or give --report-only.")
@@ -108,8 +108,8 @@ def _bench_settings(
 
 
 def _run(settings: Any, plan: Any) -> tuple[str, ...]:
+    from genser.bench.run import run_bench
     from genser.cli._progress import progress_bars
-    from genser.evaluation.bench_run import run_bench
 
     with progress_bars() as bars:
         return run_bench(settings, plan, bars)
@@ -117,9 +117,9 @@ def _run(settings: Any, plan: Any) -> tuple[str, ...]:
 
 def _summary(result: Any) -> list[str]:
     """One line a protocol and system, for people in a hurry."""
-    from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
-    from genser.evaluation.pooling import pool
-    from genser.evaluation.wording import percent, system_name
+    from genser.bench.pool_runs import pool
+    from genser.metrics.classification import confusion_matrix, unweighted_accuracy
+    from genser.report.tables import percent, system_name
 
     lines = []
     for one in pool(result.runs):

@@ -40,11 +40,11 @@ def evaluate(
         0 if all went well, 1 if some utterances could not be read; they count as wrong.
     """
     from genser.cli._progress import progress_bars
-    from genser.evaluation.document import to_markdown
-    from genser.evaluation.metrics import evaluate as measure
-    from genser.evaluation.metrics import evaluate_steps
-    from genser.evaluation.report import evaluation_document, write_report
-    from genser.evaluation.resampling import Resampling
+    from genser.metrics.bootstrap import Resampling
+    from genser.metrics.evaluate import evaluate as measure
+    from genser.metrics.evaluate import evaluate_steps
+    from genser.report.document import to_markdown
+    from genser.report.evaluation import evaluation_document, write_report
 
     with progress_bars() as bars:
         choose = _chooser(manifest, task, labels, split)
@@ -68,9 +68,9 @@ def evaluate(
 
 
 def _chooser(manifest: Path, task: str, labels: str | None, split: str | None) -> Any:
+    from genser.bench.score_manifest import labelled
     from genser.data.labels import find_label_map
     from genser.data.manifest import read_manifest
-    from genser.evaluation.scoring import labelled
 
     utterances = read_manifest(manifest, check_files=False)
     chosen = find_label_map(labels) if labels else None
@@ -78,8 +78,8 @@ def _chooser(manifest: Path, task: str, labels: str | None, split: str | None) -
 
 
 def _score(model: str, choose: Any, store: Path, steps: list[int], device: str, tell: Any) -> Any:
+    from genser.bench.score_manifest import score_folder, score_recognizer
     from genser.cli._extras import training_extra
-    from genser.evaluation.scoring import score_folder, score_recognizer
 
     if Path(model).is_dir():
         with training_extra("Evaluating a model folder"):

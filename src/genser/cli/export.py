@@ -33,7 +33,7 @@ def export(
     from genser.cli._extras import training_extra
 
     with training_extra("Exporting"):
-        from genser.runtime.export import export_onnx
+        from genser.export.onnx import export_onnx
     print(f"genser: exporting {model} …", file=sys.stderr)
     exported = export_onnx(
         model,

@@ -41,8 +41,8 @@ def info(model: str | None = None, *, card: Flag = False, json: Flag = False) ->
     Returns:
         0.
     """
-    from genser.runtime.card import card_of, summary_of
-    from genser.runtime.loading import find_model
+    from genser.inference.load import find_model
+    from genser.inference.model_info import card_of, summary_of
 
     known = describe_model(find_model(model)) if model or card else _bundled()
     installed = None if model else installation()
@@ -62,7 +62,7 @@ def describe_model(path: Path) -> dict[str, Any]:
         ModelError: It cannot be read.
     """
     if not path.is_dir():
-        from genser.runtime.onnx_file import read_metadata
+        from genser.inference.onnx_file import read_metadata
 
         return {"file": str(path), **read_metadata(path)}
     from genser.cli._extras import training_extra
@@ -91,7 +91,7 @@ def installation() -> dict[str, Any]:
 
 def _bundled() -> dict[str, Any] | None:
     from genser.errors import ModelError
-    from genser.runtime.loading import find_model
+    from genser.inference.load import find_model
 
     try:
         path = find_model()

@@ -12,8 +12,8 @@ from genser.cli._over_time import OverTime
 from genser.errors import ConfigError
 
 if TYPE_CHECKING:
-    from genser.runtime.prediction import Prediction
-    from genser.runtime.recognizer import Recognizer
+    from genser.inference.prediction import Prediction
+    from genser.inference.recognizer import Recognizer
 
 BATCH_SECONDS = 60.0  # of sound recognised at once
 STRANGE = (
@@ -49,9 +49,9 @@ def predict(
     Returns:
         0 if all went well, 1 if some inputs failed: their rows carry the reason.
     """
-    from genser.runtime.inputs import find_inputs
-    from genser.runtime.loading import load
-    from genser.runtime.writers import format_of
+    from genser.cli._inputs import find_inputs
+    from genser.inference.load import load
+    from genser.output.predictions import format_of
 
     _refuse_options(paths)
     output = _file_of(output)
@@ -69,7 +69,7 @@ def predict(
 def _predict_clips(
     recognizer: "Recognizer", inputs: list[str], output: Path | None, format: str, batch_seconds: float
 ) -> int:
-    from genser.runtime.writers import write_predictions
+    from genser.output.predictions import write_predictions
 
     is_shown = output is not None or not sys.stdout.isatty()
     tally = Tally(len(inputs), is_shown)

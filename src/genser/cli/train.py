@@ -35,7 +35,7 @@ def train(
     from genser.cli._progress import progress_bars
 
     with training_extra("Training"):
-        from genser.training.config import load_recipe
+        from genser.training.recipe import load_recipe
         from genser.training.run import run_training
     config = load_recipe(recipe, parse_overrides(overrides))
     with progress_bars() as bars:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
-from genser.augmentation import View
-from genser.configuration import build, to_mapping
-from genser.data.decoding import AHEAD, Job, decoders, decoding_threads
+from genser.audio.augment import View
+from genser.config import build, to_mapping
+from genser.data.decode_ahead import AHEAD, Job, decoders, decoding_threads
 from genser.data.hashing import FileHasher
 from genser.data.store import FeatureStore, feature_key
 from genser.data.utterance import Utterance

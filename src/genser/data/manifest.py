@@ -5,10 +5,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from genser.data.atomic import write_whole
-from genser.data.rows import encode_table, read_table
+from genser.data.tables import encode_table, read_table
 from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, TIME_FIELDS, Utterance
 from genser.errors import ManifestError, nearest
+from genser.files import write_whole
 
 COLUMNS = ("path", "label", "speaker", "gender", "split", "start", "end", "corpus", "text", "intensity")
 MAX_LISTED = 20  # problems that one error message spells out

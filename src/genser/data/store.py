@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from genser.data.atomic import write_whole
 from genser.data.mapped import MappedRows
 from genser.data.shards import KEY_BYTES, append, encode_block, encode_head, read_head, scan_blocks
 from genser.errors import StoreError
+from genser.files import write_whole
 
 FLUSH_BYTES = 32 << 20  # rows waiting in memory before they are written
 FLUSH_SECONDS = 60.0  # and the longest they wait, which is all that a kill can cost

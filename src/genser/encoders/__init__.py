@@ -12,9 +12,9 @@ from genser.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from genser.encoders.base import SpeechEncoder
-    from genser.encoders.batching import encode
     from genser.encoders.checkpoint import convert_checkpoint
-    from genser.encoders.loading import load_encoder
+    from genser.encoders.encode import encode
+    from genser.encoders.load import load_encoder
 
 __all__ = [
     "DEFAULT_HUBERT",
@@ -29,9 +29,9 @@ __all__ = [
 
 _HOMES = {
     "SpeechEncoder": "base",
-    "encode": "batching",
+    "encode": "encode",
     "convert_checkpoint": "checkpoint",
-    "load_encoder": "loading",
+    "load_encoder": "load",
 }
 
 

@@ -1,8 +1,8 @@
 """Torch modules: the estimator x_θ and the head around it."""
 
 from genser.model.estimator import Committee, EstimatorConfig, TargetEstimator, make_estimator
-from genser.model.head import HeadConfig, TransportHead
-from genser.model.standardize import FrontConfig, PrincipalComponents, Standardizer, make_front
+from genser.model.features import FrontConfig, PrincipalComponents, Standardizer, make_front
+from genser.model.transport_head import HeadConfig, TransportHead
 
 __all__ = [
     "Committee",

@@ -17,12 +17,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from genser._version import __version__
-from genser.configuration import build, to_mapping
+from genser.config import build, to_mapping
 from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
 from genser.errors import ConfigError, ModelError
-from genser.model.gate import SpeechGate
-from genser.model.head import HeadConfig, TransportHead
-from genser.model.speech import SpeechModel, check_encoder
+from genser.model.speech_gate import SpeechGate
+from genser.model.speech_model import SpeechModel, check_encoder
+from genser.model.transport_head import HeadConfig, TransportHead
 
 FORMAT = 1
 CONFIG, HEAD, GATE, ENCODER = "config.json", "head.safetensors", "gate.safetensors", "encoder.safetensors"

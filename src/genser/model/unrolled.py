@@ -14,9 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genser.model.estimator import Committee, TargetEstimator
-from genser.model.head import TransportHead
-from genser.model.layers import AdaptiveBlock, rms_norm
+from genser.model.estimator import AdaptiveBlock, Committee, TargetEstimator, rms_norm
+from genser.model.transport_head import TransportHead
 from genser.transport import BridgePath
 from genser.transport.sampler import time_grid
 

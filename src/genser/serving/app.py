@@ -15,8 +15,8 @@ from genser._version import __version__
 from genser.serving import live, routes
 from genser.serving.batching import Recognizer
 from genser.serving.config import ServerConfig
-from genser.serving.observing import Observer
-from genser.serving.problems import handle_problems
+from genser.serving.errors import handle_problems
+from genser.serving.metrics import Observer
 from genser.serving.schemas import ProblemDetails
 from genser.serving.security import Guard
 from genser.serving.service import Service

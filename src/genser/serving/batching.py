@@ -18,10 +18,10 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, AudioSource
 from genser.errors import AudioError
-from genser.runtime.backend import SHORTEST
-from genser.runtime.prediction import NO_SPEECH, Prediction
+from genser.inference.backend import SHORTEST
+from genser.inference.prediction import NO_SPEECH, Prediction
+from genser.serving.errors import Problem
 from genser.serving.metrics import Metrics
-from genser.serving.problems import Problem
 
 BATCH_SECONDS = 48.0  # of sound at once: bounds the memory
 MEMORY = 0.9  # share of the past in the running mean of the speed

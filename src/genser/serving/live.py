@@ -8,15 +8,15 @@ import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE
-from genser.configuration import build
+from genser.config import build
 from genser.errors import ConfigError, GenserError
-from genser.runtime.cutting import Piece
-from genser.runtime.options import SegmentOptions
-from genser.runtime.prediction import NO_SPEECH
-from genser.runtime.stream import Stream
+from genser.inference.prediction import NO_SPEECH
+from genser.segments.chunking import Piece
+from genser.segments.options import SegmentOptions
+from genser.segments.stream import Stream
 from genser.serving.batching import long_enough, row_of
 from genser.serving.connection import STOPPING
-from genser.serving.problems import Problem, problem_of
+from genser.serving.errors import Problem, problem_of
 from genser.serving.security import is_known, is_same_origin, key_of
 from genser.serving.service import Service
 from genser.serving.webm import WebmDecoder

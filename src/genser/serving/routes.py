@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from genser.audio import SAMPLE_RATE
-from genser.runtime.palette import colors_of
-from genser.runtime.segments import Timeline
-from genser.runtime.timeline_files import write_text
-from genser.serving.admission import finish
-from genser.serving.problems import Problem
+from genser.output.plot import colors_of
+from genser.output.timelines import write_text
+from genser.segments.segment import Timeline
+from genser.serving.errors import Problem
+from genser.serving.limits import finish
 from genser.serving.schemas import (
     PREDICT_BODY,
     SEGMENTS_BODY,

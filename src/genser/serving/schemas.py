@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from genser.runtime.options import SegmentOptions
+from genser.segments.options import SegmentOptions
 
 SCORES = {"anger": 0.71, "happiness": 0.18, "neutral": 0.11}
 Scores = Annotated[dict[str, float], Field(description="Probability of every class.", examples=[SCORES])]

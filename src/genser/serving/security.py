@@ -10,7 +10,7 @@ from fastapi.security.base import SecurityBase
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from genser.serving.problems import Problem
+from genser.serving.errors import Problem
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; img-src 'self' data:; object-src 'none'; "
@@ -23,7 +23,7 @@ HEADERS = {
 
 def is_known(key: str, keys: Iterable[str]) -> bool:
     """Whether a key is one of the known, in a time that does not tell how nearly."""
-    return any([hmac.compare_digest(key.encode(), known.encode()) for known in keys])  # noqa: C419 - never cut short
+    return any([hmac.compare_digest(key.encode(), known.encode()) for known in keys])  # noqa: C419
 
 
 class _Bearer(SecurityBase):

@@ -12,16 +12,16 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, AudioLimits, load_audio
 from genser.errors import AudioError, GenserError, MissingExtraError
-from genser.runtime.options import SegmentOptions
-from genser.runtime.prediction import Prediction
-from genser.runtime.segments import Timeline
-from genser.runtime.timeline import recognize_timeline
-from genser.runtime.turns import Turn, read_turns
-from genser.serving.admission import Admission
+from genser.inference.prediction import Prediction
+from genser.segments.options import SegmentOptions
+from genser.segments.segment import Timeline
+from genser.segments.timeline import recognize_timeline
+from genser.segments.turns import Turn, read_turns
 from genser.serving.batching import Abandoned, BatchedScorer, Batcher, Recognizer
 from genser.serving.config import ServerConfig, processors
+from genser.serving.errors import problem_of
+from genser.serving.limits import Admission
 from genser.serving.metrics import Metrics
-from genser.serving.problems import problem_of
 from genser.serving.schemas import PredictQuery
 from genser.serving.uploads import Upload
 
@@ -152,6 +152,6 @@ def _read_turns(turns: Upload, recording: Upload) -> list[Turn]:
         content = turns.source.read_bytes() if isinstance(turns.source, Path) else turns.source
         path.write_bytes(content)
         try:
-            return read_turns(path, os.path.splitext(recording.name)[0])  # noqa: PTH122 - a name, not a path
+            return read_turns(path, os.path.splitext(recording.name)[0])  # noqa: PTH122
         except GenserError as error:
             raise type(error)(str(error).replace(str(path), turns.name)) from error

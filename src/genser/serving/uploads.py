@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from genser.serving.config import ServerConfig
-from genser.serving.problems import Problem
+from genser.serving.errors import Problem
 
 IN_MEMORY = 1 << 20  # bytes of an upload; larger ones lie in a temporary file
 COPY_BLOCK = 1 << 18
@@ -100,7 +100,7 @@ class _Body:
 
 
 async def _raw(body: _Body, stack: ExitStack) -> Upload:
-    spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - the stack closes it
+    spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
     stack.callback(spool.close)
     async for chunk in body.chunks():
         spool.write(chunk)
@@ -133,7 +133,7 @@ def _settled(spool, stack: ExitStack) -> bytes | Path:
     head = spool.read(IN_MEMORY + 1)
     if len(head) <= IN_MEMORY:
         return head
-    file = tempfile.NamedTemporaryFile(prefix="genser-")  # noqa: SIM115 - the stack closes it
+    file = tempfile.NamedTemporaryFile(prefix="genser-")  # noqa: SIM115
     stack.callback(file.close)
     file.write(head)
     while block := spool.read(COPY_BLOCK):

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from genser.model.familiarity import Familiarity
-from genser.model.head import TransportHead
-from genser.taxonomy import probabilities
-from genser.training.rows import TrainingData, balance_weights
+from genser.model.in_domain import Familiarity
+from genser.model.transport_head import TransportHead
+from genser.training.batches import TrainingData, balance_weights
+from genser.transport.codes import probabilities
 
 POWERS = np.round(np.geomspace(0.5, 6.0, 60), 3)
 """Exponents that are tried."""

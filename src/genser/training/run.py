@@ -8,18 +8,18 @@ from typing import Any
 import torch
 
 from genser._version import __version__
-from genser.configuration import to_mapping
+from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
 from genser.model.folder import save_model
-from genser.model.head import TransportHead
-from genser.training.adaptation import adapted_encoder
+from genser.model.transport_head import TransportHead
+from genser.training.batches import TrainingData
 from genser.training.calibration import calibrate
-from genser.training.config import TrainConfig
-from genser.training.dataset import Dataset, build_dataset, divide, sides
+from genser.training.data import Dataset, build_dataset, divide, sides
 from genser.training.distributed import processes
-from genser.training.rows import TrainingData
+from genser.training.lora import adapted_encoder
+from genser.training.recipe import TrainConfig
 from genser.training.train import TrainResult, train
 
 Progress = Callable[[str, int, int, dict[str, Any]], None]

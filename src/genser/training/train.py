@@ -16,15 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genser.evaluation.confusion import confusion_matrix, unweighted_accuracy
-from genser.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
-from genser.training.config import TrainConfig
+from genser.metrics.classification import confusion_matrix, unweighted_accuracy
+from genser.training.batches import (
+    SEED_STRIDE,
+    TrainingData,
+    draw_features,
+    draw_rows,
+    fits_in_memory,
+    fitting_rows,
+    identity,
+    resident_features,
+    resident_places,
+)
+from genser.training.checkpoint import TrainState, append_metrics, load_checkpoint, read_metrics, save_checkpoint
+from genser.training.cuda_graph import CapturedStep, captured_step
 from genser.training.distributed import ALONE, Processes
-from genser.training.graph import CapturedStep, captured_step
-from genser.training.journal import append_metrics, read_metrics
-from genser.training.optimization import autocast, average_towards, averaged, learning_rate, make_optimizer
-from genser.training.resident import fits_in_memory, resident_features, resident_places
-from genser.training.rows import SEED_STRIDE, TrainingData, draw_features, draw_rows, fitting_rows, identity
+from genser.training.optimizer import autocast, average_towards, averaged, learning_rate, make_optimizer
+from genser.training.recipe import TrainConfig
 from genser.transport import Objective
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
-from genser.data.emobox import emobox_tests
+from genser.data.splits import emobox_tests
 from genser.data.utterance import Utterance
 
 NAME = "emodb"

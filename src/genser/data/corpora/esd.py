@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
-from genser.data.rows import decode_text
+from genser.data.tables import decode_text
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 

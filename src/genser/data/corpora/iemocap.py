@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, sound_files
-from genser.data.rows import decode_text
+from genser.data.tables import decode_text
 from genser.data.utterance import Utterance
 
 NAME = "iemocap"

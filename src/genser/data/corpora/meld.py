@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, genders, sound_files
-from genser.data.rows import read_table
+from genser.data.tables import read_table
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, genders, sound_files
-from genser.data.rows import read_table
+from genser.data.tables import read_table
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 

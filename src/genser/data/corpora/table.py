@@ -7,7 +7,7 @@ from typing import Any
 
 from genser.data.corpora.report import ENDINGS, Collector, CorpusReport
 from genser.data.manifest import COLUMNS, FOREIGN_NAMES, parse_row
-from genser.data.rows import Table, read_table
+from genser.data.tables import Table, read_table
 from genser.errors import ManifestError, nearest
 
 NAME = "csv"

@@ -1,0 +1,185 @@
+"""Opens any source of sound as a reader; what it reads is checked in `genser.audio`."""
+
+import io
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from genser.audio.readers import ArrayReader, MediaReader, Reader, SoundReader, media_format
+from genser.errors import AudioError
+
+AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
+
+COPY_BLOCK = 1 << 20  # bytes
+MEMORY_SPOOL = 64 << 20  # bytes of a piped source that are kept in memory; the rest goes to a temporary file
+
+
+def describe(source: AudioSource) -> str:
+    """Name a source in the words of an error message."""
+    if isinstance(source, str | os.PathLike):
+        return "standard input" if source == "-" else os.fspath(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"sound in {len(source)} bytes"
+    if isinstance(source, tuple):
+        return "sound in an array"
+    return str(getattr(source, "name", "sound in a file object"))
+
+
+@contextmanager
+def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
+    """Open a source; its content decides how it is decoded, not the ending of its name.
+
+    Args:
+        source: Path ("-" is standard input), bytes, binary file object (read from its beginning where it can
+            seek), or (array, sample rate in Hz) with the array of shape (samples,) or (samples, channels).
+        max_bytes: Largest encoded size.
+
+    Raises:
+        AudioError: Missing, empty, too large, not a sound.
+        MissingExtraError: A container that needs PyAV, which is not installed.
+    """
+    if isinstance(source, tuple):
+        yield ArrayReader(source)
+        return
+    with ExitStack() as stack:
+        stream = _open_stream(source, max_bytes, stack)
+        name = describe(source)
+        head = stream.read(64)
+        stream.seek(0)
+        if not head:
+            raise AudioError(f"{name} is empty (0 bytes). Record or copy the file again.")
+        container = media_format(head)
+        reader = MediaReader(stream, container, name) if container else _sound_reader(stream, head, name)
+        stack.callback(reader.close)
+        yield reader
+
+
+def _sound_reader(stream: BinaryIO, head: bytes, name: str) -> Reader:
+    """libsndfile, or PyAV for Opus that it refuses, such as some of under a second as FFmpeg writes it.
+
+    All packets are on one page then, whose granule position may lie beyond them (RFC 7845, section 4.5).
+    """
+    try:
+        return SoundReader(stream, name)
+    except AudioError as error:
+        if not (head.startswith(b"OggS") and b"OpusHead" in head):
+            raise
+        if not find_spec("av"):
+            raise AudioError(f"{error} PyAV may read it as it is: pip install 'genser[media]'.") from error
+        stream.seek(0)
+        return MediaReader(stream, "ogg", name)
+
+
+def _open_stream(source: AudioSource, max_bytes: int, stack: ExitStack) -> BinaryIO:
+    name = describe(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        _check_size(len(source), max_bytes, name)
+        return io.BytesIO(source)
+    if isinstance(source, str | os.PathLike) and source != "-":
+        file = stack.enter_context(_open_path(Path(source)))
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            _check_size(status.st_size, max_bytes, name)
+            return Nameless(file)
+    else:
+        file = _standard_input() if isinstance(source, str) else _rewound(source, name)
+    return _spooled(file, max_bytes, name, stack)
+
+
+def _open_path(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        cure = "genser reads no URLs; download it first." if ":/" in str(path) else "Check the path."
+        raise AudioError(f"{path} does not exist. {cure}") from error
+    except IsADirectoryError as error:
+        raise AudioError(f"{path} is a folder, not a sound file. Name the files in it.") from error
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{path} cannot be opened: {error}. Check its name and permissions.") from error
+
+
+def _check_size(size: int, max_bytes: int, name: str) -> None:
+    if size > max_bytes:
+        raise AudioError(
+            f"{name} has {size} bytes or more, the limit is {max_bytes}. Split it, or raise AudioLimits.max_bytes."
+        )
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise AudioError("Standard input is a terminal, not a sound. Pipe a file into it: genser predict - < a.wav")
+    return sys.stdin.buffer
+
+
+def _rewound(file: BinaryIO, name: str) -> BinaryIO:
+    if not callable(getattr(file, "read", None)):
+        raise AudioError(
+            f"{type(file).__name__} is no source of sound. Pass a path, bytes, a binary file object or (array, rate)."
+        )
+    try:
+        if getattr(file, "seekable", bool)():
+            file.seek(0)
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{name} cannot be read: {error}. Open it again.") from error
+    return file
+
+
+def _spooled(file: BinaryIO, max_bytes: int, name: str, stack: ExitStack) -> BinaryIO:
+    """Copy what can only be read once, in bounded memory: decoders must seek."""
+    spool = tempfile.SpooledTemporaryFile(max_size=MEMORY_SPOOL)  # noqa: SIM115
+    stack.callback(spool.close)
+    size = 0
+    while block := _read_block(file, name):
+        size += len(block)
+        _check_size(size, max_bytes, name)
+        spool.write(block)
+    spool.seek(0)
+    return Nameless(spool)
+
+
+def _read_block(file: BinaryIO, name: str) -> bytes:
+    try:
+        block = file.read(COPY_BLOCK)
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{name} cannot be read: {error}. Open it again.") from error
+    if not isinstance(block, bytes | bytearray):
+        raise AudioError(f"{name} gives {type(block).__name__}, not bytes. Open it in binary mode ('rb').")
+    return bytes(block)
+
+
+class Nameless(io.RawIOBase):
+    """A binary file without its name, from whose ending soundfile would guess a format (.raw)."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readinto(self, buffer) -> int:
+        """Fill the buffer as far as the file goes; return the number of bytes."""
+        block = self._file.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as `io.IOBase.seek` does."""
+        self._file.seek(offset, whence)
+        return self._file.tell()
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        """Return True: only files that can seek come here."""
+        return True
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True

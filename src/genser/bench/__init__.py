@@ -1,0 +1,1 @@
+"""Fair comparison of heads and encoders over folds and seeds."""

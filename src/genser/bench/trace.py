@@ -1,0 +1,65 @@
+"""States of utterances along the transport, kept for the paper's Figure 1."""
+
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genser.errors import ConfigError, StoreError
+from genser.files import write_whole
+from genser.metrics.classification import check_labels
+
+
+@dataclass(frozen=True)
+class Trace:
+    """States of some utterances along the transport.
+
+    Attributes:
+        times: Times t in falling order, shape (times,), from T to t_eps.
+        states: x̂_t of each utterance at these times, shape (times, n, L).
+        starts: x_1 of each utterance, shape (n, L).
+        codes: x_0 of each class, shape (classes, L).
+        labels: True class indices, shape (n,).
+        classes: Class names.
+    """
+
+    times: np.ndarray
+    states: np.ndarray
+    starts: np.ndarray
+    codes: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        check_labels(np.asarray(self.labels), len(self.classes))
+        n, length = self.starts.shape
+        shapes = (self.states.shape, self.codes.shape, self.labels.shape)
+        if shapes != ((len(self.times), n, length), (len(self.classes), length), (n,)):
+            raise ConfigError(f"states, codes and labels of shapes {shapes} do not fit starts of {self.starts.shape}")
+        if len(self.times) < 2 or (np.diff(self.times) >= 0).any():
+            raise ConfigError(f"times must fall from T to t_eps, got {np.asarray(self.times).tolist()}")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to an .npz file, which appears whole or not at all."""
+        arrays = {name: getattr(self, name) for name in ("times", "states", "starts", "codes", "labels")}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, classes=np.array(self.classes), **arrays)
+        write_whole(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Trace":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            StoreError: If the file is damaged or no trace.
+        """
+        try:
+            with np.load(Path(path), allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            return cls(**(arrays | {"classes": tuple(arrays["classes"].tolist())}))
+        except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, ConfigError) as error:
+            raise StoreError(f"{path} is no transport trace or is damaged ({error}): make it again") from error

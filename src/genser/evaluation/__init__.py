@@ -1,1 +1,0 @@
-"""How good a model is: metrics, intervals, protocols, baselines, reports and plots."""

@@ -1,0 +1,174 @@
+"""Eight-bit matrix products of which no clip knows what else is in its batch.
+
+ONNX Runtime's own dynamic quantisation scales activations by the range of the whole batch, so a clip's scores moved by
+0.046 with its company (Whisper base, random head). Here every row, one frame of one clip, has its own scale: company
+moves scores only where a last bit lay at the edge of a step (by 0.002 at most there; on 160 clips of the bundled models
+by 0.008 at most, under 0.002 on nine in ten, and no label). The error falls from 0.039 to 0.024, and 3 s of sound take
+24 ms of one core instead of 23, against 43 in float32.
+
+The first layer's attention stays in float32: what it gets wrong, all later layers build on. On an adapted Whisper base
+this nearly halves the error of the scores, from 0.0090 to 0.0048 (200 clips), and costs no time that can be measured.
+"""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+LEAST_SIZE = 1 << 12  # numbers; smaller tensors are not worth a node
+
+
+def halve_exactly(model: onnx.ModelProto) -> int:
+    """Store float32 tensors that float16 holds exactly as such, in place; they are widened once, at loading.
+
+    Whisper was published in float16, so half of the file is zeros otherwise.
+
+    Returns:
+        Number of tensors halved.
+    """
+    graph, casts = model.graph, []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < LEAST_SIZE:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if not np.array_equal(halves.astype(np.float32), values):
+            continue
+        wide, narrow = tensor.name, f"{tensor.name}_half"
+        tensor.CopyFrom(numpy_helper.from_array(halves, narrow))
+        casts.append(helper.make_node("Cast", [narrow], [wide], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    graph.ClearField("node")
+    graph.node.extend(nodes)
+    return len(casts)
+
+
+def strip_traces(model: onnx.ModelProto) -> None:
+    """Remove source lines, paths and module names that the exporter leaves in a graph, in place."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+ZERO_POINT = 128  # activations are unsigned: x86 multiplies unsigned by signed bytes fastest
+SCOPES = "pkg.torch.onnx.name_scopes"
+SPARED = re.compile(
+    r"layers(\.slice\([^)]*\))?\.([01]\.(self_attn|attention)|[012]\.(fc2|feed_forward\.output_dense))\b"
+)
+"""Modules that stay in float32: attention in the first two layers, and in the first three what comes behind the
+feed-forward layers' non-linearity, as Whisper and as HuBERT name them. All later layers build on what these get wrong.
+"""
+
+
+def quantize_rows(model: onnx.ModelProto, room: str) -> int:
+    """Replace products with constant matrices in one part of a graph by eight-bit ones, in place; see SPARED.
+
+    Weights have one scale a column, activations one a row, found as they come.
+
+    Args:
+        model: As torch.onnx exported it, its nodes still naming the module they come from.
+        room: First part of the module's name, such as ``"encoder"``.
+
+    Returns:
+        Number of matrices replaced.
+    """
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    chosen = {node.output[0] for node in graph.node if _is_worthwhile(node, weights, room)}
+    nodes: list[NodeProto] = []
+    quantized: dict[str, str] = {}  # activation → prefix of its quantised form
+    for node in graph.node:
+        if node.output[0] not in chosen:
+            nodes.append(node)
+            continue
+        source = node.input[0]
+        if source not in quantized:
+            quantized[source] = f"{source}_rows"
+            nodes += _row_nodes(source, quantized[source])
+        matrix = numpy_helper.to_array(weights[node.input[1]])
+        graph.initializer.extend(_column_constants(matrix, node.output[0]))
+        nodes += _product_nodes(node, quantized[source])
+    graph.initializer.extend(_shared_constants())
+    _replace(graph, nodes)
+    return len(chosen)
+
+
+def _is_worthwhile(node: NodeProto, weights: dict[str, TensorProto], room: str) -> bool:
+    if node.op_type != "MatMul" or node.input[1] not in weights:
+        return False
+    dims = weights[node.input[1]].dims
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
+    if f"'{room}'" not in scopes or SPARED.search(scopes):
+        return False
+    return len(dims) == 2 and np.prod(dims) >= LEAST_SIZE
+
+
+def _row_nodes(source: str, name: str) -> list[NodeProto]:
+    """Flatten (…, width) to rows and bring each to its own eight bits."""
+    return [
+        helper.make_node("Shape", [source], [f"{name}_shape"]),
+        helper.make_node("Slice", [f"{name}_shape", "rows_zero", "rows_last"], [f"{name}_outer"]),
+        helper.make_node("Slice", [f"{name}_shape", "rows_last", "rows_end"], [f"{name}_width"]),
+        helper.make_node("Concat", ["rows_last", f"{name}_width"], [f"{name}_flat_shape"], axis=0),
+        helper.make_node("Reshape", [source, f"{name}_flat_shape"], [f"{name}_flat"]),
+        helper.make_node("Abs", [f"{name}_flat"], [f"{name}_size"]),
+        helper.make_node("ReduceMax", [f"{name}_size", "rows_one"], [f"{name}_peak"], keepdims=0),
+        helper.make_node("Mul", [f"{name}_peak", "rows_share"], [f"{name}_raw_scale"]),
+        helper.make_node("Max", [f"{name}_raw_scale", "rows_least"], [f"{name}_scale"]),
+        helper.make_node("Shape", [f"{name}_peak"], [f"{name}_count"]),
+        helper.make_node("Expand", ["rows_zero_point", f"{name}_count"], [f"{name}_zero_points"]),
+        helper.make_node(
+            "QuantizeLinear", [f"{name}_flat", f"{name}_scale", f"{name}_zero_points"], [f"{name}_bytes"], axis=0
+        ),
+        helper.make_node("Unsqueeze", [f"{name}_scale", "rows_one"], [f"{name}_scale_column"]),
+    ]
+
+
+def _product_nodes(node: NodeProto, rows: str) -> list[NodeProto]:
+    """Multiply bytes, scale columns and rows back, and take the outer shape again."""
+    name = node.output[0]
+    return [
+        helper.make_node("MatMulInteger", [f"{rows}_bytes", f"{name}_weight", "rows_zero_point"], [f"{name}_sum"]),
+        helper.make_node("Cast", [f"{name}_sum"], [f"{name}_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}_float", f"{name}_columns"], [f"{name}_half"]),
+        helper.make_node("Mul", [f"{name}_half", f"{rows}_scale_column"], [f"{name}_flat"]),
+        helper.make_node("Concat", [f"{rows}_outer", f"{name}_width"], [f"{name}_shape"], axis=0),
+        helper.make_node("Reshape", [f"{name}_flat", f"{name}_shape"], [name]),
+    ]
+
+
+def _column_constants(matrix: np.ndarray, name: str) -> Iterator[TensorProto]:
+    """Bytes, scales and width of a matrix.
+
+    x86 processors without VNNI add two products of bytes in sixteen bits and cut off what is too large. So two weights
+    that lie under each other sum to 128 at most in absolute value: 255 · 128 still fits.
+    """
+    size = np.abs(matrix)
+    pairs = size[: len(size) // 2 * 2].reshape(-1, 2, size.shape[1]).sum(axis=1)
+    scale = np.maximum(np.concatenate([size, pairs]).max(axis=0) / 127, np.float32(1e-12)).astype(np.float32)
+    yield numpy_helper.from_array(np.rint(matrix / scale).astype(np.int8), f"{name}_weight")
+    yield numpy_helper.from_array(scale, f"{name}_columns")
+    yield numpy_helper.from_array(np.array([matrix.shape[1]], np.int64), f"{name}_width")
+
+
+def _shared_constants() -> Iterator[TensorProto]:
+    integers = {"rows_zero": 0, "rows_one": 1, "rows_last": -1, "rows_end": np.iinfo(np.int64).max}
+    for name, value in integers.items():
+        yield numpy_helper.from_array(np.array([value], np.int64), name)
+    yield numpy_helper.from_array(np.array(1 / 127, np.float32), "rows_share")
+    yield numpy_helper.from_array(np.array(1e-12, np.float32), "rows_least")
+    yield numpy_helper.from_array(np.array(ZERO_POINT, np.uint8), "rows_zero_point")
+
+
+def _replace(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
+    """Set the nodes of a graph, and drop what they no longer need."""
+    needed = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in needed]
+    for field, values in (("node", nodes), ("initializer", kept)):
+        graph.ClearField(field)
+        getattr(graph, field).extend(values)
+    graph.ClearField("value_info")

@@ -1,0 +1,1 @@
+"""Recognition: load a model and predict, without torch for ONNX files."""

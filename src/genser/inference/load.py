@@ -1,0 +1,76 @@
+"""From a name, a file or a folder to a recogniser."""
+
+import os
+from pathlib import Path
+
+from genser.errors import MissingExtraError, ModelError
+from genser.inference.backend import Backend
+from genser.inference.onnx_backend import OnnxBackend
+from genser.inference.recognizer import Recognizer
+
+BUNDLED = ("base", "tiny")
+MODELS = Path(__file__).parents[1] / "models"
+TORCH_PARTS = ("torch", "jaxtyping", "safetensors", "transformers")
+
+
+def load(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    shared: bool = False,
+) -> Recognizer:
+    """Load a model.
+
+    Args:
+        model: ``"base"`` or ``"tiny"`` for a bundled model, an ONNX file, or a model folder, which needs the extra
+            [train]. None means ``"base"``.
+        threads: Threads within one operator; None takes the cores.
+        device: Where a model folder runs, such as ``"cuda"``; an ONNX file runs on the CPU.
+        shared: Whether several threads will ask at once, as in a server; see
+            :class:`genser.inference.onnx_backend.OnnxBackend`.
+
+    Returns:
+        A recogniser, safe to use from several threads.
+
+    Raises:
+        ModelError: Missing, altered, foreign, or of another version.
+        MissingExtraError: A model folder without torch.
+    """
+    path = find_model(model)
+    if path.is_dir():
+        return Recognizer(_torch_backend(path, threads, device))
+    if device != "cpu":
+        raise ModelError(f"{path} is an ONNX file, which runs on the CPU, not on {device!r}. Name a model folder.")
+    return Recognizer(OnnxBackend(path, threads, shared=shared))
+
+
+def find_model(model: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file or folder of a model.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    name = os.fspath(model or BUNDLED[0])
+    path = MODELS / f"{name}.onnx" if name in BUNDLED else Path(name).expanduser()
+    if path.exists():
+        return path
+    if name in BUNDLED:
+        raise ModelError(
+            f"The model {name!r} is not part of this installation ({path} does not exist). "
+            "Reinstall genser from its wheel, or name an ONNX file or a model folder."
+        )
+    raise ModelError(
+        f"There is no model {name!r}: neither a bundled model ({', '.join(BUNDLED)}) nor a file or folder. "
+        "Check the path."
+    )
+
+
+def _torch_backend(folder: Path, threads: int | None, device: str) -> Backend:
+    try:
+        from genser.inference.torch_backend import TorchBackend
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TORCH_PARTS:
+            raise
+        raise MissingExtraError("train", f"Running the model folder {folder}") from error
+    return TorchBackend(folder, threads=threads, device=device)

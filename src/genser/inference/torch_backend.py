@@ -1,0 +1,61 @@
+"""Runs a model folder with torch, on CPU or GPU."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from genser.encoders import EncoderConfig
+from genser.errors import ConfigError
+from genser.inference.backend import ModelOutput, batches_of, padded
+from genser.model.folder import load_model, load_speech_model
+from genser.model.speech_model import SpeechModel
+
+
+class TorchBackend:
+    """A model folder.
+
+    Args:
+        folder: Written by ``genser train``.
+        threads: Threads of torch, for the whole process; None leaves them alone.
+        device: Such as ``"cuda"``.
+        encoder: Where the encoder is now, if not where it was.
+
+    Raises:
+        ModelError: The folder or its encoder does not load.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        encoder: EncoderConfig | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ConfigError(f"threads must be at least 1, got {threads}.")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        model = load_model(Path(folder))
+        self.labels = model.head.config.labels
+        self.metadata: dict[str, Any] = model.description
+        self._model = load_speech_model(model, encoder, device)
+        self._device = device
+
+    def outputs(self, windows: Sequence[np.ndarray], batch_samples: float) -> Iterator[tuple[list[int], ModelOutput]]:
+        """Run on windows in batches of like lengths, as :class:`genser.inference.backend.Backend` says."""
+        for batch in batches_of([len(window) for window in windows], batch_samples):
+            inputs = padded([windows[index] for index in batch])
+            yield batch, run_model(self._model, *inputs, self._device)
+
+
+@torch.inference_mode()
+def run_model(model: SpeechModel, waveforms: np.ndarray, lengths: np.ndarray, device: str = "cpu") -> ModelOutput:
+    """Run a model on the device where it is; arguments and answer are NumPy's."""
+    inputs = (torch.from_numpy(values).to(device) for values in (waveforms, lengths))
+    told = dict(zip(model.outputs, (output.cpu().numpy() for output in model(*inputs)), strict=True))
+    return ModelOutput(**told)

@@ -1,0 +1,74 @@
+"""The whole way as one module: waveform, hidden states, transport, class probabilities."""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genser.encoders import SpeechEncoder
+from genser.errors import ModelError
+from genser.model.speech_gate import SpeechGate
+from genser.model.transport_head import TransportHead
+from genser.model.unrolled import UnrolledTransport
+from genser.transport.codes import probabilities, projections
+
+
+class SpeechModel(nn.Module):
+    """An encoder, a transport head and, where there is one, a speech gate.
+
+    Args:
+        encoder: Speech to pooled hidden states.
+        head: Hidden states to class probabilities.
+        gate: Hidden states to the probability that somebody speaks.
+        unrolled: Whether what only depends on time is worked out beforehand, see :class:`UnrolledTransport`.
+    """
+
+    def __init__(
+        self, encoder: SpeechEncoder, head: TransportHead, gate: SpeechGate | None = None, unrolled: bool = False
+    ) -> None:
+        super().__init__()
+        self.encoder, self.head, self.gate = encoder, head, gate
+        self.transport = UnrolledTransport(head) if unrolled else None
+
+    def forward(self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]) -> tuple[Tensor, ...]:
+        """Recognise a padded batch of mono 16 kHz sound.
+
+        Returns:
+            Class probabilities (batch, classes); those read off at each time of the transport (batch, N + 1, classes);
+            the states x_t (batch, N + 1, dim); with a gate, the probability of speech (batch,); with a head that tells
+            it, that of being familiar (batch,). :attr:`outputs` has their names.
+        """
+        features = self.encoder(waveform, lengths)
+        x_1, X_c = self.head.ends(features)
+        sampler = self.head.config.sampler
+        if self.transport is None:
+            estimates, states = sampler.trace(self.head.estimate, self.head.config.path, x_1, X_c)
+        else:
+            estimates, states = self.transport(x_1, X_c)
+        familiar = self.head.familiar(features)
+        power = self.head.exponent(familiar)
+        trajectory = self._probabilities(estimates, power).transpose(0, 1)
+        scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1], power)
+        further = [] if self.gate is None else [self.gate(features)]
+        further += [] if familiar is None else [familiar]
+        return (scores, trajectory, states.transpose(0, 1), *further)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what :meth:`forward` returns."""
+        further = {"speech": self.gate is not None, "familiar": bool(self.head.config.familiarity)}
+        return ("scores", "trajectory", "states", *(name for name, is_told in further.items() if is_told))
+
+    def _probabilities(self, x_0: Tensor, power: float | Tensor) -> Tensor:
+        return probabilities(projections(x_0, self.head.codes), power, self.head.config.floor)
+
+
+def check_encoder(encoder: SpeechEncoder, fingerprint: str, model: str) -> None:
+    """Refuse an encoder that is not the one a head was trained on.
+
+    Raises:
+        ModelError: Its weights or settings differ.
+    """
+    if encoder.fingerprint != fingerprint:
+        raise ModelError(
+            f"{model} was trained on another encoder than {encoder.name}: fingerprint {fingerprint[:12]} is needed, "
+            f"{encoder.fingerprint[:12]} was found. Name the encoder it was trained on."
+        )

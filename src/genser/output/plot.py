@@ -1,0 +1,109 @@
+"""A timeline as a picture: the waveform over its emotions, and the score of every class over time."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from genser.errors import ConfigError, MissingExtraError
+from genser.segments.segment import Timeline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+EMOTION_COLORS = {
+    "neutral": "#7f8790",
+    "calm": "#2a9d8f",
+    "happiness": "#e0a100",
+    "sadness": "#3b7dd8",
+    "anger": "#d1372c",
+    "fear": "#8a56c2",
+    "disgust": "#5d8a1e",
+    "surprise": "#d9489a",
+    "boredom": "#8c6a4f",
+}
+OTHER_COLORS = ("#1b7fc4", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
+
+
+def colors_of(labels: Sequence[str]) -> dict[str, str]:
+    """A colour for each label: an emotion's own, or the next of the others."""
+    unknown = [label for label in labels if label not in EMOTION_COLORS]
+    others = {label: OTHER_COLORS[i % len(OTHER_COLORS)] for i, label in enumerate(unknown)}
+    return {label: EMOTION_COLORS.get(label) or others[label] for label in labels}
+
+
+PICTURES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+NAMED_SHARE = 0.03  # of the width: narrower segments carry no text
+
+
+def draw_timeline(timeline: Timeline, path: str | os.PathLike) -> None:
+    """Draw a timeline as PNG, SVG or PDF, by the ending of the name; the file appears whole or not at all.
+
+    Raises:
+        ConfigError: The ending is another, or the recording failed.
+        MissingExtraError: matplotlib is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigError(f"{path}: pictures are drawn as {', '.join(PICTURES)}. Choose one of these endings.")
+    if timeline.error is not None:
+        raise ConfigError(f"{timeline.path} has no picture, for it was not recognised: {timeline.error}")
+    part = path.with_name(path.name + ".part")
+    timeline_figure(timeline).savefig(part, format=PICTURES[path.suffix.lower()], dpi=150)
+    part.replace(path)
+
+
+def timeline_figure(timeline: Timeline) -> "Figure":
+    """Return the picture of a timeline as a matplotlib figure without a window.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("plot", "Drawing a timeline") from error
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    sound, curves = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
+    _draw_sound(sound, timeline)
+    _draw_scores(curves, timeline)
+    figure.suptitle(Path(timeline.path).name, fontsize=11)
+    return figure
+
+
+def _draw_sound(ax: "Axes", timeline: Timeline) -> None:
+    colors, peaks = colors_of(timeline.labels), timeline.envelope
+    times = np.linspace(0, timeline.duration, len(peaks), endpoint=False)
+    reach = max(float(np.abs(peaks).max(initial=0)), 1e-6) * 1.05
+    for label in dict.fromkeys(segment.label for segment in timeline.segments):
+        for is_confident, shade in ((True, 0.45), (False, 0.15)):
+            spans = [
+                (one.start, one.duration)
+                for one in timeline.segments
+                if one.label == label and one.confident == is_confident
+            ]
+            ax.broken_barh(spans, (-reach, 2.25 * reach), facecolor=colors[label], alpha=shade, linewidth=0)
+    ax.fill_between(times, peaks[:, 0], peaks[:, 1], color="#30363d", linewidth=0.3)
+    for segment in timeline.segments:
+        if segment.duration > NAMED_SHARE * timeline.duration:
+            middle = (segment.start + segment.end) / 2
+            ax.text(middle, 1.2 * reach, segment.label, ha="center", va="top", fontsize=8, clip_on=True)
+    ax.set(ylim=(-reach, 1.25 * reach), yticks=[], ylabel="sound")
+
+
+def _draw_scores(ax: "Axes", timeline: Timeline) -> None:
+    colors = colors_of(timeline.labels)
+    edges = [(one.start, one.end, np.nan) for one in timeline.segments]
+    for label in timeline.labels:
+        scores = [(one.scores[label], one.scores[label], np.nan) for one in timeline.segments]
+        ax.plot(np.ravel(edges), np.ravel(scores), color=colors[label], linewidth=2, label=label)
+        middles = [(one.start + one.end) / 2 for one in timeline.segments]
+        ax.plot(
+            middles, [one.scores[label] for one in timeline.segments], color=colors[label], linewidth=0.6, alpha=0.5
+        )
+    ax.set(xlim=(0, max(timeline.duration, 1e-3)), ylim=(0, 1), xlabel="time in seconds", ylabel="score")
+    ax.grid(axis="y", linewidth=0.4)
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)

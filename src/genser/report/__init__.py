@@ -1,0 +1,1 @@
+"""Reports on evaluations and benches: JSON, Markdown, HTML, pictures."""

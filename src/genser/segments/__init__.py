@@ -1,0 +1,1 @@
+"""Emotion over time: from a recording or a live stream to timed segments; no torch."""

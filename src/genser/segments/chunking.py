@@ -1,0 +1,193 @@
+"""A sound that comes in blocks becomes pieces to recognise: speech, fixed windows or given turns, in bounded memory."""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from typing import Protocol
+
+import numpy as np
+
+from genser.audio import SAMPLE_RATE
+from genser.errors import AudioError
+from genser.segments.options import SegmentOptions
+from genser.segments.turns import Turn
+from genser.segments.vad import Region, RegionTracker, SpeechDetector
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of sound that is recognised at once.
+
+    Attributes:
+        start: In seconds, of what the result stands for.
+        end: In seconds, of what the result stands for.
+        waveform: What the model hears, mono at 16 kHz, shape (samples,).
+        evidence: Share of it that no piece before has heard, in (0, 1].
+        turn: Index of the turn that it is part of, None without turns.
+        speaker: Who speaks, where turns say so.
+    """
+
+    start: float
+    end: float
+    waveform: np.ndarray
+    evidence: float = 1.0
+    turn: int | None = None
+    speaker: str | None = None
+
+
+class Cutter(Protocol):
+    """Turns consecutive blocks into pieces, each as soon as the past decides it."""
+
+    def push(self, block: np.ndarray) -> Iterator[Piece]:
+        """Take mono 16 kHz samples of shape (samples,); yield the pieces that they complete."""
+
+    def close(self) -> Iterator[Piece]:
+        """End the sound; yield what is left."""
+
+
+def make_cutter(options: SegmentOptions, turns: Sequence[Turn] | None = None) -> Cutter:
+    """Choose how to cut: by turns if given, by windows if the options name one, else by speech."""
+    if turns is not None:
+        return TurnCutter(turns, options.max_duration)
+    return WindowCutter(options.window, options.step) if options.window else SpeechCutter(options)
+
+
+class Tape:
+    """The last stretch of a sound, addressed by samples from its beginning."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[np.ndarray] = deque()
+        self._start = self.end = 0
+
+    def append(self, block: np.ndarray) -> None:
+        """Add samples at the end."""
+        if len(block):
+            self._blocks.append(block)
+            self.end += len(block)
+
+    def read(self, start: int, end: int) -> np.ndarray:
+        """Return a copy of the samples from start up to end."""
+        parts, at = [], self._start
+        for block in self._blocks:
+            if at < end and at + len(block) > start:
+                parts.append(block[max(start - at, 0) : end - at])
+            at += len(block)
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def forget(self, before: int) -> None:
+        """Drop whole blocks that end at or before this sample."""
+        while self._blocks and self._start + len(self._blocks[0]) <= before:
+            self._start += len(self._blocks.popleft())
+
+
+class SpeechCutter:
+    """Pieces are stretches of speech."""
+
+    def __init__(self, options: SegmentOptions) -> None:
+        self._context = round(options.context * SAMPLE_RATE)
+        self._detector, self._tracker, self._tape = SpeechDetector(), RegionTracker(options), Tape()
+        self._last_end = 0
+
+    def push(self, block: np.ndarray) -> Iterator[Piece]:
+        """See `Cutter`."""
+        self._tape.append(block)
+        yield from self._pieces(self._detector.push(block))
+        self._tape.forget(self._tracker.open_since - self._context - SAMPLE_RATE)
+
+    def close(self) -> Iterator[Piece]:
+        """See `Cutter`."""
+        yield from self._pieces(self._detector.close())
+        if region := self._tracker.close():
+            yield self._piece(region)
+
+    def _pieces(self, probabilities: np.ndarray) -> Iterator[Piece]:
+        for probability in probabilities.tolist():
+            if region := self._tracker.step(probability):
+                yield self._piece(region)
+
+    def _piece(self, region: Region) -> Piece:
+        end = min(region.end, self._tape.end)  # the last frame may have been filled up with zeros
+        first = region.start if region.follows_cut else max(region.start - self._context, self._last_end)
+        # Nothing behind the moment of decision is heard, so that the piece does not depend on the size of the blocks.
+        last = end if region.is_cut else min(end + self._context, region.decided, self._tape.end)
+        self._last_end = end
+        return Piece(region.start / SAMPLE_RATE, end / SAMPLE_RATE, self._tape.read(first, last))
+
+
+class WindowCutter:
+    """Pieces are windows at equal steps; each stands for the stretch around its middle that is nearest to it alone."""
+
+    def __init__(self, window: float, hop: float) -> None:
+        self._window, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
+        self._tape = Tape()
+        self._next = self._covered = self._heard = 0
+
+    def push(self, block: np.ndarray) -> Iterator[Piece]:
+        """See `Cutter`."""
+        self._tape.append(block)
+        while self._next + self._window <= self._tape.end:
+            yield self._piece(self._next, self._next + (self._window + self._hop) // 2)
+            self._next += self._hop
+        self._tape.forget(self._tape.end - self._window)
+
+    def close(self) -> Iterator[Piece]:
+        """See `Cutter`: what no window stands for yet falls to the last window that the sound has room for."""
+        if self._tape.end > self._covered:
+            yield self._piece(max(self._tape.end - self._window, 0), self._tape.end)
+
+    def _piece(self, first: int, covers_until: int) -> Piece:
+        last = min(first + self._window, self._tape.end)
+        evidence = max(last - max(first, self._heard), 1) / (last - first)
+        start, self._covered, self._heard = self._covered, covers_until, last
+        return Piece(start / SAMPLE_RATE, covers_until / SAMPLE_RATE, self._tape.read(first, last), evidence)
+
+
+class TurnCutter:
+    """Pieces are given turns; a long turn is cut into equal pieces."""
+
+    def __init__(self, turns: Sequence[Turn], max_duration: float) -> None:
+        self._tape = Tape()
+        self._ahead = deque(
+            sorted(part for index, turn in enumerate(turns) for part in _parts(index, turn, max_duration))
+        )
+        self._open: list[tuple[int, int, int, str]] = []  # (end, start, turn, speaker): a heap by end
+
+    def push(self, block: np.ndarray) -> Iterator[Piece]:
+        """See `Cutter`."""
+        self._tape.append(block)
+        while self._ahead and self._ahead[0][0] < self._tape.end:
+            start, end, index, speaker, _ = self._ahead.popleft()
+            heapq.heappush(self._open, (end, start, index, speaker))
+        while self._open and self._open[0][0] <= self._tape.end:
+            yield self._piece(*heapq.heappop(self._open))
+        self._tape.forget(min((start for _, start, _, _ in self._open), default=self._tape.end))
+
+    def close(self) -> Iterator[Piece]:
+        """See `Cutter`: turns that begin within the sound end with it.
+
+        Raises:
+            AudioError: Turns begin behind the end of the sound.
+        """
+        while self._open:
+            end, *rest = heapq.heappop(self._open)
+            yield self._piece(min(end, self._tape.end), *rest)
+        behind = [start for start, _, _, _, is_first in self._ahead if is_first]
+        if behind:
+            raise AudioError(
+                f"{len(behind)} turns begin behind the end of the sound at {self._tape.end / SAMPLE_RATE:.2f} s, the "
+                f"first at {behind[0] / SAMPLE_RATE:.2f} s. Check that the turns belong to this recording."
+            )
+
+    def _piece(self, end: int, start: int, index: int, speaker: str) -> Piece:
+        waveform = self._tape.read(start, end)
+        return Piece(start / SAMPLE_RATE, end / SAMPLE_RATE, waveform, turn=index, speaker=speaker or None)
+
+
+def _parts(index: int, turn: Turn, max_duration: float) -> Iterator[tuple[int, int, int, str, bool]]:
+    count = ceil((turn.end - turn.start) / max_duration)
+    edges = np.linspace(turn.start * SAMPLE_RATE, turn.end * SAMPLE_RATE, count + 1).round().astype(int).tolist()
+    for start, end in pairwise(edges):
+        yield start, end, index, turn.speaker or "", start == edges[0]

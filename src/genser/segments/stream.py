@@ -1,0 +1,130 @@
+"""Live sound: chunks of any size go in, segments come out as soon as they are decided."""
+
+import numpy as np
+import soxr
+
+from genser.audio import HIGHEST_RATE, LOUDEST, LOWEST_RATE, SAMPLE_RATE
+from genser.audio.readers import ArrayReader
+from genser.errors import AudioError, ConfigError
+from genser.segments.chunking import Piece, make_cutter
+from genser.segments.decide import Sights, duration_of, make_segment, prior_of
+from genser.segments.options import LIVE, SegmentOptions
+from genser.segments.segment import Segment
+from genser.segments.smoothing import CausalFilter
+from genser.segments.timeline import Scorer
+from genser.segments.vad import CUT_SEARCH, FRAME
+
+
+class Stream:
+    """Recognises sound that comes in chunks; the same sound gives the same segments however it is chunked.
+
+    The segments are those that a file of the same sound gives with causal smoothing. A segment is out `latency` seconds
+    after its end at most, plus the time that the model takes and the length of a chunk.
+
+    Args:
+        scorer: A recogniser.
+        options: How to cut; smoothing is causal or ``"none"``, and neighbours are not merged, for both would have to
+            wait for what has not been said yet.
+        sample_rate: In Hz, of the chunks.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        options: SegmentOptions = LIVE,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        if options.smoothing not in ("causal", "none") or options.merge is not None:
+            raise ConfigError(
+                f"A stream cannot look ahead: smoothing {options.smoothing!r} and merge {options.merge} need the whole "
+                "recording. Use smoothing='causal' or 'none' and merge=None."
+            )
+        if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+            raise AudioError(f"A stream cannot have {sample_rate} Hz. Use {LOWEST_RATE} to {HIGHEST_RATE} Hz.")
+        self._scorer, self._options, self._rate = scorer, options, sample_rate
+        self._labels = tuple(scorer.labels)
+        self._filter = CausalFilter(prior_of(self._labels, options), duration_of(None, options))
+        self._cutter, self._sights = make_cutter(options), Sights()
+        self._resampler = None
+        if sample_rate != SAMPLE_RATE:
+            self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        self._is_closed = False
+
+    @property
+    def latency(self) -> float:
+        """Longest time in seconds between the end of a segment and its decision."""
+        frame = FRAME / SAMPLE_RATE
+        if self._options.window:
+            return (self._options.window - self._options.step) / 2
+        return max(self._options.min_silence, CUT_SEARCH) + 2 * frame
+
+    def push(self, samples: np.ndarray) -> list[Segment]:
+        """Take a chunk: floats in ±1 or integers, shape (samples,) or (samples, channels), at the stream's rate.
+
+        Returns:
+            The segments that it completes, often none.
+
+        Raises:
+            AudioError: The chunk is no sound.
+            ConfigError: The stream is closed.
+        """
+        return self._recognized(self.cut(samples))
+
+    def close(self) -> list[Segment]:
+        """End the sound; return the segments that were still open."""
+        return self._recognized(self.cut_last())
+
+    def cut(self, samples: np.ndarray) -> list[Piece]:
+        """Take a chunk as `push` does, and return pieces to be scored elsewhere and given to `finish` in order."""
+        if self._is_closed:
+            raise ConfigError("The stream is closed. Open another one.")
+        return list(self._cutter.push(self._resampled(self._mono(samples))))
+
+    def cut_last(self) -> list[Piece]:
+        """End the sound as `close` does, and return the last pieces."""
+        if self._is_closed:
+            return []
+        self._is_closed = True
+        rest = self._resampled(np.empty(0, np.float32), last=True)
+        return [*self._cutter.push(rest), *self._cutter.close()]
+
+    def finish(self, piece: Piece, scores: np.ndarray, is_speech: bool = True) -> Segment | None:
+        """Make the segment of a piece.
+
+        Args:
+            piece: The next one that was cut.
+            scores: The model's, of shape (classes,).
+            is_speech: Whether the model's speech gate hears somebody.
+
+        Returns:
+            The segment, None where nobody speaks.
+        """
+        sight = self._sights.take(piece, scores, is_speech)
+        if sight is None:
+            return None
+        scores = sight.scores
+        if self._options.smoothing == "causal":
+            scores = self._filter.step(scores, (sight.start + sight.end) / 2, sight.evidence)
+        return make_segment(sight, scores, int(scores.argmax()), self._labels, self._options.confidence)
+
+    def _recognized(self, pieces: list[Piece]) -> list[Segment]:
+        segments = []
+        for piece in pieces:
+            rows, spoken = self._scorer.gated_scores([piece.waveform])
+            segments.append(self.finish(piece, rows[0], bool(spoken[0])))
+        return [segment for segment in segments if segment is not None]
+
+    def _mono(self, samples: np.ndarray) -> np.ndarray:
+        reader = ArrayReader((samples, self._rate))
+        if not reader.frames or not reader.channels:
+            return np.empty(0, np.float32)
+        block = reader.read(reader.frames)
+        peak = float(np.abs(block).max())
+        if not peak <= LOUDEST:
+            raise AudioError(
+                f"A chunk holds samples up to {peak:g}, where ±1 is full scale. Pass int16, or floats in ±1."
+            )
+        return block.mean(axis=1)
+
+    def _resampled(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
+        return self._resampler.resample_chunk(samples, last=last) if self._resampler else samples

@@ -1,0 +1,172 @@
+"""Emotion over time: a recording of any length is cut, recognised and decided, in bounded memory."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
+from genser.segments.chunking import Cutter, Piece, make_cutter
+from genser.segments.decide import Sight, Sights, decide
+from genser.segments.options import DEFAULTS, SegmentOptions
+from genser.segments.segment import Timeline
+from genser.segments.turns import Turn
+
+MOST_BINS = 4000
+FINEST = 160  # samples a bin at first: 10 ms
+
+
+class Envelope:
+    """Lowest and highest sample in equal steps of time; the steps double whenever there are too many."""
+
+    def __init__(self) -> None:
+        self._bins: list[np.ndarray] = []
+        self._count, self._samples, self._size = 0, 0, FINEST
+        self._rest = np.empty(0, np.float32)
+
+    @property
+    def duration(self) -> float:
+        """Seconds taken in so far."""
+        return self._samples / SAMPLE_RATE
+
+    @property
+    def step(self) -> float:
+        """Duration of a bin in seconds."""
+        return self._size / SAMPLE_RATE
+
+    def push(self, samples: np.ndarray) -> None:
+        """Take mono 16 kHz samples of shape (samples,) in."""
+        self._samples += len(samples)
+        samples = np.concatenate([self._rest, samples])
+        whole = len(samples) // self._size
+        self._rest = samples[whole * self._size :]
+        self._add(samples[: whole * self._size].reshape(whole, self._size))
+        while self._count > MOST_BINS:
+            self._halve()
+
+    def peaks(self) -> np.ndarray:
+        """Return (lowest, highest) of every step, shape (steps, 2)."""
+        last = [[[self._rest.min(), self._rest.max()]]] if len(self._rest) else []
+        return np.concatenate([np.empty((0, 2), np.float32), *self._bins, *last]).astype(np.float32)
+
+    def _add(self, rows: np.ndarray) -> None:
+        if len(rows):
+            self._bins.append(np.stack([rows.min(axis=1), rows.max(axis=1)], axis=1))
+            self._count += len(rows)
+
+    def _halve(self) -> None:
+        bins = np.concatenate(self._bins)
+        odd = bins[len(bins) - len(bins) % 2 :]
+        pairs = bins[: len(bins) - len(odd)].reshape(-1, 2, 2)
+        halved = np.stack([pairs[:, :, 0].min(axis=1), pairs[:, :, 1].max(axis=1)], axis=1)
+        self._size *= 2
+        # A bin without its pair goes back among the samples, as its two extremes within the new step.
+        if len(odd):
+            filler = np.full(self._size // 2 - 1, odd[0, 1], np.float32)
+            self._rest = np.concatenate([odd[0, :1], filler, self._rest])
+        self._bins, self._count = [halved], len(halved)
+
+
+BATCH_SECONDS = 24.0  # of sound recognised at once: 60 s took 160 MB more and were no faster on 2 cores
+BATCH_PIECES = 32
+BLOCK_DURATION = 10.0  # s decoded at once
+
+
+class Scorer(Protocol):
+    """What recognises: a `Recognizer`, or anything with its labels and gated scores."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the scores."""
+
+    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities of mono 16 kHz sounds, (n, classes), and whether somebody speaks in them, (n,)."""
+
+
+def recognize_timeline(
+    scorer: Scorer,
+    source: AudioSource,
+    options: SegmentOptions = DEFAULTS,
+    *,
+    turns: Sequence[Turn] | None = None,
+    limits: AudioLimits = STREAM_LIMITS,
+    progress: Callable[[float], None] | None = None,
+) -> Timeline:
+    """Recognise the emotions of a recording over time.
+
+    The sound is decoded in blocks and recognised in batches, so the memory does not grow with its length; only the
+    segments themselves are kept.
+
+    Args:
+        scorer: A recogniser.
+        source: As for :func:`genser.audio.load_audio`.
+        options: How to cut, smooth and merge.
+        turns: Stretches to recognise instead of looking for speech, in order of their start.
+        limits: Bounds beyond which the sound is refused.
+        progress: Called with the seconds taken in, after every block; what it raises ends the work.
+
+    Raises:
+        AudioError: The sound cannot be read, or turns lie behind its end.
+    """
+    envelope = Envelope()
+    blocks = _told(stream_audio(source, block_duration=BLOCK_DURATION, limits=limits), envelope, progress)
+    pieces = _cut(blocks, make_cutter(options, turns))
+    segments = decide(_joined(_recognized(scorer, pieces)), scorer.labels, options)
+    return Timeline(describe(source), envelope.duration, tuple(scorer.labels), tuple(segments), envelope.peaks())
+
+
+def _told(
+    blocks: Iterable[np.ndarray], envelope: Envelope, progress: Callable[[float], None] | None
+) -> Iterator[np.ndarray]:
+    for block in blocks:
+        envelope.push(block)
+        yield block
+        if progress:
+            progress(envelope.duration)
+
+
+def _cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Piece]:
+    for block in blocks:
+        yield from cutter.push(block)
+    yield from cutter.close()
+
+
+def _recognized(scorer: Scorer, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray, bool]]:
+    batch: list[Piece] = []
+    seconds = 0.0
+    for piece in pieces:
+        batch.append(piece)
+        seconds += piece.end - piece.start
+        if len(batch) == BATCH_PIECES or seconds >= BATCH_SECONDS:
+            yield from _scored(scorer, batch)
+            batch, seconds = [], 0.0
+    yield from _scored(scorer, batch)
+
+
+def _scored(scorer: Scorer, batch: list[Piece]) -> Iterator[tuple[Piece, np.ndarray, bool]]:
+    if not batch:
+        return
+    rows, spoken = scorer.gated_scores([piece.waveform for piece in batch])
+    for piece, row, is_speech in zip(batch, rows, spoken, strict=True):
+        yield replace(piece, waveform=np.empty(0, np.float32)), row, bool(is_speech)
+
+
+def _joined(recognized: Iterable[tuple[Piece, np.ndarray, bool]]) -> list[Sight]:
+    """Pieces of one turn become one sight; of the others, those in which nobody speaks are left out."""
+    sights, made = Sights(), list[Sight]()
+    turns: dict[int, list[Sight]] = defaultdict(list)
+    for piece, row, is_speech in recognized:
+        if sight := sights.take(piece, row, is_speech):
+            (made if piece.turn is None else turns[piece.turn]).append(sight)
+    return made + [_mean(parts) for parts in turns.values()]
+
+
+def _mean(parts: list[Sight]) -> Sight:
+    """Scores weighted by duration, of the parts in which somebody speaks if there are any."""
+    counted = [part for part in parts if part.is_speech] or parts
+    durations = [part.end - part.start for part in counted]
+    scores = np.average([part.scores for part in counted], axis=0, weights=durations)
+    start, end = min(part.start for part in parts), max(part.end for part in parts)
+    return Sight(start, end, scores, 1.0, parts[0].speaker, counted[0].is_speech)
