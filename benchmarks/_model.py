@@ -46,7 +46,7 @@ def random_model(
     from genser.encoders import EncoderConfig, load_encoder
     from genser.encoders.whisper import WhisperConfig, WhisperEncoder
     from genser.export.onnx import export_onnx
-    from genser.model import EstimatorConfig, FrontConfig, HeadConfig, TransportHead
+    from genser.model import EstimatorConfig, FeatureTransformConfig, HeadConfig, TransportHead
     from genser.model.folder import save_model
     from genser.transport import Sampler
 
@@ -57,7 +57,9 @@ def random_model(
     encoder = load_encoder(source)
     labels = tuple(f"{LABELS[n % len(LABELS)]}{n // len(LABELS) or ''}" for n in range(classes))
     network = EstimatorConfig(size.dim, encoder.states, depth=2, heads=8)
-    front = FrontConfig(encoder.states, size.dim, repeat=True)
-    head = TransportHead(HeadConfig(labels, network, sampler=Sampler(steps=steps), state=state, front=front)).eval()
+    front = FeatureTransformConfig(encoder.states, size.dim, repeat=True)
+    head = TransportHead(
+        HeadConfig(labels, network, sampler=Sampler(steps=steps), state=state, feature_transform=front)
+    ).eval()
     save_model(path.with_suffix(""), head, source, encoder.fingerprint, {})
     return export_onnx(path.with_suffix(""), path, precision).path

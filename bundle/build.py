@@ -20,7 +20,7 @@ from corpora import CORPORA, decoded, read_corpora
 from measure import measure, summary_of
 
 from genser.audio import probe_audio
-from genser.audio.synthetic_noise import FAMILIES, made_sound
+from genser.audio.synthetic_noise import FAMILIES, synthetic_noise
 from genser.data.labels import find_label_map, for_task
 from genser.data.splits import folds
 from genser.encoders import EncoderConfig, SpeechEncoder, encode, load_encoder
@@ -31,7 +31,7 @@ from genser.metrics.reliability import ReliabilityBin, calibrate
 from genser.model.folder import save_model
 from genser.model.transport_head import TransportHead
 from genser.report.plots import reliability
-from genser.training.calibration import Calibration, Heard, learn_familiarity
+from genser.training.calibration import Calibration, HeldOutPredictions, fit_in_domain_score
 from genser.training.data import Dataset, build_dataset
 from genser.training.lora import adapted_encoder
 from genser.training.recipe import TrainConfig, load_recipe
@@ -99,16 +99,21 @@ class Workshop:
     def features(self, encoder: SpeechEncoder, places: np.ndarray, views: int) -> Dataset:
         """Features of the given rows and of so many altered copies of each."""
         utterances = [self.frozen.utterances[place] for place in places]
-        options = {"labels": self.config.labels, "views": views, "augmentation": self.config.augmentation, "bf16": True}
+        options = {
+            "labels": self.config.labels,
+            "augmented_copies": views,
+            "augmentation": self.config.augmentation,
+            "bf16": True,
+        }
         return build_dataset(utterances, encoder, str(self.work / "features"), **options)
 
     def trained(self, encoder: SpeechEncoder, places: np.ndarray) -> tuple[TransportHead, Dataset]:
         """A head trained on the given rows, and their features."""
-        dataset = self.features(encoder, places, self.config.views)
+        dataset = self.features(encoder, places, self.config.augmented_copies)
         head = fresh_head(self.config, self.frozen.classes, dataset.features.shape[1:])
         assert dataset.classes == self.frozen.classes, "a class is missing where a corpus is left out"
         train(head, dataset.training_rows(np.arange(len(places)), self.config), self.config)
-        learn_familiarity(head, torch.from_numpy(dataset.features), self.corpora[places])
+        fit_in_domain_score(head, torch.from_numpy(dataset.features), self.corpora[places])
         return head.eval(), dataset
 
     @property
@@ -116,35 +121,43 @@ class Workshop:
         """Name of the corpus of every row."""
         return np.array([item.corpus for item in self.frozen.utterances])
 
-    def heard(self, train: np.ndarray, test: np.ndarray) -> Heard:
+    def heard(self, train: np.ndarray, test: np.ndarray) -> HeldOutPredictions:
         """Some rows as a model hears them that learned from others alone."""
         encoder = self.adapted(train)
         head, _ = self.trained(encoder, train)
         with torch.inference_mode():
             features = torch.from_numpy(self.features(encoder, test, 0).features)
-            coordinates, distances = head.coordinates(features), head.familiarity.distance(features)
-        return Heard(test, coordinates.numpy(), distances.numpy(), self.frozen.labels[test], self.corpora[test])
+            coordinates, distances = head.coordinates(features), head.in_domain.distance(features)
+        return HeldOutPredictions(
+            test, coordinates.numpy(), distances.numpy(), self.frozen.labels[test], self.corpora[test]
+        )
 
 
-def out_of_fold(workshop: Workshop, places: np.ndarray) -> Heard:
+def out_of_fold(workshop: Workshop, places: np.ndarray) -> HeldOutPredictions:
     """All training rows, a quarter of the speakers at a time, from models that learned from the other three."""
     utterances = [workshop.frozen.utterances[place] for place in places]
     chosen = folds(utterances, "kfold-speaker", k=FOLDS)
-    return Heard.joined(workshop.heard(places[fold.train], places[fold.test]) for fold in chosen)
+    return HeldOutPredictions.joined(workshop.heard(places[fold.train], places[fold.test]) for fold in chosen)
 
 
-def across_corpora(workshop: Workshop) -> Heard:
+def across_corpora(workshop: Workshop) -> HeldOutPredictions:
     """All clips of each corpus from a model that learned from the other two alone."""
     sides = [workshop.corpora == name for name in CORPORA]
-    return Heard.joined(workshop.heard(np.flatnonzero(~side), np.flatnonzero(side)) for side in sides)
+    return HeldOutPredictions.joined(workshop.heard(np.flatnonzero(~side), np.flatnonzero(side)) for side in sides)
 
 
-def among(heard: Heard, places: np.ndarray) -> Heard:
+def among(heard: HeldOutPredictions, places: np.ndarray) -> HeldOutPredictions:
     """Those of the given rows: nothing that held-out speakers say moves the calibration."""
     return heard.where(np.isin(heard.rows, places))
 
 
-def summaries(workshop: Workshop, final: Calibration, inside: Heard, foreign: Heard, across: Heard) -> dict[str, Any]:
+def summaries(
+    workshop: Workshop,
+    final: Calibration,
+    inside: HeldOutPredictions,
+    foreign: HeldOutPredictions,
+    across: HeldOutPredictions,
+) -> dict[str, Any]:
     """What the recipe reaches on each corpus that was left out, and its calibration error with it left out there too.
 
     Args:
@@ -161,17 +174,17 @@ def summaries(workshop: Workshop, final: Calibration, inside: Heard, foreign: He
         utterances = [workshop.frozen.utterances[row] for row in heard.rows]
         found[name] = summary_of(final.scores(heard), utterances, workshop.frozen.classes)
         again = calibrate(blind.scores(heard), heard.labels).ece_mass
-        familiar = float(np.mean(blind.familiarity(heard.distances) >= 0.5))
+        familiar = float(np.mean(blind.in_domain(heard.distances) >= 0.5))
         found[name] |= {"ece_blind": again, "familiar": familiar}
     return found
 
 
 def speech_gate(dataset: Dataset, encoder: SpeechEncoder) -> Any:
     """A gate between the training clips, clean and altered, and made sounds of all families."""
-    sounds = [made_sound(family, number) for family in FAMILIES for number in range(SOUNDS_EACH)]
+    sounds = [synthetic_noise(family, number) for family in FAMILIES for number in range(SOUNDS_EACH)]
     other = torch.from_numpy(encode(encoder, sounds))
-    copies = dataset.views.reshape(-1, *dataset.features.shape[1:])
-    speech = torch.from_numpy(np.concatenate([dataset.features, copies[:: dataset.views.shape[1]]]))
+    copies = dataset.augmented.reshape(-1, *dataset.features.shape[1:])
+    speech = torch.from_numpy(np.concatenate([dataset.features, copies[:: dataset.augmented.shape[1]]]))
     return fit_gate(speech, other, states=(dataset.features.shape[1] - 1,))
 
 

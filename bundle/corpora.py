@@ -11,7 +11,7 @@ from genser.data.corpora import prepare
 from genser.data.decode_ahead import decoding_threads
 from genser.data.splits import validation_split
 from genser.data.utterance import Utterance
-from genser.files import write_whole
+from genser.files import atomic_write
 
 CORPORA = ("ravdess", "emodb", "nemo")
 LANGUAGES = {"ravdess": "English", "emodb": "German", "nemo": "Polish"}
@@ -40,5 +40,5 @@ def _decoded(item: Utterance, folder: Path) -> str:
     if not path.exists():
         buffer = io.BytesIO()
         soundfile.write(buffer, load_audio(item.path), SAMPLE_RATE, format="AU", subtype="FLOAT")
-        write_whole(path, buffer.getvalue())
+        atomic_write(path, buffer.getvalue())
     return str(path)

@@ -19,7 +19,7 @@ from disturb import DISTURBANCES
 
 import genser
 from genser.audio import SAMPLE_RATE, load_audio
-from genser.audio.synthetic_noise import FAMILIES, made_sound
+from genser.audio.synthetic_noise import FAMILIES, synthetic_noise
 from genser.data.labels import find_label_map, for_task
 from genser.data.utterance import Utterance
 from genser.metrics.bootstrap import Resampling, paired_bootstrap
@@ -117,7 +117,7 @@ def no_speech(recognizer: Any) -> dict[str, float]:
     """Share of made sounds, by family, that are called no speech; other draws than the gate has learned from."""
     rates = {}
     for family in FAMILIES:
-        sounds = [made_sound(family, number, seed=MADE_SEED) for number in range(MADE_EACH)]
+        sounds = [synthetic_noise(family, number, seed=MADE_SEED) for number in range(MADE_EACH)]
         rates[family] = float(1 - scored(recognizer, sounds)[1].mean())
     return rates
 

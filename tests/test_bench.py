@@ -469,7 +469,9 @@ def test_the_verb_goes_from_sound_to_report(home, inline, capsys):
 
 def test_the_encoder_is_the_recipes_unless_one_is_named(home, inline, words):
     options = options_of(home) | {"encoder": None}
-    assert bench_verb("loso", home / "home.csv", resamples=50, setting=["front.components=0"], **options) == 0
+    assert (
+        bench_verb("loso", home / "home.csv", resamples=50, setting=["feature_transform.components=0"], **options) == 0
+    )
     assert {run.spec.encoder for run in bench_result(home / "o").runs} == {"fbank-80"}
 
 
@@ -478,13 +480,16 @@ def test_copies_are_encoded_where_the_plan_learns_from_them(home, monkeypatch, i
 
     @contextmanager
     def here(data, jobs):
-        seen.append(data.views.shape)
+        seen.append(data.augmented.shape)
         bench_work._shared["dataset"] = data
         yield inline
 
     monkeypatch.setattr(genser.bench.runner, "workers", here)
     options = options_of(home)
-    assert bench_verb("kfold-speaker", home / "home.csv", k=2, resamples=50, setting=["views=2"], **options) == 0
+    assert (
+        bench_verb("kfold-speaker", home / "home.csv", k=2, resamples=50, setting=["augmented_copies=2"], **options)
+        == 0
+    )
     assert seen == [(36, 2, 1, 160)]
     assert "altered copies" in (home / "o/report.md").read_text()
 

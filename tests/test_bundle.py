@@ -62,12 +62,12 @@ def test_a_corpus_left_out_is_calibrated_without_it(utterances):
 
     corpora = np.repeat(["ravdess", "emodb", "nemo"], [4, 4, 8])
     labels = np.arange(16) % 2
-    inside = build.Heard(np.arange(16), np.eye(2)[labels] * 0.4 + 0.3, np.zeros(16), labels, corpora)
+    inside = build.HeldOutPredictions(np.arange(16), np.eye(2)[labels] * 0.4 + 0.3, np.zeros(16), labels, corpora)
     workshop = SimpleNamespace(frozen=SimpleNamespace(utterances=tuple(utterances), classes=LABELS))
 
     def summary(wrong):
         answers = np.where(corpora == wrong, 1 - labels, labels)
-        across = build.Heard(np.arange(16), np.eye(2)[answers] * 0.4 + 0.3, np.ones(16), labels, corpora)
+        across = build.HeldOutPredictions(np.arange(16), np.eye(2)[answers] * 0.4 + 0.3, np.ones(16), labels, corpora)
         return build.summaries(workshop, build.Calibration.fitted(inside, across), inside, across, across)
 
     assert summary("emodb")["emodb"]["ece_blind"] > 0.9 > summary("emodb")["emodb"]["ece"]
@@ -80,10 +80,10 @@ def test_no_held_out_clip_moves_the_calibration():
 
     rows, labels, corpora = np.arange(16), np.arange(16) % 2, np.array(["toy"] * 16)
     sure = np.eye(2)[labels] * 0.4 + 0.3
-    inside = build.Heard(rows[:8], sure[:8], np.zeros(8), labels[:8], corpora[:8])
+    inside = build.HeldOutPredictions(rows[:8], sure[:8], np.zeros(8), labels[:8], corpora[:8])
 
     def fitted(others):
-        across = build.Heard(rows, np.concatenate([sure[:8], others]), np.ones(16), labels, corpora)
+        across = build.HeldOutPredictions(rows, np.concatenate([sure[:8], others]), np.ones(16), labels, corpora)
         return build.Calibration.fitted(inside, build.among(across, rows[:8]))
 
     assert fitted(sure[8:]) == fitted(sure[8:, ::-1])

@@ -7,10 +7,17 @@ from test_training import fresh, problem, recipe
 
 from genser.encoders import EncoderConfig
 from genser.model.folder import load_model, save_model
-from genser.model.in_domain import Familiarity
+from genser.model.in_domain import InDomainScore
 from genser.training import train
 from genser.training.batches import balance_weights
-from genser.training.calibration import FEWEST, Calibration, Heard, calibrate, fit_power, learn_familiarity
+from genser.training.calibration import (
+    FEWEST,
+    Calibration,
+    HeldOutPredictions,
+    calibrate,
+    fit_exponent,
+    fit_in_domain_score,
+)
 from genser.transport.codes import probabilities
 
 
@@ -20,9 +27,9 @@ def test_the_exponent_undoes_a_distortion_of_honest_scores(distortion):
     honest = generator.dirichlet([0.4] * 5, 20_000)
     labels = np.array([generator.choice(5, p=row) for row in honest[:6000]])
     distorted = honest[:6000] ** (1 / distortion)
-    power = fit_power(distorted, labels)
-    assert power == pytest.approx(distortion, rel=0.15)
-    scores = probabilities(distorted, power)
+    exponent = fit_exponent(distorted, labels)
+    assert exponent == pytest.approx(distortion, rel=0.15)
+    scores = probabilities(distorted, exponent)
     assert scores.max(1).mean() == pytest.approx((scores.argmax(1) == labels).mean(), abs=0.03)
 
 
@@ -31,7 +38,7 @@ def test_classes_count_alike():
     common = np.tile([[0.9, 0.1]], (90, 1))
     rare = np.tile([[0.6, 0.4]], (10, 1))
     labels = np.repeat([0, 1], [90, 10])
-    alone = fit_power(np.concatenate([common, rare]), labels)
+    alone = fit_exponent(np.concatenate([common, rare]), labels)
     assert probabilities(np.concatenate([common, rare]), alone)[:90].max(1).mean() < 0.9
 
 
@@ -42,9 +49,9 @@ def test_corpora_count_alike_whatever_their_size():
     corpora = np.repeat(["large", "small"], [1000, 100])
     right = np.where(corpora == "small", True, generator.random(1100) < 0.5)
     coordinates = np.where((np.arange(2) == np.where(right, labels, 1 - labels)[:, None]), 0.7, 0.3)
-    confidence = probabilities(coordinates, fit_power(coordinates, labels, corpora)).max(1).mean()
+    confidence = probabilities(coordinates, fit_exponent(coordinates, labels, corpora)).max(1).mean()
     assert confidence == pytest.approx(0.75, abs=0.03)
-    assert probabilities(coordinates, fit_power(coordinates, labels)).max(1).mean() < 0.65
+    assert probabilities(coordinates, fit_exponent(coordinates, labels)).max(1).mean() < 0.65
 
 
 def test_a_head_becomes_as_confident_as_it_is_right():
@@ -62,7 +69,7 @@ def test_a_head_becomes_as_confident_as_it_is_right():
 def test_few_clips_tell_no_exponent():
     head = fresh(recipe())
     calibrate(head, problem(rows=FEWEST - 1))
-    assert head.config.power == 1.0
+    assert head.config.exponent == 1.0
 
 
 def recordings(count, offset, seed):
@@ -73,7 +80,7 @@ def recordings(count, offset, seed):
 
 
 def test_familiar_is_what_differs_as_training_clips_do():
-    eye = Familiarity(2, 3, 2).fit(recordings(400, 0.0, 0))
+    eye = InDomainScore(2, 3, 2).fit(recordings(400, 0.0, 0))
     assert eye.distance(recordings(400, 0.0, 1)).exp().mean() == pytest.approx(1, abs=0.1)
     assert eye.distance(4 * recordings(400, 0.0, 1) / 4 + torch.tensor([[9.0, 0, 0], [7.0, 0, 0]])).max() < 2.5
     assert eye.distance(recordings(400, 0.5, 2)).min() > 2.5
@@ -84,7 +91,7 @@ def test_a_common_corpus_does_not_make_a_rare_one_foreign():
     features[:, 0, 1] += 0.2 * torch.randn(910, generator=torch.Generator().manual_seed(3))
     weights = balance_weights([("common",)] * 900 + [("rare",)] * 10)
     rare = recordings(30, 0.2, 2)
-    alike, each = (Familiarity(2, 3, 3).fit(features, chosen).distance(rare).mean() for chosen in (weights, None))
+    alike, each = (InDomainScore(2, 3, 3).fit(features, chosen).distance(rare).mean() for chosen in (weights, None))
     assert alike < 0.5 < each
 
 
@@ -94,7 +101,7 @@ def kind(right, distance, rows=400, seed=0):
     labels = generator.integers(2, size=rows)
     answers = np.where(generator.random(rows) < right, labels, 1 - labels)
     coordinates = np.where(np.arange(2) == answers[:, None], 0.7, 0.3)
-    return Heard(
+    return HeldOutPredictions(
         np.arange(rows), coordinates, distance + 0.1 * generator.standard_normal(rows), labels, np.full(rows, "toy")
     )
 
@@ -102,7 +109,7 @@ def kind(right, distance, rows=400, seed=0):
 def test_foreign_clips_are_told_less_surely():
     familiar, foreign = kind(0.9, 0.0), kind(0.6, 1.0)
     calibration = Calibration.fitted(familiar, foreign)
-    assert calibration.power > calibration.foreign_power
+    assert calibration.exponent > calibration.out_of_domain_exponent
     assert calibration.boundary == pytest.approx(0.5, abs=0.05)
     for heard, right in ((kind(0.9, 0.0, seed=1), 0.9), (kind(0.6, 1.0, seed=1), 0.6)):
         assert calibration.scores(heard).max(1).mean() == pytest.approx(right, abs=0.05)
@@ -112,17 +119,19 @@ def test_foreign_clips_are_told_less_surely():
 def test_where_the_foreign_is_nearer_nothing_is_told():
     calibration = Calibration.fitted(kind(0.9, 1.0), kind(0.6, 0.0))
     assert calibration.slope == 0
-    assert calibration.familiarity(np.array([-9.0, 9.0])) == pytest.approx(0.5)
+    assert calibration.in_domain(np.array([-9.0, 9.0])) == pytest.approx(0.5)
 
 
 def test_a_head_scores_as_its_calibration_does_and_is_kept_with_it(tmp_path):
     head, held_out = fresh(recipe()).eval(), problem(rows=200, seed=1)
-    learn_familiarity(head, held_out.features[:100], ["toy"] * 100)
-    distances = head.familiarity.distance(held_out.features)
+    fit_in_domain_score(head, held_out.features[:100], ["toy"] * 100)
+    distances = head.in_domain.distance(held_out.features)
     calibration = Calibration(4.0, 1.5, float(distances.median()), 3.0)
     calibration.give_to(head)
     coordinates = head.coordinates(held_out.features).detach().numpy()
-    heard = Heard(np.arange(200), coordinates, distances.numpy(), held_out.labels.numpy(), np.full(200, "toy"))
+    heard = HeldOutPredictions(
+        np.arange(200), coordinates, distances.numpy(), held_out.labels.numpy(), np.full(200, "toy")
+    )
     assert head(held_out.features).detach().numpy() == pytest.approx(calibration.scores(heard), abs=1e-5)
     save_model(tmp_path / "model", head, EncoderConfig("whisper", "nowhere.safetensors"), "fingerprint")
     again = load_model(tmp_path / "model").head

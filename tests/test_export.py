@@ -22,7 +22,7 @@ from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import read_metadata
 from genser.inference.torch_backend import run_model
 from genser.model.folder import load_model, load_speech_model, save_model
-from genser.training.calibration import Calibration, learn_familiarity
+from genser.training.calibration import Calibration, fit_in_domain_score
 
 torch.set_num_threads(1)
 
@@ -68,8 +68,8 @@ def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
     model = load_speech_model(made)
     batch, sizes = padded([(0.1 * random.standard_normal(9_000)).astype(np.float32) for _ in range(40)])
     features = model.encoder(torch.from_numpy(batch), torch.from_numpy(sizes))
-    learn_familiarity(made.head, features[:20], ["toy"] * 20)
-    middle = float(made.head.familiarity.distance(features).median())
+    fit_in_domain_score(made.head, features[:20], ["toy"] * 20)
+    middle = float(made.head.in_domain.distance(features).median())
     Calibration(3.0, 0.5, middle, 9.0).give_to(made.head)
     exponents = made.head.exponent(made.head.familiar(features))
     assert exponents.min() < 1.5 < 2 < exponents.max()

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from genser.errors import ConfigError
 from genser.model import (
-    Committee,
+    Ensemble,
     EstimatorConfig,
-    FrontConfig,
+    FeatureTransformConfig,
     HeadConfig,
     PrincipalComponents,
     Standardizer,
@@ -18,7 +18,7 @@ from genser.model import (
     TransportHead,
 )
 from genser.model.estimator import AdaptiveBlock, SelfAttention, rms_norm
-from genser.model.ridge import RidgeAnchor
+from genser.model.ridge import RidgePrior
 from genser.transport import Objective, Sampler
 
 TINY = EstimatorConfig(dim=32, conditions=3, depth=2, heads=4)
@@ -141,7 +141,7 @@ def spread(rows=300):
 def test_components_are_uncorrelated_centred_and_of_unit_mean_square():
     rows = spread()
     for flattening in (0.0, 0.5, 1.0):
-        out = PrincipalComponents(FrontConfig(4, 16, 3, flattening)).fit(rows)(rows)[:, 0]
+        out = PrincipalComponents(FeatureTransformConfig(4, 16, 3, flattening)).fit(rows)(rows)[:, 0]
         covariance = out.T @ out / len(out)
         assert out.mean(0).abs().max() < 1e-4
         assert (covariance - covariance.diag().diag()).abs().max() < 1e-3
@@ -152,15 +152,15 @@ def test_components_are_uncorrelated_centred_and_of_unit_mean_square():
 def test_components_keep_what_varies():
     """Three components of three-dimensional rows lose almost nothing: distances stay, up to one factor."""
     rows = spread()
-    front = PrincipalComponents(FrontConfig(4, 16, 3)).fit(rows)
+    front = PrincipalComponents(FeatureTransformConfig(4, 16, 3)).fit(rows)
     before = torch.pdist(front.standardizer(rows).flatten(1))
     after = torch.pdist(front(rows)[:, 0])
     assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.999
 
 
 def test_a_head_on_components_transports_them():
-    front = FrontConfig(4, 16, 12, 0.3)
-    config = HeadConfig(("a", "b"), EstimatorConfig(dim=12, conditions=1, depth=1, heads=2), front=front)
+    front = FeatureTransformConfig(4, 16, 12, 0.3)
+    config = HeadConfig(("a", "b"), EstimatorConfig(dim=12, conditions=1, depth=1, heads=2), feature_transform=front)
     head = TransportHead(config)
     head.standardizer.fit(torch.randn(50, 4, 16))
     x_1, X_c = head.ends(torch.randn(5, 4, 16))
@@ -170,7 +170,7 @@ def test_a_head_on_components_transports_them():
 
 def test_too_few_rows_for_the_components_are_named():
     with pytest.raises(ConfigError, match="10 rows"):
-        PrincipalComponents(FrontConfig(4, 16, 12)).fit(torch.randn(10, 4, 16))
+        PrincipalComponents(FeatureTransformConfig(4, 16, 12)).fit(torch.randn(10, 4, 16))
 
 
 def test_the_anchor_is_the_ridge_solution_in_both_its_forms():
@@ -179,7 +179,7 @@ def test_the_anchor_is_the_ridge_solution_in_both_its_forms():
         generator = torch.Generator().manual_seed(rows)
         X_c, weights = torch.randn(rows, 2, 16, generator=generator), torch.rand(rows, generator=generator) + 0.1
         shares = torch.eye(3, dtype=torch.float64)[torch.arange(rows) % 3]
-        anchor = RidgeAnchor(2, 16, 3)
+        anchor = RidgePrior(2, 16, 3)
         anchor.fit(X_c, shares, weights, penalty=0.5)
         share = (weights / weights.mean()).double()[:, None]
         bias = (share * shares).mean(0)
@@ -190,10 +190,15 @@ def test_the_anchor_is_the_ridge_solution_in_both_its_forms():
 
 
 def test_an_anchored_head_says_what_its_anchor_says_before_training():
-    config = HeadConfig(("a", "b"), EstimatorConfig(32, 4, 24, 1, 4), anchor=1.0, front=FrontConfig(4, 32, repeat=True))
+    config = HeadConfig(
+        ("a", "b"),
+        EstimatorConfig(32, 4, 24, 1, 4),
+        ridge_prior=1.0,
+        feature_transform=FeatureTransformConfig(4, 32, repeat=True),
+    )
     head, features, labels = TransportHead(config), torch.randn(40, 4, 32), torch.arange(40) % 2
     head.fit(features, labels)
-    expected = head.anchor(head.ends(features)[1])
+    expected = head.ridge_prior(head.ends(features)[1])
     torch.testing.assert_close(head.coordinates(features, Sampler(0)), expected, atol=0.1, rtol=0.1)
     for method in ("euler", "heun", "bridge"):
         stepped = head.coordinates(features, Sampler(10, method))
@@ -202,8 +207,8 @@ def test_an_anchored_head_says_what_its_anchor_says_before_training():
 
 
 def test_a_repeated_state_is_both_condition_and_start():
-    front = FrontConfig(4, 16, repeat=True)
-    head = TransportHead(HeadConfig(("a", "b"), EstimatorConfig(16, 4, 8, 1, 2), front=front))
+    front = FeatureTransformConfig(4, 16, repeat=True)
+    head = TransportHead(HeadConfig(("a", "b"), EstimatorConfig(16, 4, 8, 1, 2), feature_transform=front))
     x_1, X_c = head.ends(torch.randn(5, 4, 16))
     assert X_c.shape == (5, 4, 16)
     assert torch.equal(X_c[:, -1], x_1)
@@ -239,17 +244,17 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
         (lambda: EstimatorConfig(dim=30, heads=4), "heads"),
         (lambda: EstimatorConfig(dropout=1.0), "dropout"),
         (lambda: EstimatorConfig(tokens="frames"), "frames"),
-        (lambda: EstimatorConfig(members=0), "members"),
-        (lambda: HeadConfig(("a", "b"), state="posterior"), "front.repeat"),
+        (lambda: EstimatorConfig(ensemble=0), "ensemble"),
+        (lambda: HeadConfig(("a", "b"), state="posterior"), "feature_transform.repeat"),
         (lambda: HeadConfig(("a", "b"), state="given"), "given"),
         (lambda: EstimatorConfig(conditions=0, tokens="layers"), "at least one condition"),
         (lambda: HeadConfig(("a", "a"), TINY), "named once"),
         (lambda: HeadConfig((), TINY), "named"),
-        (lambda: HeadConfig(("a",), TINY, power=0), "power"),
-        (lambda: HeadConfig(("a",), TINY, anchor=1.0), "repeat"),
-        (lambda: HeadConfig(("a",), TINY, front=FrontConfig(4, 30)), "front gives"),
-        (lambda: FrontConfig(2, 8, 17), "17 components"),
-        (lambda: FrontConfig(2, 8, 4, 1.5), "flattening"),
+        (lambda: HeadConfig(("a",), TINY, exponent=0), "exponent"),
+        (lambda: HeadConfig(("a",), TINY, ridge_prior=1.0), "repeat"),
+        (lambda: HeadConfig(("a",), TINY, feature_transform=FeatureTransformConfig(4, 30)), "feature transform gives"),
+        (lambda: FeatureTransformConfig(2, 8, 17), "17 components"),
+        (lambda: FeatureTransformConfig(2, 8, 4, 1.5), "flattening"),
         (lambda: TransportHead(HeadConfig(tuple("abcdefghijklmnop"), TINY)), "16 classes"),
     ],
 )
@@ -259,7 +264,7 @@ def test_impossible_settings_are_refused(make, word):
 
 
 def test_every_row_teaches_one_member_of_a_committee_and_all_answer():
-    committee = Committee(lambda: torch.nn.Linear(4, 2), 3)
+    committee = Ensemble(lambda: torch.nn.Linear(4, 2), 3)
     rows = torch.randn(8, 4)
     own = [committee.members[place](row) for place, row in zip([0, 0, 0, 1, 1, 1, 2, 2], rows, strict=True)]
     torch.testing.assert_close(committee.train()(rows), torch.stack(own))
@@ -269,7 +274,7 @@ def test_every_row_teaches_one_member_of_a_committee_and_all_answer():
 
 
 def test_the_members_of_a_committee_learn_independently():
-    committee = Committee(lambda: torch.nn.Linear(4, 2), 2).train()
+    committee = Ensemble(lambda: torch.nn.Linear(4, 2), 2).train()
     rows = torch.randn(6, 4)
     committee(rows)[:3].sum().backward()
     assert committee.members[0].weight.grad.abs().sum() > 0
@@ -277,8 +282,8 @@ def test_the_members_of_a_committee_learn_independently():
 
 
 def test_steps_say_what_the_direct_estimate_says_where_the_state_counts_by_its_posterior():
-    front = FrontConfig(3, 32, repeat=True)
-    head = awake(TransportHead(HeadConfig(("a", "b", "c"), TINY, state="posterior", front=front))).eval()
+    front = FeatureTransformConfig(3, 32, repeat=True)
+    head = awake(TransportHead(HeadConfig(("a", "b", "c"), TINY, state="posterior", feature_transform=front))).eval()
     features = torch.randn(40, 3, 32)
     direct, moved = (head(features, Sampler(steps, "bridge")) for steps in (0, 8))
     assert not torch.equal(direct, moved)
@@ -286,8 +291,8 @@ def test_steps_say_what_the_direct_estimate_says_where_the_state_counts_by_its_p
 
 
 def test_what_the_state_is_worth_is_learned():
-    front = FrontConfig(3, 32, repeat=True)
-    head = awake(TransportHead(HeadConfig(("a", "b"), TINY, state="posterior", front=front)))
+    front = FeatureTransformConfig(3, 32, repeat=True)
+    head = awake(TransportHead(HeadConfig(("a", "b"), TINY, state="posterior", feature_transform=front)))
     x_1, X_c = head.ends(torch.randn(6, 3, 32))
     example = head.example(x_1, X_c[:, :-1], torch.eye(2)[[0, 1, 0, 1, 0, 1]], Objective())
     head.loss(*example).backward()

@@ -26,7 +26,7 @@ def folder(made, tmp_path):
 
 def test_what_is_saved_is_loaded(tmp_path):
     config = toy_weights(tmp_path / "encoder.weights.safetensors")
-    encoder, head = load_encoder(config), toy_head(sampler=Sampler(3, "heun"), power=1.5)
+    encoder, head = load_encoder(config), toy_head(sampler=Sampler(3, "heun"), exponent=1.5)
     gate = toy_gate(encoder, 0.3)
     save_model(tmp_path / "a", head, config, encoder.fingerprint, {"speakers": 4}, license="terms", gate=gate)
     model = load_model(tmp_path / "a")

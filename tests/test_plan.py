@@ -92,9 +92,10 @@ def test_poolings_are_the_recipes_unless_the_plan_names_its_own(tmp_path):
 
 
 def test_features_are_made_for_the_head_with_the_most_copies(tmp_path):
-    text = "heads: {linear: {}, transport: {grid: {views: [0, 2]}}}\nablations: {copies: {views: [1, 3]}}"
-    assert load_plan(written(tmp_path, text)).copies.views == 3
-    assert load_plan(written(tmp_path, HEAD)).copies.views == 0
+    heads = "heads: {linear: {}, transport: {grid: {augmented_copies: [0, 2]}}}"
+    text = f"{heads}\nablations: {{copies: {{augmented_copies: [1, 3]}}}}"
+    assert load_plan(written(tmp_path, text)).copies.augmented_copies == 3
+    assert load_plan(written(tmp_path, HEAD)).copies.augmented_copies == 0
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,8 @@ def test_features_are_made_for_the_head_with_the_most_copies(tmp_path):
         ("- 1", "must be a table"),
         ("a: [", "not valid YAML"),
         (
-            "heads: {linear: {settings: {views: 1}}, mlp: {settings: {views: 1, augmentation.tilt: 0.1}}}",
+            "heads: {linear: {settings: {augmented_copies: 1}}, "
+            "mlp: {settings: {augmented_copies: 1, augmentation.tilt: 0.1}}}",
             "share their altered copies",
         ),
     ],

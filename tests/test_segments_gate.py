@@ -15,10 +15,10 @@ from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 import genser
 from genser import cli
 from genser.audio import load_audio
-from genser.audio.synthetic_noise import made_sound
+from genser.audio.synthetic_noise import synthetic_noise
 from genser.export.check import BATCH_DIFFERENCE
 from genser.inference.recognizer import Recognizer
-from genser.segments.chunking import Piece, SpeechCutter
+from genser.segments.chunking import Chunk, SpeechCutter
 from genser.segments.decide import Sights, decide
 from genser.segments.options import LIVE, SegmentOptions
 from genser.segments.stream import Stream
@@ -52,7 +52,7 @@ def ungated(base):
 
 def noise(family, duration, seed=7):
     """A made sound without speech, repeated to a duration in seconds."""
-    return np.resize(made_sound(family, 1, seed=seed), round(duration * RATE))
+    return np.resize(synthetic_noise(family, 1, seed=seed), round(duration * RATE))
 
 
 def times(segments):
@@ -78,7 +78,7 @@ def test_windows_of_speech_between_music_are_kept(base):
 
 def test_what_the_detector_takes_for_speech_and_the_gate_does_not_gives_no_segment(base, ungated):
     """The detector lets the beginning of some of the made sounds pass."""
-    sound = np.concatenate([made_sound("bell-melody", number, seed=9) for number in range(12)])
+    sound = np.concatenate([synthetic_noise("bell-melody", number, seed=9) for number in range(12)])
     cutter = SpeechCutter(SegmentOptions())
     assert [*cutter.push(sound.astype(np.float32)), *cutter.close()]
     assert ungated.segments((sound, RATE))
@@ -159,7 +159,7 @@ def test_smoothing_does_not_hear_what_was_turned_away(smoothing):
 def test_sound_of_a_window_that_was_turned_away_counts_in_the_next():
     def taken(*spoken):
         sights = Sights()
-        pieces = [Piece(i, i + 1, np.empty(0, np.float32), 1.0 if i == 0 else 0.25) for i in range(len(spoken))]
+        pieces = [Chunk(i, i + 1, np.empty(0, np.float32), 1.0 if i == 0 else 0.25) for i in range(len(spoken))]
         return [sight and sight.evidence for sight in map(sights.take, pieces, np.eye(len(spoken)), spoken)]
 
     assert taken(True, True, True) == [1.0, 0.25, 0.25]

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 import genser
 from genser.audio import load_audio
-from genser.audio.synthetic_noise import made_sound
+from genser.audio.synthetic_noise import synthetic_noise
 from genser.segments.options import LIVE, SegmentOptions
 from genser.segments.timeline import recognize_timeline
 
@@ -82,7 +82,7 @@ def test_what_the_gate_turns_away_is_not_told(size):
 
 
 def test_the_bundled_model_tells_nothing_of_music():
-    music = np.resize(made_sound("music", 1), 6 * RATE)
+    music = np.resize(synthetic_noise("music", 1), 6 * RATE)
     talking = np.concatenate([music, load_audio(CLIP), music])
     windows = {"window": 2.0, "hop": 0.5, "smoothing": "none"}
     expected = genser.load().segments((np.round(talking * 32767) / 32768, RATE), SegmentOptions(**windows))

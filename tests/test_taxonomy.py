@@ -48,11 +48,11 @@ def test_projections_of_a_mixture_of_codes_are_its_weights(weights):
     np.testing.assert_allclose(probabilities(projections(weights @ codes, codes)), weights, atol=1e-5)
 
 
-@given(seed=st.integers(0, 1000), power=st.floats(0.2, 4), floor=st.floats(0, 0.5))
-def test_probabilities_sum_to_one_and_keep_the_order_of_cosines(seed, power, floor):
+@given(seed=st.integers(0, 1000), exponent=st.floats(0.2, 4), floor=st.floats(0, 0.5))
+def test_probabilities_sum_to_one_and_keep_the_order_of_cosines(seed, exponent, floor):
     codes = class_codes(7, 64)
     points = np.random.default_rng(seed).standard_normal((5, 64)).astype(np.float32)
-    scores = probabilities(projections(points, codes), power, floor)
+    scores = probabilities(projections(points, codes), exponent, floor)
     cosines = points @ codes.T / np.linalg.norm(codes, axis=1) / np.linalg.norm(points, axis=1)[:, None]
     np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
     np.testing.assert_array_equal(nearest_code(points, codes), cosines.argmax(-1))

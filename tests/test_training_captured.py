@@ -21,14 +21,14 @@ from genser.transport import Objective
 
 HARD = {
     "optimizer": OptimizerConfig(lr=3e-3, ema=0.9, weight_decay=0.1, clip=0.05),
-    "network": NetworkConfig(depth=2, heads=2, width=24, dropout=0.1, members=2),
+    "network": NetworkConfig(depth=2, heads=2, width=24, dropout=0.1, ensemble=2),
 }
 
 
 def altered(data, copies=2):
     """The same rows with altered copies."""
     noise = torch.randn(len(data), copies, *data.features.shape[1:], generator=torch.Generator().manual_seed(3))
-    return TrainingData(data.features, data.labels, views=data.features[:, None] + noise, view_share=0.5)
+    return TrainingData(data.features, data.labels, augmented=data.features[:, None] + noise, augmented_share=0.5)
 
 
 def losses(result):

@@ -70,7 +70,7 @@ def test_slopes_equal_autograd(k, dtype):
 def test_relative_slope_does_not_depend_on_sigma(t, sigma):
     at = torch.tensor(t, dtype=torch.float64)
     expected = schedule.deviation_slope(at, sigma) / schedule.deviation(at, sigma)
-    torch.testing.assert_close(schedule.relative_deviation_slope(at), expected)
+    torch.testing.assert_close(schedule.relative_std_slope(at), expected)
 
 
 def test_deviation_vanishes_at_both_ends_only():

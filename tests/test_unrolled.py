@@ -1,18 +1,18 @@
 import pytest
 import torch
 
-from genser.model import EstimatorConfig, FrontConfig, HeadConfig, TransportHead
+from genser.model import EstimatorConfig, FeatureTransformConfig, HeadConfig, TransportHead
 from genser.model.unrolled import UnrolledTransport
 from genser.transport import BridgePath, Sampler
 
 torch.set_num_threads(1)
 
 
-def random_head(sampler, anchor=0.0, state="network", **network):
+def random_head(sampler, ridge_prior=0.0, state="network", **network):
     torch.manual_seed(0)
     path = BridgePath(k=7.0, sigma=0.8, t_eps=0.05)
-    front = FrontConfig(network["conditions"], 32, repeat=True) if anchor or state == "posterior" else None
-    own = {"state": state, "anchor": anchor, "front": front}
+    front = FeatureTransformConfig(network["conditions"], 32, repeat=True) if anchor or state == "posterior" else None
+    own = {"state": state, "ridge_prior": anchor, "feature_transform": front}
     config = HeadConfig(("a", "b"), EstimatorConfig(dim=32, **network), path, sampler, **own)
     head = TransportHead(config)
     if anchor:
@@ -31,15 +31,15 @@ def random_head(sampler, anchor=0.0, state="network", **network):
         {"conditions": 0, "depth": 1, "heads": 2},
         {"conditions": 4, "depth": 2, "heads": 4, "tokens": "layers"},
         {"conditions": 3, "depth": 1, "heads": 2, "width": 16, "dropout": 0.5},
-        {"conditions": 3, "depth": 1, "heads": 2, "tokens": "concatenated", "anchor": 10.0},
-        {"conditions": 3, "depth": 1, "heads": 2, "members": 3},
-        {"conditions": 3, "depth": 1, "heads": 2, "members": 2, "state": "posterior"},
-        {"conditions": 2, "depth": 1, "heads": 2, "tokens": "concatenated", "state": "posterior", "anchor": 10.0},
+        {"conditions": 3, "depth": 1, "heads": 2, "tokens": "concatenated", "ridge_prior": 10.0},
+        {"conditions": 3, "depth": 1, "heads": 2, "ensemble": 3},
+        {"conditions": 3, "depth": 1, "heads": 2, "ensemble": 2, "state": "posterior"},
+        {"conditions": 2, "depth": 1, "heads": 2, "tokens": "concatenated", "state": "posterior", "ridge_prior": 10.0},
     ],
 )
 def test_unrolled_equals_the_sampler(method, steps, network):
     head = random_head(Sampler(steps, method), **network)
-    features = torch.randn(5, head.config.front.states, 32)
+    features = torch.randn(5, head.config.feature_transform.states, 32)
     x_1, X_c = head.ends(features)
     wanted = head.config.sampler.trace(head.estimate, head.config.path, x_1, X_c)
     for ours, theirs in zip(UnrolledTransport(head)(x_1, X_c), wanted, strict=True):

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 import genser.encoders
-from genser.audio.augment import Augmentation, View
+from genser.audio.augment import Augmentation, AugmentedCopy
 from genser.data.features import compute_features, extract_features, open_store
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError
@@ -52,23 +52,27 @@ def tone():
 
 
 def test_a_copy_follows_from_seed_number_and_sound_alone():
-    view = View(number=2, seed=5)
+    view = AugmentedCopy(number=2, seed=5)
     expected = view(tone(), "sound")
     np.random.default_rng(0).random(10)
-    np.testing.assert_array_equal(View(number=2, seed=5)(tone(), "sound"), expected)
-    others = [View(number=1, seed=5), View(number=2, seed=6), View(Augmentation(gain=(-1, 1)), 2, 5)]
+    np.testing.assert_array_equal(AugmentedCopy(number=2, seed=5)(tone(), "sound"), expected)
+    others = [
+        AugmentedCopy(number=1, seed=5),
+        AugmentedCopy(number=2, seed=6),
+        AugmentedCopy(Augmentation(gain=(-1, 1)), 2, 5),
+    ]
     for copy in (*(other(tone(), "sound") for other in others), view(tone(), "another sound")):
         assert copy.shape != expected.shape or not np.allclose(copy, expected)
 
 
 def test_the_clip_itself_is_no_view():
     with pytest.raises(ConfigError, match="numbered from 1"):
-        View(number=0)
+        AugmentedCopy(number=0)
 
 
 def test_altered_features_are_stored_apart_and_do_not_depend_on_order(tmp_path, encode):
     items, stores = clips(tmp_path), {}
-    views = (None, View(LOUDER, 1), View(LOUDER, 2))
+    views = (None, AugmentedCopy(LOUDER, 1), AugmentedCopy(LOUDER, 2))
     features = {}
     for view in views:
         stores[view] = open_store(tmp_path / "store", FakeEncoder(), view=view)
@@ -90,20 +94,22 @@ def test_altered_features_are_stored_apart_and_do_not_depend_on_order(tmp_path, 
 def test_a_data_set_has_clean_rows_and_copies(tmp_path, encode):
     items = clips(tmp_path)
     clean = build_dataset(items, FakeEncoder(), tmp_path / "store")
-    altered = build_dataset(items, FakeEncoder(), tmp_path / "store", views=3, augmentation=LOUDER)
-    assert clean.views is None
-    assert altered.views.shape == (6, 3, 2, 8)
+    altered = build_dataset(items, FakeEncoder(), tmp_path / "store", augmented_copies=3, augmentation=LOUDER)
+    assert clean.augmented is None
+    assert altered.augmented.shape == (6, 3, 2, 8)
     np.testing.assert_array_equal(altered.features, clean.features)
-    assert (altered.views > 1.3 * altered.features[:, None]).all()
+    assert (altered.augmented > 1.3 * altered.features[:, None]).all()
 
 
 def test_only_what_is_learned_from_needs_copies(tmp_path, encode):
     items = clips(tmp_path)
-    whole = build_dataset(items, FakeEncoder(), tmp_path / "store", views=2, augmentation=LOUDER)
-    part = build_dataset(items, FakeEncoder(), tmp_path / "other", views=2, augmentation=LOUDER, copied=items[1:4])
-    np.testing.assert_array_equal(part.views[1:4], whole.views[1:4])
+    whole = build_dataset(items, FakeEncoder(), tmp_path / "store", augmented_copies=2, augmentation=LOUDER)
+    part = build_dataset(
+        items, FakeEncoder(), tmp_path / "other", augmented_copies=2, augmentation=LOUDER, copied=items[1:4]
+    )
+    np.testing.assert_array_equal(part.augmented[1:4], whole.augmented[1:4])
     for place in (0, 4, 5):
-        np.testing.assert_array_equal(part.views[place], np.stack([whole.features[place]] * 2))
+        np.testing.assert_array_equal(part.augmented[place], np.stack([whole.features[place]] * 2))
 
 
 def test_a_copy_that_fails_is_the_clip_itself_and_is_told(tmp_path, encode, monkeypatch):
@@ -114,12 +120,12 @@ def test_a_copy_that_fails_is_the_clip_itself_and_is_told(tmp_path, encode, monk
 
     items = clips(tmp_path)
     monkeypatch.setitem(vars(genser.encoders), "encode", refusing)
-    dataset = build_dataset(items, FakeEncoder(), tmp_path / "store", views=1, augmentation=LOUDER)
+    dataset = build_dataset(items, FakeEncoder(), tmp_path / "store", augmented_copies=1, augmentation=LOUDER)
     assert len(dataset.utterances) == 6
     assert dataset.problems
     for problem in dataset.problems:
         assert "altered copy 1: RuntimeError: too loud" in str(problem)
-        np.testing.assert_array_equal(dataset.views[problem.row, 0], dataset.features[problem.row])
+        np.testing.assert_array_equal(dataset.augmented[problem.row, 0], dataset.features[problem.row])
 
 
 def dataset(copies=2):
@@ -130,21 +136,21 @@ def dataset(copies=2):
 
 
 def test_validation_is_never_altered():
-    config = TrainConfig(views=2, validation=0.25)
+    config = TrainConfig(augmented_copies=2, validation=0.25)
     data, held_out = divide(dataset(), config)
     assert held_out.views is None
-    assert data.views.shape == (6, 2, 2, 8)
+    assert data.augmented.shape == (6, 2, 2, 8)
 
 
 def test_a_recipe_that_wants_more_copies_than_there_are_is_refused():
     with pytest.raises(ConfigError, match="wants 3 altered copies of every clip; the features have 2"):
-        dataset().training_rows(np.arange(8), TrainConfig(views=3))
+        dataset().training_rows(np.arange(8), TrainConfig(augmented_copies=3))
     with pytest.raises(ConfigError, match="have 0"):
-        replace(dataset(), views=None).training_rows(np.arange(8), TrainConfig(views=1))
+        replace(dataset(), views=None).training_rows(np.arange(8), TrainConfig(augmented_copies=1))
 
 
 def test_copies_are_drawn_with_their_share_and_all_alike():
-    data = dataset(3).training_rows(np.arange(8), TrainConfig(views=3, view_share=0.6))
+    data = dataset(3).training_rows(np.arange(8), TrainConfig(augmented_copies=3, augmented_share=0.6))
     drawn = torch.cat([draw_features(data, torch.arange(8), step, 4)[:, 0, 0] for step in range(1000)])
     shares = np.bincount(drawn.long().numpy(), minlength=4) / len(drawn)
     np.testing.assert_allclose(shares, [0.4, 0.2, 0.2, 0.2], atol=0.02)
@@ -157,7 +163,7 @@ def test_copies_of_another_shape_are_refused():
         TrainingData(torch.zeros(4, 2, 8), torch.arange(4) % 2, views=torch.zeros(3, 1, 2, 8))
 
 
-@pytest.mark.parametrize(("key", "value"), [("views", -1), ("view_share", 1.5), ("augmentation.tilt", 2)])
+@pytest.mark.parametrize(("key", "value"), [("views", -1), ("augmented_share", 1.5), ("augmentation.tilt", 2)])
 def test_impossible_settings_are_refused(key, value):
     with pytest.raises(ConfigError):
         load_recipe("small", {key: value})
@@ -192,15 +198,15 @@ def test_copies_change_what_is_learned_but_a_share_of_none_does_not():
     features, labels, views = problem()
     clean = trained(TrainingData(features, labels))
     # close, not equal: the scale is fitted to rows and copies by weight, and sums in another order
-    unused = trained(TrainingData(features, labels, views=views, view_share=0.0))
+    unused = trained(TrainingData(features, labels, views=views, augmented_share=0.0))
     torch.testing.assert_close(unused, clean, atol=1e-3, rtol=0)
-    used = trained(TrainingData(features, labels, views=views, view_share=0.5))
+    used = trained(TrainingData(features, labels, views=views, augmented_share=0.5))
     assert (used - clean).abs().max() > 1e-2
 
 
 def test_a_killed_and_resumed_run_with_copies_equals_an_uninterrupted_one(tmp_path):
     features, labels, views = problem()
-    data = TrainingData(features, labels, views=views, view_share=0.5)
+    data = TrainingData(features, labels, views=views, augmented_share=0.5)
 
     def kill(step, metrics):
         if step == 12:

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from genser.errors import ConfigError, nearest
+from genser.errors import ConfigError, suggestion
 
 Config = TypeVar("Config")
 
@@ -28,7 +28,7 @@ def build(kind: type[Config], mapping: Mapping[str, Any], where: str = "configur
     known = [field.name for field in dataclasses.fields(kind)]
     for key in mapping:
         if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}. {nearest(str(key), known)}")
+            raise ConfigError(f"{where}: unknown key {key!r}. {suggestion(str(key), known)}")
     values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in mapping.items()}
     try:
         return kind(**values)

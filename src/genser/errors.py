@@ -40,7 +40,7 @@ class MissingExtraError(GenserError):
         super().__init__(f"{purpose} needs the extra [{extra}]. Install it with: pip install 'genser[{extra}]'")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
     """End of an error message: the known name that was probably meant, else all of them."""
     import difflib  # only where something went wrong
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that no reader and no kill ever sees half of it.
 
     The bytes go to a temporary file in the same folder, reach the disk, and then take the name in one step.

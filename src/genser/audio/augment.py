@@ -100,7 +100,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class View:
+class AugmentedCopy:
     """One altered copy of every clip, the same whenever and wherever it is made.
 
     Attributes:

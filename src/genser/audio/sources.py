@@ -88,7 +88,7 @@ def _open_stream(source: AudioSource, max_bytes: int, stack: ExitStack) -> Binar
         status = os.fstat(file.fileno())
         if stat.S_ISREG(status.st_mode):
             _check_size(status.st_size, max_bytes, name)
-            return Nameless(file)
+            return UnnamedFile(file)
     else:
         file = _standard_input() if isinstance(source, str) else _rewound(source, name)
     return _spooled(file, max_bytes, name, stack)
@@ -142,7 +142,7 @@ def _spooled(file: BinaryIO, max_bytes: int, name: str, stack: ExitStack) -> Bin
         _check_size(size, max_bytes, name)
         spool.write(block)
     spool.seek(0)
-    return Nameless(spool)
+    return UnnamedFile(spool)
 
 
 def _read_block(file: BinaryIO, name: str) -> bytes:
@@ -155,7 +155,7 @@ def _read_block(file: BinaryIO, name: str) -> bytes:
     return bytes(block)
 
 
-class Nameless(io.RawIOBase):
+class UnnamedFile(io.RawIOBase):
     """A binary file without its name, from whose ending soundfile would guess a format (.raw)."""
 
     def __init__(self, file: BinaryIO) -> None:

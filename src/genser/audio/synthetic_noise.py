@@ -36,7 +36,7 @@ SCALE = (0, 2, 4, 5, 7, 9, 11, 12, 14)  # major, in semitones
 CHORD_TONES = (0, 3, 4, 7, 9, 12, 16)  # in semitones
 
 
-def made_sound(family: str, number: int, seed: int = 0) -> Sound:
+def synthetic_noise(family: str, number: int, seed: int = 0) -> Sound:
     """One sound without speech.
 
     Args:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from genser.bench.runs import BenchResult, load_run
 from genser.errors import StoreError
-from genser.files import write_whole
+from genser.files import atomic_write
 
 INDEX = "bench.json"
 
@@ -47,7 +47,7 @@ class Entry:
         others = [one for one in entries(folder) if (one.protocol, one.encoder) != (self.protocol, self.encoder)]
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps([asdict(one) for one in (*others, self)], indent=1, ensure_ascii=False)
-        write_whole(folder / INDEX, text.encode())
+        atomic_write(folder / INDEX, text.encode())
 
 
 def joined(parts: Sequence[Entry]) -> Entry:

@@ -117,7 +117,7 @@ class BenchPlan:
         if self.variants:
             first = self.head(self.ablated).candidates[0]
             configs += [self.config({**first, **variant.settings}, 0) for variant in self.variants]
-        if len({config.augmentation for config in configs if config.views}) > 1:
+        if len({config.augmentation for config in configs if config.augmented_copies}) > 1:
             raise ConfigError("Heads of one plan share their altered copies: give all the same `augmentation`.")
 
     def head(self, name: str) -> HeadPlan:
@@ -148,7 +148,9 @@ class BenchPlan:
         """The recipe with the most altered copies of clips, so that features are encoded for all of them."""
         changed = [{**self.head(self.ablated).candidates[0], **variant.settings} for variant in self.variants]
         every = [candidate for head in self.heads for candidate in head.candidates]
-        return max((self.config(settings, 0) for settings in [*every, *changed]), key=lambda config: config.views)
+        return max(
+            (self.config(settings, 0) for settings in [*every, *changed]), key=lambda config: config.augmented_copies
+        )
 
 
 def load_plan(source: str, settings: Settings | None = None, **changes: Any) -> BenchPlan:

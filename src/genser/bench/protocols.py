@@ -22,7 +22,7 @@ INNER_SEED = 17
 
 
 @dataclass(frozen=True)
-class Arena:
+class ProtocolData:
     """A protocol with the utterances that it divides.
 
     Attributes:
@@ -59,7 +59,7 @@ def arenas(
     k: int = 5,
     seed: int = 0,
     incomplete: bool = False,
-) -> list[Arena]:
+) -> list[ProtocolData]:
     """Divide utterances as a protocol says; EmoBox's folds are of one corpus each, all others span the corpora.
 
     Args:
@@ -86,7 +86,7 @@ def arenas(
         for fold in divided:
             _refuse_leaks(group, fold)
         protocol = _protocol(group, name, divided, task, labels)
-        found.append(Arena(protocol, tuple(group), tuple(divided)))
+        found.append(ProtocolData(protocol, tuple(group), tuple(divided)))
     return found
 
 

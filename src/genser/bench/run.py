@@ -7,7 +7,7 @@ from pathlib import Path
 
 from genser.bench.folder import Entry, joined
 from genser.bench.plan import BenchPlan
-from genser.bench.protocols import Arena, arenas
+from genser.bench.protocols import ProtocolData, arenas
 from genser.bench.runner import Bench
 from genser.config import build
 from genser.data.manifest import read_manifest
@@ -84,7 +84,7 @@ def run_bench(settings: BenchSettings, plan: BenchPlan, progress: Progress | Non
 
 
 def _run(
-    settings: BenchSettings, plan: BenchPlan, config: EncoderConfig, pooling: str, arena: Arena, tell: Progress
+    settings: BenchSettings, plan: BenchPlan, config: EncoderConfig, pooling: str, arena: ProtocolData, tell: Progress
 ) -> Sequence[str]:
     encoder = load_encoder(config, settings.device)
     name = ", ".join(filter(None, (encoder.name, pooling)))
@@ -102,10 +102,10 @@ def _run(
 
 
 def _adapted_benches(
-    settings: BenchSettings, plan: BenchPlan, encoder: SpeechEncoder, name: str, arena: Arena, tell: Progress
+    settings: BenchSettings, plan: BenchPlan, encoder: SpeechEncoder, name: str, arena: ProtocolData, tell: Progress
 ) -> Iterator[Bench]:
     """A bench a fold, each over features of an encoder that was adapted to this fold's training side alone."""
-    frozen = _features(settings, plan.copies.without_views(), encoder, arena, tell)
+    frozen = _features(settings, plan.copies.without_augmentation(), encoder, arena, tell)
     for fold in arena.folds_of(frozen.utterances):
         told = partial(tell, f"{arena.protocol.name}: adaptation for {fold.name}")
         folder = settings.folder / "encoders"
@@ -120,7 +120,7 @@ def _bench(
     plan: BenchPlan,
     encoder: SpeechEncoder,
     name: str,
-    arena: Arena,
+    arena: ProtocolData,
     tell: Progress,
     copied: Sequence[Utterance] | None = None,
 ) -> Bench:
@@ -135,7 +135,7 @@ def _features(
     settings: BenchSettings,
     copies: TrainConfig,
     encoder: SpeechEncoder,
-    arena: Arena,
+    arena: ProtocolData,
     tell: Progress,
     copied: Sequence[Utterance] | None = None,
 ) -> Dataset:
@@ -145,7 +145,7 @@ def _features(
         str(settings.store),
         task=settings.task,
         labels=settings.labels,
-        views=copies.views,
+        augmented_copies=copies.augmented_copies,
         augmentation=copies.augmentation,
         copied=copied,
         progress=partial(tell, f"{arena.protocol.name}: features"),
@@ -156,4 +156,6 @@ def _fitting(plan: BenchPlan, config: EncoderConfig) -> BenchPlan:
     """The plan as it fits an encoder: filter banks have one small state and nothing to pool, to reduce or to adapt."""
     if config.kind != "fbank":
         return plan
-    return replace(plan, poolings={"": Pooling()}).changed("front.components", 0).changed("adaptation.rank", 0)
+    return (
+        replace(plan, poolings={"": Pooling()}).changed("feature_transform.components", 0).changed("adaptation.rank", 0)
+    )

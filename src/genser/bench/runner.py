@@ -18,7 +18,7 @@ from genser.bench.folder import Entry
 from genser.bench.plan import BenchPlan, HeadPlan, Settings, Variant
 from genser.bench.protocols import INNER_SEED, identifiers, inner_splits, refuse_shared_speakers
 from genser.bench.runs import Protocol, RunSpec
-from genser.bench.task import Comparison, Measurement, Reading, perform, workers
+from genser.bench.task import Reading, SelectTask, TrainTask, perform, workers
 from genser.config import to_mapping
 from genser.data.splits import Fold
 from genser.errors import ConfigError
@@ -75,14 +75,14 @@ class Bench:
             perform(pool, measurements, lambda *done: tell(f"{name}: training", *done))
         return entry
 
-    def comparisons(self) -> Iterator[Comparison]:
+    def comparisons(self) -> Iterator[SelectTask]:
         """Trainings that compare the candidates of every head inside the training side of every fold."""
         for fold in self.folds:
             for head in self.plan.heads:
                 for place in range(len(head.candidates)):
                     yield from self._comparisons(fold, head, place)
 
-    def measurements(self) -> Iterator[Measurement]:
+    def measurements(self) -> Iterator[TrainTask]:
         """Trainings on whole training sides, the chosen settings in them; all candidates must have been compared."""
         for fold in self.folds:
             for head in self.plan.heads:
@@ -98,7 +98,7 @@ class Bench:
             means.append(np.mean([json.loads(one.path.read_text("utf-8"))["ua"] for one in compared]))
         return head.candidates[int(np.argmax(means))]
 
-    def _comparisons(self, fold: Fold, head: HeadPlan, place: int) -> Iterator[Comparison]:
+    def _comparisons(self, fold: Fold, head: HeadPlan, place: int) -> Iterator[SelectTask]:
         if len(head.candidates) == 1:
             return
         settings = head.candidates[place]
@@ -106,9 +106,9 @@ class Bench:
             seed = INNER_SEED + draw
             spec = self._spec(fold, head, seed, settings, Variant("candidate", str(place), {}), (train, held_out))
             path = self.folder / "candidates" / spec.name.replace(".npz", ".json")
-            yield Comparison(head.head, self.plan.config(settings, seed), train, held_out, self.device, path)
+            yield SelectTask(head.head, self.plan.config(settings, seed), train, held_out, self.device, path)
 
-    def _measured(self, fold: Fold, head: HeadPlan) -> Iterator[Measurement]:
+    def _measured(self, fold: Fold, head: HeadPlan) -> Iterator[TrainTask]:
         """Every seed of a head, what is only read otherwise beside it, and then what is trained otherwise."""
         settings, ablated = self.chosen(fold, head), head.name == self.plan.ablated
         trained = [one for one in self.plan.variants if ablated and not self._reads_only(head, one)]
@@ -122,10 +122,10 @@ class Bench:
 
     def _measurement(
         self, fold: Fold, head: HeadPlan, seed: int, settings: Settings, variants: Sequence[Variant | None]
-    ) -> Measurement:
+    ) -> TrainTask:
         readings = tuple(self._reading(fold, head, seed, settings, variant) for variant in variants)
         changed = {} if variants[0] is None else variants[0].settings
-        return Measurement(
+        return TrainTask(
             head.head,
             self.plan.config({**settings, **changed}, seed),
             fold.train,
@@ -176,12 +176,12 @@ class Bench:
         rows = [[[self._names[place], int(labels[place])] for place in side] for side in sides]
         return hashlib.sha256(json.dumps([self.dataset.classes, rows]).encode()).hexdigest()
 
-    def _entry(self, measurements: Sequence[Measurement]) -> Entry:
+    def _entry(self, measurements: Sequence[TrainTask]) -> Entry:
         names = [reading.spec.name for one in measurements for reading in one.readings]
         traces = {one.trace.name: self._trace_title(one) for one in measurements if one.trace}
         return Entry(self.protocol.name, self.encoder, tuple(names), traces, tuple(self._notes()))
 
-    def _trace_title(self, one: Measurement) -> str:
+    def _trace_title(self, one: TrainTask) -> str:
         spec = one.readings[0].spec
         return f"{spec.head} on {self.protocol.title}, {self.encoder}, test clips of {spec.fold}"
 
@@ -197,8 +197,8 @@ class Bench:
                 f"{where}: every fold's encoder was adapted to its whole training side, the speakers on whom candidate "
                 "settings were compared among them."
             )
-        if self.plan.copies.views:
-            copies, share = self.plan.copies.views, self.plan.copies.view_share
+        if self.plan.copies.augmented_copies:
+            copies, share = self.plan.copies.augmented_copies, self.plan.copies.augmented_share
             yield f"{where}: heads may learn from {copies} altered copies of each training clip (share {share:g})."
 
     def _problem(self) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from genser.errors import ConfigError, StoreError
-from genser.files import write_whole
+from genser.files import atomic_write
 from genser.metrics.classification import check_labels
 from genser.metrics.evaluate import check_probabilities
 
@@ -157,7 +157,7 @@ class BenchRun:
         arrays |= {f"steps_{count}": probabilities for count, probabilities in self.steps.items()}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, about=np.array(json.dumps(about)), **arrays)
-        write_whole(path, buffer.getvalue())
+        atomic_write(path, buffer.getvalue())
         return path
 
 

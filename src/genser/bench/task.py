@@ -24,7 +24,7 @@ import torch
 from genser.bench.runs import BenchRun, Cost, RunSpec
 from genser.bench.trace import Trace
 from genser.errors import GenserError
-from genser.files import write_whole
+from genser.files import atomic_write
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.baselines import make_head
 from genser.training.data import Dataset
@@ -68,7 +68,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Comparison(Training):
+class SelectTask(Training):
     """A candidate: its UA on held-out training speakers, as a line of JSON in ``path``."""
 
     path: Path
@@ -85,7 +85,7 @@ class Comparison(Training):
         scores = predict(head, held_out.features)
         ua = unweighted_accuracy(confusion_matrix(held_out.labels.numpy(), scores.argmax(-1), scores.shape[-1]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, json.dumps({"ua": float(ua)}).encode())
+        atomic_write(self.path, json.dumps({"ua": float(ua)}).encode())
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Measurement(Training):
+class TrainTask(Training):
     """A head trained on a whole training side, and the runs that are read off it.
 
     Attributes:
@@ -173,7 +173,7 @@ def trace_of(head: Any, dataset: Dataset, places: np.ndarray) -> Trace:
     )
 
 
-Task = Comparison | Measurement
+Task = SelectTask | TrainTask
 _shared: dict[str, Dataset] = {}
 
 
@@ -181,7 +181,9 @@ _shared: dict[str, Dataset] = {}
 def workers(dataset: Dataset, jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Processes of one thread each that share a data set through memory maps."""
     with tempfile.TemporaryDirectory(prefix="genser-bench-") as folder:
-        arrays = {"features": dataset.features} | ({} if dataset.views is None else {"views": dataset.views})
+        arrays = {"features": dataset.features} | (
+            {} if dataset.augmented is None else {"augmented": dataset.augmented}
+        )
         for name, array in arrays.items():
             np.save(Path(folder, f"{name}.npy"), array)
         light = replace(dataset, **dict.fromkeys(arrays))

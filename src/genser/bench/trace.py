@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from genser.errors import ConfigError, StoreError
-from genser.files import write_whole
+from genser.files import atomic_write
 from genser.metrics.classification import check_labels
 
 
@@ -48,7 +48,7 @@ class Trace:
         arrays = {name: getattr(self, name) for name in ("times", "states", "starts", "codes", "labels")}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, classes=np.array(self.classes), **arrays)
-        write_whole(path, buffer.getvalue())
+        atomic_write(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trace":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genser.audio import load_audio
-from genser.audio.augment import View
+from genser.audio.augment import AugmentedCopy
 from genser.data.utterance import Utterance
 
 MANY_CORES = 8
@@ -34,7 +34,7 @@ class Job:
     sound: str
     utterance: Utterance
 
-    def waveform(self, view: View | None) -> np.ndarray:
+    def waveform(self, view: AugmentedCopy | None) -> np.ndarray:
         """Decode the clip, altered by a view."""
         item = self.utterance
         clean = load_audio(item.path, start=item.start, end=item.end)

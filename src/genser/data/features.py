@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
-from genser.audio.augment import View
+from genser.audio.augment import AugmentedCopy
 from genser.config import build, to_mapping
 from genser.data.decode_ahead import AHEAD, Job, decoders, decoding_threads
 from genser.data.hashing import FileHasher
@@ -78,7 +78,7 @@ def open_store(
     *,
     dtype: str = "float32",
     bf16: bool | None = None,
-    view: View | None = None,
+    view: AugmentedCopy | None = None,
 ) -> FeatureStore:
     """Open the feature store of an encoder, of clips as they are or of one altered copy of each.
 
@@ -191,7 +191,7 @@ class _Run:
         self.batch_seconds = batch_seconds
         self.pool = pool
         self.progress = progress
-        self.view = build(View, store.settings["view"]) if "view" in store.settings else None
+        self.view = build(AugmentedCopy, store.settings["view"]) if "view" in store.settings else None
         self.failures: dict[str, str] = {}  # reasons by key, or by path where the file cannot even be read
         self.done = 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genser.data.utterance import Utterance
-from genser.errors import ConfigError, ManifestError, nearest
+from genser.errors import ConfigError, ManifestError, suggestion
 
 TASKS = {"emotion": "label", "gender": "gender", "speaker": "speaker", "intensity": "intensity", "corpus": "corpus"}
 """Field of an utterance that holds the class of each task."""
@@ -50,7 +50,7 @@ class LabelMap:
             if target not in self.classes:
                 raise ConfigError(
                     f"the label map {self.name!r} makes {label!r} to {target!r}, which is none of its classes. "
-                    f"{nearest(target, self.classes)}"
+                    f"{suggestion(target, self.classes)}"
                 )
 
     def __call__(self, label: str) -> str | None:
@@ -66,7 +66,7 @@ class LabelMap:
         if label not in self.rename:
             raise ManifestError(
                 f"the label map {self.name!r} does not say what becomes of {label!r}. "
-                f"{nearest(label, [*self.classes, *self.rename, *self.drop])}"
+                f"{suggestion(label, [*self.classes, *self.rename, *self.drop])}"
             )
         return self.rename[label]
 
@@ -82,7 +82,7 @@ def task_label(utterance: Utterance, task: str) -> str | None:
         ConfigError: There is no such task.
     """
     if task not in TASKS:
-        raise ConfigError(f"there is no task {task!r}. {nearest(task, TASKS)}")
+        raise ConfigError(f"there is no task {task!r}. {suggestion(task, TASKS)}")
     return getattr(utterance, TASKS[task])
 
 
@@ -145,7 +145,7 @@ def label_map(name: str, path: str | os.PathLike[str] | None = None) -> LabelMap
     """
     maps = read_label_maps(path)
     if name not in maps:
-        raise ConfigError(f"there is no label map {name!r}. {nearest(name, maps)}")
+        raise ConfigError(f"there is no label map {name!r}. {suggestion(name, maps)}")
     return maps[name]
 
 
@@ -178,7 +178,7 @@ def _label_map(name: str, table: Any, source: str) -> LabelMap:
         raise ConfigError(f"{source}: {name!r} is no table; a map is [{name}] with classes, rename and drop")
     for key in table:
         if key not in _KEYS:
-            raise ConfigError(f"{source}: the map {name!r} has an unknown key {key!r}. {nearest(key, _KEYS)}")
+            raise ConfigError(f"{source}: the map {name!r} has an unknown key {key!r}. {suggestion(key, _KEYS)}")
     rename = table.get("rename", {})
     if not isinstance(rename, dict) or not all(isinstance(target, str) for target in rename.values()):
         raise ConfigError(f"{source}: rename of the map {name!r} must be a table from label to class")

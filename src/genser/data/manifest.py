@@ -7,8 +7,8 @@ from typing import Any
 
 from genser.data.tables import encode_table, read_table
 from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, TIME_FIELDS, Utterance
-from genser.errors import ManifestError, nearest
-from genser.files import write_whole
+from genser.errors import ManifestError, suggestion
+from genser.files import atomic_write
 
 COLUMNS = ("path", "label", "speaker", "gender", "split", "start", "end", "corpus", "text", "intensity")
 MAX_LISTED = 20  # problems that one error message spells out
@@ -73,7 +73,7 @@ def _check_columns(columns: Sequence[str], path: Path, need_label: bool) -> None
     for name in columns:
         if name not in COLUMNS:
             meant = [ours for ours, theirs in FOREIGN_NAMES.items() if name.lower() in (ours, *theirs)]
-            hint = f"Did you mean {meant[0]!r}?" if meant else nearest(name, COLUMNS)
+            hint = f"Did you mean {meant[0]!r}?" if meant else suggestion(name, COLUMNS)
             raise ManifestError(f"{path} has an unknown column {name!r}. {hint}")
     needed = ("path", "label") if need_label else ("path",)
     absent = [name for name in needed if name not in columns]
@@ -145,7 +145,7 @@ def _fit(
     if labels is not None and utterance.label is None:
         reasons.append("has no label")
     elif labels is not None and utterance.label not in labels:
-        reasons.append(f"has the unknown label {utterance.label!r}. {nearest(utterance.label, labels)}")
+        reasons.append(f"has the unknown label {utterance.label!r}. {suggestion(utterance.label, labels)}")
     if check_files and not (file := Path(utterance.path)).is_file():
         reasons.append(f"{file} {'is a folder' if file.is_dir() else 'does not exist'}")
     first = seen.setdefault((utterance.path, utterance.start, utterance.end), number)
@@ -183,7 +183,7 @@ def write_manifest(utterances: Sequence[Utterance], path: str | os.PathLike[str]
     folder = os.path.normpath(path.parent.absolute()) if relative else None
     rows = ({name: getattr(item, name) for name in columns} for item in utterances)
     placed = (row | {"path": _place(row["path"], folder)} for row in rows)
-    write_whole(path, encode_table(columns, placed, path.suffix.lower()))
+    atomic_write(path, encode_table(columns, placed, path.suffix.lower()))
 
 
 def _place(path: str, folder: str | None) -> str:

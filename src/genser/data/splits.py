@@ -12,7 +12,7 @@ import numpy as np
 
 from genser.data.leaks import Leak, check_leaks, find_leaks, require_speakers
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError, nearest
+from genser.errors import ManifestError, suggestion
 
 
 @functools.cache
@@ -117,7 +117,7 @@ def folds(
         ManifestError: The protocol is unknown, or the utterances lack what it needs.
     """
     if protocol not in PROTOCOLS:
-        raise ManifestError(f"there is no protocol {protocol!r}. {nearest(protocol, PROTOCOLS)}")
+        raise ManifestError(f"there is no protocol {protocol!r}. {suggestion(protocol, PROTOCOLS)}")
     if protocol == "emobox":
         return _emobox(utterances, incomplete)
     if protocol in ("kfold-speaker", "random"):

@@ -15,7 +15,7 @@ import numpy as np
 from genser.data.mapped import MappedRows
 from genser.data.shards import KEY_BYTES, append, encode_block, encode_head, read_head, scan_blocks
 from genser.errors import StoreError
-from genser.files import write_whole
+from genser.files import atomic_write
 
 FLUSH_BYTES = 32 << 20  # rows waiting in memory before they are written
 FLUSH_SECONDS = 60.0  # and the longest they wait, which is all that a kill can cost
@@ -89,7 +89,7 @@ class FeatureStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not header.exists():
-                write_whole(header, text.encode())
+                atomic_write(header, text.encode())
             found = header.read_bytes()
         except OSError as error:
             raise StoreError(f"the feature store {self.path} cannot be opened: {error}") from error
@@ -214,7 +214,7 @@ class FeatureStore:
         if self._writer is None or self._writer[0] != pid or self._ends[self._writer[1]] + more > SHARD_BYTES:
             shard = self.folder / f"shard-{time.time_ns():020d}-{pid}-{secrets.token_hex(4)}.rows"
             head = encode_head(self._identity)
-            write_whole(shard, head)
+            atomic_write(shard, head)
             self._ends[shard] = len(head)
             self._writer = (pid, shard)
         return self._writer[1]

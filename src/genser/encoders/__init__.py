@@ -13,7 +13,7 @@ from genser.errors import MissingExtraError
 if TYPE_CHECKING:
     from genser.encoders.base import SpeechEncoder
     from genser.encoders.checkpoint import convert_checkpoint
-    from genser.encoders.encode import encode
+    from genser.encoders.encode_clips import encode
     from genser.encoders.load import load_encoder
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
 
 _HOMES = {
     "SpeechEncoder": "base",
-    "encode": "encode",
+    "encode": "encode_clips",
     "convert_checkpoint": "checkpoint",
     "load_encoder": "load",
 }

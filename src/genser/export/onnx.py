@@ -94,7 +94,7 @@ def export_onnx(
 
 def _tolerance(reference: SpeechModel, precision: str) -> float:
     calibration = reference.head.config
-    sharpened = max(calibration.power, calibration.foreign_power, 1.0) if precision == "float32" else 1.0
+    sharpened = max(calibration.exponent, calibration.out_of_domain_exponent, 1.0) if precision == "float32" else 1.0
     return LARGEST_DIFFERENCE[precision] * sharpened
 
 

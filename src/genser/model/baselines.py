@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genser.errors import ConfigError
-from genser.model import Committee, HeadConfig, TransportHead, make_estimator, make_front
+from genser.model import Ensemble, HeadConfig, TransportHead, make_estimator, make_feature_transform
 from genser.transport import Objective
 from genser.transport.codes import class_codes, probabilities, projections
 
@@ -29,7 +29,7 @@ class Fronted(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        self.standardizer = make_front(config.front)
+        self.standardizer = make_feature_transform(config.feature_transform)
 
     def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
         """Learn the front from training rows."""
@@ -83,7 +83,7 @@ class LinearHead(Classifier):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
-        self.layer_logits = nn.Parameter(torch.zeros(config.front.given[0]))
+        self.layer_logits = nn.Parameter(torch.zeros(config.feature_transform.given[0]))
         self.out = nn.Linear(config.estimator.dim, len(config.labels))
 
     def logits(self, states: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class FlatHead(Classifier):
         super().__init__(config)
         size = config.estimator
         self.dropout = nn.Dropout(size.dropout)
-        self.out = nn.Linear(config.front.given[0] * size.dim, len(config.labels))
+        self.out = nn.Linear(config.feature_transform.given[0] * size.dim, len(config.labels))
 
     def logits(self, states: Tensor) -> Tensor:
         """Linear in all states."""
@@ -111,13 +111,13 @@ class MlpHead(Classifier):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
         size, classes = config.estimator, len(config.labels)
-        self.layer_logits = nn.Parameter(torch.zeros(config.front.given[0]))
+        self.layer_logits = nn.Parameter(torch.zeros(config.feature_transform.given[0]))
 
         def layers() -> nn.Module:
             hidden = (nn.Linear(size.dim, size.inner), nn.GELU(), nn.Dropout(size.dropout))
             return nn.Sequential(*hidden, nn.Linear(size.inner, classes))
 
-        self.out = layers() if size.members == 1 else Committee(layers, size.members)
+        self.out = layers() if size.ensemble == 1 else Ensemble(layers, size.ensemble)
 
     def logits(self, states: Tensor) -> Tensor:
         """An MLP of the weighted mean of the layers."""
@@ -136,7 +136,9 @@ class NetworkHead(Classifier):
     def logits(self, states: Tensor) -> Tensor:
         """Linear in the network's output."""
         time = states.new_full((len(states),), self.time)
-        return self.out(self.network(states[:, -1], self.config.front.conditions(states[:, -1], states[:, :-1]), time))
+        return self.out(
+            self.network(states[:, -1], self.config.feature_transform.conditions(states[:, -1], states[:, :-1]), time)
+        )
 
 
 class RegressionHead(Coded):
@@ -148,7 +150,7 @@ class RegressionHead(Coded):
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Features and the mixture of codes."""
-        return x_1, self.config.front.conditions(x_1, X_c), target @ self.codes
+        return x_1, self.config.feature_transform.conditions(x_1, X_c), target @ self.codes
 
     def loss(self, *example: Tensor) -> Tensor:
         """Mean square distance to the code."""
@@ -158,7 +160,7 @@ class RegressionHead(Coded):
     def forward(self, features: Tensor) -> Tensor:
         """Class probabilities of raw features, read from the codes."""
         states = self.standardizer(features)
-        X_c = self.config.front.conditions(states[:, -1], states[:, :-1])
+        X_c = self.config.feature_transform.conditions(states[:, -1], states[:, :-1])
         return probabilities(projections(self._estimate(states[:, -1], X_c), self.codes))
 
     def _estimate(self, x_1: Tensor, X_c: Tensor) -> Tensor:

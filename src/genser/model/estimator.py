@@ -106,7 +106,7 @@ class EstimatorConfig:
         tokens: ``"fused"`` sums the conditions into one vector x_c, as the paper does; ``"layers"`` keeps one token a
             condition, so that attention has something to attend to; ``"concatenated"`` gives every condition its own
             weights in the fusion, which suits a few conditions that differ in kind.
-        members: Networks of that size whose estimates are averaged, see :class:`Committee`.
+        members: Networks of that size whose estimates are averaged, see :class:`Ensemble`.
     """
 
     dim: int = 1024
@@ -116,10 +116,10 @@ class EstimatorConfig:
     heads: int = 16
     dropout: float = 0.0
     tokens: str = "fused"
-    members: int = 1
+    ensemble: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("dim", "depth", "heads", "members", "conditions"):
+        for name in ("dim", "depth", "heads", "ensemble", "conditions"):
             if getattr(self, name) < (0 if name == "conditions" else 1):
                 raise ConfigError(f"{name} is too small: {getattr(self, name)}.")
         if self.inner % (2 * self.heads):
@@ -183,7 +183,7 @@ class TargetEstimator(nn.Module):
         return self.fusion(torch.cat([x_t, x_c], dim=-1))[:, None]
 
 
-class Committee(nn.Module):
+class Ensemble(nn.Module):
     """Networks of one kind whose mean counts.
 
     An estimate of E[x_0 | x_t, X_c, t] is an average already, and the mean of several independent ones has less
@@ -210,9 +210,9 @@ class Committee(nn.Module):
 
 def make_estimator(config: EstimatorConfig) -> nn.Module:
     """A fresh x_θ: one network, or a committee."""
-    if config.members == 1:
+    if config.ensemble == 1:
         return TargetEstimator(config)
-    return Committee(lambda: TargetEstimator(replace(config, members=1)), config.members)
+    return Ensemble(lambda: TargetEstimator(replace(config, ensemble=1)), config.ensemble)
 
 
 def _zero_linear(width: int, dim: int) -> nn.Linear:

@@ -20,7 +20,7 @@ LARGEST_GRAM = 1536
 
 
 @dataclass(frozen=True)
-class FrontConfig:
+class FeatureTransformConfig:
     """What happens to pooled features before the estimator sees them.
 
     Attributes:
@@ -73,7 +73,7 @@ class FrontConfig:
         return torch.cat([X_c, x_1[:, None]], dim=1) if self.repeats else X_c
 
 
-def make_front(config: FrontConfig) -> "Standardizer | PrincipalComponents":
+def make_feature_transform(config: FeatureTransformConfig) -> "Standardizer | PrincipalComponents":
     """A front with nothing learned yet."""
     return PrincipalComponents(config) if config.components else Standardizer(config.states, config.dim)
 
@@ -117,7 +117,7 @@ class PrincipalComponents(nn.Module):
     one vector of it that can be the end of a path.
     """
 
-    def __init__(self, config: FrontConfig) -> None:
+    def __init__(self, config: FeatureTransformConfig) -> None:
         super().__init__()
         self.config = config
         self.standardizer = Standardizer(config.states, config.dim)
@@ -138,7 +138,7 @@ class PrincipalComponents(nn.Module):
         rows = self.standardizer(features[places].float()).flatten(1)
         if len(rows) <= self.config.components:
             raise ConfigError(
-                f"{len(rows)} rows do not span {self.config.components} components: lower front.components."
+                f"{len(rows)} rows do not span {self.config.components} components: lower feature_transform.components."
             )
         centre = rows.mean(0)
         basis = _principal_directions(rows - centre, self.config.components, self.config.flattening)

@@ -8,7 +8,7 @@ SMALLEST = 1e-6
 """Share, or square, under which nothing is left."""
 
 
-class Familiarity(nn.Module):
+class InDomainScore(nn.Module):
     """The probability that pooled hidden states come from the voices and rooms of the training corpora.
 
     The few directions in which training clips differ most are how speech differs anywhere: by speaker, pitch and
@@ -33,7 +33,7 @@ class Familiarity(nn.Module):
     @torch.no_grad()
     def fit(
         self, features: Float[Tensor, "rows states dim"], weights: Float[Tensor, " rows"] | None = None
-    ) -> "Familiarity":
+    ) -> "InDomainScore":
         """Learn what training clips have in common; weighed rows count by their weight."""
         rows = features.flatten(1).double()
         share = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()

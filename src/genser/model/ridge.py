@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class RidgeAnchor(nn.Module):
+class RidgePrior(nn.Module):
     """Ridge regression from all conditions side by side to class shares.
 
     Eq. (8) is a least-squares problem, so among linear maps its minimiser is known without any training. A network that

@@ -44,9 +44,9 @@ class SpeechModel(nn.Module):
         else:
             estimates, states = self.transport(x_1, X_c)
         familiar = self.head.familiar(features)
-        power = self.head.exponent(familiar)
-        trajectory = self._probabilities(estimates, power).transpose(0, 1)
-        scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1], power)
+        exponent = self.head.exponent(familiar)
+        trajectory = self._probabilities(estimates, exponent).transpose(0, 1)
+        scores = trajectory[:, -1] if sampler.readout == "estimate" else self._probabilities(states[-1], exponent)
         further = [] if self.gate is None else [self.gate(features)]
         further += [] if familiar is None else [familiar]
         return (scores, trajectory, states.transpose(0, 1), *further)
@@ -54,11 +54,11 @@ class SpeechModel(nn.Module):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what :meth:`forward` returns."""
-        further = {"speech": self.gate is not None, "familiar": bool(self.head.config.familiarity)}
+        further = {"speech": self.gate is not None, "familiar": bool(self.head.config.in_domain_components)}
         return ("scores", "trajectory", "states", *(name for name, is_told in further.items() if is_told))
 
-    def _probabilities(self, x_0: Tensor, power: float | Tensor) -> Tensor:
-        return probabilities(projections(x_0, self.head.codes), power, self.head.config.floor)
+    def _probabilities(self, x_0: Tensor, exponent: float | Tensor) -> Tensor:
+        return probabilities(projections(x_0, self.head.codes), exponent, self.head.config.floor)
 
 
 def check_encoder(encoder: SpeechEncoder, fingerprint: str, model: str) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genser.model.estimator import AdaptiveBlock, Committee, TargetEstimator, rms_norm
+from genser.model.estimator import AdaptiveBlock, Ensemble, TargetEstimator, rms_norm
 from genser.model.transport_head import TransportHead
 from genser.transport import BridgePath
 from genser.transport.sampler import time_grid
@@ -32,10 +32,10 @@ class UnrolledTransport(nn.Module):
         config = head.config
         grid = time_grid(config.path, config.sampler.steps)
         self.method, self.is_posterior = config.sampler.method, config.state == "posterior"
-        members = head.estimator.members if isinstance(head.estimator, Committee) else [head.estimator]
+        members = head.estimator.members if isinstance(head.estimator, Ensemble) else [head.estimator]
         times = grid[:1] if self.is_posterior else grid
         self.members = nn.ModuleList(UnrolledEstimator(member, times) for member in members)
-        self.anchor, self.codes = (head.anchor if config.anchor else None), head.codes
+        self.ridge_prior, self.codes = (head.ridge_prior if config.ridge_prior else None), head.codes
         variance = head.variance
         self.blends = [] if variance is None else [_blend(config.path, t, float(variance)) for t in grid]
         self.fields = [_field(config.path, t) for t in grid]
@@ -56,7 +56,7 @@ class UnrolledTransport(nn.Module):
     def _given(self, x_1: Tensor, X_c: Tensor) -> "_Given":
         """What stays the same at every time: the conditions' part of the fusions, x_1, and what is known of x_0."""
         fused = [member.fuse(X_c) for member in self.members]
-        prior = None if self.anchor is None else self.anchor(X_c) @ self.codes
+        prior = None if self.ridge_prior is None else self.ridge_prior(X_c) @ self.codes
         if self.is_posterior:
             estimate = self._mean(x_1, fused, 0)
             prior = estimate if prior is None else prior + estimate

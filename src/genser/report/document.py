@@ -14,7 +14,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from genser.errors import ConfigError, MissingExtraError
-from genser.files import write_whole
+from genser.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -235,7 +235,7 @@ def write_pictures(document: Document, folder: str | os.PathLike[str]) -> list[P
     paths = []
     for picture in document.pictures:
         paths.append(Path(folder) / f"{picture.name}.png")
-        write_whole(paths[-1], to_png(picture.draw("light")))
+        atomic_write(paths[-1], to_png(picture.draw("light")))
     return paths
 
 

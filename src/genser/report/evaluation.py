@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from genser.errors import ConfigError
-from genser.files import write_whole
+from genser.files import atomic_write
 from genser.metrics.bootstrap import Interval
 from genser.metrics.evaluate import Evaluation
 from genser.metrics.reliability import Calibration
@@ -60,7 +60,7 @@ def write_report(
     written = []
     for name in (one for one in makers if one in formats):
         written.append(folder / f"report.{name}")
-        write_whole(written[-1], makers[name]().encode())
+        atomic_write(written[-1], makers[name]().encode())
     return written + (_write_pictures(document, folder / _PICTURES) if "png" in formats else [])
 
 

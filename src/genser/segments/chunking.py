@@ -18,7 +18,7 @@ from genser.segments.vad import Region, RegionTracker, SpeechDetector
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """A stretch of sound that is recognised at once.
 
     Attributes:
@@ -41,10 +41,10 @@ class Piece:
 class Cutter(Protocol):
     """Turns consecutive blocks into pieces, each as soon as the past decides it."""
 
-    def push(self, block: np.ndarray) -> Iterator[Piece]:
+    def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """Take mono 16 kHz samples of shape (samples,); yield the pieces that they complete."""
 
-    def close(self) -> Iterator[Piece]:
+    def close(self) -> Iterator[Chunk]:
         """End the sound; yield what is left."""
 
 
@@ -55,7 +55,7 @@ def make_cutter(options: SegmentOptions, turns: Sequence[Turn] | None = None) ->
     return WindowCutter(options.window, options.step) if options.window else SpeechCutter(options)
 
 
-class Tape:
+class AudioBuffer:
     """The last stretch of a sound, addressed by samples from its beginning."""
 
     def __init__(self) -> None:
@@ -88,33 +88,33 @@ class SpeechCutter:
 
     def __init__(self, options: SegmentOptions) -> None:
         self._context = round(options.context * SAMPLE_RATE)
-        self._detector, self._tracker, self._tape = SpeechDetector(), RegionTracker(options), Tape()
+        self._detector, self._tracker, self._tape = SpeechDetector(), RegionTracker(options), AudioBuffer()
         self._last_end = 0
 
-    def push(self, block: np.ndarray) -> Iterator[Piece]:
+    def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """See `Cutter`."""
         self._tape.append(block)
         yield from self._pieces(self._detector.push(block))
         self._tape.forget(self._tracker.open_since - self._context - SAMPLE_RATE)
 
-    def close(self) -> Iterator[Piece]:
+    def close(self) -> Iterator[Chunk]:
         """See `Cutter`."""
         yield from self._pieces(self._detector.close())
         if region := self._tracker.close():
             yield self._piece(region)
 
-    def _pieces(self, probabilities: np.ndarray) -> Iterator[Piece]:
+    def _pieces(self, probabilities: np.ndarray) -> Iterator[Chunk]:
         for probability in probabilities.tolist():
             if region := self._tracker.step(probability):
                 yield self._piece(region)
 
-    def _piece(self, region: Region) -> Piece:
+    def _piece(self, region: Region) -> Chunk:
         end = min(region.end, self._tape.end)  # the last frame may have been filled up with zeros
         first = region.start if region.follows_cut else max(region.start - self._context, self._last_end)
         # Nothing behind the moment of decision is heard, so that the piece does not depend on the size of the blocks.
         last = end if region.is_cut else min(end + self._context, region.decided, self._tape.end)
         self._last_end = end
-        return Piece(region.start / SAMPLE_RATE, end / SAMPLE_RATE, self._tape.read(first, last))
+        return Chunk(region.start / SAMPLE_RATE, end / SAMPLE_RATE, self._tape.read(first, last))
 
 
 class WindowCutter:
@@ -122,10 +122,10 @@ class WindowCutter:
 
     def __init__(self, window: float, hop: float) -> None:
         self._window, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
-        self._tape = Tape()
+        self._tape = AudioBuffer()
         self._next = self._covered = self._heard = 0
 
-    def push(self, block: np.ndarray) -> Iterator[Piece]:
+    def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """See `Cutter`."""
         self._tape.append(block)
         while self._next + self._window <= self._tape.end:
@@ -133,29 +133,29 @@ class WindowCutter:
             self._next += self._hop
         self._tape.forget(self._tape.end - self._window)
 
-    def close(self) -> Iterator[Piece]:
+    def close(self) -> Iterator[Chunk]:
         """See `Cutter`: what no window stands for yet falls to the last window that the sound has room for."""
         if self._tape.end > self._covered:
             yield self._piece(max(self._tape.end - self._window, 0), self._tape.end)
 
-    def _piece(self, first: int, covers_until: int) -> Piece:
+    def _piece(self, first: int, covers_until: int) -> Chunk:
         last = min(first + self._window, self._tape.end)
         evidence = max(last - max(first, self._heard), 1) / (last - first)
         start, self._covered, self._heard = self._covered, covers_until, last
-        return Piece(start / SAMPLE_RATE, covers_until / SAMPLE_RATE, self._tape.read(first, last), evidence)
+        return Chunk(start / SAMPLE_RATE, covers_until / SAMPLE_RATE, self._tape.read(first, last), evidence)
 
 
 class TurnCutter:
     """Pieces are given turns; a long turn is cut into equal pieces."""
 
     def __init__(self, turns: Sequence[Turn], max_duration: float) -> None:
-        self._tape = Tape()
+        self._tape = AudioBuffer()
         self._ahead = deque(
             sorted(part for index, turn in enumerate(turns) for part in _parts(index, turn, max_duration))
         )
         self._open: list[tuple[int, int, int, str]] = []  # (end, start, turn, speaker): a heap by end
 
-    def push(self, block: np.ndarray) -> Iterator[Piece]:
+    def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """See `Cutter`."""
         self._tape.append(block)
         while self._ahead and self._ahead[0][0] < self._tape.end:
@@ -165,7 +165,7 @@ class TurnCutter:
             yield self._piece(*heapq.heappop(self._open))
         self._tape.forget(min((start for _, start, _, _ in self._open), default=self._tape.end))
 
-    def close(self) -> Iterator[Piece]:
+    def close(self) -> Iterator[Chunk]:
         """See `Cutter`: turns that begin within the sound end with it.
 
         Raises:
@@ -181,9 +181,9 @@ class TurnCutter:
                 f"first at {behind[0] / SAMPLE_RATE:.2f} s. Check that the turns belong to this recording."
             )
 
-    def _piece(self, end: int, start: int, index: int, speaker: str) -> Piece:
+    def _piece(self, end: int, start: int, index: int, speaker: str) -> Chunk:
         waveform = self._tape.read(start, end)
-        return Piece(start / SAMPLE_RATE, end / SAMPLE_RATE, waveform, turn=index, speaker=speaker or None)
+        return Chunk(start / SAMPLE_RATE, end / SAMPLE_RATE, waveform, turn=index, speaker=speaker or None)
 
 
 def _parts(index: int, turn: Turn, max_duration: float) -> Iterator[tuple[int, int, int, str, bool]]:

@@ -9,13 +9,13 @@ import numpy as np
 
 from genser.errors import ConfigError
 from genser.segments import smoothing
-from genser.segments.chunking import Piece
+from genser.segments.chunking import Chunk
 from genser.segments.options import SegmentOptions
 from genser.segments.segment import Segment
 
 
 @dataclass(frozen=True)
-class Sight:
+class ChunkScore:
     """A recognised stretch before smoothing: times in seconds, scores of shape (classes,)."""
 
     start: float
@@ -36,21 +36,21 @@ class Sights:
     def __init__(self) -> None:
         self._uncounted = 0.0
 
-    def take(self, piece: Piece, scores: np.ndarray, is_speech: bool) -> Sight | None:
+    def take(self, piece: Chunk, scores: np.ndarray, is_speech: bool) -> ChunkScore | None:
         """Take the model's scores of the next piece, shape (classes,), and whether somebody speaks in it."""
         if not is_speech and piece.turn is None:
             self._uncounted += piece.evidence
             return None
         evidence, self._uncounted = min(piece.evidence + self._uncounted, 1.0), 0.0
-        return Sight(piece.start, piece.end, np.asarray(scores, float), evidence, piece.speaker, is_speech)
+        return ChunkScore(piece.start, piece.end, np.asarray(scores, float), evidence, piece.speaker, is_speech)
 
 
-def decide(sights: Sequence[Sight], labels: Sequence[str], options: SegmentOptions) -> list[Segment]:
+def decide(sights: Sequence[ChunkScore], labels: Sequence[str], options: SegmentOptions) -> list[Segment]:
     """Smooth what was seen along each speaker's time, decide the labels, and merge neighbours if asked.
 
     Sights without speech stay as they are, tell their neighbours nothing, and are never confident.
     """
-    chains: dict[str | None, list[Sight]] = defaultdict(list)
+    chains: dict[str | None, list[ChunkScore]] = defaultdict(list)
     for sight in sorted(sights, key=lambda sight: (sight.start, sight.end)):
         if sight.is_speech:
             chains[sight.speaker].append(sight)
@@ -83,14 +83,16 @@ def duration_of(speaker: str | None, options: SegmentOptions) -> float:
     return options.emotion_duration or measured
 
 
-def make_segment(sight: Sight, scores: np.ndarray, winner: int, labels: Sequence[str], confidence: float) -> Segment:
+def make_segment(
+    sight: ChunkScore, scores: np.ndarray, winner: int, labels: Sequence[str], confidence: float
+) -> Segment:
     """A segment from final scores of shape (classes,) and the index of its label."""
     named = dict(zip(labels, scores.tolist(), strict=True))
     is_confident = sight.is_speech and bool(scores[winner] >= confidence)
     return Segment(sight.start, sight.end, labels[winner], named, is_confident, sight.speaker)
 
 
-def _chain(chain: list[Sight], labels: Sequence[str], options: SegmentOptions) -> Iterator[Segment]:
+def _chain(chain: list[ChunkScore], labels: Sequence[str], options: SegmentOptions) -> Iterator[Segment]:
     scores = np.array([sight.scores for sight in chain])
     winners = scores.argmax(axis=1)
     if options.smoothing != "none":

@@ -6,7 +6,7 @@ import soxr
 from genser.audio import HIGHEST_RATE, LOUDEST, LOWEST_RATE, SAMPLE_RATE
 from genser.audio.readers import ArrayReader
 from genser.errors import AudioError, ConfigError
-from genser.segments.chunking import Piece, make_cutter
+from genser.segments.chunking import Chunk, make_cutter
 from genser.segments.decide import Sights, duration_of, make_segment, prior_of
 from genser.segments.options import LIVE, SegmentOptions
 from genser.segments.segment import Segment
@@ -74,13 +74,13 @@ class Stream:
         """End the sound; return the segments that were still open."""
         return self._recognized(self.cut_last())
 
-    def cut(self, samples: np.ndarray) -> list[Piece]:
+    def cut(self, samples: np.ndarray) -> list[Chunk]:
         """Take a chunk as `push` does, and return pieces to be scored elsewhere and given to `finish` in order."""
         if self._is_closed:
             raise ConfigError("The stream is closed. Open another one.")
         return list(self._cutter.push(self._resampled(self._mono(samples))))
 
-    def cut_last(self) -> list[Piece]:
+    def cut_last(self) -> list[Chunk]:
         """End the sound as `close` does, and return the last pieces."""
         if self._is_closed:
             return []
@@ -88,7 +88,7 @@ class Stream:
         rest = self._resampled(np.empty(0, np.float32), last=True)
         return [*self._cutter.push(rest), *self._cutter.close()]
 
-    def finish(self, piece: Piece, scores: np.ndarray, is_speech: bool = True) -> Segment | None:
+    def finish(self, piece: Chunk, scores: np.ndarray, is_speech: bool = True) -> Segment | None:
         """Make the segment of a piece.
 
         Args:
@@ -107,7 +107,7 @@ class Stream:
             scores = self._filter.step(scores, (sight.start + sight.end) / 2, sight.evidence)
         return make_segment(sight, scores, int(scores.argmax()), self._labels, self._options.confidence)
 
-    def _recognized(self, pieces: list[Piece]) -> list[Segment]:
+    def _recognized(self, pieces: list[Chunk]) -> list[Segment]:
         segments = []
         for piece in pieces:
             rows, spoken = self._scorer.gated_scores([piece.waveform])

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
-from genser.segments.chunking import Cutter, Piece, make_cutter
-from genser.segments.decide import Sight, Sights, decide
+from genser.segments.chunking import Chunk, Cutter, make_cutter
+from genser.segments.decide import ChunkScore, Sights, decide
 from genser.segments.options import DEFAULTS, SegmentOptions
 from genser.segments.segment import Timeline
 from genser.segments.turns import Turn
@@ -127,14 +127,14 @@ def _told(
             progress(envelope.duration)
 
 
-def _cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Piece]:
+def _cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Chunk]:
     for block in blocks:
         yield from cutter.push(block)
     yield from cutter.close()
 
 
-def _recognized(scorer: Scorer, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, np.ndarray, bool]]:
-    batch: list[Piece] = []
+def _recognized(scorer: Scorer, pieces: Iterable[Chunk]) -> Iterator[tuple[Chunk, np.ndarray, bool]]:
+    batch: list[Chunk] = []
     seconds = 0.0
     for piece in pieces:
         batch.append(piece)
@@ -145,7 +145,7 @@ def _recognized(scorer: Scorer, pieces: Iterable[Piece]) -> Iterator[tuple[Piece
     yield from _scored(scorer, batch)
 
 
-def _scored(scorer: Scorer, batch: list[Piece]) -> Iterator[tuple[Piece, np.ndarray, bool]]:
+def _scored(scorer: Scorer, batch: list[Chunk]) -> Iterator[tuple[Chunk, np.ndarray, bool]]:
     if not batch:
         return
     rows, spoken = scorer.gated_scores([piece.waveform for piece in batch])
@@ -153,20 +153,20 @@ def _scored(scorer: Scorer, batch: list[Piece]) -> Iterator[tuple[Piece, np.ndar
         yield replace(piece, waveform=np.empty(0, np.float32)), row, bool(is_speech)
 
 
-def _joined(recognized: Iterable[tuple[Piece, np.ndarray, bool]]) -> list[Sight]:
+def _joined(recognized: Iterable[tuple[Chunk, np.ndarray, bool]]) -> list[ChunkScore]:
     """Pieces of one turn become one sight; of the others, those in which nobody speaks are left out."""
-    sights, made = Sights(), list[Sight]()
-    turns: dict[int, list[Sight]] = defaultdict(list)
+    sights, made = Sights(), list[ChunkScore]()
+    turns: dict[int, list[ChunkScore]] = defaultdict(list)
     for piece, row, is_speech in recognized:
         if sight := sights.take(piece, row, is_speech):
             (made if piece.turn is None else turns[piece.turn]).append(sight)
     return made + [_mean(parts) for parts in turns.values()]
 
 
-def _mean(parts: list[Sight]) -> Sight:
+def _mean(parts: list[ChunkScore]) -> ChunkScore:
     """Scores weighted by duration, of the parts in which somebody speaks if there are any."""
     counted = [part for part in parts if part.is_speech] or parts
     durations = [part.end - part.start for part in counted]
     scores = np.average([part.scores for part in counted], axis=0, weights=durations)
     start, end = min(part.start for part in parts), max(part.end for part in parts)
-    return Sight(start, end, scores, 1.0, parts[0].speaker, counted[0].is_speech)
+    return ChunkScore(start, end, scores, 1.0, parts[0].speaker, counted[0].is_speech)

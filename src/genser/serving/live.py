@@ -11,7 +11,7 @@ from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE
 from genser.config import build
 from genser.errors import ConfigError, GenserError
 from genser.inference.prediction import NO_SPEECH
-from genser.segments.chunking import Piece
+from genser.segments.chunking import Chunk
 from genser.segments.options import SegmentOptions
 from genser.segments.stream import Stream
 from genser.serving.batching import long_enough, row_of
@@ -168,10 +168,10 @@ class Session:
     async def _in_thread(self, function, *arguments):
         return await asyncio.get_running_loop().run_in_executor(self._service.live, function, *arguments)
 
-    def _take(self, message: bytes) -> list[Piece]:
+    def _take(self, message: bytes) -> list[Chunk]:
         return self._stream.cut(self._count(self._webm.feed(message) if self._webm else self._parsed(message)))
 
-    def _finish(self) -> list[Piece]:
+    def _finish(self) -> list[Chunk]:
         rest = self._stream.cut(self._count(self._webm.close())) if self._webm else []
         return rest + self._stream.cut_last()
 
@@ -188,7 +188,7 @@ class Session:
         self._rest = data[whole:]
         return np.frombuffer(data[:whole], ENCODINGS[self._start.encoding]).reshape(-1, self._start.channels)
 
-    async def _tell(self, pieces: list[Piece]) -> None:
+    async def _tell(self, pieces: list[Chunk]) -> None:
         for piece in pieces:
             (promise,) = self._service.batcher.submit([long_enough(piece.waveform)], urgent=True)
             answer = await asyncio.wrap_future(promise)

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from genser.config import to_mapping
 from genser.errors import ConfigError
-from genser.model.features import FrontConfig
+from genser.model.features import FeatureTransformConfig
 from genser.training.recipe import TrainConfig
 
 SEED_STRIDE = 1_000_003
 """Prime between the seeds of two runs, so that the steps of different seeds do not share their draws."""
 
 VIEW_SEEDS = 1 << 48
-"""Offset of the seeds that draw views, far from those that draw rows."""
+"""Offset of the seeds that draw augmented copies, far from those that draw rows."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,26 @@ class TrainingData:
         features: Pooled hidden states, shape (rows, states, dim), any float type.
         labels: Class indices, shape (rows,).
         weights: How often a row is drawn, in proportion; None goes through all rows in turn.
-        views: The same of altered copies, shape (rows, copies, states, dim); None or no copies leaves every row as it
+        augmented: The same of altered copies, shape (rows, copies, states, dim); None leaves every row as it
             is.
-        view_share: How often a drawn row is one of its copies.
+        augmented_share: How often a drawn row is one of its copies.
     """
 
     features: Tensor
     labels: Tensor
     weights: Tensor | None = None
-    views: Tensor | None = None
-    view_share: float = 0.5
+    augmented: Tensor | None = None
+    augmented_share: float = 0.5
 
     def __post_init__(self) -> None:
         if not len(self.features) == len(self.labels) > 0:
             raise ConfigError(f"{len(self.features)} rows of features for {len(self.labels)} labels: nothing to learn.")
-        if self.views is not None and (len(self.views), *self.views.shape[2:]) != tuple(self.features.shape):
-            raise ConfigError(f"copies of shape {tuple(self.views.shape)} for rows of {tuple(self.features.shape)}.")
+        if self.augmented is not None and (len(self.augmented), *self.augmented.shape[2:]) != tuple(
+            self.features.shape
+        ):
+            raise ConfigError(
+                f"copies of shape {tuple(self.augmented.shape)} for rows of {tuple(self.features.shape)}."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,11 +78,11 @@ def draw_copies(data: TrainingData, count: int, step: int, seed: int) -> Tensor 
     Like the rows, the choice is a function of seed and step alone; it draws from a generator of its own, so that
     nothing else moves where there are no copies.
     """
-    if data.views is None or not data.views.shape[1]:
+    if data.augmented is None or not data.augmented.shape[1]:
         return None
     generator = torch.Generator().manual_seed(VIEW_SEEDS + seed * SEED_STRIDE + step)
-    altered = torch.rand(count, generator=generator) < data.view_share
-    return torch.where(altered, 1 + torch.randint(data.views.shape[1], (count,), generator=generator), 0)
+    altered = torch.rand(count, generator=generator) < data.augmented_share
+    return torch.where(altered, 1 + torch.randint(data.augmented.shape[1], (count,), generator=generator), 0)
 
 
 def draw_features(data: TrainingData, rows: Tensor, step: int, seed: int) -> Tensor:
@@ -86,9 +90,9 @@ def draw_features(data: TrainingData, rows: Tensor, step: int, seed: int) -> Ten
     features, copies = data.features[rows], draw_copies(data, len(rows), step, seed)
     if copies is None:
         return features
-    assert data.views is not None
+    assert data.augmented is not None
     altered = copies > 0
-    features[altered] = data.views[rows[altered], copies[altered] - 1].to(features.dtype)
+    features[altered] = data.augmented[rows[altered], copies[altered] - 1].to(features.dtype)
     return features
 
 
@@ -97,12 +101,14 @@ def fitting_rows(data: TrainingData) -> tuple[Tensor, Tensor, Tensor | None]:
 
     What needs no gradient is learned from these, so that it knows of alterations what the rest knows.
     """
-    if data.views is None or not data.views.shape[1]:
+    if data.augmented is None or not data.augmented.shape[1]:
         return data.features.float(), data.labels, data.weights
-    copies = data.views.shape[1]
+    copies = data.augmented.shape[1]
     clean = torch.ones(len(data), dtype=torch.float64) if data.weights is None else data.weights.double()
-    weights = torch.cat([clean * (1 - data.view_share), (clean * data.view_share / copies).repeat_interleave(copies)])
-    features = torch.cat([data.features, data.views.flatten(0, 1)]).float()
+    weights = torch.cat(
+        [clean * (1 - data.augmented_share), (clean * data.augmented_share / copies).repeat_interleave(copies)]
+    )
+    features = torch.cat([data.features, data.augmented.flatten(0, 1)]).float()
     return features, torch.cat([data.labels, data.labels.repeat_interleave(copies)]), weights
 
 
@@ -128,7 +134,7 @@ def identity(config: TrainConfig, data: TrainingData) -> str:
     """Hash of a recipe and its rows, by which a checkpoint knows its run."""
     digest = hashlib.sha256(json.dumps(to_mapping(config), sort_keys=True).encode())
     digest.update(str(tuple(data.features.shape)).encode())
-    for tensor in (data.features, data.labels, *(() if data.views is None else (data.views,))):
+    for tensor in (data.features, data.labels, *(() if data.augmented is None else (data.augmented,))):
         digest.update(tensor.contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
 
@@ -149,7 +155,7 @@ def resident_features(head: Any, data: TrainingData, precision: str, device: tor
     They are standardised before they are rounded: bfloat16 would lose a small deviation about a large mean.
     """
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    tables = [data.features] if data.views is None else [data.features, data.views.flatten(0, 1)]
+    tables = [data.features] if data.augmented is None else [data.features, data.augmented.flatten(0, 1)]
     with torch.no_grad():
         shape = head.standardizer(data.features[:1].to(device).float()).shape[1:]
         kept = torch.empty((sum(map(len, tables)), *shape), dtype=dtype, device=device)
@@ -165,22 +171,22 @@ def resident_places(data: TrainingData, rows: Tensor, step: int, seed: int) -> T
     drawn = draw_copies(data, len(rows), step, seed)
     if drawn is None:
         return rows
-    assert data.views is not None
-    return torch.where(drawn > 0, len(data) + rows * data.views.shape[1] + drawn - 1, rows)
+    assert data.augmented is not None
+    return torch.where(drawn > 0, len(data) + rows * data.augmented.shape[1] + drawn - 1, rows)
 
 
-def fits_in_memory(data: TrainingData, front: FrontConfig) -> bool:
+def fits_in_memory(data: TrainingData, feature_transform: FeatureTransformConfig) -> bool:
     """Whether standardised features are small enough to be kept beside the raw ones, whatever the machine.
 
     Projecting to components costs more than the whole step of a small network: kept, it is paid once.
     """
-    rows = len(data) + (0 if data.views is None else data.views.shape[0] * data.views.shape[1])
-    vectors, width = front.given
+    rows = len(data) + (0 if data.augmented is None else data.augmented.shape[0] * data.augmented.shape[1])
+    vectors, width = feature_transform.given
     return 4 * rows * vectors * width <= SMALL
 
 
 def room_for(data: TrainingData, precision: str, device: torch.device) -> bool:
     """Whether a GPU has the memory to keep the features."""
-    numbers = data.features.numel() + (0 if data.views is None else data.views.numel())
+    numbers = data.features.numel() + (0 if data.augmented is None else data.augmented.numel())
     free, _ = torch.cuda.mem_get_info(device)
     return numbers * (2 if precision == "bfloat16" else 4) <= SHARE * free

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from genser.model.in_domain import Familiarity
+from genser.model.in_domain import InDomainScore
 from genser.model.transport_head import TransportHead
 from genser.training.batches import TrainingData, balance_weights
 from genser.transport.codes import probabilities
 
-POWERS = np.round(np.geomspace(0.5, 6.0, 60), 3)
+EXPONENTS = np.round(np.geomspace(0.5, 6.0, 60), 3)
 """Exponents that are tried."""
 
 FEWEST = 50
@@ -36,11 +36,11 @@ def calibrate(head: TransportHead, held_out: TrainingData) -> None:
         return
     device = next(head.parameters()).device
     rows = [head.eval().coordinates(part.to(device).float()).cpu() for part in held_out.features.split(PART)]
-    power = fit_power(torch.cat(rows).numpy(), held_out.labels.numpy())
-    head.config = replace(head.config, power=power)
+    exponent = fit_exponent(torch.cat(rows).numpy(), held_out.labels.numpy())
+    head.config = replace(head.config, exponent=exponent)
 
 
-def fit_power(coordinates: np.ndarray, labels: np.ndarray, corpora: np.ndarray | None = None) -> float:
+def fit_exponent(coordinates: np.ndarray, labels: np.ndarray, corpora: np.ndarray | None = None) -> float:
     """Exponent of the clipped coordinates under which the answers are as confident as they are right.
 
     Mean confidence is matched to accuracy over held-out speakers, classes counting alike: a single exponent can do no
@@ -53,8 +53,8 @@ def fit_power(coordinates: np.ndarray, labels: np.ndarray, corpora: np.ndarray |
     """
     weights = _weights(labels, corpora)
     accuracy = weights @ (coordinates.argmax(1) == labels)
-    confidences = [weights @ probabilities(coordinates, float(power)).max(1) for power in POWERS]
-    return float(POWERS[np.abs(np.array(confidences) - accuracy).argmin()])
+    confidences = [weights @ probabilities(coordinates, float(exponent)).max(1) for exponent in EXPONENTS]
+    return float(EXPONENTS[np.abs(np.array(confidences) - accuracy).argmin()])
 
 
 def _weights(labels: np.ndarray, corpora: np.ndarray | None) -> np.ndarray:
@@ -63,22 +63,24 @@ def _weights(labels: np.ndarray, corpora: np.ndarray | None) -> np.ndarray:
 
 
 @torch.no_grad()
-def learn_familiarity(head: TransportHead, features: Float[Tensor, "rows states dim"], corpora: Iterable[str]) -> None:
-    """Have a head tell recordings like the given ones, corpora counting alike; see :class:`Familiarity`."""
-    front = head.config.front
+def fit_in_domain_score(
+    head: TransportHead, features: Float[Tensor, "rows states dim"], corpora: Iterable[str]
+) -> None:
+    """Have a head tell recordings like the given ones, corpora counting alike; see :class:`InDomainScore`."""
+    front = head.config.feature_transform
     weights = balance_weights([(name,) for name in corpora])
-    head.familiarity = Familiarity(front.states, front.dim, DIRECTIONS).fit(features, weights)
-    head.config = replace(head.config, familiarity=DIRECTIONS)
+    head.in_domain = InDomainScore(front.states, front.dim, DIRECTIONS).fit(features, weights)
+    head.config = replace(head.config, in_domain_components=DIRECTIONS)
 
 
 @dataclass(frozen=True)
-class Heard:
+class HeldOutPredictions:
     """Clips as they were heard by heads that know nobody in them.
 
     Attributes:
         rows: What tells the clips from each other, shape (rows,).
         coordinates: Projections on the class codes, shape (rows, classes).
-        distances: From what the head learned from, see :meth:`Familiarity.distance`; shape (rows,).
+        distances: From what the head learned from, see :meth:`InDomainScore.distance`; shape (rows,).
         labels: Class indices, shape (rows,).
         corpora: Names, shape (rows,).
     """
@@ -90,14 +92,14 @@ class Heard:
     corpora: np.ndarray
 
     @classmethod
-    def joined(cls, parts: Iterable["Heard"]) -> "Heard":
+    def joined(cls, parts: Iterable["HeldOutPredictions"]) -> "HeldOutPredictions":
         """One after the other."""
         parts = list(parts)
         return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
 
-    def where(self, chosen: np.ndarray) -> "Heard":
+    def where(self, chosen: np.ndarray) -> "HeldOutPredictions":
         """Those of the clips that a mask names."""
-        return Heard(*(getattr(self, one.name)[chosen] for one in fields(self)))
+        return HeldOutPredictions(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -108,19 +110,19 @@ class Calibration:
     languages worse. With one exponent for both a model is too unsure of the first and too sure of the second.
 
     Attributes:
-        power: Exponent of familiar clips.
-        foreign_power: That of the others.
+        exponent: Exponent of familiar clips.
+        out_of_domain_exponent: That of the others.
         boundary: Distance at which a clip is as likely the one as the other.
         slope: How steeply the odds fall with the distance.
     """
 
-    power: float
-    foreign_power: float
+    exponent: float
+    out_of_domain_exponent: float
     boundary: float
     slope: float
 
     @classmethod
-    def fitted(cls, familiar: Heard, foreign: Heard) -> "Calibration":
+    def fitted(cls, familiar: HeldOutPredictions, foreign: HeldOutPredictions) -> "Calibration":
         """Fit to both kinds; classes count alike inside a corpus, and corpora count alike.
 
         The boundary lies between two normal distributions of one width.
@@ -129,22 +131,24 @@ class Calibration:
         weights = [_weights(kind.labels, kind.corpora) for kind in kinds]
         means = [weight @ kind.distances for weight, kind in zip(weights, kinds, strict=True)]
         spreads = [w @ (k.distances - mean) ** 2 for w, k, mean in zip(weights, kinds, means, strict=True)]
-        powers = [fit_power(kind.coordinates, kind.labels, kind.corpora) for kind in kinds]
+        exponents = [fit_exponent(kind.coordinates, kind.labels, kind.corpora) for kind in kinds]
         slope = max(float(means[1] - means[0]), 0.0) / max(float(np.mean(spreads)), 1e-12)
-        return cls(*powers, float(np.mean(means)), slope)
+        return cls(*exponents, float(np.mean(means)), slope)
 
-    def familiarity(self, distances: np.ndarray) -> np.ndarray:
+    def in_domain(self, distances: np.ndarray) -> np.ndarray:
         """Probability of being familiar."""
         return 1 / (1 + np.exp(np.clip(self.slope * (distances - self.boundary), -50, 50)))
 
-    def scores(self, heard: Heard) -> np.ndarray:
+    def scores(self, heard: HeldOutPredictions) -> np.ndarray:
         """Calibrated class probabilities, shape (rows, classes)."""
-        share = self.familiarity(heard.distances)[:, None]
-        return probabilities(heard.coordinates, self.foreign_power + (self.power - self.foreign_power) * share)
+        share = self.in_domain(heard.distances)[:, None]
+        return probabilities(
+            heard.coordinates, self.out_of_domain_exponent + (self.exponent - self.out_of_domain_exponent) * share
+        )
 
     @torch.no_grad()
     def give_to(self, head: TransportHead) -> None:
         """Calibrate a head that has learned familiarity."""
-        head.config = replace(head.config, power=self.power, foreign_power=self.foreign_power)
-        head.familiarity.boundary.fill_(self.boundary)
-        head.familiarity.slope.fill_(self.slope)
+        head.config = replace(head.config, exponent=self.exponent, out_of_domain_exponent=self.out_of_domain_exponent)
+        head.in_domain.boundary.fill_(self.boundary)
+        head.in_domain.slope.fill_(self.slope)

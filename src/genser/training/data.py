@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genser.audio.augment import Augmentation, View
+from genser.audio.augment import Augmentation, AugmentedCopy
 from genser.data.features import FeatureProblem, extract_features, open_store
 from genser.data.labels import find_label_map, for_task
 from genser.data.splits import check_leaks, validation_split
@@ -28,7 +28,7 @@ class Dataset:
         classes: Class names in the order of their indices.
         problems: Utterances whose sound could not be read.
         left_out: Number of utterances without a class in this task.
-        views: The same features of altered copies, shape (utterances, copies, states, dim); None without copies. A
+        augmented: The same features of altered copies, shape (utterances, copies, states, dim); None without copies. A
             copy that could not be encoded is the clip itself.
     """
 
@@ -37,7 +37,7 @@ class Dataset:
     classes: tuple[str, ...]
     problems: tuple[FeatureProblem, ...]
     left_out: int
-    views: np.ndarray | None = None
+    augmented: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -58,12 +58,12 @@ class Dataset:
         keys = [_balance_key(self.utterances[place], config.balance) for place in places]
         weights = None if config.balance == "none" else balance_weights(keys)
         rows = self.rows(places)
-        views = torch.from_numpy(self._copies(config.views)[places]) if config.views else None
+        augmented = torch.from_numpy(self._copies(config.augmented_copies)[places]) if config.augmented_copies else None
         if config.centre:
             shifts = self._shifts(places)
             rows = replace(rows, features=rows.features + shifts)
-            views = None if views is None else views + shifts[:, None]
-        return replace(rows, weights=weights, views=views, view_share=config.view_share)
+            augmented = None if augmented is None else augmented + shifts[:, None]
+        return replace(rows, weights=weights, augmented=augmented, augmented_share=config.augmented_share)
 
     def _shifts(self, places: np.ndarray) -> Tensor:
         """What moves every row so that all corpora have one mean over the classes they share, classes counting alike.
@@ -84,10 +84,10 @@ class Dataset:
         return torch.from_numpy(np.stack([whole - means[name] for name in corpora])).float()
 
     def _copies(self, count: int) -> np.ndarray:
-        there = 0 if self.views is None else self.views.shape[1]
-        if self.views is None or count > there:
+        there = 0 if self.augmented is None else self.augmented.shape[1]
+        if self.augmented is None or count > there:
             raise ConfigError(f"The recipe wants {count} altered copies of every clip; the features have {there}.")
-        return self.views[:, :count]
+        return self.augmented[:, :count]
 
 
 def build_dataset(
@@ -97,7 +97,7 @@ def build_dataset(
     *,
     task: str = "emotion",
     labels: str | None = None,
-    views: int = 0,
+    augmented_copies: int = 0,
     augmentation: Augmentation | None = None,
     copied: Collection[Utterance] | None = None,
     bf16: bool | None = None,
@@ -111,7 +111,7 @@ def build_dataset(
         store: Folder of the feature store.
         task: Which column is the class.
         labels: Label map, by name or as ``file.toml:name``; None takes the labels as they are, sorted.
-        views: Altered copies of every clip to encode beside the clip itself.
+        augmented_copies: Augmented copies of every clip to encode beside the clip itself.
         augmentation: How these are altered; None for the defaults.
         copied: The utterances that need copies; the others' copies are the clips themselves. None for all.
         bf16: Whether the clips themselves are encoded in bfloat16 as well, as copies always are; None does so on a GPU.
@@ -129,7 +129,7 @@ def build_dataset(
     features, problems = extract_features(kept, encoder, open_store(store, encoder, bf16=bf16), progress=progress)
     there = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))
     dataset = Dataset(tuple(kept[i] for i in there), features[there], classes, tuple(problems), len(left_out))
-    numbered = [View(augmentation or Augmentation(), number) for number in range(1, views + 1)]
+    numbered = [AugmentedCopy(augmentation or Augmentation(), number) for number in range(1, augmented_copies + 1)]
     if not numbered:
         return dataset
     chosen = dataset.utterances if copied is None else set(copied)
@@ -140,7 +140,7 @@ def build_dataset(
 def _with_copies(
     dataset: Dataset,
     places: np.ndarray,
-    views: list[View],
+    views: list[AugmentedCopy],
     encoder: SpeechEncoder,
     store: str,
     progress: Callable[[int, int], None] | None,
@@ -158,7 +158,7 @@ def _with_copies(
         there = ~np.isnan(features).any(axis=(1, 2))
         copies[places[there], number] = features[there]
         problems += [replace(one, reason=f"altered copy {view.number}: {one.reason}") for one in failed]
-    return replace(dataset, views=copies, problems=tuple(problems))
+    return replace(dataset, augmented=copies, problems=tuple(problems))
 
 
 def divide(dataset: Dataset, config: TrainConfig) -> tuple[TrainingData, TrainingData | None]:

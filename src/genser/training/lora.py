@@ -19,14 +19,14 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 
 from genser.audio import SAMPLE_RATE, load_audio
-from genser.audio.augment import View
+from genser.audio.augment import AugmentedCopy
 from genser.config import to_mapping
 from genser.data.decode_ahead import decoding_threads
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
-from genser.encoders.encode import Window, batches_of, padded
+from genser.encoders.encode_clips import Window, batches_of, padded
 from genser.errors import ConfigError
-from genser.files import write_whole
+from genser.files import atomic_write
 from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
 
@@ -84,7 +84,7 @@ def adapted_encoder(
             torch.manual_seed(config.seed)
             _Adaptation(copy, dataset, places, config).run(progress or (lambda *_: None))
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, save({name: tensor.cpu().half() for name, tensor in copy.state_dict().items()}))
+        atomic_write(path, save({name: tensor.cpu().half() for name, tensor in copy.state_dict().items()}))
     copy.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
     return copy.eval().requires_grad_(False)
 
@@ -99,7 +99,7 @@ def _thawed(encoder: SpeechEncoder) -> SpeechEncoder:
 
 def _identity(encoder: SpeechEncoder, dataset: Dataset, places: np.ndarray, config: TrainConfig) -> str:
     """Hash of everything that the adapted weights follow from."""
-    names = ("adaptation", "augmentation", "balance", "centre", "view_share", "seed")
+    names = ("adaptation", "augmentation", "balance", "centre", "augmented_share", "seed")
     settings = {name: value for name, value in to_mapping(config).items() if name in names}
     digest = hashlib.sha256(json.dumps([encoder.fingerprint, settings, dataset.classes], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(dataset.features[places]).tobytes())
@@ -124,7 +124,7 @@ class _Adaptation:
 
     def __init__(self, encoder: SpeechEncoder, dataset: Dataset, places: np.ndarray, config: TrainConfig) -> None:
         self.encoder, self.config = encoder, config
-        rows = dataset.training_rows(places, config.without_views())
+        rows = dataset.training_rows(places, config.without_augmentation())
         self.device = encoder.device
         self.utterances = [dataset.utterances[place] for place in places]
         self.wanted = torch.from_numpy(dataset.features[places]).to(self.device)
@@ -193,14 +193,14 @@ class _Adaptation:
     def _pool(self, number: int, generator: torch.Generator) -> list[tuple[int, int, bool]]:
         """Rows drawn by weight, the number of their copy, and whether they are altered."""
         rows = torch.multinomial(self.weights, POOL, replacement=True, generator=generator)
-        altered = torch.rand(POOL, generator=generator) < self.config.view_share
+        altered = torch.rand(POOL, generator=generator) < self.config.augmented_share
         return [(int(row), number * POOL + place, bool(altered[place])) for place, row in enumerate(rows)]
 
     def _sound(self, row: int, number: int, is_altered: bool) -> Window:
         item: Utterance = self.utterances[row]
         waveform = load_audio(item.path, start=item.start, end=item.end)[: self.encoder.max_samples]
         if is_altered:
-            view = View(self.config.augmentation, VIEWS + number, self.config.seed)
+            view = AugmentedCopy(self.config.augmentation, VIEWS + number, self.config.seed)
             waveform = view(waveform, str(row))[: self.encoder.max_samples]
         return Window(row, waveform)
 

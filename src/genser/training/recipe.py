@@ -11,7 +11,7 @@ from genser.config import build, override
 from genser.encoders import EncoderConfig
 from genser.errors import ConfigError, MissingExtraError
 from genser.model.estimator import EstimatorConfig
-from genser.model.features import FrontConfig
+from genser.model.features import FeatureTransformConfig
 from genser.model.transport_head import HeadConfig
 from genser.transport import BridgePath, Objective, Sampler
 
@@ -55,12 +55,12 @@ class NetworkConfig:
     heads: int = 16
     dropout: float = 0.0
     tokens: str = "fused"
-    members: int = 1
+    ensemble: int = 1
 
 
 @dataclass(frozen=True)
 class ComponentsConfig:
-    """The free part of :class:`genser.model.FrontConfig`; the encoder decides the rest."""
+    """The free part of :class:`genser.model.FeatureTransformConfig`; the encoder decides the rest."""
 
     components: int = 0
     flattening: float = 0.0
@@ -101,13 +101,13 @@ class TrainConfig:
     Attributes:
         encoder: Where features come from.
         adaptation: Whether and how it is adapted to the training speakers first.
-        front: Whether features are reduced to principal components first.
+        feature_transform: Whether features are reduced to principal components first.
         network: Size and form of the estimator.
         path: Probability path.
         objective: How training examples are drawn.
         sampler: Steps and read-out of the finished model.
         optimizer: Optimiser and schedule.
-        anchor: Penalty of the ridge regression that the estimator starts from; 0 has none.
+        ridge_prior: Penalty of the ridge regression that the estimator starts from; 0 has none.
         code: Kind of class code.
         state: How the state x_t enters the estimate, see :class:`genser.model.HeadConfig`.
         task: Which column of the manifest is learned: ``"emotion"`` or ``"gender"``.
@@ -117,8 +117,8 @@ class TrainConfig:
         balance: What is drawn equally often: nothing, classes, corpora, classes within corpora, or corpora within
             classes.
         centre: Whether training rows are moved so that all corpora have one mean, classes counting alike.
-        views: Altered copies of every training clip beside the clip itself; validation and test are never altered.
-        view_share: How often a drawn training row is one of its altered copies.
+        augmented_copies: Augmented copies of every training clip; validation and test clips are never altered.
+        augmented_share: How often a drawn training row is one of its altered copies.
         augmentation: How strongly these copies are altered.
         validation: Share of the speakers held out where the manifest has no validation split; 0 trains on all.
         evaluate_every: Steps between two looks at the validation speakers.
@@ -130,13 +130,13 @@ class TrainConfig:
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
-    front: ComponentsConfig = field(default_factory=ComponentsConfig)
+    feature_transform: ComponentsConfig = field(default_factory=ComponentsConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     path: BridgePath = field(default_factory=BridgePath)
     objective: Objective = field(default_factory=Objective)
     sampler: Sampler = field(default_factory=Sampler)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    anchor: float = 0.0
+    ridge_prior: float = 0.0
     code: str = "sinusoidal"
     state: str = "network"
     task: str = "emotion"
@@ -145,8 +145,8 @@ class TrainConfig:
     steps: int = 1000
     balance: str = "none"
     centre: bool = False
-    views: int = 0
-    view_share: float = 0.5
+    augmented_copies: int = 0
+    augmented_share: float = 0.5
     augmentation: Augmentation = field(default_factory=Augmentation)
     validation: float = 0.15
     evaluate_every: int = 100
@@ -161,9 +161,10 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.validation < 1:
             raise ConfigError(f"validation is a share of the speakers in [0, 1), got {self.validation}.")
-        if self.views < 0 or not 0 <= self.view_share <= 1:
+        if self.augmented_copies < 0 or not 0 <= self.augmented_share <= 1:
             raise ConfigError(
-                f"views counts copies and view_share is a share in [0, 1], got {self.views} and {self.view_share}."
+                "augmented_copies must not be negative and augmented_share must lie in [0, 1], got "
+                f"{self.augmented_copies} and {self.augmented_share}."
             )
         _one_of("balance", self.balance, BALANCES)
         _one_of("keep", self.keep, ("best", "last"))
@@ -175,18 +176,24 @@ class TrainConfig:
                 f"Whisper's can, not one of kind {self.encoder.kind}. Use adaptation.rank 0."
             )
 
-    def without_views(self) -> "TrainConfig":
+    def without_augmentation(self) -> "TrainConfig":
         """The same without altered copies."""
-        return replace(self, views=0)
+        return replace(self, augmented_copies=0)
 
     def head(self, labels: tuple[str, ...], states: int, dim: int) -> HeadConfig:
         """The head that this recipe makes of features of shape (rows, states, dim)."""
-        front = FrontConfig(states, dim, self.front.components, self.front.flattening, self.front.repeat)
+        front = FeatureTransformConfig(
+            states,
+            dim,
+            self.feature_transform.components,
+            self.feature_transform.flattening,
+            self.feature_transform.repeat,
+        )
         conditions, width = front.shape
         network = {name: getattr(self.network, name) for name in self.network.__dataclass_fields__}
         estimator = EstimatorConfig(dim=width, conditions=conditions, **network)
-        own = {"code": self.code, "state": self.state, "anchor": self.anchor}
-        return HeadConfig(labels, estimator, self.path, self.sampler, front=front, **own)
+        own = {"code": self.code, "state": self.state, "ridge_prior": self.ridge_prior}
+        return HeadConfig(labels, estimator, self.path, self.sampler, feature_transform=front, **own)
 
 
 def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:

@@ -101,8 +101,13 @@ def gather(
         tell: See :data:`Progress`; adaptation is the stage ``"adaptation"``.
     """
 
-    def built(encoder: SpeechEncoder, views: int) -> Dataset:
-        options = {"task": config.task, "labels": config.labels, "views": views, "augmentation": config.augmentation}
+    def built(encoder: SpeechEncoder, copies: int) -> Dataset:
+        options = {
+            "task": config.task,
+            "labels": config.labels,
+            "augmented_copies": copies,
+            "augmentation": config.augmentation,
+        }
         return build_dataset(utterances, encoder, str(store), **options, progress=_stage(tell, "features"))
 
     encoder = load_encoder(config.encoder, device)
@@ -110,7 +115,7 @@ def gather(
         frozen = built(encoder, 0)
         train = sides(frozen, config)[0]
         encoder = adapted_encoder(encoder, frozen, train, config, folder, _stage(tell, "adaptation"))
-    return encoder, built(encoder, config.views)
+    return encoder, built(encoder, config.augmented_copies)
 
 
 def _stage(tell: Progress, name: str) -> Callable[[int, int], None]:

@@ -125,7 +125,7 @@ class _Run:
         self.started = time.monotonic()
         self.identity = identity(self.config, self.data) if self.folder else ""
         self.device = self.state.parameters[0].device
-        fits = fits_in_memory(self.data, self.state.head.config.front)
+        fits = fits_in_memory(self.data, self.state.head.config.feature_transform)
         self.kept = resident_features(self.state.head, self.data, "float32", self.device) if fits else None
 
     def resume(self) -> None:

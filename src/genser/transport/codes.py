@@ -71,7 +71,7 @@ def projections(x_0: Any, codes: Any) -> Any:
     return x_0 @ codes.T / (codes * codes).sum(-1)
 
 
-def probabilities(coordinates: Any, power: Any = 1.0, floor: float = 0.0) -> Any:
+def probabilities(coordinates: Any, exponent: Any = 1.0, floor: float = 0.0) -> Any:
     """Eq. (12) read as probabilities: coordinates clipped at 0 and normalised to 1.
 
     Over codes of one norm the largest coordinate is the largest cosine, so the order of classes is the paper's. Both
@@ -79,13 +79,13 @@ def probabilities(coordinates: Any, power: Any = 1.0, floor: float = 0.0) -> Any
 
     Args:
         coordinates: From :func:`projections`, shape (..., classes).
-        power: Exponent of the clipped coordinates, one for all or (..., 1); above 1 sharpens, below 1 flattens.
+        exponent: Exponent of the clipped coordinates, one for all or (..., 1); above 1 sharpens, below 1 flattens.
         floor: Share in [0, 1) that is spread evenly over the classes, so that nothing is ever called impossible.
 
     Returns:
         Shape (..., classes), every row sums to 1.
     """
-    clipped = coordinates.clip(min=1e-6) ** power
+    clipped = coordinates.clip(min=1e-6) ** exponent
     shares = clipped / clipped.sum(-1)[..., None]
     return (1 - floor) * shares + floor / coordinates.shape[-1]
 

@@ -61,7 +61,7 @@ class BridgePath:
 
         In Eq. (9) the arguments of μ' are printed in the other order than in Eq. (5); they mean the same.
         """
-        drift = schedule.relative_deviation_slope(t)[:, None] * (x_t - self.mean(x_0, x_1, t))
+        drift = schedule.relative_std_slope(t)[:, None] * (x_t - self.mean(x_0, x_1, t))
         return drift + self.mean_slope(x_0, x_1, t)
 
     def bridge(self, x_0: Vectors, x_t: Vectors, x_1: Vectors, t: Times, s: Times) -> Vectors:

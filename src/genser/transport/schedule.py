@@ -47,6 +47,6 @@ def deviation_slope(t: Float[Tensor, "..."], sigma: float) -> Float[Tensor, "...
     return sigma * (1 - 2 * t) / (2 * torch.sqrt(t * (1 - t)))
 
 
-def relative_deviation_slope(t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def relative_std_slope(t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """σ'_t/σ_t = (1−2t) / (2t(1−t)) of Eq. (5), which does not depend on σ; infinite at both ends."""
     return (1 - 2 * t) / (2 * t * (1 - t))

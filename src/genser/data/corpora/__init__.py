@@ -6,7 +6,7 @@ from types import ModuleType
 
 from genser.data.corpora import crema_d, emodb, esd, folder, iemocap, meld, nemo, ravdess, savee, table, tess
 from genser.data.corpora.report import CorpusReport, Problem
-from genser.errors import ManifestError, nearest
+from genser.errors import ManifestError, suggestion
 
 _MODULES = (crema_d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd, folder, table)
 CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}
@@ -33,7 +33,7 @@ def prepare(name: str, root: str | Path, *, columns: Mapping[str, str] | None = 
     plain = {corpus.replace("-", ""): corpus for corpus in CORPORA}
     corpus = plain.get(name.lower().replace("-", "").replace("_", "").replace(" ", ""))
     if corpus is None:
-        raise ManifestError(f"there is no reader for the corpus {name!r}. {nearest(name, CORPORA)}")
+        raise ManifestError(f"there is no reader for the corpus {name!r}. {suggestion(name, CORPORA)}")
     root = Path(root)
     if not root.exists():
         raise ManifestError(f"{root} does not exist; give the folder of {corpus}")

@@ -8,7 +8,7 @@ from typing import Any
 from genser.data.corpora.report import ENDINGS, Collector, CorpusReport
 from genser.data.manifest import COLUMNS, FOREIGN_NAMES, parse_row
 from genser.data.tables import Table, read_table
-from genser.errors import ManifestError, nearest
+from genser.errors import ManifestError, suggestion
 
 NAME = "csv"
 LAYOUT = "a table (.csv, .tsv, .jsonl, .parquet) with a column of sound files, such as file,emotion,speaker_id"
@@ -62,9 +62,9 @@ def _names(table: Table, path: Path, given: dict[str, str]) -> dict[str, str]:
     """Column of the table for every column of ours that it has."""
     for ours, theirs in given.items():
         if ours not in COLUMNS:
-            raise ManifestError(f"a manifest has no column {ours!r}. {nearest(ours, COLUMNS)}")
+            raise ManifestError(f"a manifest has no column {ours!r}. {suggestion(ours, COLUMNS)}")
         if theirs not in table.columns:
-            raise ManifestError(f"{path} has no column {theirs!r}. {nearest(theirs, table.columns)}")
+            raise ManifestError(f"{path} has no column {theirs!r}. {suggestion(theirs, table.columns)}")
     spelled = {name.lower(): name for name in reversed(table.columns)}
     usual = {ours: (ours, *FOREIGN_NAMES.get(ours, ())) for ours in COLUMNS}
     found = {ours: next((spelled[name] for name in names if name in spelled), None) for ours, names in usual.items()}
