@@ -18,7 +18,7 @@ from genser.export.check import BATCH_DIFFERENCE
 from genser.inference import decode_ahead as decoding
 from genser.inference.backend import ModelOutput, batches_of, padded
 from genser.inference.decode_ahead import GROUP_CLIPS, Decoder
-from genser.inference.onnx_backend import OnnxBackend, granted_cores
+from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.recognizer import Recognizer
 from genser.inference.windows import BLOCK, STEP, WINDOW, cut, windows_of
@@ -211,14 +211,6 @@ def test_the_package_has_its_names():
     assert {"load", "Recognizer", "Prediction", "Segment", "Stream", "__version__"} <= set(dir(genser))
     with pytest.raises(AttributeError):
         genser.nothing  # noqa: B018
-
-
-def test_the_quota_of_a_container_counts(tmp_path):
-    limit = tmp_path / "cpu.max"
-    limit.write_text("50000 100000\n")
-    assert granted_cores(limit) == 1
-    limit.write_text("max 100000\n")
-    assert granted_cores(limit) == granted_cores(tmp_path / "none") >= 1
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8", "folder"])

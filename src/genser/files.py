@@ -1,32 +1,58 @@
-"""Files that appear whole or not at all."""
+"""Files that a kill never leaves half written, and the number of usable cores."""
 
+import math
 import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Where Linux says how much processor time a container may use."""
 
 
-def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that no reader and no kill ever sees half of it.
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a binary file for writing that appears under its name only once it is complete.
 
-    The bytes go to a temporary file in the same folder, reach the disk, and then take the name in one step.
+    The bytes go to a temporary file in the same folder, reach the disk, and take the name in one step. If the body
+    raises, an existing file stays as it was. A symbolic link is kept, and its target is replaced. An existing file
+    keeps its permissions. A device or a FIFO cannot be replaced, so it is written directly.
 
     Args:
         path: File to create or replace; its folder must exist.
-        content: All of its bytes.
 
     Raises:
-        OSError: The folder does not exist or the disk refuses the bytes.
+        OSError: The folder does not exist, the path is a folder, or the disk is full.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(path))
+    mode = target.stat().st_mode if target.exists() else None
+    if mode is not None and stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a folder, so no file can be written there.")
+    if mode is not None and not stat.S_ISREG(mode):
+        with target.open("wb") as file:
+            yield file
+        return
+    temporary = target.with_name(f".genser-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if mode is not None:
+            temporary.chmod(stat.S_IMODE(mode))
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync_folder(target.parent)
+
+
+def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file in one step, see :func:`atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def sync_folder(folder: Path) -> None:
@@ -38,3 +64,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def usable_cores(quota: Path = CPU_QUOTA) -> int:
+    """Cores that this process may use: those it may run on, within a container's quota; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        allowed, period = quota.read_text(encoding="ascii").split()
+        return max(min(cores, math.ceil(int(allowed) / int(period))), 1)
+    except (OSError, ValueError):
+        return cores

@@ -1,7 +1,6 @@
 """Where clips are decoded while an encoder computes."""
 
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import numpy as np
 from genser.audio import load_audio
 from genser.audio.augment import AugmentedCopy
 from genser.data.utterance import Utterance
+from genser.files import usable_cores
 
 MANY_CORES = 8
 """From here on processes decode more than threads: about 0.7 ms of a clip's decoding hold the interpreter's lock."""
@@ -43,7 +43,7 @@ class Job:
 
 def decoders() -> int:
     """Workers that decode: one a core, 2 to 16."""
-    return min(max(len(os.sched_getaffinity(0)), 2), 16)
+    return min(max(usable_cores(), 2), 16)
 
 
 def decoding_threads() -> Executor:

@@ -1,6 +1,5 @@
 """Runs a model from its ONNX file with ONNX Runtime; torch is never needed."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from genser.errors import ConfigError, ModelError
+from genser.files import usable_cores
 from genser.inference.backend import ModelOutput, padded
 from genser.inference.onnx_file import AGAIN, read_metadata
 
@@ -44,7 +44,7 @@ class OnnxBackend:
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, *, shared: bool = False) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}.")
-        self.path, self.threads, self.shared = Path(path), threads or granted_cores(), shared
+        self.path, self.threads, self.shared = Path(path), threads or usable_cores(), shared
         self.metadata: dict[str, Any] = read_metadata(self.path)
         self.labels = tuple(self.metadata["labels"])
         self._sessions: dict[int, Future] = {}
@@ -122,13 +122,3 @@ def _make_session(path: Path, threads: int, shared: bool) -> Any:
     except Exception as error:  # ONNX Runtime's errors have no common base
         version = onnxruntime.__version__
         raise ModelError(f"{path} cannot be loaded by onnxruntime {version}: {error}. Upgrade onnxruntime.") from error
-
-
-def granted_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: those it may run on, within a container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = limit.read_text(encoding="ascii").split()
-        return max(min(cores, math.ceil(int(quota) / int(period))), 1)
-    except (OSError, ValueError):
-        return cores

@@ -1,6 +1,5 @@
 """The one class for users: sound in, calibrated class probabilities out."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource
 from genser.errors import AudioError, ConfigError, GenserError
+from genser.files import usable_cores
 from genser.inference.backend import Backend, ModelOutput
 from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.prediction import NO_SPEECH, TOLD, Prediction
@@ -77,7 +77,7 @@ class Recognizer:
         Raises:
             ConfigError: An argument is out of range.
         """
-        workers = min(os.cpu_count() or 1, 4) if workers is None else workers
+        workers = min(usable_cores(), 4) if workers is None else workers
         if not batch_seconds > 0 or workers < 1:
             raise ConfigError(f"batch_seconds {batch_seconds} must be above 0 and workers {workers} at least 1.")
         decoder = Decoder(workers, self._limits, group_seconds=4 * batch_seconds)

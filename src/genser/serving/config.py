@@ -1,6 +1,5 @@
 """What a server does and allows, as one validated value."""
 
-import os
 from dataclasses import dataclass
 
 from genser.errors import ConfigError
@@ -79,8 +78,3 @@ class ServerConfig:
     def hosts(self) -> tuple[str, ...]:
         """Names under which the server may be called; empty means any."""
         return self.allowed_hosts or (LOOPBACK if self.host in LOOPBACK else ())
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,13 +12,14 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, AudioLimits, load_audio
 from genser.errors import AudioError, GenserError, MissingExtraError
+from genser.files import usable_cores
 from genser.inference.prediction import Prediction
 from genser.segments.options import SegmentOptions
 from genser.segments.segment import Timeline
 from genser.segments.timeline import recognize_timeline
 from genser.segments.turns import Turn, read_turns
 from genser.serving.batching import Abandoned, BatchedScorer, Batcher, Recognizer
-from genser.serving.config import ServerConfig, processors
+from genser.serving.config import ServerConfig
 from genser.serving.errors import problem_of
 from genser.serving.limits import Admission
 from genser.serving.metrics import Metrics
@@ -35,13 +36,13 @@ class Service:
         self.recognizer = load()
         self.name = Path(config.model).stem if config.model else "base"
         self.labels = list(self.recognizer.labels)
-        self.batcher = Batcher(self.recognizer, self.metrics, config.max_batch, config.max_queue, processors())
+        self.batcher = Batcher(self.recognizer, self.metrics, config.max_batch, config.max_queue, usable_cores())
         self.clip_limits = AudioLimits(max_duration=config.max_duration, max_channels=config.max_channels)
         self.recording_limits = AudioLimits(max_duration=config.max_recording, max_channels=config.max_channels)
-        self._decoders = ThreadPoolExecutor(processors(), "genser-decoder")
+        self._decoders = ThreadPoolExecutor(usable_cores(), "genser-decoder")
         self._recorders = ThreadPoolExecutor(config.max_recordings, "genser-recording")
         self.streams = 0
-        self.live = ThreadPoolExecutor(processors(), "genser-live")
+        self.live = ThreadPoolExecutor(usable_cores(), "genser-live")
 
     def start(self) -> None:
         """Warm the model up and begin to recognise."""
