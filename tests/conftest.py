@@ -1,6 +1,8 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and the programs that the browser tests need."""
 
 import os
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,30 @@ settings.register_profile("genser", deadline=None, max_examples=50, derandomize=
 settings.load_profile("genser")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+BROWSER = "sudo apt-get install chromium chromium-driver, or put chromium and chromedriver on the PATH"
+
+
+def missing_for_browser_tests() -> list[str]:
+    """What the tests of the web page need and this machine lacks."""
+    programs = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    return programs + ["selenium"] * (find_spec("selenium") is None)
+
+
+def pytest_configure() -> None:
+    """Refuse to skip the browser tests where GENSER_REQUIRE_BROWSER is set, as in CI."""
+    missing = missing_for_browser_tests()
+    if missing and os.environ.get("GENSER_REQUIRE_BROWSER", "0") != "0":
+        raise pytest.UsageError(
+            f"GENSER_REQUIRE_BROWSER is set, but the browser tests lack {', '.join(missing)}. To install: {BROWSER}."
+        )
+
+
+def pytest_report_header() -> list[str]:
+    """Say before the tests run whether the browser tests are skipped."""
+    missing = missing_for_browser_tests()
+    return [f"Browser tests are skipped: {', '.join(missing)} not found. To install: {BROWSER}."] if missing else []
 
 
 def _shared(variable: str, folder: str) -> Path:
