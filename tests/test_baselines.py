@@ -1,11 +1,13 @@
-"""Heads that transport has to beat."""
+"""Every head of the registry, and the baselines that the transport head has to beat."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from genser.errors import ConfigError
-from genser.model import EstimatorConfig, HeadConfig, TargetEstimator, TransportHead
-from genser.model.baselines import HEADS, DiffusionHead, make_head
+from genser.model import HEADS, EstimatorConfig, HeadConfig, TargetEstimator, TransportHead, make_head
+from genser.model.baselines import DiffusionHead
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, train
 from genser.training.train import predict
 from genser.transport import Objective
@@ -28,7 +30,7 @@ def trained(name, data, **changes):
         objective=Objective(mixup=0.3, noise=0.1, time_power=4),
     )
     torch.manual_seed(0)
-    head = make_head(name, CONFIG)
+    head = make_head(replace(CONFIG, kind=name))
     train(head, data, recipe)
     return head
 
@@ -51,7 +53,7 @@ def test_majority_gives_the_training_shares_to_everyone():
 def test_network_and_diffusion_have_the_size_of_the_estimator():
     size = sum(p.numel() for p in TargetEstimator(CONFIG.estimator).parameters())
     for name in ("network", "regression", "diffusion"):
-        head = make_head(name, CONFIG)
+        head = make_head(replace(CONFIG, kind=name))
         assert abs(sum(p.numel() for p in head.network.parameters()) - size) <= 1, name  # one layer weight
     assert sum(p.numel() for p in TransportHead(CONFIG).parameters()) == size
 
@@ -77,4 +79,4 @@ def test_transport_passes_do_not_grow_with_classes():
 
 def test_an_unknown_head_is_named_with_the_known_ones():
     with pytest.raises(ConfigError, match="transport"):
-        make_head("svm", CONFIG)
+        make_head(replace(CONFIG, kind="svm"))

@@ -162,7 +162,7 @@ def test_a_head_on_components_transports_them():
     front = FeatureTransformConfig(4, 16, 12, 0.3)
     config = HeadConfig(("a", "b"), EstimatorConfig(dim=12, conditions=1, depth=1, heads=2), feature_transform=front)
     head = TransportHead(config)
-    head.standardizer.fit(torch.randn(50, 4, 16))
+    head.feature_transform.fit(torch.randn(50, 4, 16))
     x_1, X_c = head.ends(torch.randn(5, 4, 16))
     assert torch.equal(x_1, X_c[:, 0])
     assert head(torch.randn(5, 4, 16)).shape == (5, 2)
@@ -223,7 +223,7 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
     features = torch.randn(120, 4, 32) * 0.3
     features[torch.arange(120), :, labels] += 2
     head = TransportHead(HeadConfig(("a", "b", "c"), TINY))
-    head.standardizer.fit(features)
+    head.feature_transform.fit(features)
     optimizer = torch.optim.AdamW(head.estimator.parameters(), lr=3e-3)
     for _ in range(60):
         optimizer.zero_grad()
@@ -248,8 +248,8 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
         (lambda: HeadConfig(("a", "b"), state="posterior"), "feature_transform.repeat"),
         (lambda: HeadConfig(("a", "b"), state="given"), "given"),
         (lambda: EstimatorConfig(conditions=0, tokens="layers"), "at least one condition"),
-        (lambda: HeadConfig(("a", "a"), TINY), "named once"),
-        (lambda: HeadConfig((), TINY), "named"),
+        (lambda: HeadConfig(("a", "a"), TINY), "each once"),
+        (lambda: HeadConfig((), TINY), "must be given"),
         (lambda: HeadConfig(("a",), TINY, exponent=0), "exponent"),
         (lambda: HeadConfig(("a",), TINY, ridge_prior=1.0), "repeat"),
         (lambda: HeadConfig(("a",), TINY, feature_transform=FeatureTransformConfig(4, 30)), "feature transform gives"),

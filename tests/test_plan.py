@@ -5,7 +5,7 @@ import pytest
 from genser.bench.plan import load_plan, plans
 from genser.encoders import Pooling
 from genser.errors import ConfigError
-from genser.model.baselines import HEADS
+from genser.model import HEADS
 
 
 def written(tmp_path, text):

@@ -89,7 +89,7 @@ def test_a_run_can_go_on_in_the_other_way_of_stepping(tmp_path):
 
 def made(config, data=None):
     head = fresh(config)
-    head.standardizer.fit((data or problem()).features)
+    head.feature_transform.fit((data or problem()).features)
     state = TrainState(head, [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
     return state, CapturedStep(state, data or problem(), config, ALONE)
@@ -135,22 +135,22 @@ def test_the_average_is_whole_whenever_it_is_looked_at():
 def test_resident_features_are_those_that_plain_steps_draw():
     data, config = altered(problem()), recipe()
     head = fresh(config)
-    head.standardizer.fit(data.features)
+    head.feature_transform.fit(data.features)
     kept = resident_features(head, data, "float32", torch.device("cpu"))
     for step in range(5):
         rows = draw_rows(data, 32, step, 7)
-        expected = head.standardizer(draw_features(data, rows, step, 7))
+        expected = head.feature_transform(draw_features(data, rows, step, 7))
         torch.testing.assert_close(kept[resident_places(data, rows, step, 7)], expected)
 
 
 def test_features_are_rounded_only_after_they_are_standardised():
     features = 300 + torch.randn(200, 3, 16, generator=torch.Generator().manual_seed(0))
     head = fresh(recipe())
-    head.standardizer.fit(features)
+    head.feature_transform.fit(features)
     data = TrainingData(features, torch.arange(200) % 3)
     kept = resident_features(head, data, "bfloat16", torch.device("cpu"))
     assert kept.dtype == torch.bfloat16
-    torch.testing.assert_close(kept.float(), head.standardizer(features), rtol=2**-8, atol=2**-8)
+    torch.testing.assert_close(kept.float(), head.feature_transform(features), rtol=2**-8, atol=2**-8)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])

@@ -11,11 +11,13 @@ torch.set_num_threads(1)
 def random_head(sampler, ridge_prior=0.0, state="network", **network):
     torch.manual_seed(0)
     path = BridgePath(k=7.0, sigma=0.8, t_eps=0.05)
-    front = FeatureTransformConfig(network["conditions"], 32, repeat=True) if anchor or state == "posterior" else None
-    own = {"state": state, "ridge_prior": anchor, "feature_transform": front}
+    front = (
+        FeatureTransformConfig(network["conditions"], 32, repeat=True) if ridge_prior or state == "posterior" else None
+    )
+    own = {"state": state, "ridge_prior": ridge_prior, "feature_transform": front}
     config = HeadConfig(("a", "b"), EstimatorConfig(dim=32, **network), path, sampler, **own)
     head = TransportHead(config)
-    if anchor:
+    if ridge_prior:
         head.fit(torch.randn(64, front.states, 32), torch.arange(64) % 2)
     for parameter in head.parameters():
         parameter.data.add_(0.2 * torch.randn_like(parameter))

@@ -29,7 +29,7 @@ from typing import Any
 from genser.config import build, override, to_mapping
 from genser.encoders import Pooling
 from genser.errors import ConfigError
-from genser.model.baselines import HEADS
+from genser.model.heads import HEADS
 from genser.training.recipe import TrainConfig, load_recipe, read_yaml
 
 Settings = Mapping[str, Any]
@@ -42,7 +42,7 @@ class HeadPlan:
 
     Attributes:
         name: What the report calls it.
-        head: Which head it is, see :data:`genser.model.baselines.HEADS`.
+        head: Which head it is, see :data:`genser.model.heads.HEADS`.
         candidates: Settings that it may choose from, inside the training speakers; one needs no choice.
     """
 

@@ -26,7 +26,7 @@ from genser.bench.trace import Trace
 from genser.errors import GenserError
 from genser.files import atomic_write
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
-from genser.model.baselines import make_head
+from genser.model.heads import make_head
 from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
 from genser.training.train import predict, train
@@ -44,7 +44,7 @@ class Training:
     """One head to train.
 
     Attributes:
-        head: Which head, see :data:`genser.model.baselines.HEADS`.
+        head: Which head, see :data:`genser.model.heads.HEADS`.
         config: Its recipe.
         train: Positions to learn from.
         test: Positions to score.
@@ -61,7 +61,8 @@ class Training:
         """The trained head, and the seconds it took."""
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            head = make_head(self.head, self.config.head(dataset.classes, *dataset.features.shape[1:]))
+            config = self.config.head(dataset.classes, *dataset.features.shape[1:])
+            head = make_head(replace(config, kind=self.head))
         started = time.perf_counter()
         train(head.to(self.device), dataset.training_rows(self.train, self.config), self.config)
         return head, time.perf_counter() - started

@@ -15,16 +15,17 @@ class ModelOutput:
 
     Attributes:
         scores: Class probabilities, shape (batch, classes).
-        trajectory: Class probabilities read off at each time of the transport, shape (batch, N + 1, classes).
-        states: Transported states x_t, shape (batch, N + 1, dim).
-        speech: Probability that somebody speaks, shape (batch,); None if the model has no speech gate.
-        familiar: Probability of being like the recordings that the model learned from, shape (batch,); None if it does
-            not tell.
+        trajectory: Class probabilities read off at each time of the transport, shape (batch, N + 1, classes); None if
+            the model has no transport head.
+        states: Transported states x_t, shape (batch, N + 1, dim); None if the model has no transport head.
+        speech: Probability of speech, shape (batch,); None if the model has no speech gate.
+        familiar: In-domain score: the probability that the clip resembles the training corpora, shape (batch,); None
+            if the model has no such score.
     """
 
     scores: np.ndarray
-    trajectory: np.ndarray
-    states: np.ndarray
+    trajectory: np.ndarray | None = None
+    states: np.ndarray | None = None
     speech: np.ndarray | None = None
     familiar: np.ndarray | None = None
 

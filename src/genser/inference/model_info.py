@@ -22,13 +22,14 @@ def card_of(metadata: Mapping[str, Any]) -> str:
 
 def _facts(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
     head, encoder = metadata["head"], metadata["encoder"]
-    sampler, threshold = head["sampler"], metadata["speech_threshold"]
+    kind, sampler, threshold = head.get("kind", "transport"), head["sampler"], metadata["speech_threshold"]
+    transport = f"{sampler['steps']} steps, {sampler['method']}, read-out {sampler['readout']}"
     version = f"genser {metadata['genser']}" if "genser" in metadata else ""
     return [
         ("model", metadata.get("file", "")),
         ("labels", ", ".join(metadata["labels"])),
         ("encoder", " ".join(str(encoder[key]) for key in ("kind", "source") if encoder.get(key))),
-        ("transport", f"{sampler['steps']} steps, {sampler['method']}, read-out {sampler['readout']}"),
+        ("transport", transport) if kind == "transport" else ("head", kind),
         ("speech gate", f"threshold {threshold:g}" if threshold is not None else "none"),
         ("precision", metadata.get("precision", "")),
         ("training", _training(metadata["info"])),

@@ -120,19 +120,28 @@ class Recognizer:
         rows = np.stack(found).astype(float) if found else np.empty((0, len(self.labels) + len(TOLD)))
         return rows[:, : len(self.labels)], self._is_speech(rows[:, len(self.labels)])
 
-    def trajectory(self, waveform: np.ndarray) -> np.ndarray:
+    @property
+    def has_transport(self) -> bool:
+        """Whether the model has a transport head, and so a trajectory and states."""
+        return self.metadata.get("head", {}).get("kind", "transport") == "transport"
+
+    def trajectory(self, waveform: np.ndarray) -> np.ndarray | None:
         """Class probabilities at the N + 1 times of the transport, from speech (first row) to class (last row).
 
         Args:
             waveform: Mono at 16 kHz, shape (samples,).
 
         Returns:
-            Shape (N + 1, classes).
+            Shape (N + 1, classes); None if the model has no transport head.
         """
+        if not self.has_transport:
+            return None
         return self._read([waveform], lambda output: output.trajectory, BATCH_SECONDS)[0]
 
-    def states(self, waveform: np.ndarray) -> np.ndarray:
-        """States x_t at the N + 1 times of the transport, shape (N + 1, dim), for drawing the way of a sound."""
+    def states(self, waveform: np.ndarray) -> np.ndarray | None:
+        """States x_t at the N + 1 times of the transport, shape (N + 1, dim); None without a transport head."""
+        if not self.has_transport:
+            return None
         return self._read([waveform], lambda output: output.states, BATCH_SECONDS)[0]
 
     def segments(

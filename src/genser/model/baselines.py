@@ -1,43 +1,28 @@
-"""Heads that transport has to beat, trained by the same code on the same rows with the same mix-up and noise.
+"""Baseline heads, trained by the same code on the same rows with the same mix-up and noise as the transport head.
 
-They take the gain apart: :class:`LinearHead` and :class:`MlpHead` are classification layers over learned layer weights
-(Table 1's "CLS"), :class:`NetworkHead` is the estimator's own network under cross-entropy, :class:`RegressionHead` the
-same network regressed to the codes without a path, and :class:`DiffusionHead` the generative classifier of Li et al.
-(the paper's reference 11), whose cost grows with the classes.
+They separate what the transport gains. :class:`LinearHead` and :class:`MlpHead` are classification layers over learned
+layer weights (Table 1's "CLS"). :class:`NetworkHead` is the estimator's own network trained by cross-entropy.
+:class:`RegressionHead` is the same network regressed to the codes without a path. :class:`DiffusionHead` is the
+generative classifier of Li et al. (the paper's reference 11), whose cost grows with the classes.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genser.errors import ConfigError
-from genser.model import Ensemble, HeadConfig, TransportHead, make_estimator, make_feature_transform
-from genser.transport import Objective
-from genser.transport.codes import class_codes, probabilities, projections
+from genser.model.estimator import Ensemble, make_estimator
+from genser.model.head import Head, HeadConfig
+from genser.transport import Objective, Sampler
+from genser.transport.codes import class_codes, projections
 
 DIFFUSION_DRAWS = 16
 """Pairs of time and noise, shared by all classes, over which the diffusion classifier averages its error."""
 
 
-class Fronted(nn.Module):
-    """A head that learns nothing without gradients but its front."""
-
-    def __init__(self, config: HeadConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.standardizer = make_feature_transform(config.feature_transform)
-
-    def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:  # noqa: ARG002
-        """Learn the front from training rows."""
-        self.standardizer.fit(features, weights)
-
-
-class Coded(Fronted):
-    """A head whose targets are the class codes, as transport's are."""
+class CodedHead(Head):
+    """A head whose targets are the class codes, as those of the transport head are."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
@@ -45,11 +30,11 @@ class Coded(Fronted):
         self.register_buffer("codes", codes, persistent=False)
 
 
-class Classifier(Fronted):
-    """A head that gives one logit a class and is trained by cross-entropy with class shares as the target."""
+class Classifier(Head):
+    """A head that gives one logit per class and is trained by cross-entropy with class shares as the target."""
 
     def logits(self, states: Tensor) -> Tensor:
-        """Logits (batch, classes) of standardised hidden states (batch, states, dim)."""
+        """Logits (batch, classes) of transformed hidden states (batch, states, dim)."""
         raise NotImplementedError
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
@@ -61,13 +46,13 @@ class Classifier(Fronted):
         states, target = example
         return functional.cross_entropy(self.logits(states), target)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Class probabilities of raw features."""
-        return self.logits(self.standardizer(features)).softmax(-1)
+    def coordinates(self, features: Tensor, sampler: Sampler | None = None) -> Tensor:  # noqa: ARG002
+        """Softmax probabilities."""
+        return self.logits(self.feature_transform(features)).softmax(-1)
 
 
 class MajorityHead(Classifier):
-    """Always the most frequent class of the training rows: the floor."""
+    """Always the most frequent class of the training rows: the least that a head must beat."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
@@ -79,7 +64,7 @@ class MajorityHead(Classifier):
 
 
 class LinearHead(Classifier):
-    """One linear layer over a learned weighting of the hidden states, as SUPERB and the paper's baselines have it."""
+    """One linear layer over a learned weighting of the hidden states, as in SUPERB and in the paper's baselines."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
@@ -92,7 +77,7 @@ class LinearHead(Classifier):
 
 
 class FlatHead(Classifier):
-    """One linear layer over all hidden states side by side: softmax regression with every state's own weights."""
+    """One linear layer over all hidden states, concatenated: softmax regression with separate weights per state."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
@@ -106,7 +91,7 @@ class FlatHead(Classifier):
 
 
 class MlpHead(Classifier):
-    """A hidden layer of GELU units, with dropout, between the weighted layers and the classes; or several."""
+    """One hidden layer of GELU units with dropout over the weighted mean of the layers, or an ensemble of such."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
@@ -129,19 +114,17 @@ class NetworkHead(Classifier):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
-        self.time = config.path.T
         self.network = make_estimator(config.estimator)
         self.out = nn.Linear(config.estimator.dim, len(config.labels))
 
     def logits(self, states: Tensor) -> Tensor:
         """Linear in the network's output."""
-        time = states.new_full((len(states),), self.time)
-        return self.out(
-            self.network(states[:, -1], self.config.feature_transform.conditions(states[:, -1], states[:, :-1]), time)
-        )
+        x_1 = states[:, -1]
+        X_c = self.config.feature_transform.conditions(x_1, states[:, :-1])
+        return self.out(self.network(x_1, X_c, x_1.new_full((len(x_1),), self.config.path.T)))
 
 
-class RegressionHead(Coded):
+class RegressionHead(CodedHead):
     """The estimator's network regressed to the codes from x_1 at t = T: transport without a path."""
 
     def __init__(self, config: HeadConfig) -> None:
@@ -157,30 +140,33 @@ class RegressionHead(Coded):
         x_1, X_c, x_0 = example
         return (self._estimate(x_1, X_c) - x_0).square().mean()
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Class probabilities of raw features, read from the codes."""
-        states = self.standardizer(features)
-        X_c = self.config.feature_transform.conditions(states[:, -1], states[:, :-1])
-        return probabilities(projections(self._estimate(states[:, -1], X_c), self.codes))
+    def coordinates(self, features: Tensor, sampler: Sampler | None = None) -> Tensor:  # noqa: ARG002
+        """Projections of the estimate onto the class codes."""
+        states = self.feature_transform(features)
+        x_1 = states[:, -1]
+        X_c = self.config.feature_transform.conditions(x_1, states[:, :-1])
+        return projections(self._estimate(x_1, X_c), self.codes)
 
     def _estimate(self, x_1: Tensor, X_c: Tensor) -> Tensor:
         return self.network(x_1, X_c, x_1.new_full((len(x_1),), self.config.path.T))
 
 
-class DiffusionHead(Coded):
-    """Diffusion classifier (Li et al., ICCV 2023): the class under which a clip's noise is best predicted.
+class DiffusionHead(CodedHead):
+    """Diffusion classifier (Li et al., ICCV 2023): the class whose condition predicts the noise on a clip best.
 
-    A density p(x | class) of the mean x of the standardised hidden states; the class code stands in the place of the
-    conditions, so the network has the size of the transport estimator. Hidden states are no conditions here: they tell
-    the class themselves, and a density given them would leave nothing for the class to explain. Noise and times are the
-    same for every class; class probabilities are the softmax of the negative errors, as the evidence bound suggests.
-    Cost: classes x draws passes.
+    It models a density p(x | class) of the mean x of the standardised hidden states. The class code takes the place of
+    the conditions, so the network has the size of the transport estimator. The hidden states are no conditions here:
+    a density that is given them has nothing left for the class to explain. Noise and times are the same for every
+    class. The class probabilities are the softmax of the negative errors, as the evidence bound suggests.
+    The cost is classes x draws passes through the network.
     """
 
     def __init__(self, config: HeadConfig, draws: int = DIFFUSION_DRAWS) -> None:
         super().__init__(config)
-        self.draws = draws
         self.network = make_estimator(replace(config.estimator, conditions=1))
+        generator = torch.Generator().manual_seed(0)
+        noises = [torch.randn(config.estimator.dim, generator=generator) for _ in range(draws)]
+        self.register_buffer("noises", torch.stack(noises), persistent=False)
 
     def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Noisy features at a random time, the class code as the condition, and the noise."""
@@ -194,19 +180,17 @@ class DiffusionHead(Coded):
         x_t, code, t, noise = example
         return (self.network(x_t, code, t) - noise).square().mean()
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Class probabilities of raw features."""
-        x = self.standardizer(features).mean(1)
-        generator = torch.Generator().manual_seed(0)
+    def coordinates(self, features: Tensor, sampler: Sampler | None = None) -> Tensor:  # noqa: ARG002
+        """Softmax of the negative mean errors of all draws."""
+        x = self.feature_transform(features).mean(1)
         errors = x.new_zeros(len(x), len(self.codes))
-        for draw in range(self.draws):
-            t = x.new_full((len(x),), (draw + 0.5) / self.draws)
-            noise = torch.randn(x.shape[-1], generator=generator).to(x).expand_as(x)
-            errors += self._errors(_diffused(x, noise, t), t, noise)
-        return (-errors / self.draws / 2).softmax(-1)
+        for draw, noise in enumerate(self.noises):
+            t = x.new_full((len(x),), (draw + 0.5) / len(self.noises))
+            errors = errors + self._errors(_diffused(x, noise, t), t, noise)
+        return (-errors / len(self.noises) / 2).softmax(-1)
 
     def _errors(self, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Square errors of the noise (batch, classes), one pass a class."""
+        """Square errors of the noise (batch, classes), one pass per class."""
         passes = [self.network(x_t, code.expand(len(x_t), 1, -1), t) for code in self.codes]
         return torch.stack([(estimate - noise).square().sum(-1) for estimate in passes], dim=-1)
 
@@ -215,27 +199,3 @@ def _diffused(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """Variance-preserving noising on the cosine schedule: cos(πt/2)·x + sin(πt/2)·noise."""
     angle = (t * torch.pi / 2)[:, None]
     return angle.cos() * x + angle.sin() * noise
-
-
-HEADS: dict[str, Callable[[HeadConfig], Any]] = {
-    "transport": TransportHead,
-    "linear": LinearHead,
-    "flat": FlatHead,
-    "mlp": MlpHead,
-    "network": NetworkHead,
-    "regression": RegressionHead,
-    "diffusion": DiffusionHead,
-    "majority": MajorityHead,
-}
-"""Every head by name, made from the same configuration."""
-
-
-def make_head(name: str, config: HeadConfig) -> Any:
-    """A fresh head.
-
-    Raises:
-        ConfigError: If there is no head of that name.
-    """
-    if name not in HEADS:
-        raise ConfigError(f"There is no head {name!r}: use one of {', '.join(HEADS)}.")
-    return HEADS[name](config)

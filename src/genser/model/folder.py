@@ -20,9 +20,10 @@ from genser._version import __version__
 from genser.config import build, to_mapping
 from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
 from genser.errors import ConfigError, ModelError
+from genser.model.head import Head, HeadConfig
+from genser.model.heads import make_head
 from genser.model.speech_gate import SpeechGate
 from genser.model.speech_model import SpeechModel, check_encoder
-from genser.model.transport_head import HeadConfig, TransportHead
 
 FORMAT = 1
 CONFIG, HEAD, GATE, ENCODER = "config.json", "head.safetensors", "gate.safetensors", "encoder.safetensors"
@@ -35,7 +36,7 @@ class ModelFolder:
 
     Attributes:
         folder: Where it is.
-        head: The transport head, in evaluation mode.
+        head: The head, in evaluation mode.
         encoder: The encoder that it needs.
         fingerprint: Of that encoder's weights and settings.
         info: How it was made: recipe, data, scores; JSON values.
@@ -44,7 +45,7 @@ class ModelFolder:
     """
 
     folder: Path
-    head: TransportHead
+    head: Head
     encoder: EncoderConfig
     fingerprint: str
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class ModelFolder:
 
 def save_model(
     folder: Path,
-    head: TransportHead,
+    head: Head,
     encoder: EncoderConfig,
     fingerprint: str,
     info: Mapping[str, Any] | None = None,
@@ -142,7 +143,7 @@ def load_model(folder: Path) -> ModelFolder:
     contents = _read_files(folder, config["files"])
     try:
         with torch.random.fork_rng():
-            head = TransportHead(build(HeadConfig, config["head"], str(folder / CONFIG)))
+            head = make_head(build(HeadConfig, config["head"], str(folder / CONFIG)))
         head.load_state_dict(load_tensors(contents[HEAD]))
         encoder = build(EncoderConfig, config["encoder"], str(folder / CONFIG))
         gate = _gate(config, contents)

@@ -38,8 +38,8 @@ class Recognizer(Protocol):
     def predict_many(self, sources: Iterable[AudioSource], *, workers: int) -> Iterator[Prediction]:
         """Predictions of sounds, in their order."""
 
-    def trajectory(self, waveform: np.ndarray) -> np.ndarray:
-        """Class probabilities along the N transport steps, shape (N + 1, classes)."""
+    def trajectory(self, waveform: np.ndarray) -> np.ndarray | None:
+        """Class probabilities along the N transport steps, shape (N + 1, classes); None without a transport head."""
 
 
 @dataclass(frozen=True)

@@ -157,11 +157,11 @@ def resident_features(head: Any, data: TrainingData, precision: str, device: tor
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     tables = [data.features] if data.augmented is None else [data.features, data.augmented.flatten(0, 1)]
     with torch.no_grad():
-        shape = head.standardizer(data.features[:1].to(device).float()).shape[1:]
+        shape = head.feature_transform(data.features[:1].to(device).float()).shape[1:]
         kept = torch.empty((sum(map(len, tables)), *shape), dtype=dtype, device=device)
         place = 0
         for part in (part for table in tables for part in table.split(PART)):
-            kept[place : place + len(part)] = head.standardizer(part.to(device).float())
+            kept[place : place + len(part)] = head.feature_transform(part.to(device).float())
             place += len(part)
     return kept
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from genser.model.head import Head
 from genser.model.in_domain import InDomainScore
-from genser.model.transport_head import TransportHead
 from genser.training.batches import TrainingData, balance_weights
 from genser.transport.codes import probabilities
 
@@ -27,7 +27,7 @@ DIRECTIONS = 8
 
 
 @torch.no_grad()
-def calibrate(head: TransportHead, held_out: TrainingData) -> None:
+def calibrate(head: Head, held_out: TrainingData) -> None:
     """Give a head the exponent under which it is as confident as it is right on speakers it has not learned from.
 
     With fewer than :data:`FEWEST` clips it keeps the one that it has. The order of classes does not change.
@@ -63,9 +63,7 @@ def _weights(labels: np.ndarray, corpora: np.ndarray | None) -> np.ndarray:
 
 
 @torch.no_grad()
-def fit_in_domain_score(
-    head: TransportHead, features: Float[Tensor, "rows states dim"], corpora: Iterable[str]
-) -> None:
+def fit_in_domain_score(head: Head, features: Float[Tensor, "rows states dim"], corpora: Iterable[str]) -> None:
     """Have a head tell recordings like the given ones, corpora counting alike; see :class:`InDomainScore`."""
     front = head.config.feature_transform
     weights = balance_weights([(name,) for name in corpora])
@@ -147,7 +145,7 @@ class Calibration:
         )
 
     @torch.no_grad()
-    def give_to(self, head: TransportHead) -> None:
+    def give_to(self, head: Head) -> None:
         """Calibrate a head that has learned familiarity."""
         head.config = replace(head.config, exponent=self.exponent, out_of_domain_exponent=self.out_of_domain_exponent)
         head.in_domain.boundary.fill_(self.boundary)

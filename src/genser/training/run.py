@@ -13,7 +13,8 @@ from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
 from genser.model.folder import save_model
-from genser.model.transport_head import TransportHead
+from genser.model.head import Head
+from genser.model.heads import make_head
 from genser.training.batches import TrainingData
 from genser.training.calibration import calibrate
 from genser.training.data import Dataset, build_dataset, divide, sides
@@ -122,11 +123,11 @@ def _stage(tell: Progress, name: str) -> Callable[[int, int], None]:
     return lambda done, total: tell(name, done, total, {})
 
 
-def fresh_head(config: TrainConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> TransportHead:
+def fresh_head(config: TrainConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> Head:
     """A head of a recipe with its first weights, which follow from the recipe's seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        return TransportHead(config.head(classes, *shape))
+        return make_head(config.head(classes, *shape))
 
 
 def _info(config: TrainConfig, dataset: Dataset, data: TrainingData, result: TrainResult) -> dict[str, Any]:

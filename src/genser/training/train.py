@@ -39,7 +39,7 @@ from genser.transport import Objective
 class Head(Protocol):
     """What the trainer needs of a head; the baselines are trained by the same code."""
 
-    standardizer: nn.Module
+    feature_transform: nn.Module
 
     def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None) -> None:
         """Learn what needs no gradient from the training rows."""
@@ -185,7 +185,7 @@ class _Run:
         if self.kept is not None:
             return self.kept[resident_places(self.data, rows, step, seed)]
         features = draw_features(self.data, rows, step, seed)
-        return self.state.head.standardizer(features.to(self.device).float())
+        return self.state.head.feature_transform(features.to(self.device).float())
 
     def _validate(self) -> dict[str, float]:
         """UA of the averaged weights on the validation speakers; keeps the weights if they are the best so far."""

@@ -1,0 +1,37 @@
+"""Every kind of head by name. To add a kind, write a subclass of :class:`genser.model.head.Head` and list it here."""
+
+from genser.errors import ConfigError
+from genser.model.baselines import (
+    DiffusionHead,
+    FlatHead,
+    LinearHead,
+    MajorityHead,
+    MlpHead,
+    NetworkHead,
+    RegressionHead,
+)
+from genser.model.head import Head, HeadConfig
+from genser.model.transport_head import TransportHead
+
+HEADS: dict[str, type[Head]] = {
+    "transport": TransportHead,
+    "linear": LinearHead,
+    "flat": FlatHead,
+    "mlp": MlpHead,
+    "network": NetworkHead,
+    "regression": RegressionHead,
+    "diffusion": DiffusionHead,
+    "majority": MajorityHead,
+}
+"""Kind → class."""
+
+
+def make_head(config: HeadConfig) -> Head:
+    """Make a head of the kind that its configuration names, with fresh weights.
+
+    Raises:
+        ConfigError: There is no head of that kind.
+    """
+    if config.kind not in HEADS:
+        raise ConfigError(f"There is no head {config.kind!r}: use one of {', '.join(HEADS)}.")
+    return HEADS[config.kind](config)
