@@ -22,6 +22,7 @@ from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.synthetic_noise import FAMILIES, synthetic_noise
 from genser.data.labels import find_label_map, for_task
 from genser.data.utterance import Utterance
+from genser.inference.prediction import NO_SPEECH
 from genser.metrics.bootstrap import Resampling, paired_bootstrap
 from genser.metrics.evaluate import Evaluation, Predictions, evaluate
 
@@ -36,7 +37,7 @@ def scored(recognizer: Any, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np
     """Class probabilities (clips, classes), whether each was heard as speech, and whether as familiar."""
     answers = list(recognizer.predict_many((clip, SAMPLE_RATE) for clip in clips))
     scores = np.array([[answer.scores[name] for name in recognizer.labels] for answer in answers])
-    spoken = np.array([answer.label != "no speech" for answer in answers])
+    spoken = np.array([answer.label != NO_SPEECH for answer in answers])
     return scores, spoken, np.array([(answer.familiar or 0.0) >= 0.5 for answer in answers])
 
 

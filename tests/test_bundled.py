@@ -12,6 +12,7 @@ import soundfile
 import genser
 from genser.audio import load_audio
 from genser.audio.synthetic_noise import FAMILIES, synthetic_noise
+from genser.inference.prediction import NO_SPEECH
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "examples/synthetic.flac"
@@ -61,7 +62,7 @@ def test_the_distance_to_the_microphone_does_not_matter(recognizer):
 def test_what_is_no_speech_is_called_so(recognizer):
     sounds = [synthetic_noise(family, number, seed=7) for family in FAMILIES for number in range(2)]
     labels = [answer.label for answer in recognizer.predict_many((sound, 16000) for sound in sounds)]
-    assert np.mean([label == "no speech" for label in labels]) >= 0.95
+    assert np.mean([label == NO_SPEECH for label in labels]) >= 0.95
 
 
 def test_the_transport_can_be_watched(recognizer):

@@ -17,6 +17,7 @@ from genser import cli
 from genser.audio import load_audio
 from genser.audio.synthetic_noise import synthetic_noise
 from genser.export.check import BATCH_DIFFERENCE
+from genser.inference.prediction import NO_SPEECH
 from genser.inference.recognizer import Recognizer
 from genser.segments.chunking import Chunk, SpeechCutter
 from genser.segments.decide import Sights, decide
@@ -96,7 +97,7 @@ def test_gated_scores_are_those_of_predictions(base):
     scores, spoken = base.gated_scores(sounds)
     predictions = list(base.predict_many([(sound, RATE) for sound in sounds]))
     np.testing.assert_allclose(scores, [list(one.scores.values()) for one in predictions], atol=1e-6)
-    assert spoken.tolist() == [one.label != "no speech" for one in predictions] == [True, False]
+    assert spoken.tolist() == [one.label != NO_SPEECH for one in predictions] == [True, False]
     assert [array.shape for array in base.gated_scores([])] == [(0, 7), (0,)]
 
 

@@ -77,8 +77,8 @@ def _predict_clips(
     write_predictions(answers, output, format, recognizer.labels)
     if tally.failed and format != "text":
         print(f"genser: {tally.failed} of {len(inputs)} inputs failed; their rows say why", file=sys.stderr)
-    if tally.strange and format == "text":
-        print(STRANGE.format(strange=tally.strange, all=len(inputs)), file=sys.stderr)
+    if tally.out_of_domain and format == "text":
+        print(STRANGE.format(strange=tally.out_of_domain, all=len(inputs)), file=sys.stderr)
     return 1 if tally.failed else 0
 
 
@@ -99,7 +99,7 @@ class Tally:
 
     def __init__(self, total: int, is_shown: bool) -> None:
         self.total, self.is_shown, self.failed = total, is_shown and total > 1, 0
-        self.strange = 0
+        self.out_of_domain = 0
 
     def counted(self, recognizer: "Recognizer", inputs: list[str], batch_seconds: float) -> "Iterator[Prediction]":
         """Recognise the inputs, one prediction each in their order."""
@@ -108,7 +108,7 @@ class Tally:
         with progress_bars() if self.is_shown else nullcontext(lambda *_: None) as bars:
             for done, answer in enumerate(recognizer.predict_many(inputs, batch_seconds=batch_seconds), 1):
                 self.failed += answer.error is not None
-                self.strange += answer.is_strange
+                self.out_of_domain += answer.is_out_of_domain
                 bars("predict", done, self.total)
                 yield answer
 

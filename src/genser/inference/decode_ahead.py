@@ -1,4 +1,4 @@
-"""Decodes many sounds in threads, ahead of the model and in bounded memory, in the order given."""
+"""Decodes many clips in threads ahead of the model: in order, and in bounded memory."""
 
 import os
 from collections import deque
@@ -10,22 +10,21 @@ from threading import Lock
 import numpy as np
 
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
-from genser.errors import GenserError
 from genser.inference.windows import BLOCK, windows_of
 
-BUFFER_SECONDS = 600.0  # of sound decoded ahead: 38 MB
-GROUP_CLIPS = 128  # handed on at once at most
+BUFFER_SECONDS = 600.0  # of decoded audio that waits for the model: 38 MB
+GROUP_CLIPS = 128  # clips in a group at most
 
 
 @dataclass
 class Clip:
-    """A sound on its way to the model.
+    """A clip on its way to the model.
 
     Attributes:
-        name: How it was named.
+        name: The source as it was given.
         windows: Its first windows, usually all.
-        rest: The others of a sound too long to be held, decoded as they are taken; may raise AudioError.
-        error: Why it has no windows.
+        rest: The other windows of a clip that does not fit into the buffer, decoded as they are taken; may raise.
+        error: Why decoding failed.
     """
 
     name: str
@@ -35,23 +34,23 @@ class Clip:
 
     @property
     def samples(self) -> int:
-        """Samples held."""
+        """Number of decoded samples."""
         return sum(map(len, self.windows))
 
 
 class Decoder:
-    """Threads that decode.
+    """Decodes clips in threads.
 
     Args:
-        workers: How many.
-        limits: Bounds beyond which a sound is refused.
-        group_seconds: Sound in a group.
+        workers: Number of threads.
+        limits: Bounds beyond which a clip is refused.
+        group_seconds: Length of audio in a group, in seconds.
     """
 
     def __init__(self, workers: int, limits: AudioLimits = STREAM_LIMITS, group_seconds: float = 240.0) -> None:
         self._workers, self._limits = workers, limits
         self._group = group_seconds * SAMPLE_RATE
-        self._held = 0  # samples decoded and not yet handed on
+        self._buffered = 0  # samples that are decoded and not yet in a yielded group
         self._lock = Lock()
 
     def groups(self, sources: Iterable[AudioSource]) -> Iterator[list[Clip]]:
@@ -65,10 +64,12 @@ class Decoder:
                 group.append(pending.popleft().result())
                 if len(group) == GROUP_CLIPS or sum(clip.samples for clip in group) >= self._group:
                     self._fill(pending, remaining, executor)
-                    yield self._released(group)
+                    self._count(-sum(clip.samples for clip in group))
+                    yield group
                     group = []
             if group:
-                yield self._released(group)
+                self._count(-sum(clip.samples for clip in group))
+                yield group
         finally:
             executor.shutdown(cancel_futures=True)
 
@@ -81,31 +82,22 @@ class Decoder:
             pending.append(executor.submit(self.decode, source))
         return bool(pending)
 
-    def _released(self, group: list[Clip]) -> list[Clip]:
-        self._hold(-sum(clip.samples for clip in group))
-        return group
-
-    def _hold(self, samples: int) -> None:
+    def _count(self, samples: int) -> None:
         with self._lock:
-            self._held += samples
+            self._buffered += samples
 
     def decode(self, source: AudioSource) -> Clip:
-        """Decode a sound as far as there is room for it; what fails becomes its error."""
-        windows = windows_of(stream_audio(source, block_duration=BLOCK / SAMPLE_RATE, limits=self._limits))
-        clip = Clip(_named(source), rest=windows)
+        """Decode a clip as far as the buffer has room. Any failure but a lack of memory becomes the clip's error."""
+        name = os.fspath(source) if isinstance(source, str | os.PathLike) else describe(source)
+        clip = Clip(name)
         try:
-            while self._held < BUFFER_SECONDS * SAMPLE_RATE:
-                window = next(windows, None)
-                if window is None:
-                    break
+            clip.rest = windows_of(stream_audio(source, block_duration=BLOCK / SAMPLE_RATE, limits=self._limits))
+            while self._buffered < BUFFER_SECONDS * SAMPLE_RATE and (window := next(clip.rest, None)) is not None:
                 clip.windows.append(window)
-                self._hold(len(window))
-        except (GenserError, OSError) as error:
-            self._hold(-clip.samples)
-            return Clip(clip.name, error=str(error))
+                self._count(len(window))
+        except MemoryError:
+            raise
+        except Exception as error:  # one unreadable clip must not stop the others, whatever the reason
+            self._count(-clip.samples)
+            return Clip(name, error=str(error) or repr(error))
         return clip
-
-
-def _named(source: AudioSource) -> str:
-    """A path as it was given, "-" too; a description of what has no path."""
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else describe(source)

@@ -1,31 +1,31 @@
-"""What a model says of one input."""
+"""The result of recognising one clip."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 NO_SPEECH = "no speech"
-"""Label of a sound in which a model with a speech gate hears nobody speak."""
+"""Label of a clip whose probability of speech is below the threshold of the model's speech gate."""
 
-TOLD = ("speech", "familiar")
-"""What a model may tell of a whole sound besides scores."""
+FURTHER_OUTPUTS = ("speech", "familiar")
+"""Optional outputs per clip besides the class scores; fields of a prediction and of a model's output."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Answer for one input, or the reason why there is none.
+    """Label and scores of one clip, or the reason why there are none.
 
     Attributes:
-        path: The input as it was named; a description for sound in memory.
-        label: Class with the largest score, :data:`NO_SPEECH` where nobody speaks, None where the input failed.
-        scores: Class → probability; empty where the input failed. Where nobody speaks they say what the voice would
-            be like, were it one.
-        error: Why the input failed, None if it did not.
-        duration: Length of the sound in seconds, None where the input failed.
-        speech: Probability that somebody speaks, None if the model does not tell.
-        familiar: Probability that the sound is of the kind that the model learned from, by its voices, language, room
-            and microphone; None if the model does not tell. Scores are calibrated for both kinds, and mistakes are
-            more frequent in sounds unlike them.
+        path: The input as it was given; a description if the clip was in memory.
+        label: Class with the largest score, :data:`NO_SPEECH` if the clip holds no speech, None if the input failed.
+        scores: Class → probability; empty if the input failed. For a clip without speech they mean nothing.
+        error: Why the input failed; None if it did not.
+        duration: Length in seconds; None if the input failed.
+        speech: Probability that the clip holds speech, of a long clip the maximum over its windows; None if the model
+            has no speech gate.
+        familiar: Probability that the clip is in-domain: similar to the training recordings in speaker, language, room
+            and microphone; None if the model has no in-domain score. Scores are calibrated for both kinds of clips, but
+            errors are more frequent on out-of-domain clips.
     """
 
     path: str
@@ -38,12 +38,14 @@ class Prediction:
 
     @property
     def score(self) -> float | None:
-        """Largest score, None where the input failed."""
-        return max(self.scores.values(), default=None)
+        """Probability of the label: its class score, or 1 − P(speech) for "no speech"; None if the input failed."""
+        if self.label == NO_SPEECH:
+            return None if self.speech is None else 1 - self.speech
+        return None if self.label is None else self.scores[self.label]
 
     @property
-    def is_strange(self) -> bool:
-        """Whether somebody speaks, but unlike all that the model learned from; False where it does not tell."""
+    def is_out_of_domain(self) -> bool:
+        """Whether the clip holds speech that is unlike the training recordings; False without an in-domain score."""
         return self.familiar is not None and self.familiar < 0.5 and self.label not in (None, NO_SPEECH)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class Prediction:
         return {
             "path": self.path,
             "label": self.label,
+            "score": self.score,
             "scores": dict(self.scores),
             "error": self.error,
             "duration": self.duration,

@@ -1,18 +1,20 @@
-"""The one class for users: sound in, calibrated class probabilities out."""
+"""The main class: audio in, calibrated class probabilities out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource
-from genser.errors import AudioError, ConfigError, GenserError
+from genser.errors import AudioError, ConfigError
 from genser.files import usable_cores
 from genser.inference.backend import Backend, ModelOutput
 from genser.inference.decode_ahead import Clip, Decoder
-from genser.inference.prediction import NO_SPEECH, TOLD, Prediction
-from genser.inference.windows import BLOCK, cut, mean_by_duration, run_windows
+from genser.inference.prediction import NO_SPEECH, Prediction
+from genser.inference.windows import BLOCK, cut, window_weights
 
 if TYPE_CHECKING:
     from genser.segments.options import SegmentOptions
@@ -20,17 +22,30 @@ if TYPE_CHECKING:
     from genser.segments.stream import Stream
     from genser.segments.turns import Turn
 
-BATCH_SECONDS = 60.0  # of sound run at once, padding included
+BATCH_SECONDS = 60.0  # of audio in a batch, padding included
+
+Read = Callable[[ModelOutput], np.ndarray]
+"""Selects one output of a model, of shape (batch, …)."""
+
+
+@dataclass(frozen=True)
+class WindowOutput:
+    """Output of the model for one window: its number of samples, P(speech) (NaN without a gate) and the values read."""
+
+    samples: int
+    speech: float
+    values: np.ndarray
 
 
 class Recognizer:
     """A loaded model.
 
-    The same sound gets the same scores alone or in a batch, from a path or an array.
+    A clip gets the same scores alone and in a batch, from a path and from an array. Clips over 30 s are cut into
+    windows, see :mod:`genser.inference.windows`.
 
     Args:
-        backend: What runs the model.
-        limits: Bounds beyond which a sound is refused.
+        backend: Runs the model.
+        limits: Bounds beyond which a clip is refused.
     """
 
     def __init__(self, backend: Backend, *, limits: AudioLimits = STREAM_LIMITS) -> None:
@@ -43,17 +58,17 @@ class Recognizer:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the model tells of itself: labels, task, encoder, head, precision, info, license, card."""
+        """Metadata of the model: labels, task, encoder, head, precision, info, license, card."""
         return self._backend.metadata
 
     def predict(self, source: AudioSource) -> Prediction:
-        """Recognise one sound.
+        """Recognise one clip.
 
         Args:
             source: Path ("-" is standard input), bytes, binary file object or (array, sample rate in Hz).
 
         Raises:
-            AudioError: The sound cannot be read.
+            AudioError: The clip cannot be read.
         """
         prediction = next(self.predict_many([source], workers=1))
         if prediction.error:
@@ -63,62 +78,64 @@ class Recognizer:
     def predict_many(
         self, sources: Iterable[AudioSource], *, batch_seconds: float = BATCH_SECONDS, workers: int | None = None
     ) -> Iterator[Prediction]:
-        """Recognise any number of sounds in bounded memory; decoding runs ahead of the model in threads.
+        """Recognise any number of clips in bounded memory; threads decode ahead of the model.
 
         Args:
-            sources: Taken as they are needed.
-            batch_seconds: Sound run at once in seconds, padding included.
-            workers: Threads that decode; None means one a core, four at most.
+            sources: Any iterable of sources as for :meth:`predict`; it is read as needed.
+            batch_seconds: Length of audio in a batch in seconds, padding included.
+            workers: Threads that decode; None means one per core, at most four.
 
         Yields:
-            One prediction a source, in their order. A source that fails costs the others nothing: its prediction
-            carries the reason.
+            One prediction per source, in order. If a source cannot be read, its prediction carries the reason in
+            `error`, and the others are not affected.
 
         Raises:
-            ConfigError: An argument is out of range.
+            ConfigError: An argument is out of range, or `sources` is a single source.
         """
+        is_array = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[0], np.ndarray)
+        if is_array or isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike):
+            given = repr(sources) if isinstance(sources, str | os.PathLike) else f"a single {type(sources).__name__}"
+            raise ConfigError(f"predict_many takes a list of sources, got {given}. Pass a list, or use predict.")
         workers = min(usable_cores(), 4) if workers is None else workers
         if not batch_seconds > 0 or workers < 1:
-            raise ConfigError(f"batch_seconds {batch_seconds} must be above 0 and workers {workers} at least 1.")
+            raise ConfigError(f"batch_seconds must be above 0 and workers at least 1, got {batch_seconds}, {workers}.")
         decoder = Decoder(workers, self._limits, group_seconds=4 * batch_seconds)
         return chain.from_iterable(self._predict_group(group, batch_seconds) for group in decoder.groups(sources))
 
     def scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float = BATCH_SECONDS) -> np.ndarray:
-        """Class probabilities of sounds in memory.
-
-        Sounds longer than 30 s are cut into windows of 10 s, whose scores are averaged by their lengths.
+        """Class probabilities of clips in memory.
 
         Args:
             waveforms: Mono at 16 kHz, each of shape (samples,).
-            batch_seconds: Sound run at once in seconds.
+            batch_seconds: Length of audio in a batch in seconds.
 
         Returns:
-            Shape (n, classes); every row sums to 1.
+            Shape (clips, classes); every row sums to 1.
 
         Raises:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
-        rows = self._read(waveforms, lambda output: output.scores, batch_seconds)
-        return np.stack(rows) if rows else np.empty((0, len(self.labels)), np.float32)
+        return self.gated_scores(waveforms, batch_seconds=batch_seconds)[0]
 
     def gated_scores(
         self, waveforms: Sequence[np.ndarray], *, batch_seconds: float = BATCH_SECONDS
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Class probabilities of sounds in memory, and whether somebody speaks in them.
+        """Class probabilities of clips in memory, and whether they hold speech.
 
         Args:
             waveforms: As for :meth:`scores`.
-            batch_seconds: Sound run at once in seconds.
+            batch_seconds: As for :meth:`scores`.
 
         Returns:
-            Scores of shape (n, classes), and booleans of shape (n,), False where the model's speech gate hears nobody.
+            Scores of shape (clips, classes), and booleans of shape (clips,), False where P(speech) is below the
+            threshold of the model's speech gate.
 
         Raises:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
-        found = self._read(waveforms, _row, batch_seconds)
-        rows = np.stack(found).astype(float) if found else np.empty((0, len(self.labels) + len(TOLD)))
-        return rows[:, : len(self.labels)], self._is_speech(rows[:, len(self.labels)])
+        clips = self._clip_outputs(waveforms, lambda output: output.scores, batch_seconds)
+        scores = np.stack([row for row, _ in clips]) if clips else np.empty((0, len(self.labels)), np.float32)
+        return scores, np.array([self._is_speech(speech) for _, speech in clips], bool)
 
     @property
     def has_transport(self) -> bool:
@@ -126,23 +143,23 @@ class Recognizer:
         return self.metadata.get("head", {}).get("kind", "transport") == "transport"
 
     def trajectory(self, waveform: np.ndarray) -> np.ndarray | None:
-        """Class probabilities at the N + 1 times of the transport, from speech (first row) to class (last row).
+        """Class probabilities at the N + 1 times of the transport, from the speech feature to the class.
 
         Args:
             waveform: Mono at 16 kHz, shape (samples,).
 
         Returns:
-            Shape (N + 1, classes); None if the model has no transport head.
+            Shape (N + 1, classes), of which the last row holds the scores; None if the model has no transport head.
         """
         if not self.has_transport:
             return None
-        return self._read([waveform], lambda output: output.trajectory, BATCH_SECONDS)[0]
+        return self._clip_outputs([waveform], lambda output: output.trajectory, BATCH_SECONDS)[0][0]
 
     def states(self, waveform: np.ndarray) -> np.ndarray | None:
         """States x_t at the N + 1 times of the transport, shape (N + 1, dim); None without a transport head."""
         if not self.has_transport:
             return None
-        return self._read([waveform], lambda output: output.states, BATCH_SECONDS)[0]
+        return self._clip_outputs([waveform], lambda output: output.states, BATCH_SECONDS)[0][0]
 
     def segments(
         self, source: AudioSource, options: "SegmentOptions | None" = None, *, turns: "Sequence[Turn] | None" = None
@@ -152,10 +169,10 @@ class Recognizer:
         Args:
             source: As for :meth:`predict`.
             options: How to cut, smooth and merge; see :class:`genser.segments.options.SegmentOptions`.
-            turns: Stretches to recognise instead of looking for speech.
+            turns: Speaker turns to recognise instead of the speech that the detector finds.
 
         Raises:
-            AudioError: The sound cannot be read.
+            AudioError: The recording cannot be read.
         """
         from genser.segments.options import DEFAULTS
         from genser.segments.timeline import recognize_timeline
@@ -163,78 +180,94 @@ class Recognizer:
         return list(recognize_timeline(self, source, options or DEFAULTS, turns=turns, limits=self._limits).segments)
 
     def stream(self, sample_rate: int = SAMPLE_RATE, options: "SegmentOptions | None" = None) -> "Stream":
-        """Open a stream: push chunks of live sound, get segments as soon as they are decided.
+        """Open a stream: push blocks of live audio, get segments as soon as they are decided.
 
         Args:
-            sample_rate: Of the chunks, in Hz.
-            options: How to cut; see :class:`genser.segments.stream.Stream`.
+            sample_rate: Sample rate of the blocks in Hz.
+            options: How to cut and smooth; see :class:`genser.segments.stream.Stream`.
         """
         from genser.segments.options import LIVE
         from genser.segments.stream import Stream
 
         return Stream(self, options or LIVE, sample_rate)
 
-    def _read(self, waveforms: Sequence[np.ndarray], read: Any, batch_seconds: float) -> list[np.ndarray]:
-        clips = [cut(_checked(waveform, index)) for index, waveform in enumerate(waveforms)]
-        return self._read_clips(clips, read, batch_seconds)
+    def _is_speech(self, speech: float) -> bool:
+        """Whether P(speech) reaches the model's threshold; NaN, without a gate, always does."""
+        return not speech < (self.metadata.get("speech_threshold") or 0.0)
 
-    def _read_clips(self, clips: Sequence[list[np.ndarray]], read: Any, batch_seconds: float) -> list[np.ndarray]:
-        windows = list(chain.from_iterable(clips))
-        answers = iter(run_windows(self._backend, windows, batch_seconds * SAMPLE_RATE, read))
-        return [mean_by_duration([next(answers) for _ in clip], clip) for clip in clips]
+    def _clip_outputs(
+        self, waveforms: Sequence[np.ndarray], read: Read, batch_seconds: float
+    ) -> list[tuple[np.ndarray, float]]:
+        """Values and P(speech) of clips in memory."""
+        clips = [cut(_checked(waveform, index)) for index, waveform in enumerate(waveforms)]
+        outputs = iter(self._window_outputs(list(chain.from_iterable(clips)), read, batch_seconds))
+        return [self._combined([next(outputs) for _ in clip]) for clip in clips]
+
+    def _window_outputs(self, windows: Sequence[np.ndarray], read: Read, batch_seconds: float) -> list[WindowOutput]:
+        """Run the model on windows of any clips; the outputs come in the order of the windows."""
+        found: dict[int, WindowOutput] = {}
+        for indices, output in self._backend.outputs(windows, batch_seconds * SAMPLE_RATE):
+            speech = np.full(len(indices), np.nan) if output.speech is None else output.speech
+            for index, probability, values in zip(indices, speech, read(output), strict=True):
+                found[index] = WindowOutput(len(windows[index]), float(probability), values)
+        return [found[index] for index in range(len(windows))]
+
+    def _combined(self, outputs: Sequence[WindowOutput]) -> tuple[np.ndarray, float]:
+        """Values and P(speech) of a clip from the outputs for its windows."""
+        if len(outputs) == 1:
+            return outputs[0].values, outputs[0].speech
+        speech = [output.speech for output in outputs]
+        weights = window_weights([o.samples for o in outputs], speech, self.metadata.get("speech_threshold"))
+        return np.average([output.values for output in outputs], axis=0, weights=weights), max(speech)
 
     def _predict_group(self, group: list[Clip], batch_seconds: float) -> Iterator[Prediction]:
-        whole = [clip for clip in group if clip.windows]
-        rows = iter(self._read_clips([clip.windows for clip in whole], _row, batch_seconds))
+        windows = list(chain.from_iterable(clip.windows for clip in group))
+        outputs = iter(self._window_outputs(windows, _scores_and_familiar, batch_seconds))
         for clip in group:
-            yield self._prediction(clip, next(rows) if clip.windows else None, batch_seconds)
+            yield self._prediction(clip, [next(outputs) for _ in clip.windows], batch_seconds)
 
-    def _prediction(self, clip: Clip, row: np.ndarray | None, batch_seconds: float) -> Prediction:
-        if clip.error:
+    def _prediction(self, clip: Clip, outputs: list[WindowOutput], batch_seconds: float) -> Prediction:
+        """The prediction of a clip from the outputs for its first windows, and from the rest of it."""
+        if clip.error is not None:
             return Prediction(clip.name, None, error=clip.error)
         try:
-            row, samples = self._finished(clip, row, batch_seconds)
-        except (GenserError, OSError) as error:
-            return Prediction(clip.name, None, error=str(error))
-        scores, told = row[: len(self.labels)], row[len(self.labels) :]
+            for windows in _batched(clip.rest, batch_seconds * SAMPLE_RATE):
+                outputs += self._window_outputs(windows, _scores_and_familiar, batch_seconds)
+        except MemoryError:
+            raise
+        except Exception as error:  # damage behind the beginning of one clip must not stop the others
+            return Prediction(clip.name, None, error=str(error) or repr(error))
+        (*scores, familiar), speech = self._combined(outputs)
         if not np.isfinite(scores).all():
-            return Prediction(clip.name, None, error=f"{clip.name}: the model gives no number for it. Leave it out.")
-        label = self.labels[int(scores.argmax())] if self._is_speech(np.float64(told[0])) else NO_SPEECH
-        named = dict(zip(self.labels, map(float, scores), strict=True))
-        further = {name: None if np.isnan(value) else float(value) for name, value in zip(TOLD, told, strict=True)}
-        return Prediction(clip.name, label, named, duration=samples / SAMPLE_RATE, **further)
-
-    def _is_speech(self, speech: np.ndarray) -> np.ndarray:
-        """Whether probabilities of speech pass the gate; NaN, where there is none, always does."""
-        return np.logical_not(speech < (self.metadata.get("speech_threshold") or 0.0))
-
-    def _finished(self, clip: Clip, row: np.ndarray | None, batch_seconds: float) -> tuple[np.ndarray, int]:
-        """Take the rest of a long sound, a batch at a time; return the mean row and the number of samples."""
-        samples = clip.samples
-        total = row * samples if row is not None else 0.0
-        for windows in _chunks(clip.rest, batch_seconds * SAMPLE_RATE):
-            count = sum(map(len, windows))
-            total = total + count * self._read_clips([windows], _row, batch_seconds)[0]
-            samples += count
-        return np.asarray(total) / samples, samples
+            reason = "The model returned scores that are not finite. Remove this file, or check the model."
+            return Prediction(clip.name, None, error=f"{clip.name}: {reason}")
+        label = self.labels[int(np.argmax(scores))] if self._is_speech(speech) else NO_SPEECH
+        return Prediction(
+            clip.name,
+            label,
+            dict(zip(self.labels, map(float, scores), strict=True)),
+            duration=sum(output.samples for output in outputs) / SAMPLE_RATE,
+            speech=None if np.isnan(speech) else speech,
+            familiar=None if np.isnan(familiar) else float(familiar),
+        )
 
 
-def _row(output: ModelOutput) -> np.ndarray:
-    """Scores and what else is told, (batch, classes + 2); NaN where the model does not tell."""
-    untold = np.full(len(output.scores), np.nan)
-    further = [untold if getattr(output, name) is None else getattr(output, name) for name in TOLD]
-    return np.column_stack([output.scores, *further])
+def _scores_and_familiar(output: ModelOutput) -> np.ndarray:
+    """Scores followed by the in-domain score, shape (batch, classes + 1); NaN if the model has none."""
+    familiar = np.full(len(output.scores), np.nan) if output.familiar is None else output.familiar
+    return np.column_stack([output.scores, familiar])
 
 
-def _chunks(windows: Iterator[np.ndarray], samples: float) -> Iterator[list[np.ndarray]]:
-    held: list[np.ndarray] = []
+def _batched(windows: Iterator[np.ndarray], samples: float) -> Iterator[list[np.ndarray]]:
+    """Lists of consecutive windows of at most so many samples, at least one window each."""
+    batch: list[np.ndarray] = []
     for window in windows:
-        held.append(window)
-        if sum(map(len, held)) + BLOCK > samples:
-            yield held
-            held = []
-    if held:
-        yield held
+        batch.append(window)
+        if sum(map(len, batch)) + BLOCK > samples:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _checked(waveform: np.ndarray, index: int) -> np.ndarray:
@@ -242,8 +275,8 @@ def _checked(waveform: np.ndarray, index: int) -> np.ndarray:
     if waveform.ndim != 1 or not len(waveform) or waveform.dtype.kind != "f":
         raise AudioError(
             f"Waveform {index} has the shape {waveform.shape} and type {waveform.dtype}. Pass floats in ±1 of shape "
-            "(samples,), mono at 16 kHz, such as genser.audio.load_audio returns."
+            "(samples,), mono at 16 kHz, as genser.audio.load_audio returns."
         )
     if not np.isfinite(waveform).all():
-        raise AudioError(f"Waveform {index} holds NaN or infinite samples. Repair it, or leave it out.")
+        raise AudioError(f"Waveform {index} contains NaN or infinite samples. Repair or remove it.")
     return waveform

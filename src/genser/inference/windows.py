@@ -1,43 +1,39 @@
-"""Sounds of any length as windows that a model takes at once, and their answers joined again."""
+"""Windows of a clip: how a long clip is cut, and how the model's outputs for its windows are combined.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+A clip of 30 s or less is one window. A longer one is cut into windows of 10 s, which are closer to the training clips,
+faster, and need a ninth of the attention memory. The clip holds speech if any window does, so P(speech) of a clip is
+the maximum over its windows. All other outputs are averaged over the windows that hold speech, weighted by the expected
+amount of speech: length × P(speech). Pauses therefore change neither the label nor the scores.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
-from genser.inference.backend import Backend, ModelOutput
 
-BLOCK = 10 * SAMPLE_RATE  # samples of a window of a long sound
-WINDOW = 3 * BLOCK  # samples that a model takes at most: Whisper has 1,500 positions of 20 ms
-STEP = 320  # samples; windows begin on whole frames of 20 ms
-
-Read = Callable[[ModelOutput], np.ndarray]
-"""Picks from an output what is wanted of it, of shape (batch, …)."""
+BLOCK = 10 * SAMPLE_RATE  # samples in a window of a long clip
+WINDOW = 3 * BLOCK  # samples in the longest window that a model takes: Whisper has 1,500 positions of 20 ms
+STEP = 320  # samples; windows start on a multiple of 20 ms, the frame of the encoders
 
 
 def windows_of(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Turn blocks of 10 s, of which the last may be shorter, into windows.
+    """Turn consecutive blocks of 10 s, the last of which may be shorter, into windows.
 
-    A sound of 30 s or less is one window. A longer one becomes windows of 10 s, nearer to the clips that models learn
-    from, quicker, and with a ninth of the memory; the last two share what is left evenly, so that no short rest
-    remains, of which a model would make little.
+    The last two windows of a long clip share the remaining samples evenly, so no window is shorter than 5 s.
     """
-    held: list[np.ndarray] = []
+    waiting: list[np.ndarray] = []
     is_long = False
     for block in blocks:
-        held.append(block)
-        is_long = is_long or len(held) * BLOCK > WINDOW
-        while is_long and len(held) > 2:
-            yield held.pop(0)
-    if is_long:
-        yield from _halves(np.concatenate(held))
-    elif held:
-        yield np.concatenate(held)
-
-
-def _halves(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        waiting.append(block)
+        is_long = is_long or len(waiting) * BLOCK > WINDOW
+        while is_long and len(waiting) > 2:
+            yield waiting.pop(0)
+    if not waiting:
+        return
+    samples = np.concatenate(waiting)
     middle = -(-len(samples) // (2 * STEP)) * STEP
-    return samples[:middle], samples[middle:]
+    yield from (samples[:middle], samples[middle:]) if is_long else (samples,)
 
 
 def cut(waveform: np.ndarray) -> list[np.ndarray]:
@@ -45,21 +41,23 @@ def cut(waveform: np.ndarray) -> list[np.ndarray]:
     return list(windows_of(waveform[start : start + BLOCK] for start in range(0, len(waveform), BLOCK)))
 
 
-def run_windows(backend: Backend, windows: Sequence[np.ndarray], batch_samples: float, read: Read) -> list[np.ndarray]:
-    """Run windows, at most so many samples at once, padding included.
+def window_weights(
+    lengths: Sequence[int], speech: Sequence[float] | np.ndarray | None = None, threshold: float | None = None
+) -> np.ndarray:
+    """Weights with which the outputs for the windows of one clip are averaged.
+
+    Args:
+        lengths: Samples in each window.
+        speech: P(speech) of each window; None or NaN if the model has no speech gate.
+        threshold: P(speech) from which a window holds speech; None if the model has no speech gate.
 
     Returns:
-        What was read of each window, in the order given.
+        Shape (windows,), non-negative, sums to 1: length × P(speech) over the windows that hold speech. Without a
+        speech gate, or if no window holds speech, the length alone.
     """
-    answers: list[np.ndarray] = [np.empty(0)] * len(windows)
-    for positions, output in backend.outputs(windows, batch_samples):
-        for position, answer in zip(positions, read(output), strict=True):
-            answers[position] = answer
-    return answers
-
-
-def mean_by_duration(answers: Sequence[np.ndarray], windows: Sequence[np.ndarray]) -> np.ndarray:
-    """Average the answers for the windows of one clip, weighted by their lengths."""
-    if len(answers) == 1:
-        return answers[0]
-    return np.average(answers, axis=0, weights=[len(window) for window in windows])
+    durations = np.asarray(lengths, float)
+    if speech is None:
+        return durations / durations.sum()
+    speech = np.asarray(speech, float)
+    spoken = durations * np.where(speech >= (threshold or 0.0), speech, 0.0)  # NaN is not above any threshold
+    return spoken / spoken.sum() if spoken.any() else durations / durations.sum()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from genser.errors import ConfigError, MissingExtraError
-from genser.inference.prediction import TOLD, Prediction
+from genser.inference.prediction import FURTHER_OUTPUTS, Prediction
 
 FORMATS = ("text", "json", "jsonl", "csv", "tsv", "parquet")
 ENDINGS = {f".{name}": name for name in FORMATS[1:]} | {".txt": "text", ".ndjson": "jsonl", ".pq": "parquet"}
@@ -145,7 +145,7 @@ def _printable(text: str) -> str:
 def _json(prediction: Prediction) -> str:
     row = prediction.to_dict()
     row["scores"] = {name: round(score, 6) for name, score in prediction.scores.items()}
-    row |= {name: None if row[name] is None else round(row[name], 6) for name in TOLD}
+    row |= {name: None if row[name] is None else round(row[name], 6) for name in FURTHER_OUTPUTS}
     text = json.dumps(row, ensure_ascii=False)
     return text if _is_unicode(text) else json.dumps(row)
 

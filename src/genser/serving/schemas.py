@@ -26,6 +26,9 @@ class PredictionAnswer(BaseModel):
 
     name: str = Field(description="As the client called it.", examples=["a.wav"])
     label: str | None = Field(description="Class with the highest score, or 'no speech'.", examples=["anger"])
+    score: float | None = Field(
+        None, description="Probability of the label; 1 - speech if it is 'no speech'.", examples=[0.71]
+    )
     scores: Scores | None
     duration: float | None = Field(description="In seconds.", examples=[2.9])
     error: str | None = Field(description="Why there is no answer for this one.", examples=[None])

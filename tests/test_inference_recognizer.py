@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,29 +16,28 @@ import genser
 from genser.audio import SAMPLE_RATE
 from genser.errors import AudioError, ConfigError, MissingExtraError, ModelError
 from genser.export.check import BATCH_DIFFERENCE
-from genser.inference import decode_ahead as decoding
+from genser.inference import decode_ahead
 from genser.inference.backend import ModelOutput, batches_of, padded
 from genser.inference.decode_ahead import GROUP_CLIPS, Decoder
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.recognizer import Recognizer
-from genser.inference.windows import BLOCK, STEP, WINDOW, cut, windows_of
 
 
 class LevelBackend:
-    """Scores a window by its mean: class "high" has the mean as its probability; speech is where it is above 0."""
+    """Scores a window by its mean: class "high" has the mean as its probability; P(speech) is twice the mean."""
 
     labels = ("low", "high")
 
-    def __init__(self):
-        self.metadata = {"speech_threshold": 0.5}
+    def __init__(self, threshold=0.01):
+        self.metadata = {"speech_threshold": threshold}
 
     def outputs(self, windows, batch_samples):
         for batch in batches_of([len(window) for window in windows], batch_samples):
             waveforms, lengths = padded([windows[index] for index in batch])
             high = waveforms.sum(1) / lengths
             scores = np.column_stack([1 - high, high])
-            yield batch, ModelOutput(scores, scores[:, None], scores[:, None], (high > 0).astype(float))
+            yield batch, ModelOutput(scores, scores[:, None], scores[:, None], np.clip(2 * high, 0, 1))
 
 
 def level(value, seconds):
@@ -49,24 +49,6 @@ def sound(*lengths, seed=0):
     return [(0.1 * random.standard_normal(length)).astype(np.float32) for length in lengths]
 
 
-@given(st.integers(1, 5 * WINDOW + 7))
-@settings(max_examples=30)
-def test_windows_cover_a_sound_evenly(samples):
-    waveform = np.arange(samples, dtype=np.float32)
-    windows = cut(waveform)
-    assert np.array_equal(np.concatenate(windows), waveform)
-    if samples <= WINDOW:
-        assert len(windows) == 1
-    else:
-        assert all(len(window) == BLOCK for window in windows[:-2])
-        assert BLOCK // 2 - STEP < len(windows[-1]) <= len(windows[-2]) <= BLOCK
-    assert all(len(window) % STEP == 0 for window in windows[:-1])
-
-
-def test_windows_of_nothing_are_none():
-    assert list(windows_of([])) == []
-
-
 @given(st.lists(st.integers(1, 100), max_size=30), st.integers(1, 300))
 def test_batches_hold_everything_once_within_their_size(lengths, size):
     batches = batches_of(lengths, size)
@@ -74,14 +56,39 @@ def test_batches_hold_everything_once_within_their_size(lengths, size):
     assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= size for batch in batches)
 
 
-def test_a_long_sound_is_averaged_by_duration():
+def test_windows_of_a_long_clip_are_averaged_by_their_expected_speech():
     recognizer = Recognizer(LevelBackend())
-    waveform = np.concatenate([level(0.2, 30), level(0.8, 45)])
-    assert recognizer.scores([waveform])[0, 1] == pytest.approx((0.2 * 30 + 0.8 * 45) / 75, abs=1e-5)
-    assert recognizer.predict((waveform, SAMPLE_RATE)).scores["high"] == pytest.approx(waveform.mean(), abs=1e-5)
+    waveform = np.concatenate([level(0.2, 30), level(0.8, 40)])  # P(speech) 0.4 and 1
+    expected = (0.4 * 0.2 * 30 + 1.0 * 0.8 * 40) / (0.4 * 30 + 1.0 * 40)
+    assert recognizer.scores([waveform])[0, 1] == pytest.approx(expected, abs=1e-5)
+    prediction = recognizer.predict((waveform, SAMPLE_RATE))
+    assert prediction.scores["high"] == pytest.approx(expected, abs=1e-5)
+    assert prediction.speech == 1.0
+    assert recognizer.trajectory(waveform)[-1, 1] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_order_is_kept_and_a_bad_input_costs_the_others_nothing(tmp_path):
+def test_pauses_of_a_long_clip_change_neither_label_nor_scores():
+    recognizer = Recognizer(LevelBackend(threshold=0.5))
+    speech = level(0.7, 20)
+    for sound in (speech, np.concatenate([level(0.0, 60), speech, level(0.1, 40)])):
+        prediction = recognizer.predict((sound, SAMPLE_RATE))
+        assert (prediction.label, prediction.speech) == ("high", 1.0)
+        assert prediction.scores["high"] == pytest.approx(0.7, abs=1e-6)
+    silence = recognizer.predict((level(0.1, 120), SAMPLE_RATE))
+    assert (silence.label, silence.speech, silence.score) == (NO_SPEECH, pytest.approx(0.2), pytest.approx(0.8))
+
+
+@given(st.floats(0.02, 0.98), st.floats(0.01, 0.49), st.sampled_from([1, 40]))
+@settings(max_examples=25)
+def test_the_threshold_of_the_model_decides_what_is_speech(threshold, mean, seconds):
+    recognizer = Recognizer(LevelBackend(threshold))
+    waveform = level(mean, seconds)
+    prediction = recognizer.predict((waveform, SAMPLE_RATE))
+    assert (prediction.label != NO_SPEECH) == (prediction.speech >= threshold)
+    assert recognizer.gated_scores([waveform])[1].tolist() == [prediction.speech >= threshold]
+
+
+def test_the_order_is_kept_and_a_bad_input_does_not_affect_the_others(tmp_path):
     values = np.random.default_rng(0).uniform(0.1, 0.9, 300)
     sources = [(level(value, 0.1 + value), SAMPLE_RATE) for value in values]
     (tmp_path / "bad.wav").write_bytes(b"RIFF no sound")
@@ -94,8 +101,8 @@ def test_the_order_is_kept_and_a_bad_input_costs_the_others_nothing(tmp_path):
         assert answer.error or answer.scores["high"] == pytest.approx(value, abs=1e-4)
 
 
-def test_a_sound_that_fails_behind_its_beginning_is_one_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "BUFFER_SECONDS", 1.0)
+def test_damage_behind_the_beginning_of_a_long_clip_is_one_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode_ahead, "BUFFER_SECONDS", 1.0)
     long = np.concatenate([level(0.5, 70), np.full(5, np.nan, np.float32)])
     good = (level(0.5, 1), SAMPLE_RATE)
     answers = list(Recognizer(LevelBackend()).predict_many([good, (long, SAMPLE_RATE), good]))
@@ -103,16 +110,33 @@ def test_a_sound_that_fails_behind_its_beginning_is_one_failure(tmp_path, monkey
     assert "NaN" in answers[1].error
 
 
-def test_a_tiny_buffer_changes_no_answer(monkeypatch):
+def test_the_size_of_the_buffer_does_not_change_scores(monkeypatch):
     sources = [(waveform, SAMPLE_RATE) for waveform in (level(0.3, 100), level(0.6, 1), level(0.9, 65))]
     whole = [answer.scores["high"] for answer in Recognizer(LevelBackend()).predict_many(sources)]
-    monkeypatch.setattr(decoding, "BUFFER_SECONDS", 0.0)
+    monkeypatch.setattr(decode_ahead, "BUFFER_SECONDS", 0.0)
     rest = [answer.scores["high"] for answer in Recognizer(LevelBackend()).predict_many(sources)]
     np.testing.assert_allclose(whole, rest, atol=1e-6)
     np.testing.assert_allclose(whole, [0.3, 0.6, 0.9], atol=1e-4)
 
 
-def test_a_million_inputs_are_taken_as_they_are_needed():
+@pytest.mark.parametrize("source", ["speech.wav", b"RIFF", Path("speech.wav"), (level(0.5, 1), SAMPLE_RATE)])
+def test_a_single_source_for_predict_many_is_refused(source):
+    with pytest.raises(ConfigError, match="takes a list of sources"):
+        Recognizer(LevelBackend()).predict_many(source)
+
+
+def test_any_error_of_a_decoder_is_the_error_of_its_clip(monkeypatch):
+    def fails(source, **_):
+        raise ZeroDivisionError("a bug in a decoder")
+
+    monkeypatch.setattr(decode_ahead, "stream_audio", fails)
+    assert "a bug in a decoder" in next(Recognizer(LevelBackend()).predict_many([b"x"])).error
+    monkeypatch.setattr(decode_ahead, "stream_audio", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        next(Recognizer(LevelBackend()).predict_many([b"x"]))
+
+
+def test_sources_are_read_as_needed():
     taken = 0
 
     def endless():
@@ -128,13 +152,13 @@ def test_a_million_inputs_are_taken_as_they_are_needed():
 
 
 def test_no_more_is_decoded_ahead_than_the_buffer_holds(monkeypatch):
-    monkeypatch.setattr(decoding, "BUFFER_SECONDS", 20.0)
+    monkeypatch.setattr(decode_ahead, "BUFFER_SECONDS", 20.0)
     decoder = Decoder(workers=3, group_seconds=10.0)
     for group in decoder.groups((level(0.5, 4), SAMPLE_RATE) for _ in range(100)):
         time.sleep(0.001)
-        assert decoder._held <= (20 + 3 * 4) * SAMPLE_RATE
+        assert decoder._buffered <= (20 + 3 * 4) * SAMPLE_RATE
         assert group
-    assert decoder._held == 0
+    assert decoder._buffered == 0
 
 
 def test_an_abandoned_iterator_leaves_no_thread():
@@ -145,20 +169,20 @@ def test_an_abandoned_iterator_leaves_no_thread():
 
 
 @pytest.mark.parametrize("options", [{"batch_seconds": 0}, {"batch_seconds": float("nan")}, {"workers": 0}])
-def test_impossible_options_are_refused_at_once(options):
+def test_arguments_out_of_range_are_refused_at_once(options):
     with pytest.raises(ConfigError):
         Recognizer(LevelBackend()).predict_many([], **options)
 
 
-def test_where_nobody_speaks_the_label_says_so():
+def test_a_clip_without_speech_is_labelled_so():
     recognizer = Recognizer(LevelBackend())
     silent, loud = recognizer.predict_many([(level(0.0, 1), SAMPLE_RATE), (level(0.7, 1), SAMPLE_RATE)])
     assert (silent.label, silent.speech, silent.error) == (NO_SPEECH, 0.0, None)
     assert sum(silent.scores.values()) == pytest.approx(1)
-    assert (loud.label, loud.speech) == ("high", 1.0)
+    assert (loud.label, loud.speech, loud.score) == ("high", 1.0, pytest.approx(0.7))
 
 
-def test_what_the_model_gives_no_number_for_is_a_failure():
+def test_scores_that_are_not_finite_are_an_error():
     class Nonsense(LevelBackend):
         def outputs(self, windows, batch_samples):
             for batch, output in super().outputs(windows, batch_samples):
@@ -166,28 +190,29 @@ def test_what_the_model_gives_no_number_for_is_a_failure():
 
     (answer,) = Recognizer(Nonsense()).predict_many([(level(0.5, 1), SAMPLE_RATE)])
     assert (answer.label, answer.scores) == (None, {})
-    assert "no number" in answer.error
+    assert "not finite" in answer.error
 
 
 @pytest.mark.parametrize(
     "waveform",
     [np.zeros((2, 100), np.float32), np.zeros(0, np.float32), np.array([0.0, np.nan]), np.zeros(100, np.int16)],
 )
-def test_waveforms_that_are_none_are_refused(waveform):
+def test_arrays_that_are_no_waveform_are_refused(waveform):
     with pytest.raises(AudioError, match="Waveform 0"):
         Recognizer(LevelBackend()).scores([waveform])
 
 
-def test_no_waveforms_have_no_scores():
+def test_no_waveforms_give_no_rows():
     assert Recognizer(LevelBackend()).scores([]).shape == (0, 2)
 
 
-def test_a_prediction_speaks_json():
+def test_a_prediction_as_a_dictionary():
     answer = Prediction("a.wav", "high", {"low": 0.25, "high": 0.75}, duration=1.0)
     assert answer.score == 0.75
     assert answer.to_dict() == {
         "path": "a.wav",
         "label": "high",
+        "score": 0.75,
         "scores": {"low": 0.25, "high": 0.75},
         "error": None,
         "duration": 1.0,
@@ -195,6 +220,7 @@ def test_a_prediction_speaks_json():
         "familiar": None,
     }
     assert Prediction("b.wav", None, error="gone").score is None
+    assert Prediction("c.wav", NO_SPEECH, answer.scores, speech=0.125).score == 0.875
 
 
 def test_importing_is_light():
@@ -206,7 +232,7 @@ def test_importing_is_light():
     assert answer.stdout.strip() == "[]"
 
 
-def test_the_package_has_its_names():
+def test_the_public_names_of_the_package():
     assert genser.Recognizer is Recognizer
     assert {"load", "Recognizer", "Prediction", "Segment", "Stream", "__version__"} <= set(dir(genser))
     with pytest.raises(AttributeError):
@@ -231,7 +257,7 @@ def test_alone_in_a_batch_as_path_bytes_file_or_array(toys, kind, tmp_path):
         assert answer.label in (*recognizer.labels, NO_SPEECH)
 
 
-def test_onnx_and_torch_say_the_same(toys):
+def test_onnx_and_torch_agree(toys):
     waveforms = sound(400, 8_000, 33_333, 17 * SAMPLE_RATE, 40 * SAMPLE_RATE)
     torch, onnx = genser.load(toys.folder), genser.load(toys.float32)
     assert torch.labels == onnx.labels
@@ -248,14 +274,14 @@ def test_the_trajectory_ends_at_the_scores(toys):
     np.testing.assert_allclose(trajectory[-1], recognizer.scores([waveform])[0], atol=1e-6)
 
 
-def test_the_gate_of_a_model_is_asked(toys):
+def test_the_speech_gate_of_a_model_is_used(toys):
     recognizer = genser.load(toys.float32)
     noise, silence = recognizer.predict_many([(sound(16_000)[0], SAMPLE_RATE), (np.zeros(16_000), SAMPLE_RATE)])
     assert noise.speech > 0.9
     assert (silence.label, silence.speech < 0.1) == (NO_SPEECH, True)
 
 
-def test_many_windows_and_few_get_the_same(toys):
+def test_many_windows_and_few_get_the_same_scores(toys):
     recognizer = Recognizer(OnnxBackend(toys.int8, threads=2))
     waveforms = sound(*[8_000 + 100 * index for index in range(10)], 13 * SAMPLE_RATE, 400)
     few = np.concatenate([recognizer.scores(waveforms[index : index + 2]) for index in range(0, 12, 2)])
@@ -278,7 +304,7 @@ def test_a_recognizer_serves_several_threads(toys):
     np.testing.assert_allclose(np.stack(found), wanted, atol=1e-5)
 
 
-def test_predict_raises_where_predict_many_tells(toys):
+def test_predict_raises_the_error_that_predict_many_reports(toys):
     with pytest.raises(AudioError, match="does not exist"):
         genser.load(toys.float32).predict("nowhere.wav")
 
