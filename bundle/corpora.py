@@ -8,7 +8,7 @@ import soundfile
 
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.data.corpora import prepare
-from genser.data.decode_ahead import decoding_threads
+from genser.data.features import decoding_threads
 from genser.data.splits import validation_split
 from genser.data.utterance import Utterance
 from genser.files import atomic_write

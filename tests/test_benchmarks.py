@@ -17,8 +17,8 @@ GOALS = {
     "folder_throughput": ("predict_many", "one thread", "transformers' pipeline", "resident"),
     "transport_steps": ("N = 0", "N = 4"),
     "long_file": ("decoding alone", "predict", "segments"),
-    "store_overhead": ("encoded", "encoded and kept", "store alone"),
-    "feature_store": ("7 x 512 float16", "1,024 rows"),
+    "store_overhead": ("encoded", "encoded and stored", "store alone"),
+    "feature_store": ("7 x 512", "1,024 rows"),
     "real_time": ("toy, 1 s", "toy, 2 s"),
     "growth": ("length in s 1.0", "batch 2", "classes 2", "N = 0"),
 }

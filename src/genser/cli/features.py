@@ -36,8 +36,7 @@ def features(
     from genser.cli._progress import progress_bars
 
     with training_extra("Encoding"):
-        from genser.data.decode_ahead import decoding_pool
-        from genser.data.features import compute_features, open_store
+        from genser.data.features import compute_features, decoding_pool, open_store
         from genser.data.manifest import read_manifest
         from genser.encoders import load_encoder
     utterances = read_manifest(manifest)

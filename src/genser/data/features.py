@@ -1,48 +1,48 @@
-"""Features of utterances: decoded and encoded once, kept in a store, found again by content."""
+"""Computes the features of utterances: decodes ahead, encodes in batches, and keeps the results in a store."""
 
+import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import nullcontext
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE
+from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.augment import AugmentedCopy
 from genser.config import build, to_mapping
-from genser.data.decode_ahead import AHEAD, Job, decoders, decoding_threads
-from genser.data.hashing import FileHasher
-from genser.data.store import FeatureStore, feature_key
+from genser.data.store import FeatureStore, FileHasher
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, GenserError
+from genser.files import usable_cores
 
-__all__ = [
-    "Extraction",
-    "FeatureProblem",
-    "FeatureStore",
-    "compute_features",
-    "extract_features",
-    "feature_key",
-    "open_store",
-]
+BATCH_SECONDS = 120.0
+"""Audio in one batch of the encoder."""
 
-BATCH_SECONDS = 120.0  # sound that the encoder takes at once
-WINDOW_BATCHES = 4  # batches decoded together, so that clips of like length meet
+WINDOW_BATCHES = 4
+"""Batches decoded together, so that clips of similar length share a batch."""
+
+AHEAD = 16
+"""Clips decoded ahead, per worker."""
+
+MANY_CORES = 8
+"""From this number on, processes decode faster than threads: 0.7 ms of a clip's decoding hold the interpreter lock."""
+
 Progress = Callable[[int, int], None]
-_FAILURES = (GenserError, OSError, ValueError, RuntimeError)  # torch reports a failing kernel as RuntimeError
+_FAILURES = (GenserError, OSError, ValueError, RuntimeError)  # torch raises RuntimeError if a kernel fails
 
 
 @dataclass(frozen=True)
 class FeatureProblem:
     """One utterance without features.
 
-    Args:
-        row: Its position in the list of utterances.
-        key: Its path, with the times where it is a part.
+    Attributes:
+        row: Index in the list of utterances.
+        key: Path of the utterance, with its times if it is a part of a file.
         reason: What went wrong.
     """
 
@@ -56,12 +56,12 @@ class FeatureProblem:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What :func:`compute_features` did.
+    """Result of :func:`compute_features`.
 
-    Args:
-        keys: Key in the store for every utterance; None where it has no features.
-        problems: One for every None.
-        computed: Number of rows that were not in the store before.
+    Attributes:
+        keys: Store key of every utterance; None if it has no features.
+        problems: One per None.
+        computed: Number of rows that the store lacked before.
     """
 
     keys: tuple[str | None, ...]
@@ -69,36 +69,76 @@ class Extraction:
     computed: int
 
 
-_Decoded = tuple[Job, np.ndarray]
+@dataclass(frozen=True)
+class Job:
+    """A row to compute.
+
+    Attributes:
+        key: Store key of the row.
+        audio_hash: SHA-256 of the audio file.
+        utterance: First utterance that needs the row.
+    """
+
+    key: str
+    audio_hash: str
+    utterance: Utterance
+
+    def waveform(self, augmented_copy: AugmentedCopy | None) -> np.ndarray:
+        """Decode the clip, mono at 16 kHz, and augment it."""
+        item = self.utterance
+        clean = load_audio(item.path, start=item.start, end=item.end)
+        if augmented_copy is None:
+            return clean
+        return augmented_copy(clean, f"{self.audio_hash} {item.start or 0.0} {item.end}")
+
+
+def decoders() -> int:
+    """Workers that decode: one per core, 2 to 16."""
+    return min(max(usable_cores(), 2), 16)
+
+
+def decoding_threads() -> Executor:
+    """Threads that decode."""
+    return ThreadPoolExecutor(decoders(), thread_name_prefix="genser-decode")
+
+
+@contextmanager
+def decoding_pool() -> Iterator[Executor]:
+    """Threads that decode, or processes from 8 cores on.
+
+    A new process imports the main module of the program again. So the main module must not do anything when imported.
+    """
+    if decoders() < MANY_CORES:
+        pool = decoding_threads()
+    else:
+        pool = ProcessPoolExecutor(decoders(), mp_context=multiprocessing.get_context("forkserver"))
+    with pool:
+        yield pool
 
 
 def open_store(
     path: str | os.PathLike[str],
     encoder: Any,
     *,
-    dtype: str = "float32",
     bf16: bool | None = None,
-    view: AugmentedCopy | None = None,
+    augmented_copy: AugmentedCopy | None = None,
 ) -> FeatureStore:
-    """Open the feature store of an encoder, of clips as they are or of one altered copy of each.
+    """Open the feature store of an encoder, for clean clips or for one augmented copy of each.
 
     Args:
-        path: Folder of stores; each encoder has its own inside.
-        encoder: One of ``genser.encoders``.
-        dtype: Number format on disk.
-        bf16: Whether features are computed in bfloat16; they are kept apart from the others. None does so where the
-            encoder is on a GPU, which is several times as fast.
-        view: How clips are altered before they are encoded. A store belongs to one view and alters what it computes by
-            it, so that altered features are never taken for clean ones.
+        path: Store folder; every combination of the other arguments has its own subfolder.
+        encoder: Any encoder of :mod:`genser.encoders`.
+        bf16: Whether to compute in bfloat16. None does so on a GPU, where it is several times as fast.
+        augmented_copy: Augmentation of the clips before they are encoded.
 
     Raises:
-        StoreError: The store is damaged or was altered.
+        StoreError: The store is damaged, was altered, or has the format of an older genser.
     """
     if bf16 is None:
         bf16 = str(encoder.device).startswith("cuda")
     settings = {"sample_rate": SAMPLE_RATE, "bf16": bf16}
-    settings |= {} if view is None else {"view": to_mapping(view)}
-    return FeatureStore(path, encoder.fingerprint, (encoder.states, encoder.dim), dtype, settings=settings)
+    settings |= {} if augmented_copy is None else {"augmented_copy": to_mapping(augmented_copy)}
+    return FeatureStore(path, encoder.fingerprint, (encoder.states, encoder.dim), settings=settings)
 
 
 def extract_features(
@@ -109,17 +149,17 @@ def extract_features(
     progress: Progress | None = None,
     batch_seconds: float = BATCH_SECONDS,
 ) -> tuple[np.ndarray, list[FeatureProblem]]:
-    """Features of all utterances as one array, computed where the store lacks them.
+    """Features of all utterances as one array; rows that the store lacks are computed.
 
     Args:
-        utterances: In any order; equal sounds are computed once.
-        encoder: One of ``genser.encoders``.
+        utterances: In any order; files with the same bytes are computed once.
+        encoder: Any encoder of :mod:`genser.encoders`.
         store: From :func:`open_store`.
-        progress: Called with the rows done and the rows to do.
-        batch_seconds: Sound in one batch of the encoder.
+        progress: Called with the number of finished rows and of all rows to compute.
+        batch_seconds: Audio in one batch of the encoder, in seconds.
 
     Returns:
-        float32 array of shape (utterances, states, dim), a row of NaN for each problem; and the problems.
+        float32 array of shape (utterances, states, dim), with a row of NaN for each problem; and the problems.
 
     Raises:
         StoreError: The store cannot be read or written.
@@ -140,93 +180,95 @@ def compute_features(
     batch_seconds: float = BATCH_SECONDS,
     pool: Executor | None = None,
 ) -> Extraction:
-    """Bring the features of all utterances into the store.
+    """Add the features of all utterances to the store.
 
-    Others hash and decode while the encoder computes. A clip that cannot be read, decoded or encoded becomes a problem
-    and stops nothing. Stopped at any moment and begun again, it goes on where it was.
+    Workers hash and decode files while the encoder computes. A clip that cannot be read, decoded or encoded becomes a
+    problem and does not stop the others. A run that was stopped continues where it was.
 
     Args:
-        utterances: In any order; equal sounds are computed once.
-        encoder: One of ``genser.encoders``.
+        utterances: In any order; files with the same bytes are computed once.
+        encoder: Any encoder of :mod:`genser.encoders`.
         store: From :func:`open_store`.
-        progress: Called with the rows done and the rows to do.
-        batch_seconds: Sound in one batch of the encoder.
-        pool: Where clips are decoded, such as processes; None makes threads.
-
-    Returns:
-        Keys aligned with the utterances, and the problems.
+        progress: Called with the number of finished rows and of all rows to compute.
+        batch_seconds: Audio in one batch of the encoder, in seconds.
+        pool: Workers that decode; None starts threads.
 
     Raises:
         ConfigError: ``batch_seconds`` is not above 0.
-        StoreError: The store cannot be read or written.
+        StoreError: The store cannot be read or written, or another program is adding rows.
     """
     if not batch_seconds > 0:
-        raise ConfigError(f"batch_seconds is {batch_seconds}; a batch needs more than 0 seconds of sound")
+        raise ConfigError(f"batch_seconds must be above 0, got {batch_seconds}.")
     store.refresh()
-    with nullcontext(pool) if pool else decoding_threads() as decoding:
-        run = _Run(encoder, store, batch_seconds, decoding, progress or _silent)
-        jobs = run.jobs(utterances)
-        keys = [job and job.key for job in jobs]
-        lacking = set(store.missing(key for key in keys if key is not None))
-        waiting = {job.key: job for job in jobs if job and job.key in lacking}
+    failures: dict[str, str] = {}  # reason by key, or by path if the file cannot even be read
+    jobs = _jobs(utterances, store, failures)
+    lacking = store.missing(job.key for job in jobs if job)
+    if lacking:
+        with store.writing(), nullcontext(pool) if pool else decoding_threads() as decoding:
+            lacking = store.missing(lacking)  # another program may have been faster
+            by_key = {job.key: job for job in reversed(jobs) if job}
+            run = _Run(encoder, store, batch_seconds, decoding, failures)
+            run.compute([by_key[key] for key in lacking], progress or (lambda *_: None))
+    keys = [None if job is None or job.key in failures else job.key for job in jobs]
+    problems = tuple(
+        FeatureProblem(row, item.key, failures[item.path if job is None else job.key])
+        for row, (item, job, key) in enumerate(zip(utterances, jobs, keys, strict=True))
+        if key is None
+    )
+    return Extraction(tuple(keys), problems, sum(key not in failures for key in lacking))
+
+
+def _jobs(utterances: Sequence[Utterance], store: FeatureStore, failures: dict[str, str]) -> list[Job | None]:
+    """A job per utterance; None if its file cannot be read."""
+    hasher = FileHasher(store.path / "hashes.jsonl")
+
+    def attempt(path: str) -> str | None:
         try:
-            run.compute(list(waiting.values()))
-        finally:
-            store.flush()
-    return _extraction(utterances, keys, run.failures, len(waiting))
+            return hasher(path)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            failures[path] = f"cannot be read: {error}"
+            return None
+
+    paths = list(dict.fromkeys(item.path for item in utterances))
+    with decoding_threads() as threads:
+        hashes = dict(zip(paths, threads.map(attempt, paths), strict=True))
+    hasher.save()
+    found = ((hashes[item.path], item) for item in utterances)
+    return [audio and Job(store.key(audio, item.start, item.end), audio, item) for audio, item in found]
 
 
-def _silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
-
-
+@dataclass
 class _Run:
-    """One pass over the jobs: decoding on one side, the encoder on the other."""
+    """One pass over the jobs: workers decode, the encoder computes."""
 
-    def __init__(
-        self, encoder: Any, store: FeatureStore, batch_seconds: float, pool: Executor, progress: Progress
-    ) -> None:
-        self.encoder = encoder
-        self.store = store
-        self.batch_seconds = batch_seconds
-        self.pool = pool
-        self.progress = progress
-        self.view = build(AugmentedCopy, store.settings["view"]) if "view" in store.settings else None
-        self.failures: dict[str, str] = {}  # reasons by key, or by path where the file cannot even be read
-        self.done = 0
+    encoder: Any
+    store: FeatureStore
+    batch_seconds: float
+    pool: Executor
+    failures: dict[str, str]
 
-    def jobs(self, utterances: Sequence[Utterance]) -> list[Job | None]:
-        hasher = FileHasher(self.store.path / "hashes.jsonl")
-        paths = list(dict.fromkeys(item.path for item in utterances))
+    def compute(self, jobs: Sequence[Job], progress: Progress) -> None:
+        """Encode all jobs, in windows of a few batches."""
+        window: list[tuple[Job, np.ndarray]] = []
+        samples = 0
+        for done, (job, waveform) in enumerate(self.decoded(jobs), start=1):
+            if waveform is not None:
+                window.append((job, waveform))
+                samples += len(waveform)
+            if samples >= self.batch_seconds * WINDOW_BATCHES * SAMPLE_RATE or done == len(jobs):
+                self.encode(window)
+                window, samples = [], 0
+                progress(done, len(jobs))
 
-        def attempt(path: str) -> str | None:
-            try:
-                return hasher(path)
-            except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-                self.failures[path] = f"cannot be read: {error}"
-                return None
-
-        with decoding_threads() as threads:
-            hashes = dict(zip(paths, threads.map(attempt, paths), strict=True))
-        hasher.save()
-        found = ((hashes[item.path], item) for item in utterances)
-        return [sound and Job(self.store.key(sound, item.start, item.end), sound, item) for sound, item in found]
-
-    def compute(self, jobs: Sequence[Job]) -> None:
-        for window in _windows(self.decoded(jobs), self.batch_seconds * WINDOW_BATCHES):
-            self.encode(window)
-            self.done += len(window)
-            self.progress(self.done, len(jobs))
-        if jobs:
-            self.progress(len(jobs), len(jobs))
-
-    def decoded(self, jobs: Iterable[Job]) -> Iterator[_Decoded]:
-        """Waveforms in the order of the jobs, decoded a few ahead; failures are noted and passed over."""
+    def decoded(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, np.ndarray | None]]:
+        """Waveforms in the order of the jobs, decoded a few ahead; None for a failure, which is noted."""
+        copy = self.store.settings.get("augmented_copy")
+        augmented_copy = copy and build(AugmentedCopy, copy)
         waiting: deque[tuple[Job, Future]] = deque()
         rest = iter(jobs)
         while True:
             for job in islice(rest, AHEAD * decoders() - len(waiting)):
-                waiting.append((job, self.pool.submit(job.waveform, self.view)))
+                waiting.append((job, self.pool.submit(job.waveform, augmented_copy)))
             if not waiting:
                 return
             job, future = waiting.popleft()
@@ -234,12 +276,14 @@ class _Run:
                 yield job, future.result()
             except _FAILURES as error:
                 self.failures[job.key] = _reason(error)
-                self.done += 1
+                yield job, None
 
-    def encode(self, window: Sequence[_Decoded]) -> None:
-        """Encode a window; where that fails, each of its clips alone, so that only the bad ones are lost."""
+    def encode(self, window: Sequence[tuple[Job, np.ndarray]]) -> None:
+        """Encode a window; if that fails, encode each of its clips alone, so that only the bad ones are lost."""
         from genser.encoders import encode
 
+        if not window:
+            return
         bf16 = bool(self.store.settings.get("bf16"))
         waveforms = [waveform for _, waveform in window]
         try:
@@ -251,42 +295,12 @@ class _Run:
                 for one in window:
                     self.encode([one])
             return
-        self.keep([job.key for job, _ in window], rows)
-
-    def keep(self, keys: Sequence[str], rows: np.ndarray) -> None:
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(rows.astype(self.store.dtype)).all(axis=(1, 2))
-        reason = f"the encoder gave numbers that are not finite as {self.store.dtype.name}"
-        self.failures.update((keys[row], reason) for row in np.flatnonzero(~finite))
-        self.store.add_many([keys[row] for row in np.flatnonzero(finite)], rows[finite])
-
-
-def _windows(decoded: Iterable[_Decoded], seconds: float) -> Iterator[list[_Decoded]]:
-    window: list[_Decoded] = []
-    samples = 0
-    for job, waveform in decoded:
-        window.append((job, waveform))
-        samples += len(waveform)
-        if samples >= seconds * SAMPLE_RATE:
-            yield window
-            window, samples = [], 0
-    if window:
-        yield window
+        keys = [job.key for job, _ in window]
+        finite = np.isfinite(rows).all(axis=(1, 2))
+        for index in np.flatnonzero(~finite):
+            self.failures[keys[index]] = "The encoder gave numbers that are not finite."
+        self.store.add_many([keys[index] for index in np.flatnonzero(finite)], rows[finite])
 
 
 def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, GenserError) else f"{type(error).__name__}: {error}"
-
-
-def _extraction(
-    utterances: Sequence[Utterance], keys: Sequence[str | None], failures: dict[str, str], jobs: int
-) -> Extraction:
-    problems = []
-    kept = list(keys)
-    for row, (item, key) in enumerate(zip(utterances, keys, strict=True)):
-        reason = failures.get(item.path if key is None else key)
-        if reason is not None:
-            problems.append(FeatureProblem(row, item.key, reason))
-            kept[row] = None
-    failed = sum(key in failures for key in set(keys) - {None})
-    return Extraction(tuple(kept), tuple(problems), jobs - failed)

@@ -1,26 +1,55 @@
-"""The feature store: what an encoder said of every sound, computed once and kept."""
+"""Stores the features of every clip once, as plain NumPy files that any program can read.
+
+A store folder has one subfolder per encoder, augmentation and arithmetic. Each subfolder contains:
+
+``settings.json``
+    One object: ``format`` (2), ``encoder`` (fingerprint), ``settings`` (sample rate, bfloat16, augmentation), ``shape``
+    of a row, such as ``[7, 512]`` for (states, dim), and ``dtype``, always ``"float32"``.
+``rows-000001.npy``, ``rows-000002.npy``, …
+    Shards: arrays of shape (rows, \\*shape), which ``numpy.load(path, mmap_mode="r")`` maps. A shard never changes.
+``index.jsonl``
+    One object per row: ``{"key": …, "shard": "rows-000001.npy", "row": 0}``. If a key occurs twice, the last line is
+    valid. Ignore rows of a shard that was deleted, and a last line without a line break, whose writer was stopped.
+``lock``
+    Locked while a program adds rows; its content does not matter.
+
+A key is the SHA-256, in hexadecimal digits, of the JSON list of the encoder's fingerprint, the settings, the SHA-256 of
+the audio file, and the start and end of the clip in seconds (null for the whole file), see :func:`feature_key`.
+
+Reading all features of one encoder needs NumPy and json only::
+
+    shards = {path.name: np.load(path, mmap_mode="r") for path in folder.glob("rows-*.npy")}
+    lines = (folder / "index.jsonl").read_text().split("\\n")[:-1]
+    rows = {row["key"]: shards[row["shard"]][row["row"]] for row in map(json.loads, lines)}
+
+A shard reaches the disk, complete and under its name, before the index mentions it. So a kill at any moment loses at
+most the rows that were not written yet.
+"""
 
 import hashlib
 import json
 import os
-import secrets
+import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from genser.data.mapped import MappedRows
-from genser.data.shards import KEY_BYTES, append, encode_block, encode_head, read_head, scan_blocks
 from genser.errors import StoreError
-from genser.files import atomic_write
+from genser.files import atomic_file, atomic_write
 
-FLUSH_BYTES = 32 << 20  # rows waiting in memory before they are written
-FLUSH_SECONDS = 60.0  # and the longest they wait, which is all that a kill can cost
-SHARD_BYTES = 1 << 30
-DTYPES = ("float32", "float16")
+FORMAT = 2
+FLUSH_BYTES = 32 << 20
+"""Rows of this size are written at once as one shard."""
+
+FLUSH_SECONDS = 60.0
+"""Longest time that a row waits in memory, hence the work that a kill can cost."""
+
+_SHARD = re.compile(r"rows-(\d+)\.npy")
 
 
 def feature_key(
@@ -30,28 +59,36 @@ def feature_key(
     start: float | None = None,
     end: float | None = None,
 ) -> str:
-    """SHA-256 over all that decides a row: encoder, settings, bytes of the sound file, part of it in seconds."""
+    """Key of a row: SHA-256 over the encoder, the settings, the bytes of the audio file and the times of the clip.
+
+    Args:
+        encoder_fingerprint: Fingerprint of the encoder's weights and settings.
+        settings: Everything else that changes the features, as JSON values.
+        audio_hash: SHA-256 of the audio file in hexadecimal digits.
+        start: Start of the clip in seconds; None for the start of the file.
+        end: End of the clip in seconds; None for the end of the file.
+    """
     times = [float(time) if time else None for time in (start, end)]
     parts = [encoder_fingerprint, dict(settings), audio_hash, *times]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class FeatureStore:
-    """Rows of numbers by key, in shards that survive a kill at any moment.
+    """Rows of features by key, for one encoder and its settings.
 
-    A folder holds one store for every encoder, shape, number format and settings, so features are never mistaken for
-    another encoder's. Rows become visible to ``missing``, ``rows`` and ``in`` when added, and durable when flushed:
-    after 32 MiB, after a minute, or by :meth:`flush`. Several processes may write at once, each to shards of its own.
+    Any number of programs can read a store, also while one program adds rows. Rows are added inside :meth:`writing`.
 
     Args:
-        path: Folder; made where it does not exist.
-        encoder_fingerprint: What tells the encoder and its weights apart from all others.
+        path: Store folder; created if missing.
+        encoder_fingerprint: Fingerprint of the encoder's weights and settings.
         shape: Shape of one row, such as (states, dim).
-        dtype: Number format on disk, ``float32`` or ``float16``.
-        settings: Whatever else decides the numbers, as JSON values.
+        settings: Everything else that changes the features, as JSON values.
+
+    Attributes:
+        folder: Subfolder with the files of this encoder and these settings.
 
     Raises:
-        StoreError: The folder is damaged, was altered, or the shape or number format is impossible.
+        StoreError: The folder is damaged, was altered, cannot be read, or has the format of an older genser.
     """
 
     def __init__(
@@ -59,224 +96,278 @@ class FeatureStore:
         path: str | os.PathLike[str],
         encoder_fingerprint: str,
         shape: Sequence[int],
-        dtype: str = "float32",
         *,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self.encoder_fingerprint = encoder_fingerprint
         self.shape = tuple(int(size) for size in shape)
-        self.dtype = _checked_dtype(dtype, self.shape)
         self.settings = dict(settings or {})
-        self.folder, self._identity = self._open_folder()
-        self._lock = threading.RLock()
-        self._index: dict[bytes, int] = {}
-        self._rows = MappedRows(self.shape, self.dtype)
-        self._ends: dict[Path, int] = {}
-        self._damage: dict[Path, str] = {}
-        self._pending: dict[bytes, np.ndarray] = {}
-        self._pending_since = 0.0
-        self._writer: tuple[int, Path] | None = None  # process that may append, and its shard
+        about = {"format": FORMAT, "encoder": encoder_fingerprint, "settings": self.settings}
+        about |= {"shape": list(self.shape), "dtype": "float32"}
+        self._about = json.dumps(about, sort_keys=True, indent=1).encode()
+        self.folder = self.path / hashlib.sha256(self._about).hexdigest()[:24]
+        self._places: dict[str, int] = {}  # key → (number of the shard << 32) + row
+        self._shards: dict[int, np.ndarray | None] = {}  # by number; None for a shard that was deleted
+        self._read = 0  # bytes of the index that were read
+        self._pending: dict[str, np.ndarray] = {}
+        self._waiting_since = 0.0
+        self._lock: BinaryIO | None = None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"The feature store {self.path} cannot be opened: {error}.") from error
+        if any(self.path.glob("*/store.json")):
+            raise StoreError(
+                f"{self.path} holds features in the format of an older genser, which this version does not read. "
+                "Delete that folder, or name another one; its clips are then encoded again."
+            )
         self.refresh()
 
-    def _open_folder(self) -> tuple[Path, str]:
-        name = {"format": 1, "encoder": self.encoder_fingerprint, "settings": self.settings}
-        name |= {"shape": list(self.shape), "dtype": self.dtype.name}
-        text = json.dumps(name, sort_keys=True, indent=1)
-        identity = hashlib.sha256(text.encode()).hexdigest()
-        folder = self.path / identity[:24]
-        header = folder / "store.json"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not header.exists():
-                atomic_write(header, text.encode())
-            found = header.read_bytes()
-        except OSError as error:
-            raise StoreError(f"the feature store {self.path} cannot be opened: {error}") from error
-        if found != text.encode():
-            raise StoreError(
-                f"{header} was altered; it no longer names the encoder of the rows beside it. Move {folder} away."
-            )
-        return folder, identity
-
-    def __reduce__(self):
-        self.flush()
-        arguments = (self.path, self.encoder_fingerprint, self.shape, self.dtype.name, self.settings)
-        return _reopen, arguments
-
     def __len__(self) -> int:
-        return len(self._index) + len(self._pending)
+        return len(self._places) + len(self._pending)
 
     def __contains__(self, key: object) -> bool:
-        raw = _raw(key) if isinstance(key, str) else key
-        return raw in self._index or raw in self._pending
-
-    @property
-    def damage(self) -> tuple[str, ...]:
-        """What was torn by a kill or a failing disk and is left out, one line a shard."""
-        return tuple(f"{path}: {what}" for path, what in self._damage.items())
+        return key in self._places or key in self._pending
 
     def key(self, audio_hash: str, start: float | None = None, end: float | None = None) -> str:
-        """Key of the row of a sound, or of its part between two times in seconds."""
+        """Key of an audio file, or of its part between two times in seconds, see :func:`feature_key`."""
         return feature_key(self.encoder_fingerprint, self.settings, audio_hash, start, end)
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Keys that have no row yet, each once, in the order given."""
+        """Keys without a row, each once, in the given order."""
         return [key for key in dict.fromkeys(keys) if key not in self]
 
-    def refresh(self) -> None:
-        """Take in what other processes have written since.
-
-        Raises:
-            StoreError: A shard belongs to another encoder or cannot be read.
-        """
-        with self._lock:
-            for shard in sorted(self.folder.glob("shard-*.rows")):
-                if self._writer is None or shard != self._writer[1]:
-                    try:
-                        self._take_in(shard)
-                    except OSError as error:
-                        raise StoreError(f"{shard} cannot be read: {error}") from error
-
-    def _take_in(self, shard: Path) -> None:
-        begin = self._ends.get(shard) or read_head(shard, self._identity)
-        if begin is None:
-            self._damage[shard] = "torn before its first row"
-            return
-        scan = scan_blocks(shard, begin, self._rows.row_bytes)
-        self._ends[shard] = scan.end
-        self._damage.pop(shard, None)
-        if scan.damage:
-            self._damage[shard] = scan.damage
-        for block in scan.blocks:
-            self._index.update(self._rows.register(shard, block))
-
-    def add(self, key: str, row: np.ndarray) -> None:
-        """Add one row; a key that is there keeps its row.
-
-        Args:
-            key: From :meth:`key`.
-            row: Finite numbers of the store's shape.
-
-        Raises:
-            StoreError: The shape differs, or a number is not finite in the store's number format.
-        """
-        self.add_many([key], np.asarray(row)[None])
-
-    def add_many(self, keys: Sequence[str], rows: np.ndarray) -> None:
-        """Add rows; keys that are there keep theirs.
-
-        Args:
-            keys: One a row.
-            rows: Finite numbers of shape (rows, \\*shape).
-
-        Raises:
-            StoreError: A shape differs, a number is not finite in the store's number format, or the disk is full.
-        """
-        if np.shape(rows) != (len(keys), *self.shape):
-            raise StoreError(f"{len(keys)} keys with rows of shape {np.shape(rows)[1:]}; the store holds {self.shape}")
-        with np.errstate(over="ignore"):
-            rows = np.asarray(rows).astype(self.dtype)
-        finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
-        if not finite.all():
-            bad = keys[int(np.argmin(finite))]
-            raise StoreError(f"the row {bad} is not finite as {self.dtype.name}; store float32 or leave the clip out")
-        with self._lock:
-            self._pending_since = self._pending_since if self._pending else time.monotonic()
-            self._pending.update({_raw(key): row for key, row in zip(keys, rows, strict=True) if key not in self})
-            waited = time.monotonic() - self._pending_since
-            if len(self._pending) * self._rows.row_bytes >= FLUSH_BYTES or waited >= FLUSH_SECONDS:
-                self.flush()
-
-    def flush(self) -> None:
-        """Bring all added rows to the disk.
-
-        Raises:
-            StoreError: The disk refuses them; they stay in memory, and nothing that was on the disk is lost.
-        """
-        with self._lock:
-            if not self._pending:
-                return
-            keys, rows = list(self._pending), np.stack(list(self._pending.values()))
-            try:
-                shard = self._own_shard(rows.nbytes)
-                block, content = encode_block(keys, rows, self._ends[shard])
-                append(shard, self._ends[shard], content)
-            except OSError as error:
-                self._writer = None
-                raise StoreError(f"{len(keys)} rows cannot be written to {self.folder}: {error}") from error
-            self._ends[shard] += len(content)
-            self._pending.clear()
-            self._index.update(self._rows.register(shard, block))
-
-    def _own_shard(self, more: int) -> Path:
-        pid = os.getpid()  # a forked process must not append to its parent's shard
-        if self._writer is None or self._writer[0] != pid or self._ends[self._writer[1]] + more > SHARD_BYTES:
-            shard = self.folder / f"shard-{time.time_ns():020d}-{pid}-{secrets.token_hex(4)}.rows"
-            head = encode_head(self._identity)
-            atomic_write(shard, head)
-            self._ends[shard] = len(head)
-            self._writer = (pid, shard)
-        return self._writer[1]
-
-    def locate(self, keys: Iterable[str]) -> np.ndarray:
-        """Places of rows, to be looked up once and used with :meth:`take` many times.
-
-        Raises:
-            StoreError: A key has no row.
-        """
-        self.flush()
-        keys = list(keys)
-        places = [self._index.get(_raw(key), -1) for key in keys]
-        lost = places.count(-1)
-        if lost:
-            raise StoreError(f"{lost} of {len(keys)} rows are not in {self.folder}, such as {keys[places.index(-1)]}")
-        return np.array(places, dtype=np.int64)
-
-    def take(self, places: np.ndarray) -> np.ndarray:
-        """Rows at places from :meth:`locate`, float32 of shape (rows, \\*shape), in their order."""
-        return self._rows.take(places)
-
     def rows(self, keys: Iterable[str]) -> np.ndarray:
-        """Rows by key, float32 of shape (keys, \\*shape), in the order of the keys.
-
-        Raises:
-            StoreError: A key has no row.
-        """
-        return self.take(self.locate(keys))
-
-    def verify(self) -> list[str]:
-        """Read everything and drop the rows whose numbers have changed, so that they can be added anew.
-
-        They are dropped from this open store, not from the disk; what is added later stands in their place for good.
+        """Rows by key.
 
         Returns:
-            The keys of the dropped rows.
+            float32 array of shape (keys, \\*shape), in the order of the keys.
+
+        Raises:
+            StoreError: A key has no row.
         """
-        self.flush()
-        dropped = [(key, place) for key, place in self._rows.changed() if self._index.get(key) == place]
-        for key, _ in dropped:
-            del self._index[key]
-        return [key.hex() for key, _ in dropped]
+        keys = list(keys)
+        lost = self.missing(keys)
+        if lost:
+            raise StoreError(f"{len(lost)} of {len(keys)} rows are not in {self.folder}, such as {lost[0]}.")
+        rows = np.empty((len(keys), *self.shape), np.float32)
+        for row, key in zip(rows, keys, strict=True):
+            place = self._places.get(key)
+            row[...] = self._pending[key] if place is None else self._shards[place >> 32][place & 0xFFFFFFFF]
+        return rows
+
+    def refresh(self) -> None:
+        """Read what other programs have added since.
+
+        Raises:
+            StoreError: A file is damaged, was altered, or cannot be read.
+        """
+        settings, index = self.folder / "settings.json", self.folder / "index.jsonl"
+        try:
+            if settings.exists() and settings.read_bytes() != self._about:
+                raise StoreError(f"{settings} was altered. Delete {self.folder}; its clips are then encoded again.")
+            if not index.exists():
+                return
+            with index.open("rb") as file:
+                file.seek(self._read)
+                content = file.read()
+        except OSError as error:
+            raise StoreError(f"The feature store {self.folder} cannot be read: {error}.") from error
+        content = content[: content.rfind(b"\n") + 1]
+        try:
+            entries = json.loads(b"[" + b",".join(content.split(b"\n")[:-1]) + b"]")
+            numbers = {name: self._map(name) for name in {entry["shard"] for entry in entries}}
+            for entry in entries:
+                number, row = numbers[entry["shard"]], entry["row"]
+                shard = self._shards[number]
+                if shard is not None and not 0 <= row < len(shard):
+                    raise IndexError(f"{entry['shard']} has {len(shard)} rows, so it has no row {row}")
+                if shard is not None:
+                    self._places[entry["key"]] = (number << 32) + row
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise StoreError(
+                f"{index} is damaged ({error}). Delete {self.folder}; its clips are then encoded again."
+            ) from error
+        self._read += len(content)
+
+    def _map(self, name: str) -> int:
+        """Map the shard of this name into memory, and return its number."""
+        match, path = _SHARD.fullmatch(name), self.folder / name
+        if match is None:
+            raise ValueError(f"{name!r} is not the name of a shard")
+        number = int(match[1])
+        if number in self._shards:
+            return number
+        try:
+            # a plain array: indexing a memmap object takes several times as long
+            shard = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+            if shard.shape[1:] != self.shape or shard.dtype != np.float32:
+                raise ValueError(f"it holds {shard.dtype} rows of shape {shard.shape[1:]}, not {self.shape}")
+        except FileNotFoundError:
+            shard = None
+        except Exception as error:  # NumPy raises whatever the damaged bytes provoke
+            cure = "Delete this file; its clips are then encoded again."
+            raise StoreError(f"{path} is damaged: {error}. {cure}") from error
+        self._shards[number] = shard
+        return number
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Become the only writer until the end of the block, then bring all rows to the disk.
+
+        Raises:
+            StoreError: Another program is adding rows, or the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)
+            self._lock = _locked(self.folder / "lock")
+        except OSError as error:
+            raise StoreError(f"The feature store {self.folder} cannot be written: {error}.") from error
+        try:
+            self._clean()
+            try:
+                yield
+            finally:
+                self.flush()
+        finally:
+            self._lock.close()
+            self._lock = None
+
+    def _clean(self) -> None:
+        """Remove what an interrupted writer left: unfinished files, a torn line, shards that the index lacks."""
+        self.refresh()
+        try:
+            if not (self.folder / "settings.json").exists():
+                atomic_write(self.folder / "settings.json", self._about)
+            for path in self.folder.glob(".genser-*.part"):
+                path.unlink()
+            for path in self.folder.glob("rows-*.npy"):
+                if int(path.stem.removeprefix("rows-")) not in self._shards:
+                    path.unlink()
+            with (self.folder / "index.jsonl").open("ab") as index:
+                index.truncate(self._read)
+        except OSError as error:
+            raise StoreError(f"The feature store {self.folder} cannot be written: {error}.") from error
+
+    def add_many(self, keys: Sequence[str], rows: np.ndarray) -> None:
+        """Add rows, inside :meth:`writing`; keys that have a row keep it.
+
+        Rows are written after 32 MiB, after a minute, by :meth:`flush`, and at the end of :meth:`writing`.
+
+        Args:
+            keys: One per row, from :meth:`key`.
+            rows: Array of shape (rows, \\*shape).
+
+        Raises:
+            StoreError: The shape differs, the store is not open for writing, or the disk is full.
+        """
+        if self._lock is None:
+            raise StoreError("Rows can be added inside 'with store.writing():' only.")
+        if np.shape(rows) != (len(keys), *self.shape):
+            raise StoreError(f"{len(keys)} keys with rows of shape {np.shape(rows)[1:]}: the store holds {self.shape}.")
+        self._waiting_since = self._waiting_since if self._pending else time.monotonic()
+        added = zip(keys, np.array(rows, np.float32), strict=True)
+        self._pending.update({key: row for key, row in added if key not in self})
+        size = len(self._pending) * int(np.prod(self.shape)) * 4
+        if size >= FLUSH_BYTES or time.monotonic() - self._waiting_since >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring all added rows to the disk as one shard.
+
+        Raises:
+            StoreError: The disk refuses them; they stay in memory, and the rows on the disk stay as they were.
+        """
+        if not self._pending:
+            return
+        name = f"rows-{max(self._shards, default=0) + 1:06d}.npy"  # never the number of a deleted shard
+        entries = [{"key": key, "shard": name, "row": row} for row, key in enumerate(self._pending)]
+        try:
+            with atomic_file(self.folder / name) as file:
+                np.save(file, np.stack(list(self._pending.values())))
+            with (self.folder / "index.jsonl").open("ab") as index:
+                index.truncate(self._read)  # what a failed attempt may have left
+                index.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
+                index.flush()
+                os.fsync(index.fileno())
+        except OSError as error:
+            raise StoreError(f"{len(entries)} rows cannot be written to {self.folder}: {error}.") from error
+        self._pending.clear()
+        self.refresh()
 
 
-def _checked_dtype(dtype: str, shape: tuple[int, ...]) -> np.dtype:
-    if dtype not in DTYPES:
-        raise StoreError(f"features cannot be stored as {dtype!r}; choose {' or '.join(DTYPES)}")
-    if not shape or min(shape) < 1:
-        raise StoreError(f"a row of shape {shape} has no numbers; give (states, dim)")
-    return np.dtype(dtype).newbyteorder("<")
+def _locked(path: Path) -> BinaryIO:
+    """Open a file that no other program can lock until it is closed; the system unlocks it after a kill.
 
-
-def _raw(key: str) -> bytes:
+    Raises:
+        StoreError: Another program has locked it.
+    """
+    file = path.open("ab")
     try:
-        raw = bytes.fromhex(key)
-    except ValueError:
-        raw = b""
-    if len(raw) != KEY_BYTES:
-        raise StoreError(f"{key!r} is not a key of features; make keys with FeatureStore.key")
-    return raw
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise StoreError(
+            f"Another program is adding features to {path.parent}. Wait until it has finished, or name another folder."
+        ) from error
+    return file
 
 
-def _reopen(path: Path, fingerprint: str, shape: tuple[int, ...], dtype: str, settings: dict) -> FeatureStore:
-    return FeatureStore(path, fingerprint, shape, dtype, settings=settings)
+class FileHasher:
+    """SHA-256 of files; each file is read once as long as its size and its modification time stay the same.
+
+    Args:
+        memory: JSON-lines file that keeps the hashes between runs. A line that cannot be read is ignored, and its file
+            is hashed again.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self.memory = memory
+        self._known: dict[str, tuple[int, int, str]] = {}
+        self._new: list[str] = []
+        self._lock = threading.Lock()
+        for line in memory.read_bytes().split(b"\n") if memory.is_file() else ():
+            try:
+                name, size, modified, digest = json.loads(line)
+                self._known[name] = (size, modified, digest)
+            except (ValueError, TypeError):
+                continue  # blank, or torn by a kill
+
+    def __call__(self, path: str | os.PathLike[str]) -> str:
+        """Hash of a file as 64 hexadecimal digits.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        file_path = Path(path).absolute()
+        name, status = str(file_path), file_path.stat()
+        size, modified, digest = self._known.get(name, (-1, -1, ""))
+        if (size, modified) == (status.st_size, status.st_mtime_ns):
+            return digest
+        with file_path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with self._lock:
+            self._known[name] = (status.st_size, status.st_mtime_ns, digest)
+            self._new.append(json.dumps([name, status.st_size, status.st_mtime_ns, digest]))
+        return digest
+
+    def save(self) -> None:
+        """Add the new hashes to the memory file.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with self._lock:
+            if self._new:
+                lines = "".join(f"\n{line}" for line in self._new)  # the break comes first: the last line may be torn
+                with self.memory.open("ab", buffering=0) as file:
+                    file.write(lines.encode())
+                self._new.clear()

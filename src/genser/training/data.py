@@ -153,7 +153,7 @@ def _with_copies(
     copies = np.repeat(dataset.features[:, None], len(views), axis=1)
     utterances, problems = [dataset.utterances[place] for place in places], list(dataset.problems)
     for number, view in enumerate(views):
-        opened = open_store(store, encoder, view=view, bf16=True)
+        opened = open_store(store, encoder, augmented_copy=view, bf16=True)
         features, failed = extract_features(utterances, encoder, opened, progress=progress)
         there = ~np.isnan(features).any(axis=(1, 2))
         copies[places[there], number] = features[there]

@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.augment import AugmentedCopy
 from genser.config import to_mapping
-from genser.data.decode_ahead import decoding_threads
+from genser.data.features import decoding_threads
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
 from genser.encoders.encode_clips import Window, batches_of, padded
