@@ -16,11 +16,11 @@ from genser.transport import Sampler
 LABELS = ("anger", "happiness", "sadness")
 
 
-def toy_weights(path: Path, seed: int = 0) -> EncoderConfig:
-    """Write a Whisper encoder of two layers of width 64 and one head."""
+def toy_weights(path: Path, seed: int = 0, layers: int = 2) -> EncoderConfig:
+    """Write a Whisper encoder of width 64 with one attention head."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = WhisperEncoder(WhisperConfig(dim=64, layers=2, heads=1, inner=96))
+        encoder = WhisperEncoder(WhisperConfig(dim=64, layers=layers, heads=1, inner=96))
         tensors = {key: tensor + 0.05 * torch.randn_like(tensor) for key, tensor in encoder.state_dict().items()}
     save_file({key: tensor.half() for key, tensor in tensors.items()}, path)
     return EncoderConfig("whisper", str(path))
@@ -50,7 +50,7 @@ def toy_gate(encoder, threshold: float = 0.5) -> SpeechGate:
 def toy_folder(
     folder: Path, *, gated: bool = False, pooling: Pooling | None = None, labels=LABELS, seed: int = 0, **settings
 ) -> Path:
-    """Write a whole model folder, its encoder beside it."""
+    """Write a model folder, its encoder beside it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = toy_weights(folder.with_name(f"{folder.name}-encoder.safetensors"), seed)
     if pooling:
