@@ -111,7 +111,8 @@ def decoding_pool() -> Iterator[Executor]:
     if decoders() < MANY_CORES:
         pool = decoding_threads()
     else:
-        pool = ProcessPoolExecutor(decoders(), mp_context=multiprocessing.get_context("forkserver"))
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # Windows
+        pool = ProcessPoolExecutor(decoders(), mp_context=multiprocessing.get_context(method))
     with pool:
         yield pool
 
