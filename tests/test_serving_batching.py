@@ -8,9 +8,10 @@ import pytest
 from genser.audio import SAMPLE_RATE
 from genser.errors import AudioError, ModelError
 from genser.inference.prediction import Prediction
-from genser.serving.batching import Abandoned, BatchedScorer, Batcher
+from genser.serving.batching import Batcher
 from genser.serving.errors import Problem
 from genser.serving.metrics import Metrics
+from genser.serving.segments import BatchedScorer, Cancelled
 
 
 class Gate:
@@ -152,13 +153,13 @@ def test_stopping_finishes_what_was_taken_and_takes_no_more(gate, batcher):
 
 
 def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
-    scorer, outcome = BatchedScorer(gate, batcher), []
+    scorer, outcome = BatchedScorer(gate.labels, batcher), []
 
     def work():
         try:
             scorer.gated_scores([sound(0.5)] * 40)
-        except Abandoned:
-            outcome.append("abandoned")
+        except Cancelled:
+            outcome.append("cancelled")
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -166,16 +167,16 @@ def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
     batcher.submit([sound(0.5)])  # there is room left for others
     scorer.cancelled.set()
     thread.join(10)
-    assert outcome == ["abandoned"]
+    assert outcome == ["cancelled"]
 
 
 def test_work_in_a_thread_gets_scores(gate, batcher):
     gate.open.set()
-    rows, spoken = BatchedScorer(gate, batcher).gated_scores([sound(i / 64) for i in range(40)])
+    rows, spoken = BatchedScorer(gate.labels, batcher).gated_scores([sound(i / 64) for i in range(40)])
     np.testing.assert_allclose(rows[:, 0], np.arange(40) / 64)
     assert spoken.all()
     with pytest.raises(AudioError, match="too loud"):
-        BatchedScorer(gate, batcher).gated_scores([sound(901.0)])
+        BatchedScorer(gate.labels, batcher).gated_scores([sound(901.0)])
 
 
 def test_workers_share_what_waits(gate):

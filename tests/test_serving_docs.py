@@ -1,8 +1,9 @@
-"""Examples in docs/http.md and docs/segments.md, run as they stand."""
+"""The examples in docs/http.md and docs/segments.md run, and every option is documented."""
 
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import voice_server
 from voices import LABELS, PITCHES, RATE, PitchBackend, babble, hush
 
 from genser.inference.recognizer import Recognizer
+from genser.segments.options import SegmentOptions
+from genser.serving.config import ServerConfig
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(1.5, pitch))] + [hush(0.7)])
@@ -42,11 +45,11 @@ def test_python_examples_of_http(block, folder, server, capsys):
     names = {"url": server.url, "chunks": [data[at : at + 3200] for at in range(0, len(data), 3200)]}
     imports = "import httpx2 as httpx\n"
     exec(compile(imports + block, "http.md", "exec"), names)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     if "segments" in names:
         assert [segment["label"] for segment in names["segments"]] == list(LABELS)
     else:
-        assert "middle" in told
+        assert "middle" in output
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
@@ -65,14 +68,12 @@ def test_python_examples_of_segments(folder, capsys):
     assert capsys.readouterr().out.count(" s: ") == 3
 
 
-def test_every_option_of_segments_is_explained():
-    """The page, the query of the server and the options of the library name the same things."""
-    from dataclasses import fields
-
-    from genser.segments.options import SegmentOptions
-    from genser.serving.schemas import SegmentQuery
-
-    options = {field.name for field in fields(SegmentOptions)} - {"prior", "context"}
-    assert options <= set(SegmentQuery.model_fields)
+def test_every_option_of_segments_is_documented():
     text = (DOCS / "http.md").read_text("utf-8")
-    assert {name for name in options if f"`{name}`" not in text} == set()
+    assert {field.name for field in fields(SegmentOptions) if f"`{field.name}`" not in text} == set()
+
+
+def test_every_setting_of_the_server_is_documented():
+    text = (DOCS / "http.md").read_text("utf-8")
+    names = {f"--{field.name.replace('_', '-')}" for field in fields(ServerConfig)} - {"--api-keys", "--allowed-hosts"}
+    assert {name for name in names if name not in text} == set()

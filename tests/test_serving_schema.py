@@ -1,4 +1,4 @@
-"""The OpenAPI description against the server, with requests that schemathesis makes up."""
+"""The OpenAPI description matches the server, for requests that schemathesis generates."""
 
 import io
 import shutil
@@ -14,7 +14,7 @@ from voices import RATE, babble
 pytest.importorskip("schemathesis")
 
 
-def test_the_description_is_what_the_server_does(tmp_path):
+def test_the_server_does_what_openapi_describes(tmp_path):
     command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     with voice_server.running() as server:
@@ -29,10 +29,11 @@ def test_the_description_is_what_the_server_does(tmp_path):
         assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
-def test_examples_in_the_description_fit_their_schemas():
+def test_examples_in_openapi_match_their_schemas():
     import jsonschema_rs
 
-    from genser.serving.schemas import PredictAnswer, SegmentsAnswer
+    from genser.serving.predict import PredictAnswer
+    from genser.serving.segments import SegmentsAnswer
 
     for model in (PredictAnswer, SegmentsAnswer):
         schema = model.model_json_schema()
@@ -42,7 +43,7 @@ def test_examples_in_the_description_fit_their_schemas():
                     jsonschema_rs.validate({**field, "$defs": schema["$defs"]}, example)
 
 
-def test_answers_fit_the_description():
+def test_answers_match_openapi():
     import httpx2 as httpx
     import jsonschema_rs
 

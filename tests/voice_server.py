@@ -1,5 +1,6 @@
-"""A server of the formula voices, in a process of its own, on a free port."""
+"""A server of the synthetic voices, in a process of its own, on a free port."""
 
+import io
 import os
 import re
 import signal
@@ -10,19 +11,41 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from voices import PitchRecognizer
+import numpy as np
+import soundfile
+from voices import PITCHES, RATE, PitchRecognizer, babble, hush
 
 from genser.serving.app import config_from_environment, create_app
+
+TALK = np.concatenate([part for pitch in PITCHES for part in (hush(1.0), babble(2.0, pitch))] + [hush(1.0)])
+"""The three voices one after another, with pauses."""
+
+
+def encoded(sound, format="WAV", rate=RATE, subtype=None):
+    """Return the bytes of an audio file."""
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate, format=format, subtype=subtype)
+    return file.getvalue()
+
+
+def problem(response, status):
+    """Check that a response is a problem of this status; return its detail."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    members = response.json()
+    assert members["status"] == status
+    assert members["title"]
+    return members["detail"]
 
 
 def app():
     """Make the application of the voices."""
-    return create_app(config_from_environment(), PitchRecognizer)
+    return create_app(config_from_environment(), PitchRecognizer())
 
 
 def gated_app():
-    """Make the application of the voices, of which the middle one is taken for a machine."""
-    return create_app(config_from_environment(), lambda: PitchRecognizer(machine="middle"))
+    """Make the application of the voices; its speech gate rejects the middle one."""
+    return create_app(config_from_environment(), PitchRecognizer(machine="middle"))
 
 
 class Server:
@@ -47,7 +70,7 @@ class Server:
         return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
     def stop(self) -> int:
-        """Ask it to stop; return the exit status."""
+        """Send SIGTERM; return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(30)
         self._reader.join(5)
@@ -55,7 +78,7 @@ class Server:
 
 
 def slow_app():
-    """Make the application of voices that take their time."""
+    """Make the application of the voices with a slow model."""
 
     class Slow(PitchRecognizer):
         def predict_many(self, sources, *, workers=1):
@@ -63,7 +86,7 @@ def slow_app():
                 time.sleep(0.25)
                 yield prediction
 
-    return create_app(config_from_environment(), Slow)
+    return create_app(config_from_environment(), Slow())
 
 
 @contextmanager
@@ -71,7 +94,8 @@ def running(factory="voice_server:app", **options):
     """Run a server with options of ServerConfig; stop it at the end."""
     imports = "from genser.serving.run import serve; from genser.serving.config import ServerConfig"
     code = f"{imports}; serve(ServerConfig(**{options | {'port': 0}!r}), {factory!r})"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    folders = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment)
     server = None
     try:

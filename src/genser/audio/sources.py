@@ -18,6 +18,8 @@ from genser.errors import AudioError
 
 AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
 
+SEEKABLE_FILES = (io.BytesIO, io.BufferedReader, io.BufferedRandom, io.RawIOBase)
+"""Types of file objects that are read where they are, if they can seek; others are copied first."""
 COPY_BLOCK = 1 << 20  # bytes
 MEMORY_SPOOL = 64 << 20  # bytes of a piped source that are kept in memory; the rest goes to a temporary file
 
@@ -91,6 +93,10 @@ def _open_stream(source: AudioSource, max_bytes: int, stack: ExitStack) -> Binar
             return UnnamedFile(file)
     else:
         file = _standard_input() if isinstance(source, str) else _rewound(source, name)
+        if isinstance(file, SEEKABLE_FILES) and file.seekable():
+            _check_size(file.seek(0, os.SEEK_END), max_bytes, name)
+            file.seek(0)
+            return UnnamedFile(file)
     return _spooled(file, max_bytes, name, stack)
 
 

@@ -1,1 +1,1 @@
-"""The service: HTTP, live sound over WebSocket, and a page."""
+"""The server: HTTP, live sound over a WebSocket, and a page."""

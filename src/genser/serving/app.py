@@ -1,64 +1,66 @@
-"""The application: routes, live sound and the page around one model."""
+"""The application: all routes and the page around one model."""
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from genser._version import __version__
-from genser.serving import live, routes
-from genser.serving.batching import Recognizer
+from genser.inference.load import load
+from genser.inference.recognizer import Recognizer
+from genser.serving import live, predict, segments, status
 from genser.serving.config import ServerConfig
-from genser.serving.errors import handle_problems
+from genser.serving.errors import ProblemDetails, handle_problems, refuse_unknown_query
 from genser.serving.metrics import Observer
-from genser.serving.schemas import ProblemDetails
-from genser.serving.security import Guard
+from genser.serving.security import Guard, require_key
 from genser.serving.service import Service
 
 STATIC = Path(__file__).parent / "static"
-ENVIRONMENT = "GENSER_SERVE"  # carries the configuration to the processes of several workers
+ENVIRONMENT = "GENSER_SERVE"  # carries the settings to the worker processes
 
 
-def create_app(config: ServerConfig, load: Callable[[], Recognizer]) -> FastAPI:
+def create_app(config: ServerConfig, recognizer: Recognizer) -> FastAPI:
     """Make the application.
 
     Args:
-        config: What it does and allows.
-        load: Makes the recogniser when the application starts.
+        config: The server's settings.
+        recognizer: The loaded model.
     """
+    service = Service(config, recognizer)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = await run_in_threadpool(Service, config, load)
-        await run_in_threadpool(app.state.service.start)
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(service.start)
         yield
-        await run_in_threadpool(app.state.service.stop)
+        await run_in_threadpool(service.stop)
 
     app = FastAPI(
         title="genser",
         version=__version__,
         summary="Speech emotion recognition by distribution transport.",
-        description="Live sound goes over the WebSocket /v1/stream, which OpenAPI cannot describe.",
+        description="Live sound uses the WebSocket /v1/stream, which OpenAPI cannot describe.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's own pages load their scripts from another host
+        docs_url=None,  # FastAPI's own pages load scripts from another host
         redoc_url=None,
     )
-    app.state.config = config
-    app.include_router(routes.api)
-    app.include_router(routes.health)
+    app.state.service = service
+    checks = [Depends(require_key), Depends(refuse_unknown_query)]
+    for router in (predict.router, segments.router, status.models_router):
+        app.include_router(router, dependencies=checks)
+    app.include_router(status.health_router)
     app.include_router(live.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _page, include_in_schema=False)
     handle_problems(app)
     app.add_middleware(Observer)
     app.add_middleware(Guard, hosts=config.hosts)
-    app.openapi = _with_problems(app.openapi)
+    _describe_problems(app)
     return app
 
 
@@ -66,31 +68,32 @@ async def _page() -> FileResponse:
     return FileResponse(STATIC / "index.html")
 
 
-def _with_problems(make: Callable[[], dict]) -> Callable[[], dict]:
+def _describe_problems(app: FastAPI) -> None:
+    """Replace FastAPI's description of errors by the one that the server sends."""
+    original = app.openapi
+
     def openapi() -> dict:
-        schema = make()
-        schemas = schema["components"]["schemas"]
+        description = original()
+        schemas = description["components"]["schemas"]
         schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
-        return schema
+        return description
 
-    return openapi
+    app.openapi = openapi
 
 
 def app_from_environment() -> FastAPI:
-    """Make the application of a worker process, as `genser serve` configured it."""
+    """Make the application of a worker process, as `genser serve` configured it.
+
+    Raises:
+        ModelError: The model is missing or damaged.
+    """
     config = config_from_environment()
-    return create_app(config, lambda: _load(config.model))
+    return create_app(config, load(config.model, shared=True))
 
 
 def config_from_environment() -> ServerConfig:
-    """The configuration that `genser serve` left for its processes."""
-    said = json.loads(os.environ[ENVIRONMENT])
-    return ServerConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()})
-
-
-def _load(model: str | None) -> Recognizer:
-    import genser
-
-    return genser.load(model, shared=True)
+    """Read the settings that `genser serve` left for its worker processes."""
+    settings = json.loads(os.environ[ENVIRONMENT])
+    return ServerConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})

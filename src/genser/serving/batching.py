@@ -1,53 +1,36 @@
-"""Sounds of many requests are recognised together: a bounded queue and a thread a core that takes its share of it.
+"""Scores the waveforms of all requests in shared batches: one bounded queue, and one thread per core.
 
-A batch is a share of whatever came while the ones before were at work, so nobody waits for others to come, and hardly
-for others to be done.
+Each thread takes its share of the queue as soon as it is free; requests never wait for a batch to fill.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, AudioSource
-from genser.errors import AudioError
+from genser.audio import SAMPLE_RATE
+from genser.errors import AudioError, GenserError
 from genser.inference.backend import SHORTEST
-from genser.inference.prediction import NO_SPEECH, Prediction
+from genser.inference.prediction import Prediction
+from genser.inference.recognizer import Recognizer
 from genser.serving.errors import Problem
 from genser.serving.metrics import Metrics
 
-BATCH_SECONDS = 48.0  # of sound at once: bounds the memory
+BATCH_SECONDS = 48.0  # of audio in a batch at most: bounds the memory
 MEMORY = 0.9  # share of the past in the running mean of the speed
 LOGGER = logging.getLogger("genser.serving")
 
 
-class Recognizer(Protocol):
-    """What a server needs of a recogniser."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the scores."""
-
-    def predict_many(self, sources: Iterable[AudioSource], *, workers: int) -> Iterator[Prediction]:
-        """Predictions of sounds, in their order."""
-
-    def trajectory(self, waveform: np.ndarray) -> np.ndarray | None:
-        """Class probabilities along the N transport steps, shape (N + 1, classes); None without a transport head."""
-
-
 @dataclass(frozen=True)
 class Item:
-    """A sound that waits: mono 16 kHz samples, and the promise of its prediction."""
+    """A queued waveform (mono, 16 kHz) and the promise of its prediction."""
 
     waveform: np.ndarray
-    promise: Future = field(default_factory=Future)
+    promise: Future[Prediction] = field(default_factory=Future)
 
     @property
     def duration(self) -> float:
@@ -56,13 +39,13 @@ class Item:
 
 
 class Batcher:
-    """Recognises what is submitted, in batches.
+    """Scores submitted waveforms in batches.
 
     Args:
-        recognizer: What recognises; asked by several threads at once where there are several workers.
-        metrics: Where to count.
-        max_batch: Most sounds at once in one thread.
-        max_queue: Most sounds that wait.
+        recognizer: The loaded model; with several workers, several threads call it at once.
+        metrics: Counts and times are recorded here.
+        max_batch: Most waveforms in a batch of one thread.
+        max_queue: Most waveforms that wait.
         workers: Threads.
     """
 
@@ -75,7 +58,7 @@ class Batcher:
         self._waiting: deque[Item] = deque()
         self._changed = threading.Condition()
         self._is_stopping = False
-        self._pace = 0.02  # seconds until one second of sound is done, a running mean
+        self._pace = 0.02  # seconds of work per second of audio, a running mean
         self._threads = [
             threading.Thread(target=self._work, name=f"genser-batcher-{n}", daemon=True) for n in range(workers)
         ]
@@ -86,7 +69,7 @@ class Batcher:
             thread.start()
 
     def stop(self) -> None:
-        """Finish what was taken, and end the threads."""
+        """Score what is queued, then end the threads."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -95,34 +78,39 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether sounds are being recognised."""
+        """Whether waveforms are accepted and scored."""
         return all(thread.is_alive() for thread in self._threads) and not self._is_stopping
 
-    def submit(self, waveforms: list[np.ndarray], *, urgent: bool = False) -> list[Future]:
-        """Queue sounds; all of them or none.
+    def submit(self, waveforms: list[np.ndarray], *, urgent: bool = False) -> list[Future[Prediction]]:
+        """Queue all waveforms, or none if there is not enough room.
 
         Args:
-            waveforms: Mono 16 kHz samples.
-            urgent: Ahead of what waits, for live sound. It never finds the queue full: a stream sends no more sound
-                to recognise before it has the answer, so there are never more of these than streams.
+            waveforms: Mono, 16 kHz, each of shape (samples,).
+            urgent: Queue ahead of the others, for live sound. Urgent waveforms never find the queue full: a stream
+                waits for each answer before it submits the next, so there are never more of them than streams.
 
         Returns:
-            A promise of a `Prediction` each; a cancelled one costs nothing unless it is at work.
+            A promise for each waveform; a cancelled one is skipped unless its batch has started.
 
         Raises:
-            Problem: The queue is full (503, with the time in which it will have shrunk by half).
+            Problem: 413 more waveforms than the queue holds, 503 the queue is full (with the time in which half of it
+                will be done) or the server is stopping.
         """
         items = [Item(waveform) for waveform in waveforms]
         with self._changed:
             self._check_room(0 if urgent else len(items))
             (self._urgent if urgent else self._waiting).extend(items)
-            self._count()
+            self._metrics.queued.set(len(self._urgent) + len(self._waiting))
             self._changed.notify_all()
         return [item.promise for item in items]
 
-    def submit_when_free(self, waveforms: list[np.ndarray], cancelled: threading.Event) -> list[Future]:
-        """Queue sounds as room comes, for work that can wait; stop early when cancelled."""
-        promises: list[Future] = []
+    def submit_when_free(self, waveforms: list[np.ndarray], cancelled: threading.Event) -> list[Future[Prediction]]:
+        """Queue waveforms of a recording as the queue empties; stop early when cancelled.
+
+        Returns:
+            Promises; fewer than waveforms if it was cancelled or the server is stopping.
+        """
+        promises: list[Future[Prediction]] = []
         for waveform in waveforms:
             with self._changed:
                 room = self._max_queue // 2  # the other half stays free for short requests
@@ -138,24 +126,28 @@ class Batcher:
 
     def _check_room(self, count: int) -> None:
         if self._is_stopping:
-            raise Problem(503, "The server is stopping. Try again in a moment.", retry_after=5)
+            raise Problem(503, "The server is stopping. Try again later.", retry_after=5)
         waiting = len(self._waiting)
         if count > self._max_queue:
-            raise Problem(413, f"{count} sounds at once are more than the server's queue of {self._max_queue} holds.")
+            raise Problem(413, f"{count} clips are more than the server's queue of {self._max_queue} holds. Send less.")
         if count and waiting + count > self._max_queue:
             self._metrics.refused.labels("queue").inc(count)
             seconds = self._pace * sum(item.duration for item in self._waiting)
-            raise Problem(503, f"{waiting} sounds wait already. Try again later.", retry_after=seconds / 2)
-
-    def _count(self) -> None:
-        self._metrics.queued.set(len(self._urgent) + len(self._waiting))
+            raise Problem(503, f"{waiting} clips are already waiting. Try again later.", retry_after=seconds / 2)
 
     def _work(self) -> None:
         while batch := self._next_batch():
-            self._recognize(batch)
+            begin = time.perf_counter()
+            self._score(batch)
+            seconds, duration = time.perf_counter() - begin, sum(item.duration for item in batch)
+            self._metrics.batches.observe(len(batch))
+            self._metrics.inference.observe(seconds)
+            self._metrics.audio.inc(duration)
+            pace = seconds / max(duration, 0.1) / len(self._threads)
+            self._pace = MEMORY * self._pace + (1 - MEMORY) * pace
 
     def _next_batch(self) -> list[Item]:
-        """Wait for sounds; return none when the server stops and nothing waits."""
+        """Wait for waveforms; return none when the server stops and the queue is empty."""
         batch: list[Item] = []
         seconds = 0.0
         with self._changed:
@@ -172,46 +164,29 @@ class Batcher:
                     if item.promise.set_running_or_notify_cancel():
                         batch.append(item)
                         seconds += item.duration
-            self._count()
+            self._metrics.queued.set(len(self._urgent) + len(self._waiting))
             self._changed.notify_all()
         return batch
 
-    def _recognize(self, batch: list[Item]) -> None:
-        begin = time.perf_counter()
+    def _score(self, batch: list[Item]) -> None:
+        """Keep the promises of a batch; if the model fails on it, score each waveform alone."""
         try:
-            sounds = [(item.waveform, SAMPLE_RATE) for item in batch]
-            answers = list(self._recognizer.predict_many(sounds, workers=1))
-            for item, answer in zip(batch, answers, strict=True):
-                item.promise.set_result(answer)
-        except Exception as error:  # whatever a model raises belongs to its requests, not to the thread
-            self._recover(batch, error)
-        self._measure(batch, time.perf_counter() - begin)
-
-    def _recover(self, batch: list[Item], error: Exception) -> None:
-        """One sound must not spoil the others of its batch: try each alone."""
-        LOGGER.warning("a batch of %d failed: %s", len(batch), error)
-        if len(batch) > 1:
-            for item in batch:
-                self._recognize([item])
+            sources = [(item.waveform, SAMPLE_RATE) for item in batch]
+            answers = list(zip(batch, self._recognizer.predict_many(sources, workers=1), strict=True))
+        except Exception as error:  # an error of the model belongs to its requests, not to this thread
+            LOGGER.warning("A batch of %d failed: %s", len(batch), error, exc_info=not isinstance(error, GenserError))
+            if len(batch) == 1:
+                batch[0].promise.set_exception(error)
+            else:
+                for item in batch:
+                    self._score([item])
             return
-        with suppress(InvalidStateError):
-            batch[0].promise.set_exception(error)
-
-    def _measure(self, batch: list[Item], seconds: float) -> None:
-        duration = sum(item.duration for item in batch)
-        self._metrics.batches.observe(len(batch))
-        self._metrics.inference.observe(seconds)
-        self._metrics.audio.inc(duration)
-        pace = seconds / max(duration, 0.1) / len(self._threads)
-        self._pace = MEMORY * self._pace + (1 - MEMORY) * pace
-
-
-class Abandoned(Exception):
-    """Nobody waits for the work any more."""
+        for item, prediction in answers:
+            item.promise.set_result(prediction)
 
 
 def row_of(prediction: Prediction) -> np.ndarray:
-    """Scores of a prediction, shape (classes,).
+    """Return the scores of a prediction, shape (classes,).
 
     Raises:
         AudioError: It has none.
@@ -222,30 +197,5 @@ def row_of(prediction: Prediction) -> np.ndarray:
 
 
 def long_enough(waveform: np.ndarray) -> np.ndarray:
-    """Fill a sound up to the shortest that a model takes, as the model itself would."""
+    """Pad a waveform with silence to the shortest one that a model accepts, as the model itself would."""
     return np.pad(waveform, (0, max(SHORTEST - len(waveform), 0)))
-
-
-class BatchedScorer:
-    """A recogniser for work in a thread, which shares the batches of all requests and ends when it is cancelled."""
-
-    def __init__(self, recognizer: Recognizer, batcher: Batcher) -> None:
-        self.labels = tuple(recognizer.labels)
-        self.cancelled = threading.Event()
-        self._batcher = batcher
-
-    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Class probabilities of shape (n, classes), and whether somebody speaks, of shape (n,).
-
-        Raises:
-            Abandoned: The work was cancelled.
-        """
-        waveforms = [long_enough(waveform) for waveform in waveforms]
-        promises = self._batcher.submit_when_free(waveforms, self.cancelled)
-        if len(promises) < len(waveforms):
-            for promise in promises:
-                promise.cancel()
-            raise Abandoned
-        answers = [promise.result() for promise in promises]
-        spoken = np.array([answer.label != NO_SPEECH for answer in answers])
-        return np.stack([row_of(answer) for answer in answers]), spoken

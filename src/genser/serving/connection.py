@@ -1,7 +1,9 @@
-"""Connections as uvicorn has them, but for two things.
+"""uvicorn's protocols with two changes: a timeout for request heads, and streams that end properly on shutdown.
 
-A client must send the head of a request in time, for which uvicorn waits for ever; and a server that stops lets live
-streams finish what they took, where uvicorn cuts them off.
+uvicorn waits for a request head for ever, so a client that opens connections and sends nothing can take every file
+descriptor of the server (the slow-loris attack); it also closes live streams at once when the server stops. uvicorn has
+no public way to change either, so these classes rely on private parts of it. The package therefore pins uvicorn's
+versions, and `tests/test_serving_connection.py` checks both behaviours.
 """
 
 import asyncio
@@ -12,14 +14,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 HEADER_TIMEOUT = 10.0  # s
 STOPPING = '{"type": "stopping"}'
-"""Text message that reaches a stream after all that its client has sent, when the server stops."""
+"""Text message that a stream receives, after everything its client has sent, when the server stops."""
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol for WebSockets, which lets an open stream finish and close by itself when the server stops."""
+    """uvicorn's WebSocket protocol; an open stream finishes and closes itself when the server stops."""
 
     def shutdown(self) -> None:
-        """Tell the stream that the server stops; close the connection at once where none is open."""
+        """Send `STOPPING` to an open stream; close the connection at once if there is none."""
         if self.handshake_complete and not self.close_sent:
             self.queue.put_nowait({"type": "websocket.receive", "text": STOPPING})
         else:
@@ -27,18 +29,18 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
 
 class TimedProtocol(H11Protocol):
-    """uvicorn's protocol on h11, which closes a connection whose request head does not come."""
+    """uvicorn's HTTP protocol on h11; it closes a connection whose request head does not arrive in time."""
 
     _timer: asyncio.TimerHandle | None = None
     _is_upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Start the clock."""
+        """Start the timer."""
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Start the clock at the first bytes of a head, stop it when the head is whole."""
+        """Start the timer at the first bytes of a head, and stop it when the head is complete."""
         super().data_received(data)
         self._watch()
 
@@ -49,7 +51,7 @@ class TimedProtocol(H11Protocol):
         super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         self._stop()
         super().connection_lost(exc)
 

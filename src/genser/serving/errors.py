@@ -1,34 +1,63 @@
 """Errors as problem details (RFC 9457): one JSON shape for everything that goes wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from genser.errors import AudioError, ConfigError, GenserError, ManifestError, MissingExtraError
+from genser.errors import AudioError, ConfigError, GenserError, ManifestError, MissingExtraError, suggestion
 
 MEDIA_TYPE = "application/problem+json"
-BODY_UNREAD = (408, 413)  # what is left of the body would be taken for the next request
+BODY_UNREAD = (408, 413)  # the rest of the body would be taken for the next request
+LONGEST_VALUE = 80  # characters of a wrong value that a message repeats
+DESCRIPTIONS = {
+    400: "The body is incomplete or holds no file.",
+    401: "An API key is required.",
+    408: "The body arrived too slowly.",
+    413: "Too large, or too many files.",
+    415: "Not an audio type.",
+    422: "The audio or a parameter is not usable.",
+    429: "Too many requests of this client are in progress.",
+    503: "No capacity, no time, or not ready; see Retry-After.",
+}
+
+
+class ProblemDetails(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["a.wav is empty (0 bytes). Record or copy the file again."])
+    errors: list[dict[str, Any]] | None = None
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the part of OpenAPI that describes these errors."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    return {status: {"description": DESCRIPTIONS[status], "content": content} for status in statuses}
 
 
 class Problem(Exception):
-    """Something that a client is told.
+    """An error that is sent to the client.
 
     Args:
         status: HTTP status.
         detail: What happened, with which value, and the cure.
         retry_after: Seconds after which to try again, if that can help.
-        errors: Single faults, where there are several.
+        errors: Single faults, if there are several.
     """
 
     def __init__(
         self, status: int, detail: str, *, retry_after: float | None = None, errors: list[dict[str, Any]] | None = None
     ) -> None:
+        detail = _encodable(detail)
         super().__init__(detail)
         self.status, self.detail, self.errors = status, detail, errors
         self.retry_after = None if retry_after is None else max(1, round(retry_after))
@@ -41,16 +70,16 @@ class Problem(Exception):
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """Return the HTTP response."""
-        told = dict(headers or {})
+        headers = dict(headers or {})
         if self.retry_after is not None:
-            told["Retry-After"] = str(self.retry_after)
+            headers["Retry-After"] = str(self.retry_after)
         if self.status in BODY_UNREAD:
-            told["Connection"] = "close"
-        return JSONResponse(self.to_dict(), self.status, told, MEDIA_TYPE)
+            headers["Connection"] = "close"
+        return JSONResponse(self.to_dict(), self.status, headers, MEDIA_TYPE)
 
 
 def problem_of(error: GenserError) -> Problem:
-    """What a client is told of an error of the library."""
+    """Return the problem that stands for an error of the library."""
     if isinstance(error, MissingExtraError):
         return Problem(415, f"{error} (on the server)")
     if isinstance(error, AudioError | ConfigError | ManifestError):
@@ -58,31 +87,67 @@ def problem_of(error: GenserError) -> Problem:
     return Problem(500, str(error))
 
 
+def problem_of_faults(faults: Sequence[Mapping[str, Any]]) -> Problem:
+    """Return the problem that names the values which pydantic refuses."""
+    errors = []
+    for fault in faults:
+        place = fault["loc"][1:] if fault["loc"][:1] == ("query",) else fault["loc"]
+        errors.append({"where": _encodable(".".join(map(str, place))), "message": _encodable(fault["msg"])})
+        value = repr(fault.get("input"))
+        errors[-1]["value"] = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}…"
+    detail = " ".join(f"{one['where']}: {one['message']}, got {one['value']}." for one in errors)
+    return Problem(422, detail, errors=errors)
+
+
+def refuse_unknown(names: Iterable[str], known: Sequence[str], kind: str) -> None:
+    """Refuse names that are not known.
+
+    Raises:
+        Problem: 422 with the nearest known name.
+    """
+    for name in names:
+        if name not in known:
+            cure = suggestion(name, known) if known else "There are none here."
+            raise Problem(422, f"Unknown {kind} {name[:LONGEST_VALUE]!r}. {cure}")
+
+
+async def refuse_unknown_query(request: Request) -> None:
+    """Refuse query parameters that OpenAPI does not describe for this route.
+
+    Raises:
+        Problem: 422 with the nearest known name.
+    """
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+    refuse_unknown(request.query_params, known, "query parameter")
+
+
 def handle_problems(app: FastAPI) -> None:
-    """Make every error of an application a problem."""
+    """Turn every error of an application into a problem."""
     app.add_exception_handler(Problem, lambda _request, error: error.response())
     app.add_exception_handler(GenserError, lambda _request, error: problem_of(error).response())
+    app.add_exception_handler(
+        RequestValidationError, lambda _request, error: problem_of_faults(error.errors()).response()
+    )
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unforeseen)
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
     detail = str(error.detail)
     if error.status_code == 404:
-        detail = f"There is nothing at {request.url.path}. See /openapi.json for what there is."
+        detail = f"There is nothing at {request.url.path}. See /openapi.json for the paths."
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method} is not allowed at {request.url.path}. Use {allowed or 'another method'}."
     return Problem(error.status_code, detail).response(error.headers)
 
 
-async def _invalid(_request: Request, error: RequestValidationError) -> Response:
-    faults = [{"where": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()]
-    detail = "; ".join(f"{one['where']}: {one['message']}" for one in faults)
-    return Problem(422, f"The request cannot be understood. {detail}", errors=faults).response()
-
-
 async def _unforeseen(_request: Request, error: Exception) -> Response:
-    # The server logs the traceback; a client learns no more than the kind.
-    return Problem(500, f"The server failed ({type(error).__name__}). Its log says more.").response()
+    # The server logs the traceback; the client learns the type only.
+    return Problem(500, f"The server failed ({type(error).__name__}). See its log.").response()
+
+
+def _encodable(text: str) -> str:
+    """Escape lone surrogates, which JSON can carry and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()

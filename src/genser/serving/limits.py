@@ -1,9 +1,9 @@
-"""Who may have work done, and for how long: room, shares, deadlines, and clients that went away."""
+"""Admission control: concurrency limits, limits per client, timeouts and disconnects."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from fastapi import Request
@@ -13,67 +13,71 @@ from genser.serving.errors import Problem
 from genser.serving.metrics import Metrics
 
 Result = TypeVar("Result")
-GONE = 499  # nginx's code for a client that closed the connection; nobody reads it but the metrics
+GONE = 499  # nginx's code for a client that closed the connection; only the metrics show it
 
 
 class Admission:
-    """Counts requests in work, in all and for each client."""
+    """Counts requests, recordings and streams in progress, and refuses those beyond the limits."""
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         self._config, self._metrics = config, metrics
         self._clients: Counter[str] = Counter()
-        self.recordings = 0
+        self._in_progress = Counter(recordings=0, streams=0)
 
-    @asynccontextmanager
-    async def request(self, client: str) -> AsyncIterator[None]:
-        """Hold room for a request.
+    @contextmanager
+    def request(self, client: str) -> Iterator[None]:
+        """Count a request while it is in progress.
 
         Raises:
-            Problem: 429 the client has too many in work, 503 all have, or the server ends before the work does.
+            Problem: 429 too many of this client, 503 too many in all, or the server stopped before the work was done.
         """
         if self._clients[client] >= self._config.max_client_requests:
             self._metrics.refused.labels("client").inc()
             raise Problem(
                 429,
-                f"{self._clients[client]} of your requests are in work, which is the limit. Wait for one to end.",
+                f"{self._clients[client]} of your requests are in progress, which is the limit. Wait for one to end.",
                 retry_after=1,
             )
         if self._clients.total() >= self._config.max_requests:
             self._metrics.refused.labels("requests").inc()
-            raise Problem(503, f"{self._clients.total()} requests are in work. Try again later.", retry_after=2)
+            raise Problem(503, f"{self._clients.total()} requests are in progress. Try again later.", retry_after=2)
         self._clients[client] += 1
         self._metrics.working.inc()
         try:
             yield
         except asyncio.CancelledError:  # uvicorn cancels what a stopping server did not finish within its grace
-            raise Problem(503, "The server stops before it could finish. Try again later.", retry_after=5) from None
+            raise Problem(503, "The server stopped before it could finish. Try again later.", retry_after=5) from None
         finally:
             self._metrics.working.dec()
             self._clients[client] -= 1
             self._clients += Counter()  # forgets clients at zero
 
-    @asynccontextmanager
-    async def recording(self) -> AsyncIterator[None]:
-        """Hold room for a recording.
+    def recording(self) -> AbstractContextManager[None]:
+        """Count a recording while it is in progress; raises Problem 503 beyond the limit."""
+        return self._counted("recordings", self._config.max_recordings, retry_after=15)
 
-        Raises:
-            Problem: 503 too many are in work.
-        """
-        if self.recordings >= self._config.max_recordings:
-            self._metrics.refused.labels("recordings").inc()
-            raise Problem(503, f"{self.recordings} recordings are in work. Try again later.", retry_after=15)
-        self.recordings += 1
+    def stream(self) -> AbstractContextManager[None]:
+        """Count a live stream while it is open; raises Problem 503 beyond the limit."""
+        return self._counted("streams", self._config.max_streams, retry_after=30)
+
+    @contextmanager
+    def _counted(self, kind: str, limit: int, retry_after: float) -> Iterator[None]:
+        count = self._in_progress[kind]
+        if count >= limit:
+            self._metrics.refused.labels(kind).inc()
+            raise Problem(503, f"{count} {kind} are in progress. Try again later.", retry_after=retry_after)
+        self._in_progress[kind] += 1
         try:
             yield
         finally:
-            self.recordings -= 1
+            self._in_progress[kind] -= 1
 
 
 async def finish(request: Request, work: Awaitable[Result], seconds: float, metrics: Metrics) -> Result:
-    """Wait for work as long as the client does, but not beyond its time; else cancel it.
+    """Wait for work, but cancel it when the client disconnects or the time is over.
 
     Raises:
-        Problem: 503 beyond the time, 499 (which nobody sees) without a client.
+        Problem: 503 the time is over, 499 the client disconnected.
     """
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
@@ -82,8 +86,8 @@ async def finish(request: Request, work: Awaitable[Result], seconds: float, metr
             return task.result()
         if gone.done():
             metrics.abandoned.inc()
-            raise Problem(GONE, "The client went away.")
-        raise Problem(503, f"The work took longer than {seconds:g} s and was given up. Try less.", retry_after=10)
+            raise Problem(GONE, "The client disconnected.")
+        raise Problem(503, f"The work took longer than {seconds:g} s and was stopped. Send less.", retry_after=10)
     finally:
         for one in (task, gone):
             one.cancel()

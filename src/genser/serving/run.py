@@ -1,9 +1,10 @@
-"""Starts the server: uvicorn, its processes, and what they share."""
+"""Starts the server: uvicorn, its worker processes, and what they share."""
 
 import dataclasses
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -13,6 +14,8 @@ from math import ceil
 
 import uvicorn
 
+from genser.errors import ConfigError
+from genser.inference.load import load
 from genser.serving.app import ENVIRONMENT
 from genser.serving.config import ServerConfig
 from genser.serving.connection import StreamProtocol, TimedProtocol
@@ -23,14 +26,21 @@ FACTORY = "genser.serving.app:app_from_environment"
 
 
 def serve(config: ServerConfig, factory: str = FACTORY) -> None:
-    """Serve until the process is told to stop, then finish what was taken; the process ends with status 0.
+    """Serve until SIGTERM or Ctrl-C, then finish the accepted work; the process ends with status 0.
 
     Args:
-        config: What the server does and allows.
+        config: The server's settings.
         factory: Makes the application in each process, as ``module:function``.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+        ModelError: The model is missing or damaged.
     """
+    check_address(config.host, config.port)
+    if config.workers > 1 and factory == FACTORY:
+        load(config.model)  # a worker process could only die of a faulty model, and uvicorn would start it again
     os.environ[ENVIRONMENT] = json.dumps(dataclasses.asdict(config))
-    with _orderly_end(), _shared_metrics(config.workers):
+    with _exit_normally_on_sigterm(), _shared_metrics(config.workers):
         uvicorn.run(
             factory,
             factory=True,
@@ -47,11 +57,26 @@ def serve(config: ServerConfig, factory: str = FACTORY) -> None:
         )
 
 
+def check_address(host: str, port: int) -> None:
+    """Try to listen on an address; uvicorn would log a bare error number.
+
+    Raises:
+        ConfigError: The host is unknown, or the port is in use or reserved.
+    """
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        raise ConfigError(
+            f"The server cannot listen on {host}:{port}: {error.strerror}. Choose another --port or --host."
+        ) from error
+
+
 @contextmanager
-def _orderly_end() -> Iterator[None]:
-    """Make SIGTERM an exit with status 0: uvicorn raises it again when all is done, which would kill the process."""
+def _exit_normally_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM an exit with status 0; uvicorn raises it again after its shutdown, which would kill the process."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals come to the main thread alone
+        yield  # only the main thread receives signals
         return
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -62,7 +87,7 @@ def _orderly_end() -> Iterator[None]:
 
 @contextmanager
 def _shared_metrics(workers: int) -> Iterator[None]:
-    """Where several workers put their counts, so that /metrics tells the sum whichever of them answers."""
+    """Give several workers a folder for their counts, so that each of them can report the sum at /metrics."""
     if workers == 1:
         yield
         return

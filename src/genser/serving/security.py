@@ -1,12 +1,11 @@
-"""Who may call: API keys, the names of the server, and what a browser may do with its answers."""
+"""Access control: API keys, the server's host names, and the browser's security headers."""
 
 import hmac
-from collections.abc import Iterable
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Request, WebSocket
-from fastapi.openapi.models import HTTPBearer as BearerModel
-from fastapi.security.base import SecurityBase
+from fastapi import Request, Security, WebSocket
+from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,53 +18,55 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-def is_known(key: str, keys: Iterable[str]) -> bool:
-    """Whether a key is one of the known, in a time that does not tell how nearly."""
-    return any([hmac.compare_digest(key.encode(), known.encode()) for known in keys])  # noqa: C419
-
-
-class _Bearer(SecurityBase):
-    """Asks for `Authorization: Bearer KEY` where the server has keys."""
-
-    def __init__(self) -> None:
-        self.model = BearerModel(description="Only where the server was started with API keys.")
-        self.scheme_name = "ApiKey"
-
-    async def __call__(self, request: Request) -> None:
-        """Let a request through or not.
-
-        Raises:
-            Problem: 401 the key is missing or unknown.
-        """
-        keys = request.app.state.config.api_keys
-        if keys and not is_known(key_of(request.headers), keys):
-            raise Problem(401, "An API key is needed. Send it as: Authorization: Bearer KEY")
-
-
-require_key = _Bearer()
+BEARER = HTTPBearer(scheme_name="ApiKey", description="Only if the server was started with API keys.", auto_error=False)
 
 
 def key_of(headers: Headers) -> str:
-    """The key that a request carries, empty if none."""
+    """Return the key that a request carries, empty if none."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
+def check_key(key: str, keys: tuple[str, ...]) -> None:
+    """Refuse a wrong key; the comparison takes the same time however much of it is right.
+
+    Raises:
+        Problem: 401 the key is missing or unknown, and the server requires one.
+    """
+    matches = [hmac.compare_digest(key.encode("utf-8", "backslashreplace"), known.encode()) for known in keys]
+    if keys and not any(matches):
+        raise Problem(
+            401,
+            "An API key is required. Send the header Authorization: Bearer KEY (live sound also takes "
+            '"key" in the first message).',
+        )
+
+
+async def require_key(request: Request, _described: Annotated[object, Security(BEARER)]) -> None:
+    """Refuse a request without a valid key, see :func:`check_key`."""
+    check_key(key_of(request.headers), request.app.state.service.config.api_keys)
+
+
 def client_of(request: Request) -> str:
-    """By what a client is told from others: its key, or its address."""
-    return key_of(request.headers) or (request.client.host if request.client else "")
+    """Return what the limit per client counts by: the key if the server requires one, else the address."""
+    if request.app.state.service.config.api_keys:
+        return key_of(request.headers)
+    return request.client.host if request.client else ""
 
 
-def is_same_origin(websocket: WebSocket) -> bool:
-    """Whether a WebSocket comes from the server's own page, or from no page at all."""
+def check_origin(websocket: WebSocket) -> None:
+    """Refuse a WebSocket that another server's page opens.
+
+    Raises:
+        Problem: 403 the page comes from another origin.
+    """
     origin = websocket.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == websocket.headers.get("host")
+    if origin is not None and origin.partition("://")[2] != websocket.headers.get("host"):
+        raise Problem(403, f"Pages from {origin[:100]} may not use this server. Open its own page.")
 
 
 class Guard:
-    """Refuses calls under foreign names, and adds the headers that keep a browser within bounds."""
+    """Refuses calls under other host names, and adds the browser's security headers to answers."""
 
     def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
         self._app, self._hosts = app, hosts
@@ -75,9 +76,12 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        host = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
+        try:
+            host = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
+        except ValueError:  # such as a bracket without its other half
+            host = ""
         if self._hosts and host not in self._hosts:
-            problem = Problem(421, f"This server is not called {host[:100]!r}. Start it with --allow-host NAME.")
+            problem = Problem(421, f"{host[:100]!r} is not a name of this server. Start it with --allow-host NAME.")
             await problem.response()(scope, receive, send)
             return
 

@@ -1,0 +1,51 @@
+"""Segment options as HTTP and the WebSocket take them: a pydantic model made from `SegmentOptions`."""
+
+import json
+from dataclasses import fields
+from typing import Annotated, Any, Literal, get_type_hints
+
+from docstring_parser import parse
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+
+from genser.segments.options import BOUNDS, SMOOTHINGS, SegmentOptions
+
+
+def _parsed(prior: Any) -> Any:
+    """Read the JSON of a query parameter; the first message of a stream holds an object already."""
+    if not isinstance(prior, str):
+        return prior
+    try:
+        return json.loads(prior)
+    except (ValueError, RecursionError):
+        return prior  # pydantic reports that it is not an object
+
+
+Prior = Annotated[dict[str, Annotated[float, Field(gt=0)]] | None, BeforeValidator(_parsed, json_schema_input_type=str)]
+
+
+class _Base(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    def options(self) -> SegmentOptions:
+        """Return the library's options.
+
+        Raises:
+            ConfigError: They contradict each other.
+        """
+        return SegmentOptions(**{field.name: getattr(self, field.name) for field in fields(SegmentOptions)})
+
+
+def _field(name: str, default: Any) -> Any:
+    low, high = BOUNDS.get(name, (None, None))
+    return Field(default, ge=low, le=high, description=DESCRIPTIONS[name])
+
+
+TYPES = get_type_hints(SegmentOptions) | {"smoothing": Literal[SMOOTHINGS], "prior": Prior}
+DESCRIPTIONS = {one.arg_name: one.description for one in parse(SegmentOptions.__doc__ or "").params}
+
+SegmentParameters = create_model(
+    "SegmentParameters",
+    __base__=_Base,
+    **{field.name: (TYPES[field.name], _field(field.name, field.default)) for field in fields(SegmentOptions)},
+)
+"""Types, defaults, bounds and descriptions are those of `SegmentOptions`."""

@@ -1,0 +1,196 @@
+"""POST /v1/segments: from an uploaded recording to its emotions over time, top to bottom."""
+
+import asyncio
+import io
+import os
+import shutil
+import tempfile
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel, Field
+
+from genser.errors import GenserError
+from genser.inference.prediction import NO_SPEECH
+from genser.output.timelines import write_text
+from genser.segments.options import SegmentOptions
+from genser.segments.segment import Timeline
+from genser.segments.timeline import recognize_timeline
+from genser.segments.turns import Turn, read_turns
+from genser.serving.batching import Batcher, long_enough, row_of
+from genser.serving.errors import Problem, problems
+from genser.serving.limits import finish
+from genser.serving.options import SegmentParameters
+from genser.serving.predict import SCORES, Scores
+from genser.serving.security import client_of
+from genser.serving.service import Service, Serving
+from genser.serving.uploads import Upload, read_uploads
+
+MEDIA_TYPES = {
+    "csv": "text/csv",
+    "tsv": "text/tab-separated-values",
+    "jsonl": "application/jsonl",
+    "labels": "text/plain",
+    "textgrid": "text/plain",
+    "rttm": "text/plain",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+}
+"""Formats besides JSON."""
+
+router = APIRouter()
+
+
+class SegmentQuery(SegmentParameters):
+    """How a recording is cut, labelled and returned."""
+
+    envelope: bool = Field(False, description="Also return the outline of the waveform.")
+    format: Literal[("json", *MEDIA_TYPES)] = "json"
+
+
+class SegmentAnswer(BaseModel):
+    """A stretch of a recording and its emotion."""
+
+    start: float = Field(description="In seconds.", examples=[1.25])
+    end: float = Field(description="In seconds.", examples=[3.5])
+    label: str = Field(examples=["anger"])
+    confident: bool = Field(description="Whether the label's score reaches the threshold.")
+    speaker: str | None = Field(examples=[None])
+    scores: Scores
+
+
+class SegmentsAnswer(BaseModel):
+    """A recording and its emotions over time."""
+
+    model: str = Field(examples=["base"])
+    labels: list[str] = Field(examples=[list(SCORES)])
+    name: str = Field(examples=["talk.wav"])
+    duration: float = Field(description="In seconds.", examples=[61.2])
+    segments: list[SegmentAnswer]
+    envelope: list[list[float]] | None = Field(
+        None, description="Lowest and highest sample in equal steps of time; only if requested."
+    )
+
+
+def _form_of_recording() -> dict[str, Any]:
+    """Return the part of OpenAPI that describes the body."""
+    binary = {"type": "string", "format": "binary"}
+    turns = {**binary, "description": "Turns to score instead of detected speech: .rttm, .csv, .tsv, .srt or .vtt."}
+    form = {"type": "object", "properties": {"file": binary, "turns": turns}, "required": ["file"]}
+    content = {"multipart/form-data": {"schema": form}}
+    content |= {kind: {"schema": binary} for kind in ("audio/*", "application/octet-stream")}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@router.post(
+    "/v1/segments",
+    response_model=SegmentsAnswer,
+    responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_form_of_recording(),
+)
+async def segments(request: Request, service: Serving, query: Annotated[SegmentQuery, Query()]) -> Response:
+    """Recognise the emotions of a recording over time.
+
+    Send the recording as the raw body, or as the field `file` of a form. If the turns are known, add them as the field
+    `turns` (RTTM, CSV, TSV, SRT or WebVTT).
+    """
+    config, options = service.config, query.options()
+    with service.admission.request(client_of(request)), service.admission.recording():
+        uploads = await read_uploads(request, config, config.max_recording_bytes)
+        recordings = [upload for upload in uploads if upload.field != "turns"]
+        turns = [upload for upload in uploads if upload.field == "turns"]
+        if len(recordings) != 1 or len(turns) > 1:
+            raise Problem(
+                400, f"Send one recording and at most one file of turns, not {len(recordings)} and {len(turns)}."
+            )
+        work = _recognize(service, recordings[0], options, turns[0] if turns else None)
+        timeline = await finish(request, work, config.recording_timeout, service.metrics)
+    if query.format != "json":
+        text = io.StringIO()
+        write_text([timeline], text, query.format, service.labels)
+        return PlainTextResponse(text.getvalue(), media_type=MEDIA_TYPES[query.format])
+    answer = {"model": service.name, "labels": service.labels, "name": timeline.path, "duration": timeline.duration}
+    answer["segments"] = [segment.to_dict() for segment in timeline.segments]
+    answer["envelope"] = timeline.envelope.astype(float).round(4).tolist() if query.envelope else None
+    return JSONResponse(answer)
+
+
+async def _recognize(service: Service, recording: Upload, options: SegmentOptions, turns: Upload | None) -> Timeline:
+    """Recognise a recording in a thread, which stops soon after this is cancelled.
+
+    Raises:
+        AudioError: The recording cannot be read.
+        ManifestError: The turns cannot be read.
+    """
+    scorer = BatchedScorer(service.labels, service.batcher)
+
+    def stop_if_cancelled(_seconds: float) -> None:
+        if scorer.cancelled.is_set():
+            raise Cancelled
+
+    def work() -> Timeline:
+        with closing(recording):
+            return recognize_timeline(
+                scorer,
+                recording,
+                options,
+                turns=None if turns is None else _read_turns(turns, recording.name),
+                limits=service.recording_limits,
+                progress=stop_if_cancelled,
+            )
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(service.recorders, work)
+    finally:
+        scorer.cancelled.set()
+
+
+def _read_turns(turns: Upload, recording: str) -> list[Turn]:
+    with closing(turns), tempfile.TemporaryDirectory(prefix="genser-") as folder:
+        path = Path(folder) / f"turns{Path(turns.name).suffix.lower()}"
+        with path.open("wb") as file:
+            turns.seek(0)
+            shutil.copyfileobj(turns, file)
+        try:
+            return read_turns(path, os.path.splitext(recording)[0])  # noqa: PTH122
+        except GenserError as error:
+            raise type(error)(str(error).replace(str(path), turns.name)) from error
+
+
+class Cancelled(Exception):
+    """The request was given up."""
+
+
+class BatchedScorer:
+    """A scorer for work in a thread; it shares the batches of all requests and ends when it is cancelled.
+
+    Args:
+        labels: Class names.
+        batcher: Scores the waveforms.
+    """
+
+    def __init__(self, labels: list[str], batcher: Batcher) -> None:
+        self.labels = tuple(labels)
+        self.cancelled = threading.Event()
+        self._batcher = batcher
+
+    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return class probabilities of shape (n, classes), and whether each waveform holds speech, of shape (n,).
+
+        Raises:
+            Cancelled: The work was cancelled.
+        """
+        waveforms = [long_enough(waveform) for waveform in waveforms]
+        promises = self._batcher.submit_when_free(waveforms, self.cancelled)
+        if len(promises) < len(waveforms):
+            for promise in promises:
+                promise.cancel()
+            raise Cancelled
+        answers = [promise.result() for promise in promises]
+        is_speech = np.array([answer.label != NO_SPEECH for answer in answers])
+        return np.stack([row_of(answer) for answer in answers]), is_speech

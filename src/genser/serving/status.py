@@ -1,0 +1,64 @@
+"""The GET routes: models, health and metrics."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse, Response
+from pydantic import BaseModel, Field
+
+from genser.audio import SAMPLE_RATE
+from genser.output.plot import colors_of
+from genser.serving.errors import Problem, problems
+from genser.serving.predict import SCORES
+from genser.serving.service import Serving
+
+models_router, health_router = APIRouter(), APIRouter()
+
+
+class ModelAnswer(BaseModel):
+    """A model of the server."""
+
+    name: str = Field(examples=["base"])
+    labels: list[str] = Field(examples=[list(SCORES)])
+    colors: dict[str, str] = Field(description="A colour for each class.", examples=[{"anger": "#d1372c"}])
+    sample_rate: int = Field(description="In Hz; audio of any rate is converted to it.", examples=[16_000])
+
+
+class ModelsAnswer(BaseModel):
+    """The models of the server."""
+
+    models: list[ModelAnswer]
+
+
+class Status(BaseModel):
+    """Whether the process runs, or the server is ready."""
+
+    status: Literal["ok"] = "ok"
+
+
+@models_router.get("/v1/models", responses=problems(401, 422))
+async def models(service: Serving) -> ModelsAnswer:
+    """List the models of the server."""
+    labels = service.labels
+    model = ModelAnswer(name=service.name, labels=labels, colors=colors_of(labels), sample_rate=SAMPLE_RATE)
+    return ModelsAnswer(models=[model])
+
+
+@health_router.get("/healthz")
+async def healthz() -> Status:
+    """Report that the process runs."""
+    return Status()
+
+
+@health_router.get("/readyz", responses=problems(503))
+async def readyz(service: Serving) -> Status:
+    """Report whether the server accepts work."""
+    if not service.batcher.is_alive:
+        raise Problem(503, "The server is not ready: it is starting or stopping.", retry_after=2)
+    return Status()
+
+
+@health_router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(service: Serving) -> Response:
+    """Return counts and times in the text format of Prometheus."""
+    return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

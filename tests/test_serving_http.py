@@ -1,0 +1,243 @@
+"""A server process, called over HTTP."""
+
+import csv
+import io
+import json
+import threading
+import time
+
+import httpx2 as httpx
+import pytest
+import voice_server
+from voice_server import TALK, encoded, problem
+from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble
+
+from genser.errors import ConfigError
+from genser.segments.options import SegmentOptions
+from genser.segments.timeline import recognize_timeline
+from genser.serving.config import ServerConfig
+
+
+@pytest.fixture(scope="module")
+def server():
+    with voice_server.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3"])
+def test_a_raw_body_gets_the_scores_of_the_library(client, format):
+    body = encoded(TALK[: 3 * RATE], format)
+    answer = client.post("/v1/predict", content=body, headers={"content-type": "audio/x"}).json()
+    (expected,) = PitchRecognizer().predict_many([body])
+    (result,) = answer["predictions"]
+    assert answer["labels"] == list(LABELS)
+    assert (result["label"], result["duration"], result["error"]) == (expected.label, expected.duration, None)
+    assert result["scores"] == pytest.approx(dict(expected.scores), abs=1e-6)
+
+
+def test_a_form_keeps_the_order_of_its_files_and_a_bad_file_does_not_affect_the_others(client):
+    files = [("file", (f"{i}.wav", encoded(babble(1.0, pitch)))) for i, pitch in enumerate(PITCHES)]
+    files.insert(1, ("file", ("../../etc/passwd", b"no sound at all")))
+    result = client.post("/v1/predict", files=files).json()["predictions"]
+    assert [one["name"] for one in result] == ["0.wav", "passwd", "1.wav", "2.wav"]
+    assert [one["label"] for one in result] == ["low", None, "middle", "high"]
+    assert "passwd is not a sound" in result[1]["error"]
+
+
+def test_a_gsm_file_does_not_affect_the_other_files(client):
+    good = ("file", ("good.wav", encoded(babble(1.0))))
+    gsm = ("file", ("phone.wav", encoded(babble(1.0), subtype="GSM610")))
+    response = client.post("/v1/predict", files=[good, gsm, good])
+    assert response.status_code == 200
+    labels = [one["label"] for one in response.json()["predictions"]]
+    assert (labels[0], labels[2]) == ("middle", "middle")
+
+
+def test_a_part_of_a_clip_and_its_trajectory(client):
+    body = encoded(TALK)
+    result = client.post("/v1/predict?start=4&end=6&trajectory=true", content=body).json()["predictions"][0]
+    (expected,) = PitchRecognizer().predict_many([(TALK[4 * RATE : 6 * RATE], RATE)])
+    assert result["duration"] == 2.0
+    assert result["label"] == "middle"
+    assert result["trajectory"][-1] == pytest.approx(list(expected.scores.values()), abs=1e-3)
+    assert "trajectory" not in client.post("/v1/predict", content=encoded(babble(1.0))).json()["predictions"][0]
+    assert "12.000 s" in problem(client.post("/v1/predict?start=12", content=body), 422)
+
+
+def test_segments_are_those_of_the_library_in_every_format(client):
+    expected = recognize_timeline(PitchRecognizer(), (TALK, RATE), SegmentOptions(min_silence=0.5)).segments
+    body = encoded(TALK, "FLAC")
+    result = client.post("/v1/segments?min_silence=0.5&envelope=true", content=body).json()
+    assert [(one["start"], one["end"], one["label"]) for one in result["segments"]] == [
+        (round(one.start, 3), round(one.end, 3), one.label) for one in expected
+    ]
+    assert result["duration"] == len(TALK) / RATE
+    assert len(result["envelope"]) == 1000
+    rows = list(csv.DictReader(io.StringIO(client.post("/v1/segments?format=csv", content=body).text)))
+    assert [row["label"] for row in rows] == ["low", "middle", "high"]
+    for format in ("jsonl", "tsv", "labels", "textgrid", "rttm", "srt", "vtt"):
+        assert "middle" in client.post(f"/v1/segments?format={format}", content=body).text
+
+
+def test_a_prior_and_context_change_segments_as_in_the_library(client):
+    prior = {"low": 0.6, "middle": 0.3, "high": 0.1}
+    options = SegmentOptions(prior=prior, context=0.0)
+    expected = recognize_timeline(PitchRecognizer(), (TALK, RATE), options).segments
+    query = {"prior": json.dumps(prior), "context": "0"}
+    result = client.post("/v1/segments", params=query, content=encoded(TALK, "FLAC")).json()["segments"]
+    assert len(result) == len(expected)
+    for one, segment in zip(result, expected, strict=True):
+        assert one["scores"] == pytest.approx(dict(segment.scores), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("segments?windw=3", "'windw'. Did you mean 'window'?"),
+        ("predict?model=tiny", "'model'. Known are: start, end, trajectory."),
+        ("segments?Format=csv", "'Format'. Did you mean 'format'?"),
+    ],
+)
+def test_an_unknown_query_parameter_is_refused_with_the_nearest_known_one(client, path, words):
+    assert words in problem(client.post(f"/v1/{path}", content=encoded(babble(1.0))), 422)
+
+
+def test_turns_are_taken_from_a_second_field(client):
+    turns = "SPEAKER talk 1 1.0 2.0 <NA> <NA> anna <NA> <NA>\nSPEAKER other 1 0 9 <NA> <NA> x <NA> <NA>\n"
+    files = {"file": ("talk.wav", encoded(TALK)), "turns": ("turns.rttm", turns.encode())}
+    (result,) = client.post("/v1/segments", files=files).json()["segments"]
+    assert (result["start"], result["end"], result["speaker"], result["label"]) == (1.0, 3.0, "anna", "low")
+    files["turns"] = ("turns.rttm", b"SPEAKER talk\n")
+    assert problem(client.post("/v1/segments", files=files), 422).startswith("turns.rttm has 1 faulty lines")
+
+
+def test_errors_name_a_cure(client):
+    wav = encoded(babble(1.0))
+    assert "not a sound" in problem(client.post("/v1/predict", content=b"x" * 100), 422)
+    assert "empty" in problem(client.post("/v1/predict", content=b""), 422)
+    assert "audio/*" in problem(client.post("/v1/predict", json={"a": 1}), 415)
+    assert "holds no file" in problem(client.post("/v1/predict", data={"a": "b"}, files={"c": (None, b"d")}), 400)
+    assert "POST" in problem(client.get("/v1/predict"), 405)
+    assert "/openapi.json" in problem(client.get("/nothing"), 404)
+    assert "window" in problem(client.post("/v1/segments?hop=1", content=wav), 422)
+    assert "threshold" in problem(client.post("/v1/segments?threshold=7", content=wav), 422)
+    two = [("file", ("a.wav", wav)), ("file", ("b.wav", wav))]
+    assert "not 2" in problem(client.post("/v1/segments", files=two), 400)
+
+
+def test_health_models_metrics_and_description(client):
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok"}
+    (model,) = client.get("/v1/models").json()["models"]
+    assert model["labels"] == list(LABELS)
+    assert set(model["colors"]) == set(LABELS)
+    client.post("/v1/predict", content=encoded(babble(1.0)))
+    text = client.get("/metrics").text
+    assert 'genser_requests_total{route="/v1/predict",status="200"}' in text
+    assert "genser_batch_size_bucket" in text
+    schema = client.get("/openapi.json").json()
+    assert {"/v1/predict", "/v1/segments", "/v1/models", "/healthz", "/readyz", "/metrics"} <= set(schema["paths"])
+    assert schema["components"]["schemas"]["PredictionAnswer"]["properties"]["scores"]
+
+
+def test_a_server_on_the_loopback_accepts_only_its_own_host_names(client):
+    problem(client.get("/healthz", headers={"host": "evil.example"}), 421)
+    assert client.get("/healthz", headers={"host": "localhost:1234"}).status_code == 200
+
+
+def test_the_page_has_security_headers(client):
+    response = client.get("/")
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_concurrent_clients_each_get_their_own_scores(client, server):
+    """Sixty concurrent clients; every answer is compared with the library's."""
+    sounds = [babble(0.5 + i % 7 / 10, PITCHES[i % 3], seed=i) for i in range(60)]
+    expected = list(PitchRecognizer().predict_many([(sound, RATE) for sound in sounds]))
+    answers = [None] * len(sounds)
+
+    def ask(i):
+        answers[i] = httpx.post(f"{server.url}/v1/predict", content=encoded(sounds[i], "FLAC"), timeout=30).json()
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(sounds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for answer, one in zip(answers, expected, strict=True):
+        assert answer["predictions"][0]["scores"] == pytest.approx(dict(one.scores), abs=2e-3)
+
+
+def test_configured_keys_are_required():
+    key = "0123456789abcdef"
+    with voice_server.running(api_keys=(key, "another-key-of-some-length")) as server:
+        wav = encoded(babble(1.0))
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            assert "Bearer" in problem(client.post("/v1/predict", content=wav), 401)
+            problem(client.post("/v1/predict", content=wav, headers={"authorization": "Bearer wrong"}), 401)
+            for headers in ({"authorization": f"Bearer {key}"}, {"x-api-key": key}):
+                assert client.post("/v1/predict", content=wav, headers=headers).status_code == 200
+            assert client.get("/healthz").status_code == 200
+            assert client.get("/").status_code == 200
+
+
+def test_metrics_are_summed_over_workers():
+    with voice_server.running(workers=2) as server:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{server.url}/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        for _ in range(20):
+            assert httpx.post(f"{server.url}/v1/predict", content=encoded(babble(0.5))).status_code == 200
+        text = httpx.get(f"{server.url}/metrics").text
+        assert 'genser_requests_total{route="/v1/predict",status="200"} 20.0' in text
+
+
+def test_a_wrong_configuration_is_refused():
+    for options, words in (
+        ({"port": 70_000}, "70000"),
+        ({"workers": 0}, "workers"),
+        ({"api_keys": ("short",)}, "16 characters"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            ServerConfig(**options)
+    assert json.dumps(ServerConfig().hosts)
+    assert ServerConfig(host="0.0.0.0").hosts == ()
+
+
+def test_requests_of_one_client_are_limited_whatever_key_it_makes_up():
+    speech = encoded(babble(1.0))
+    limit, refused = threading.Event(), 4
+    responses = []
+
+    def ask(number):
+        def body():
+            yield speech[:100]
+            limit.wait(25)
+            yield speech[100:]
+
+        headers = {"x-api-key": f"made-up key {number}"}
+        responses.append(httpx.post(f"{server.url}/v1/predict", content=body(), headers=headers, timeout=60))
+
+    with voice_server.running(max_client_requests=8) as server:
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(8 + refused)]
+        for thread in threads:
+            thread.start()
+        while f'genser_refused_total{{reason="client"}} {refused}.0' not in httpx.get(f"{server.url}/metrics").text:
+            time.sleep(0.05)
+        limit.set()
+        for thread in threads:
+            thread.join()
+    assert sorted(response.status_code for response in responses) == [200] * 8 + [429] * refused
+    assert all(int(response.headers["retry-after"]) >= 1 for response in responses if response.status_code == 429)

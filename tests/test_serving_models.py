@@ -1,0 +1,35 @@
+"""The bundled models give the same answers over HTTP as from Python."""
+
+import io
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+import soundfile
+import voice_server
+
+import genser
+from genser.audio import SAMPLE_RATE, load_audio
+
+CLIP = Path(__file__).resolve().parent.parent / "examples/synthetic.flac"
+
+
+@pytest.mark.parametrize("model", ["base", "tiny"])
+def test_a_bundled_model_scores_the_same_over_http(model):
+    speech = load_audio(CLIP)
+    clips = [CLIP.read_bytes()]
+    for part in (speech[: SAMPLE_RATE // 2], speech[SAMPLE_RATE:] / 3, 0 * speech):
+        file = io.BytesIO()
+        soundfile.write(file, part, SAMPLE_RATE, format="FLAC")
+        clips.append(file.getvalue())
+    recognizer = genser.load(model)
+    expected = list(recognizer.predict_many(clips))
+    with voice_server.running("genser.serving.app:app_from_environment", model=model) as server:
+        files = [("file", (f"{index}.flac", clip)) for index, clip in enumerate(clips)]
+        answers = httpx.post(f"{server.url}/v1/predict?trajectory=1", files=files, timeout=60).json()["predictions"]
+    for answer, prediction in zip(answers, expected, strict=True):
+        assert answer["label"] == prediction.label
+        assert answer["scores"] == pytest.approx(dict(prediction.scores), abs=2e-6)
+        for name in ("duration", "speech", "familiar", "error"):
+            assert answer[name] == pytest.approx(getattr(prediction, name), abs=1e-6), name
+    assert answers[0]["trajectory"][-1] == pytest.approx(recognizer.trajectory(speech)[-1].tolist(), abs=2e-6)

@@ -1,0 +1,58 @@
+"""Segment options over HTTP and the WebSocket are those of the library."""
+
+import json
+from dataclasses import asdict, fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from genser.errors import ConfigError
+from genser.segments.options import BOUNDS, SMOOTHINGS, SegmentOptions
+from genser.serving.live import Start
+from genser.serving.options import SegmentParameters
+from genser.serving.segments import SegmentQuery
+
+NUMBERS = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.floats(low - 1, high + 1) | st.sampled_from([low, high, float("nan"), float("inf")])
+        for name, (low, high) in BOUNDS.items()
+    }
+    | {
+        "smoothing": st.sampled_from((*SMOOTHINGS, "median")),
+        "prior": st.dictionaries(st.text(max_size=5), st.floats(0.1, 1), max_size=3),
+    },
+)
+
+
+@given(values=NUMBERS)
+def test_the_model_accepts_what_the_dataclass_accepts(values):
+    try:
+        expected = SegmentOptions(**values)
+    except ConfigError:
+        with pytest.raises((ConfigError, ValidationError)):
+            SegmentParameters(**values).options()
+    else:
+        assert SegmentParameters(**values).options() == expected
+
+
+@pytest.mark.parametrize("model", [SegmentQuery, SegmentParameters])
+def test_defaults_are_those_of_the_dataclass(model):
+    assert model().options() == SegmentOptions()
+
+
+def test_a_stream_is_smoothed_causally_by_default():
+    assert Start(type="start").options() == SegmentOptions(smoothing="causal")
+
+
+def test_every_option_and_its_description_is_in_openapi():
+    properties = SegmentQuery.model_json_schema()["properties"]
+    for field in fields(SegmentOptions):
+        assert properties[field.name]["description"]
+
+
+def test_a_prior_in_a_query_is_json():
+    prior = {"anger": 0.25, "neutral": 0.75}
+    assert asdict(SegmentQuery(prior=json.dumps(prior)).options())["prior"] == prior
