@@ -1,153 +1,211 @@
-"""``genser predict --segments`` and ``--microphone`` from the words of the command line to what they set going."""
+"""Timelines from the command line: files, folders, pictures, failures, the microphone."""
 
 import csv
 import io
-import re
-from dataclasses import fields
+import json
+import sys
+import types
 
 import numpy as np
 import pytest
 import soundfile
 from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 
-from genser.cli import _segments, app
-from genser.cli._over_time import OverTime
-from genser.errors import ConfigError
-from genser.inference import load as loading
-from genser.segments.options import DEFAULTS, SegmentOptions
+from genser.cli._segments import predict_microphone, predict_segments
+from genser.errors import AudioError, ConfigError, MissingExtraError
+from genser.output.formats import FORMATS, names_of
+from genser.segments.options import DEFAULTS, LIVE
 
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(1.5, pitch))] + [hush(0.7)])
 
 
 @pytest.fixture
-def genser(tmp_path, monkeypatch):
-    """Run words in a folder with a recording, talk.wav, and a model that knows its voices."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loading, "load", lambda *_, **__: PitchRecognizer())
-    soundfile.write("talk.wav", TALK, RATE)
-    return lambda words: app(words.split(), exit_on_error=False)
+def talk(tmp_path):
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.wav", TALK, RATE)
+    return str(tmp_path / "a.wav")
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    """What the verb asks of the functions that recognise."""
-    calls = []
-
-    def keep(_, *asked, **more):
-        calls.append((*asked, more))
-        return 0
-
-    monkeypatch.setattr(_segments, "predict_segments", keep)
-    monkeypatch.setattr(_segments, "predict_microphone", keep)
-    return calls
+def run(*recordings, **settings):
+    settings = {name: str(value) for name, value in settings.items()}
+    return predict_segments(PitchRecognizer, recordings, DEFAULTS, **settings)
 
 
-def rows(text):
-    return list(csv.DictReader(io.StringIO(text)))
+def test_standard_output_is_a_table(talk, capsys):
+    assert run(talk) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["path"], row["label"]) for row in rows] == [(talk, label) for label in LABELS]
 
 
-def test_speech_is_found_and_told_as_a_table(genser, capsys):
-    assert genser("predict --segments talk.wav") == 0
-    assert [row["label"] for row in rows(capsys.readouterr().out)] == list(LABELS)
-
-
-def test_windows_cover_the_recording(genser, capsys):
-    assert genser("predict --segments talk.wav --window 2 --hop 1 --smoothing none") == 0
-    told = rows(capsys.readouterr().out)
-    assert [float(row["start"]) for row in told[1:]] == [float(row["end"]) for row in told[:-1]]
-    assert len(told) >= 6
-
-
-def test_turns_picture_and_output(genser, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    (tmp_path / "turns.csv").write_text("start,end,speaker\n0.7,2.2,anna\n5.1,6.6,ben\n")
-    assert genser("predict talk.wav --segments --turns turns.csv --picture new/talk.svg -o talk.csv") == 0
-    told = rows((tmp_path / "talk.csv").read_text())
-    assert [(row["speaker"], row["label"]) for row in told] == [("anna", "low"), ("ben", "high")]
-    assert (tmp_path / "new/talk.svg").stat().st_size > 1000
-    assert capsys.readouterr().out == ""
-
-
-def test_a_folder_is_searched_and_a_failure_is_a_status(genser, tmp_path, capsys):
+def test_a_failure_is_a_row_and_a_status(talk, tmp_path, capsys):
     (tmp_path / "bad.wav").write_bytes(b"")
-    assert genser("predict --segments . -o -") == 1
+    assert run(talk, str(tmp_path / "bad.wav"), talk, format="jsonl") == 1
     told = capsys.readouterr()
-    assert [row["error"] != "" for row in rows(told.out)] == [True, False, False, False]
+    rows = [json.loads(line) for line in told.out.splitlines()]
+    assert [row["label"] for row in rows] == [*LABELS, None, *LABELS]
+    assert "bad.wav is empty" in rows[3]["error"]
     assert "bad.wav is empty" in told.err
 
 
-VALUES = {
-    "window": 2.0,
-    "hop": 1.0,
-    "threshold": 0.4,
-    "min_speech": 0.3,
-    "min_silence": 0.5,
-    "max_duration": 9.0,
-    "context": 0.1,
-    "smoothing": "none",
-    "emotion_duration": 5.0,
-    "confidence": 0.7,
-    "merge": 1.5,
-}
+@pytest.mark.parametrize("format", [name for name in names_of("timelines") if name not in ("png", "svg", "pdf")])
+def test_a_file_and_a_folder_hold_the_same_in_every_format(talk, tmp_path, format):
+    pytest.importorskip((FORMATS[format].requires or ("genser",))[0])
+    ending = FORMATS[format].endings[0]
+    assert run(talk, output=tmp_path / f"new/out{ending}", format=format) == 0
+    assert run(talk, str(tmp_path / "b.wav"), output=tmp_path / "many", format=format) == 0
+    assert (tmp_path / f"new/out{ending}").read_bytes() == (tmp_path / f"many/a{ending}").read_bytes()
+    assert len(list((tmp_path / "new").iterdir())) == 1
+    assert len(list((tmp_path / "many").iterdir())) == 2
 
 
-def words_of(values):
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
+def test_recordings_with_one_name_get_a_file_each(talk, tmp_path):
+    for name in ("x/mic.wav", "x/mic.flac", "y/mic.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, TALK, RATE)
+    names = [str(tmp_path / name) for name in ("x/mic.wav", "x/mic.flac")]
+    assert run(*names, output=tmp_path / "one", format="srt") == 0
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["mic.flac.srt", "mic.wav.srt"]
+    names.append(str(tmp_path / "y/mic.wav"))
+    assert run(*names, output=tmp_path / "two", format="srt") == 0
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [
+        "x_mic.flac.srt",
+        "x_mic.wav.srt",
+        "y_mic.wav.srt",
+    ]
+    with pytest.raises(ConfigError, match="Name each recording once"):
+        run(talk, talk, output=tmp_path / "three", format="srt")
 
 
-def test_every_option_of_the_library_has_its_word(genser, asked):
-    assert set(VALUES) == {field.name for field in fields(SegmentOptions)} - {"prior"}
-    assert all(getattr(DEFAULTS, name) != value for name, value in VALUES.items())
-    genser(f"predict --segments talk.wav {words_of(VALUES)} --format srt -o out")
-    (recordings, options, more), *_ = asked
-    assert (recordings, options) == (["talk.wav"], SegmentOptions(**VALUES))
-    assert (more["format"], str(more["output"])) == ("srt", "out")
+def test_a_name_with_a_dot_is_a_folder_if_it_exists_or_ends_with_a_separator(talk, tmp_path):
+    (tmp_path / "v1.0").mkdir()
+    assert run(talk, output=tmp_path / "v1.0", format="srt") == 0
+    assert run(talk, output=f"{tmp_path}/v2.0/", format="srt") == 0
+    assert [path.name for path in tmp_path.glob("v*/*")] == ["a.srt", "a.srt"]
 
 
-def test_without_options_the_library_decides(genser, asked):
-    genser("predict --segments talk.wav")
-    genser("predict --microphone --format csv --input-device 3 --confidence 0.7")
-    assert asked[0][1] == DEFAULTS
-    assert asked[1] == (SegmentOptions(smoothing="causal", confidence=0.7), {"format": "csv", "device": "3"})
+def test_an_output_never_replaces_an_input(talk, tmp_path):
+    before = (tmp_path / "a.wav").read_bytes()
+    with pytest.raises(ConfigError, match="would be overwritten"):
+        run(talk, output=talk, format="csv")
+    (tmp_path / "a.csv").write_text("start,end\n0,1\n")
+    assert (tmp_path / "a.wav").read_bytes() == before
 
 
-def test_the_help_tells_the_defaults_of_the_library():
-    told = dict(re.findall(r"(\w+): .*?([\d.]+) by default", OverTime.__doc__))
-    assert {name: float(value) for name, value in told.items() if name != "emotion_duration"} == {
-        name: getattr(DEFAULTS, name)
-        for name in ("threshold", "min_speech", "min_silence", "max_duration", "context", "confidence")
-    }
+def test_a_file_in_the_place_of_a_folder_is_reported(talk, tmp_path):
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(ConfigError, match=r"cannot be written: .*taken is not a folder"):
+        run(talk, output=tmp_path / "taken/out.csv")
 
 
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        ("talk.wav --window 4", "--window without --segments"),
-        ("talk.wav --picture a.png --merge 1", "--merge, --picture without --segments"),
-        ("--segments --microphone", "Give one of them"),
-        ("--segments talk.wav --batch-seconds 9", "--batch-seconds"),
-        ("--segments talk.wav --input-device 1", "--input-device"),
-        ("--segments talk.wav --turns t.rttm --window 4", "--window and --turns"),
-        ("--segments talk.wav --hop 1", "needs a window"),
-        ("--segments talk.wav --smoothing much", "much"),
-        ("--segments talk.wav --merge -1", "merge"),
-        ("--segments talk.wav --format text", "text"),
-        ("--segments", "No input"),
-        ("talk.wav -o --format csv", "-o is followed by '--format'"),
-        ("--segments talk.wav --loud", "--loud"),
-        ("--microphone talk.wav", "talk.wav"),
-        ("--microphone --turns t.rttm --picture a.png", "--turns, --picture"),
-        ("--microphone --smoothing viterbi", "viterbi"),
-        ("--microphone -o out.csv", "out.csv"),
-        ("--microphone --format textgrid", "textgrid"),
-    ],
-)
-def test_what_does_not_go_together_is_refused_before_the_model_is_loaded(genser, monkeypatch, words, named):
-    def load(*_, **__):
-        if "text" not in words:
-            pytest.fail("a model was loaded")
-        return PitchRecognizer()
+def test_pictures_alone_or_beside(talk, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert run(talk, output=tmp_path / "a.svg") == 0
+    assert capsys.readouterr().out == ""
+    assert "middle" in (tmp_path / "a.svg").read_text()
+    other = str(tmp_path / "b.wav")
+    assert run(talk, other, output=tmp_path / "out.csv", picture=tmp_path / "pictures") == 0
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["a.png", "b.png"]
 
-    monkeypatch.setattr(loading, "load", load)
-    with pytest.raises(ConfigError, match=re.escape(named)):
-        genser(f"predict {words}")
+
+def test_turns_are_never_used_for_another_recording(talk, tmp_path, capsys):
+    other = str(tmp_path / "b.wav")
+    (tmp_path / "a.rttm").write_text("SPEAKER a 1 0.7 1.5 <NA> <NA> anna <NA> <NA>\n")
+    assert run(talk, other, turns=tmp_path / "a.rttm", format="jsonl") == 1
+    good, bad = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (good["label"], bad["label"]) == ("low", None)
+    assert "no turns of" in bad["error"]
+
+
+def test_the_table_of_a_run_gives_the_turns_of_the_next(talk, tmp_path, capsys):
+    recordings = talk, str(tmp_path / "b.wav")
+    assert run(*recordings, output=tmp_path / "own.csv") == 0
+    assert run(*recordings, turns=tmp_path / "own.csv", format="csv") == 0
+    times = [
+        [(row["path"], row["start"], row["end"]) for row in csv.DictReader(io.StringIO(text))]
+        for text in ((tmp_path / "own.csv").read_text(), capsys.readouterr().out)
+    ]
+    assert times[0] == times[1]
+
+
+def test_turns_of_each_recording(talk, tmp_path, capsys):
+    (tmp_path / "turns.rttm").write_text(
+        "SPEAKER a 1 0.7 1.5 <NA> <NA> anna <NA> <NA>\nSPEAKER b 1 2.9 1.5 <NA> <NA> ben <NA> <NA>\n"
+    )
+    assert run(talk, str(tmp_path / "b.wav"), turns=tmp_path / "turns.rttm", format="jsonl") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["speaker"], row["label"]) for row in rows] == [("anna", "low"), ("ben", "middle")]
+
+
+def test_outputs_that_do_not_fit_are_refused_before_the_model_is_loaded(talk, tmp_path):
+    def load():
+        pytest.fail("the model was loaded")
+
+    for settings in (
+        {"output": tmp_path / "a.srt"},
+        {"format": "textgrid"},
+        {"picture": tmp_path / "a.png"},
+        {"format": "doc"},
+        {"format": "parquet"},
+        {"output": tmp_path / "a.doc"},
+        {"picture": tmp_path / "a.csv"},
+    ):
+        with pytest.raises(ConfigError):
+            predict_segments(load, [talk, talk], DEFAULTS, **{name: str(value) for name, value in settings.items()})
+
+
+class Device(types.ModuleType):
+    """Stands for sounddevice: an input that plays a sound, then Ctrl-C."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self, sound):
+        super().__init__("sounddevice")
+        self.sound = sound
+
+    def query_devices(self, device, kind):
+        if device is not None:
+            raise ValueError(f"no {kind} device {device}")
+        return {"default_samplerate": float(RATE)}
+
+    def InputStream(self, *, blocksize, callback, **_):
+        for at in range(0, len(self.sound), blocksize):
+            callback(self.sound[at : at + blocksize, None], blocksize, None, None)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_the_microphone_gives_lines_until_it_is_stopped(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sounddevice", Device(TALK))
+    import genser.cli._microphone as microphone
+
+    taken = iter(range(len(TALK) // 800))
+    original = microphone.queue.Queue.get
+
+    def get(self):
+        if next(taken, None) is None:
+            raise KeyboardInterrupt
+        return original(self)
+
+    monkeypatch.setattr(microphone.queue.Queue, "get", get)
+    assert predict_microphone(PitchRecognizer, LIVE) == 0
+    told = capsys.readouterr()
+    assert [json.loads(line)["label"] for line in told.out.splitlines()] == list(LABELS)
+    assert "listening" in told.err
+
+
+def test_a_microphone_that_cannot_be_used(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", Device(TALK))
+    with pytest.raises(AudioError, match="cannot be opened: no input device"):
+        predict_microphone(PitchRecognizer, LIVE, device="7")
+    monkeypatch.setitem(sys.modules, "sounddevice", Device(np.zeros(RATE * 40, np.float32)))
+    with pytest.raises(AudioError, match="too slow for live audio"):
+        predict_microphone(PitchRecognizer, LIVE)
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(MissingExtraError, match=r"\[live\]"):
+        predict_microphone(PitchRecognizer, LIVE)

@@ -6,6 +6,7 @@ is a sound.
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import soxr
 
 from genser.audio.readers import Reader
 from genser.audio.sources import AudioSource, describe, open_reader
-from genser.errors import AudioError, ConfigError
+from genser.errors import AudioError, ConfigError, GenserError
 
 __all__ = [
     "SAMPLE_RATE",
@@ -141,10 +142,21 @@ def probe_audio(source: AudioSource) -> AudioInfo:
     Raises:
         AudioError: Missing, empty, not a sound.
     """
-    with open_reader(source, STREAM_LIMITS.max_bytes) as reader:
+    with _audio_errors(describe(source)), open_reader(source, STREAM_LIMITS.max_bytes) as reader:
         _check_header(reader, describe(source), STREAM_LIMITS)
         frames = _counted(reader) if reader.frames is None else reader.frames
         return AudioInfo(frames / reader.sample_rate, round(reader.sample_rate), reader.channels, reader.format)
+
+
+@contextmanager
+def _audio_errors(name: str) -> Iterator[None]:
+    """Turn any error of a decoder into an AudioError, so that one unusual file cannot stop the work on others."""
+    try:
+        yield
+    except (GenserError, MemoryError):
+        raise
+    except Exception as error:
+        raise AudioError(f"{name} cannot be decoded: {error or repr(error)}. Convert it to wav or flac.") from error
 
 
 def _counted(reader: Reader) -> int:
@@ -177,7 +189,7 @@ def _check_header(reader: Reader, name: str, limits: AudioLimits) -> None:
 def _decoded(source: AudioSource, start: float, end: float | None, limits: AudioLimits) -> Iterator[np.ndarray]:
     """Yield pieces of any length at 16 kHz, counting what comes, for a header can lie."""
     name, total = describe(source), 0
-    with open_reader(source, limits.max_bytes) as reader:
+    with _audio_errors(name), open_reader(source, limits.max_bytes) as reader:
         _check_header(reader, name, limits)
         first = round(start * reader.sample_rate)
         last = None if end is None or math.isinf(end) else round(end * reader.sample_rate)

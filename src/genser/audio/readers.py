@@ -180,7 +180,9 @@ class SoundReader:
         self.format = self._file.format
         self.sample_rate = self._file.samplerate
         self.channels = self._file.channels
-        # libsndfile answers 2^63 - 1 where a header leaves the length open.
+        # Parent's method: GSM, G.721 and NMS ADPCM have neither a position nor seeking in libsndfile.
+        self._is_seekable = soundfile.SoundFile.seekable(self._file)
+        # libsndfile returns 2^63 - 1 if the header leaves the length open.
         self.frames = self._file.frames if self._file.frames < 1 << 62 else None
 
     def close(self) -> None:
@@ -188,11 +190,15 @@ class SoundReader:
         self._file.close()
 
     def seek(self, frame: int) -> None:
-        """Go to a frame.
+        """Go to a frame; called before the first read.
 
         Raises:
-            AudioError: The sound ends before it.
+            AudioError: The recording ends before it.
         """
+        if not self._is_seekable:
+            while frame > 0 and (skipped := len(self.read(min(frame, 1 << 16)))):
+                frame -= skipped
+            return
         # An MP3 frame leans on those before it: the decoder starts earlier, and what it decodes there is dropped.
         early = min(frame, self.sample_rate // 2) if self.format == "MP3" else 0
         try:
@@ -210,11 +216,11 @@ class SoundReader:
             AudioError: The data are damaged, and the sound goes on behind the damage.
         """
         block = np.empty((0 if self._is_cut else frames, self.channels), np.float32)
-        position = self._file.tell()
+        position = self._file.tell() if self._is_seekable else 0
         try:
             return self._file.read(out=block)
         except soundfile.LibsndfileError as error:
-            decoded = max(self._file.tell() - position, 0)
+            decoded = max(self._file.tell() - position, 0) if self._is_seekable else 0
             # libsndfile ends an MP3 at a cut without an error, so an error there is damage.
             self._is_cut = self.format != "MP3" and not self._readable_near_end()
             if self._is_cut:

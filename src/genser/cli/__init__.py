@@ -1,4 +1,4 @@
-"""The command line: one file a verb, imported only when its verb is called."""
+"""The command line: one file per verb, imported only when the verb is called."""
 
 import sys
 
@@ -23,17 +23,23 @@ for order, verb in enumerate(VERBS):
 def main() -> None:
     """Run a verb and exit: 0 if all went well, 1 if some inputs failed, 2 for wrong usage."""
     if sys.argv[1:] in HELP:
-        list(map(app.__getitem__, VERBS))  # imports them, so that the list of verbs tells what each does
+        list(map(app.__getitem__, VERBS))  # imports the verbs, so that the help shows what each does
     try:
         status = app(exit_on_error=False)
-    except CycloptsError:  # printed already
+        sys.stdout.flush()
+    except CycloptsError:  # already printed
         sys.exit(2)
     except GenserError as error:
         print(f"genser: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:  # a file or standard output that cannot be written, or a reader that closed the pipe
+        from genser.cli._outputs import close_stdout
+
+        close_stdout()
+        if isinstance(error, BrokenPipeError):
+            sys.exit(0)
+        print(f"genser: {error}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)

@@ -1,4 +1,4 @@
-"""One clear sentence instead of an import error where an extra is missing."""
+"""Turns the import error of a missing extra into a message with the command that installs it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ TRAINING = {"torch", "safetensors", "jaxtyping", "transformers", "yaml"}
 
 @contextmanager
 def training_extra(purpose: str) -> Iterator[None]:
-    """Turn the absence of the [train] extra into its own error.
+    """Raise MissingExtraError if a package of the extra [train] is missing.
 
     Args:
-        purpose: What needs it, as the start of a sentence.
+        purpose: What needs the extra, as the start of a sentence, such as ``"Training"``.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Settings given as ``--dotted.name value`` or ``--dotted.name=value``."""
+"""Parses settings of a recipe given as ``--dotted.name value`` or ``--dotted.name=value``."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,19 @@ from genser.errors import ConfigError
 
 
 def parse_overrides(tokens: Sequence[str]) -> dict[str, str]:
-    """Values by dotted name; dashes inside a name may stand for underscores.
+    """Dotted name → value; dashes in a name may stand for underscores.
 
     Raises:
-        ConfigError: If a token is no option, or an option has no value.
+        ConfigError: A token is no option, or an option has no value.
     """
     overrides: dict[str, str] = {}
     waiting = list(tokens)
     while waiting:
         token = waiting.pop(0)
         if not token.startswith("--"):
-            raise ConfigError(f"Unexpected {token!r}: settings of the recipe are given as --name value.")
+            raise ConfigError(f"Unexpected argument {token!r}. Settings of the recipe are given as --name value.")
         name, equals, value = token[2:].partition("=")
         if not equals and not waiting:
-            raise ConfigError(f"--{name} has no value.")
+            raise ConfigError(f"--{name} has no value. Give one: --{name} VALUE.")
         overrides[name.replace("-", "_")] = value if equals else waiting.pop(0)
     return overrides

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal; silence in a pipe."""
+"""Progress bars, shown only on a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -7,21 +7,17 @@ from typing import Any, Protocol
 
 
 class Bars(Protocol):
-    """Tells how far each named stage is."""
+    """Reports the progress of named stages."""
 
     def __call__(self, stage: str, done: int, total: int, **notes: Any) -> None:
-        """Report that ``done`` of ``total`` parts of a stage are through, with numbers worth showing."""
-
-
-def _silence(*_: Any, **__: Any) -> None:
-    """Bars that nobody watches."""
+        """Report that ``done`` of ``total`` parts of a stage are done; notes are numbers to show beside the bar."""
 
 
 @contextmanager
 def progress_bars() -> Iterator[Bars]:
-    """Bars on standard error if it is a terminal."""
+    """Progress bars on standard error; without a terminal they do nothing."""
     if not sys.stderr.isatty():
-        yield _silence
+        yield lambda *_, **__: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -1,172 +1,127 @@
-"""``genser predict --segments`` and ``--microphone``: recordings and live sound as timelines."""
+"""``genser predict --segments`` and ``--microphone``: recordings and live audio as timelines."""
 
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
-from genser.cli._microphone import heard
+from genser.cli._microphone import open_microphone
+from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
 from genser.cli._progress import Bars, progress_bars
-from genser.errors import ConfigError, GenserError
-from genser.output.plot import PICTURES, draw_timeline
-from genser.output.timelines import ENDINGS, FORMATS, MANY, format_of, write_parquet, write_text
+from genser.errors import ConfigError
+from genser.output.formats import find_format
+from genser.segments.decide import prior_of
 from genser.segments.options import SegmentOptions
-from genser.segments.segment import Segment, Timeline
+from genser.segments.segment import Timeline
 from genser.segments.stream import Stream
 from genser.segments.timeline import Scorer, recognize_timeline
-from genser.segments.turns import read_turns
+from genser.segments.turns import TurnFile, read_turn_file
 
-SUFFIXES = {format: ending for ending, format in reversed(ENDINGS.items())} | {"textgrid": ".TextGrid"}
-NOTHING = np.empty((0, 2), np.float32)
+NO_WAVEFORM = np.empty((0, 2), np.float32)
 
 
 def predict_segments(
-    scorer: Scorer,
+    load: Callable[[], Scorer],
     recordings: Sequence[str],
     options: SegmentOptions,
     *,
-    output: Path | None = None,
+    output: str | None = None,
     format: str | None = None,
-    picture: Path | None = None,
-    turns: Path | None = None,
+    picture: str | None = None,
+    turns: str | None = None,
 ) -> int:
     """Recognise the emotions of recordings over time, and write them.
 
     Args:
-        scorer: A recogniser.
-        recordings: Paths, "-" is standard input.
+        load: Returns the recogniser; called once all options are checked.
+        recordings: Paths; "-" is standard input.
         options: How to cut, smooth and merge.
-        output: File, a picture (.png, .svg, .pdf), or a folder for one file a recording; standard output if None.
-        format: One of `FORMATS`, or that of the output's ending, else csv.
-        picture: PNG, SVG or PDF of a recording, or a folder for one PNG a recording.
-        turns: File of turns to recognise instead of looking for speech.
+        output: File, or folder for one file per recording; standard output if None.
+        format: Name of a format; if None that of the output's ending, else csv.
+        picture: PNG, SVG or PDF of a recording, or a folder for one PNG per recording.
+        turns: File with speaker turns to recognise instead of detected speech.
 
     Returns:
-        0 if all went well, 1 if recordings failed; each failure is a row of the output and a line on standard error.
+        0 if all went well, 1 if recordings failed. Each failure is a line on standard error, and a row of a table.
 
     Raises:
-        ConfigError: The output cannot hold what is asked for.
+        ConfigError: The outputs cannot hold what is asked for.
+        ManifestError: The file of turns cannot be read.
     """
-    is_picture_alone = output is not None and output.suffix.lower() in PICTURES
-    if is_picture_alone:
-        picture, output = output, None
-    format = format or (format_of(output) if output is not None and output.suffix else "csv")
-    _check(format, output, picture, len(recordings))
+    main = timeline_output(output, format, recordings)
+    drawing = _picture_output(picture, recordings) if picture is not None else None
+    turn_file = None if turns is None else read_turn_file(turns)
+    scorer = load()
+    prior_of(scorer.labels, options)  # a wrong prior is wrong for every recording
     failures: list[str] = []
     with progress_bars() as bars:
-        timelines = _drawn(_recognized(scorer, recordings, options, turns, bars, failures), picture)
-        if is_picture_alone:
-            deque(timelines, maxlen=0)
-        else:
-            _write(timelines, output, format, scorer.labels)
+        timelines = _recognized(scorer, recordings, options, turn_file, bars, failures)
+        main.write(drawing.pass_on(timelines, scorer.labels) if drawing else timelines, scorer.labels)
     for failure in failures:
         print(f"genser: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def predict_microphone(
-    scorer: Scorer, options: SegmentOptions, *, format: str | None = None, device: str | None = None
-) -> int:
-    """Recognise what the microphone hears until Ctrl-C; each segment is a line as soon as it is decided.
-
-    Args:
-        scorer: A recogniser.
-        options: How to cut; smoothing must be causal or none.
-        format: One of `FORMATS` that is text; jsonl if None.
-        device: Name or number of the input; the system's own if None.
-
-    Returns:
-        0.
-
-    Raises:
-        MissingExtraError: sounddevice is not installed.
-        AudioError: There is no such input.
-    """
-    with heard(device) as (rate, chunks):
-        stream = Stream(scorer, options, rate)
-        print(f"genser: listening, segments come {stream.latency:.1f} s after their end; Ctrl-C stops", file=sys.stderr)
-        segments = chain(chain.from_iterable(map(stream.push, chunks)), _last(stream))
-        write_text(_singly(segments, scorer.labels), sys.stdout, format or "jsonl", scorer.labels)
-    return 0
-
-
-def _last(stream: Stream) -> Iterator[Segment]:
-    yield from stream.close()
-
-
-def _singly(segments: Iterable[Segment], labels: Sequence[str]) -> Iterator[Timeline]:
-    for segment in segments:
-        yield Timeline("microphone", segment.end, tuple(labels), (segment,), NOTHING)
-
-
-def _check(format: str, output: Path | None, picture: Path | None, count: int) -> None:
-    if format not in FORMATS:
-        raise ConfigError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}.")
-    if format == "parquet" and output is None:
-        raise ConfigError("Parquet is binary and not written to standard output. Name a file with -o.")
-    if count > 1 and format not in MANY and not (output and not output.suffix):
-        raise ConfigError(f"One {format} file holds one recording, not {count}. Name a folder with -o, or choose csv.")
-    if count > 1 and picture is not None and picture.suffix:
-        raise ConfigError(f"One picture shows one recording, not {count}. Name a folder instead of {picture}.")
+def _picture_output(picture: str, recordings: Sequence[str]) -> TimelineOutput:
+    chosen = timeline_output(picture, "png" if is_folder(picture) else None, recordings)
+    if not chosen.format.media_type.startswith(("image/", "application/pdf")):
+        raise ConfigError(f"--picture {picture} is no picture. Use the ending .png, .svg or .pdf, or a folder.")
+    return chosen
 
 
 def _recognized(
     scorer: Scorer,
     recordings: Sequence[str],
     options: SegmentOptions,
-    turns: Path | None,
+    turns: TurnFile | None,
     bars: Bars,
     failures: list[str],
 ) -> Iterator[Timeline]:
-    for done, recording in enumerate(recordings):
+    for done, recording in enumerate(recordings, 1):
         try:
-            given = None if turns is None else read_turns(turns, Path(recording).stem)
+            given = None if turns is None else turns.of(None if recording == "-" else recording)
             yield recognize_timeline(scorer, recording, options, turns=given)
-        except (GenserError, OSError) as error:
-            failures.append(str(error))
-            yield Timeline(recording, 0.0, tuple(scorer.labels), (), NOTHING, str(error))
-        bars("recordings", done + 1, len(recordings))
+        except (MemoryError, ConfigError):
+            raise
+        except Exception as error:  # one unreadable recording must not stop the others, whatever the reason
+            failures.append(str(error) or repr(error))
+            yield Timeline(recording, 0.0, tuple(scorer.labels), (), NO_WAVEFORM, failures[-1])
+        bars("recordings", done, len(recordings))
 
 
-def _drawn(timelines: Iterable[Timeline], picture: Path | None) -> Iterator[Timeline]:
-    for timeline in timelines:
-        if picture is not None and timeline.error is None:
-            is_folder = not picture.suffix
-            path = picture / f"{_stem(timeline)}.png" if is_folder else picture
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draw_timeline(timeline, path)
-        yield timeline
+def predict_microphone(
+    load: Callable[[], Scorer], options: SegmentOptions, *, format: str | None = None, device: str | None = None
+) -> int:
+    """Recognise the microphone's audio until Ctrl-C; each segment is written as soon as it is decided.
+
+    Args:
+        load: Returns the recogniser; called once all options are checked.
+        options: How to cut; smoothing must be causal or none.
+        format: Name of a text format; jsonl if None.
+        device: Name or number of the input device; the system's default if None.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: The format needs a complete recording.
+        MissingExtraError: sounddevice is not installed.
+        AudioError: There is no such device.
+    """
+    chosen = find_format("timelines", None, format, "jsonl")
+    if chosen.needs_end:
+        raise ConfigError(f"Live segments cannot be written as {chosen.name}. Use jsonl, csv, text, rttm, srt or vtt.")
+    scorer = load()
+    labels = tuple(scorer.labels)
+    with open_microphone(device) as (rate, blocks), open_output(None) as file:
+        stream = Stream(scorer, options, rate)
+        print(f"genser: listening, latency {stream.latency:.1f} s; Ctrl-C stops", file=sys.stderr)
+        segments = chain(chain.from_iterable(map(stream.push, blocks)), _close(stream))
+        live = (Timeline("microphone", segment.end, labels, (segment,), NO_WAVEFORM) for segment in segments)
+        chosen.timelines(live, file, labels)
+    return 0
 
 
-def _write(timelines: Iterable[Timeline], output: Path | None, format: str, labels: Sequence[str]) -> None:
-    if output is None:
-        write_text(timelines, sys.stdout, format, labels)
-    elif output.suffix:
-        _write_file(timelines, output, format, labels)
-    else:
-        output.mkdir(parents=True, exist_ok=True)
-        for timeline in timelines:
-            if timeline.error is None:
-                _write_file([timeline], output / f"{_stem(timeline)}{SUFFIXES[format]}", format, labels)
-
-
-def _write_file(timelines: Iterable[Timeline], path: Path, format: str, labels: Sequence[str]) -> None:
-    """A file appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if format == "parquet":
-            write_parquet(timelines, part, labels)
-        else:
-            with part.open("w", encoding="utf-8", newline="\n") as file:
-                write_text(timelines, file, format, labels)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _stem(timeline: Timeline) -> str:
-    return Path(timeline.path).stem or "recording"
+def _close(stream: Stream) -> Iterator:
+    yield from stream.close()  # only when the blocks have ended

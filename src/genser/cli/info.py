@@ -1,5 +1,6 @@
-"""``genser info``: what is installed, and what a model tells of itself."""
+"""``genser info``: what is installed, and the metadata of a model."""
 
+import re
 import sys
 from json import dumps
 from pathlib import Path
@@ -7,31 +8,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-EXTRAS = {
-    "train": (
-        "torch",
-        "transformers",
-        "safetensors",
-        "jaxtyping",
-        "yaml",
-        "sklearn",
-        "matplotlib",
-        "onnx",
-        "onnxscript",
-    ),
-    "parquet": ("pyarrow",),
-    "media": ("av",),
-    "live": ("sounddevice",),
-    "plot": ("matplotlib",),
-    "hub": ("huggingface_hub",),
-    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets"),
-}
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-BASE = ("numpy", "soundfile", "soxr", "onnxruntime", "cyclopts", "rich")
+REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*\bextra == ['\"]([\w-]+)['\"])?")
+FOR_DEVELOPERS = ("all", "dev")
 
 
 def info(model: str | None = None, *, card: Flag = False, json: Flag = False) -> int:
-    """Tell what is installed, and which model it is: labels, licence, training data and scores.
+    """Show what is installed, and a model's labels, licence, training data and scores.
 
     Args:
         model: "base" (default) or "tiny", an ONNX file, or a model folder.
@@ -41,10 +24,17 @@ def info(model: str | None = None, *, card: Flag = False, json: Flag = False) ->
     Returns:
         0.
     """
+    from genser.errors import ModelError
     from genser.inference.load import find_model
     from genser.inference.model_info import card_of, summary_of
 
-    known = describe_model(find_model(model)) if model or card else _bundled()
+    known = None
+    try:
+        known = describe_model(find_model(model))
+    except ModelError as error:
+        if model or card:
+            raise
+        print(f"genser: {error}", file=sys.stderr)  # an installation without models still has versions to show
     installed = None if model else installation()
     if card:
         print(card_of(known))
@@ -56,10 +46,10 @@ def info(model: str | None = None, *, card: Flag = False, json: Flag = False) ->
 
 
 def describe_model(path: Path) -> dict[str, Any]:
-    """What a model file or folder tells of itself, without running it.
+    """Metadata of a model file or folder, without running it.
 
     Raises:
-        ModelError: It cannot be read.
+        ModelError: The model cannot be read.
     """
     if not path.is_dir():
         from genser.inference.onnx_file import read_metadata
@@ -73,37 +63,41 @@ def describe_model(path: Path) -> dict[str, Any]:
 
 
 def installation() -> dict[str, Any]:
-    """Versions of genser, Python and the base, and which extras are complete."""
-    from importlib.metadata import version
-    from importlib.util import find_spec
+    """Versions of genser, Python and the required packages, and whether each extra is complete.
+
+    The packages of each extra come from the metadata of the installed genser.
+    """
+    from importlib.metadata import PackageNotFoundError, requires, version
     from platform import platform, python_version
 
     from genser._version import __version__
 
+    versions: dict[str, dict[str, str | None]] = {}
+    try:
+        requirements = requires("genser") or []
+    except PackageNotFoundError:  # genser runs from its sources
+        requirements = []
+    for requirement in requirements:
+        package, extra = REQUIREMENT.match(requirement).groups()
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            found = None
+        versions.setdefault(extra or "", {})[package] = found
     return {
         "genser": __version__,
         "python": python_version(),
         "platform": platform(),
-        "base": {name: version(name) for name in BASE},
-        "extras": {extra: all(map(find_spec, modules)) for extra, modules in EXTRAS.items()},
+        "base": versions.pop("", {}),
+        "extras": {
+            extra: None not in packages.values() for extra, packages in versions.items() if extra not in FOR_DEVELOPERS
+        },
     }
-
-
-def _bundled() -> dict[str, Any] | None:
-    from genser.errors import ModelError
-    from genser.inference.load import find_model
-
-    try:
-        path = find_model()
-    except ModelError as error:
-        print(f"genser: {error}", file=sys.stderr)
-        return None
-    return describe_model(path)
 
 
 def _installed_text(installed: dict[str, Any]) -> str:
     base = ", ".join(f"{name} {version}" for name, version in installed["base"].items())
-    extras = (f"[{name}] {'yes' if there else 'no'}" for name, there in installed["extras"].items())
+    extras = (f"[{name}] {'yes' if is_complete else 'no'}" for name, is_complete in installed["extras"].items())
     return (
         f"genser {installed['genser']} on Python {installed['python']}, {installed['platform']}\n"
         f"base    {base}\nextras  {', '.join(extras)}"

@@ -1,122 +1,124 @@
-"""``genser predict``: one label and its scores for every input, or its emotions over time."""
+"""``genser predict``: the emotion of every input, or emotions over time."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from genser.cli._over_time import OverTime
-from genser.errors import ConfigError
+from genser.cli._over_time import OverTime, SegmentFlags, check_combination
+from genser.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
     from genser.inference.prediction import Prediction
     from genser.inference.recognizer import Recognizer
 
-BATCH_SECONDS = 60.0  # of sound recognised at once
-STRANGE = (
-    "genser: unlike the recordings that the model learned from (in voice, language, room, microphone or length): "
-    "{strange} of {all}. Expect more mistakes there; genser info --card says how many."
-)
+BATCH_SECONDS = 60.0
 
 
 def predict(
     *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: str | None = None,
     format: str | None = None,
-    output: Annotated[Path | None, Parameter(alias="-o", allow_leading_hyphen=True)] = None,
+    output: Annotated[str | None, Parameter(alias="-o", allow_leading_hyphen=True)] = None,
     batch_seconds: float | None = None,
     threads: int | None = None,
+    device: str = "cpu",
     over_time: OverTime | None = None,
+    segment_flags: SegmentFlags | None = None,
 ) -> int:
-    """Recognise the emotion of files, of the sounds in folders, of what patterns match, or of standard input.
+    """Recognise the emotion of audio files, of the audio files in folders, of patterns, or of standard input.
 
     With --segments emotion over time, with --microphone live. Exit code 1 if some inputs failed, 2 for wrong usage.
 
     Args:
-        paths: Sound files, folders (searched to any depth), patterns, or "-" for standard input.
+        paths: Audio or video files, folders (searched to any depth), patterns, or "-" for standard input.
         model: "base" (default) or "tiny", an ONNX file, or a model folder.
-        format: text (default), json, jsonl, csv, tsv or parquet; otherwise the output's ending decides. Over time csv
-            (default; live jsonl), tsv, json, jsonl, parquet, labels (Audacity), textgrid, rttm, srt or vtt.
-        output: File to write instead of standard output ("-"); it appears whole or not at all. With --segments also a
-            picture, or a folder for one file a recording.
-        batch_seconds: Sound recognised at once, in seconds; 60 by default.
-        threads: Cores to use; all by default.
-        over_time: How recordings and live sound are cut.
+        format: text (default), json, jsonl, csv, tsv or parquet; if omitted, the ending of the output decides. With
+            --segments also labels (Audacity), textgrid, rttm, srt, vtt, png, svg or pdf; the default is then csv, and
+            jsonl for live audio.
+        output: File to write instead of standard output ("-"); it appears once it is complete. With --segments also a
+            folder (an existing one, or a name without an ending or with a final "/") for one file per recording.
+        batch_seconds: Length of audio in a batch in seconds, 60 if omitted; smaller batches need less memory.
+        threads: CPU cores to use; all if omitted.
+        device: Where a model folder runs: "cpu" or "cuda".
+        over_time: What is recognised over time.
+        segment_flags: How segments are cut and smoothed.
 
     Returns:
-        0 if all went well, 1 if some inputs failed: their rows carry the reason.
+        0 if all went well, 1 if some inputs failed.
     """
     from genser.cli._inputs import find_inputs
+    from genser.cli._outputs import check_writable, output_path
     from genser.inference.load import load
-    from genser.output.predictions import format_of
+    from genser.output.formats import find_format
 
     _refuse_options(paths)
-    output = _file_of(output)
     over_time = over_time or OverTime()
-    over_time.check(paths, output, format, batch_seconds)
-    if over_time.is_asked:
-        return over_time.run(lambda: load(model, threads=threads), paths, output, format)
-    format = format_of(output, format)
+    path = output_path(output)
+    options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
+    load_model = partial(load, model, threads=threads, device=device)
+    if over_time.microphone:
+        from genser.cli._segments import predict_microphone
+
+        return predict_microphone(load_model, options, format=format, device=over_time.input_device)
     inputs = find_inputs(paths)
-    return _predict_clips(
-        load(model, threads=threads), inputs, output, format, BATCH_SECONDS if batch_seconds is None else batch_seconds
-    )
+    if over_time.segments:
+        from genser.cli._segments import predict_segments
+
+        places = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
+        return predict_segments(load_model, inputs, options, format=format, **places)
+    if path is not None and path.is_dir():
+        raise ConfigError(f"{path} is a folder. Name a file with -o.")
+    chosen = find_format("predictions", path, format, "text")
+    if path is not None:
+        check_writable(path, inputs)
+    return _predict_clips(load_model(), inputs, path, chosen, batch_seconds or BATCH_SECONDS)
 
 
-def _predict_clips(
-    recognizer: "Recognizer", inputs: list[str], output: Path | None, format: str, batch_seconds: float
-) -> int:
-    from genser.output.predictions import write_predictions
+def _predict_clips(recognizer: "Recognizer", inputs: list[str], output: Path | None, format, batch_seconds) -> int:
+    from genser.cli._outputs import open_output
+    from genser.cli._progress import progress_bars
 
-    is_shown = output is not None or not sys.stdout.isatty()
-    tally = Tally(len(inputs), is_shown)
-    answers = tally.counted(recognizer, inputs, batch_seconds)
-    write_predictions(answers, output, format, recognizer.labels)
-    if tally.failed and format != "text":
-        print(f"genser: {tally.failed} of {len(inputs)} inputs failed; their rows say why", file=sys.stderr)
-    if tally.out_of_domain and format == "text":
-        print(STRANGE.format(strange=tally.out_of_domain, all=len(inputs)), file=sys.stderr)
-    return 1 if tally.failed else 0
+    failed = out_of_domain = 0
+    is_shown = len(inputs) > 1 and (output is not None or not sys.stdout.isatty())
 
+    def counted() -> "Iterator[Prediction]":
+        nonlocal failed, out_of_domain
+        for done, prediction in enumerate(recognizer.predict_many(inputs, batch_seconds=batch_seconds), 1):
+            failed += prediction.error is not None
+            out_of_domain += prediction.is_out_of_domain
+            bars("predict", done, len(inputs))
+            yield prediction
 
-def _file_of(output: Path | None) -> Path | None:
-    """Return the file that an output names: "-" is standard output, and an option in its place is a slip."""
-    if output == Path("-"):
-        return None
-    if output is not None and str(output).startswith("-"):
-        raise ConfigError(f"-o is followed by {str(output)!r}. Name a file; one of that name is './{output}'.")
-    return output
-
-
-class Tally:
-    """Counts what failed and what is unlike all that was learned from.
-
-    It shows how far the inputs are, on a terminal that nothing else is written to.
-    """
-
-    def __init__(self, total: int, is_shown: bool) -> None:
-        self.total, self.is_shown, self.failed = total, is_shown and total > 1, 0
-        self.out_of_domain = 0
-
-    def counted(self, recognizer: "Recognizer", inputs: list[str], batch_seconds: float) -> "Iterator[Prediction]":
-        """Recognise the inputs, one prediction each in their order."""
-        from genser.cli._progress import progress_bars
-
-        with progress_bars() if self.is_shown else nullcontext(lambda *_: None) as bars:
-            for done, answer in enumerate(recognizer.predict_many(inputs, batch_seconds=batch_seconds), 1):
-                self.failed += answer.error is not None
-                self.out_of_domain += answer.is_out_of_domain
-                bars("predict", done, self.total)
-                yield answer
+    with progress_bars() if is_shown else nullcontext(lambda *_: None) as bars, open_output(output) as file:
+        format.predictions(counted(), file, recognizer.labels)
+    if failed and format.name != "text":
+        print(f"genser: {failed} of {len(inputs)} inputs failed; see the column 'error'", file=sys.stderr)
+    if out_of_domain and format.name == "text":
+        print(
+            f"genser: {out_of_domain} of {len(inputs)} files look out-of-domain (speaker, language, room, microphone "
+            "or very short); expect lower accuracy, see genser info --card",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
 
 
 def _refuse_options(paths: tuple[str, ...]) -> None:
-    """Name an unknown option: "-" is an input, and so all words that begin with it come here."""
+    """Report an unknown option: as "-" is an input, all words that start with "-" arrive as paths.
+
+    Raises:
+        ConfigError: A path looks like an option and does not exist.
+    """
     for path in paths:
-        if path.startswith("-") and path != "-" and not Path(path).exists():
-            raise ConfigError(
-                f"Unknown option {path!r}. See: genser predict --help. A file of that name is './{path}'."
-            )
+        if path.startswith("-") and path != "-" and not os.path.exists(path):  # noqa: PTH110
+            from genser.cli import app
+
+            known = [name for argument in app["predict"].assemble_argument_collection() for name in argument.names]
+            cure = suggestion(path.partition("=")[0], [name for name in known if name.startswith("--")])
+            cure = cure if cure.startswith("Did") else "See: genser predict --help."
+            raise ConfigError(f"Unknown option {path!r}. {cure} A file of that name is './{path}'.")

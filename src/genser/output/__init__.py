@@ -1,1 +1,1 @@
-"""Predictions and timelines as files and pictures."""
+"""Writes predictions and timelines as text, tables, annotations and pictures."""

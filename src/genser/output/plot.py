@@ -1,13 +1,12 @@
-"""A timeline as a picture: the waveform over its emotions, and the score of every class over time."""
+"""Draws a timeline: the waveform coloured by emotion, and the score of every class over time."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from genser.errors import ConfigError, MissingExtraError
+from genser.errors import MissingExtraError
 from genser.segments.segment import Timeline
 
 if TYPE_CHECKING:
@@ -29,35 +28,28 @@ OTHER_COLORS = ("#1b7fc4", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 
 
 def colors_of(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for each label: an emotion's own, or the next of the others."""
+    """A colour for each label: the fixed one of an emotion, else the next of the other colours."""
     unknown = [label for label in labels if label not in EMOTION_COLORS]
     others = {label: OTHER_COLORS[i % len(OTHER_COLORS)] for i, label in enumerate(unknown)}
     return {label: EMOTION_COLORS.get(label) or others[label] for label in labels}
 
 
-PICTURES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
-NAMED_SHARE = 0.03  # of the width: narrower segments carry no text
+NAMED_SHARE = 0.03  # of the width: narrower segments get no text
 
 
-def draw_timeline(timeline: Timeline, path: str | os.PathLike) -> None:
-    """Draw a timeline as PNG, SVG or PDF, by the ending of the name; the file appears whole or not at all.
+def draw_timelines(timelines: Iterable[Timeline], file: BinaryIO, labels: Sequence[str], format: str) -> None:  # noqa: ARG001
+    """Draw a timeline as PNG, SVG or PDF; an output format for one recording.
 
     Raises:
-        ConfigError: The ending is another, or the recording failed.
         MissingExtraError: matplotlib is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in PICTURES:
-        raise ConfigError(f"{path}: pictures are drawn as {', '.join(PICTURES)}. Choose one of these endings.")
-    if timeline.error is not None:
-        raise ConfigError(f"{timeline.path} has no picture, for it was not recognised: {timeline.error}")
-    part = path.with_name(path.name + ".part")
-    timeline_figure(timeline).savefig(part, format=PICTURES[path.suffix.lower()], dpi=150)
-    part.replace(path)
+    for timeline in timelines:
+        if timeline.error is None:
+            timeline_figure(timeline).savefig(file, format=format, dpi=150)
 
 
 def timeline_figure(timeline: Timeline) -> "Figure":
-    """Return the picture of a timeline as a matplotlib figure without a window.
+    """The drawing of a timeline as a matplotlib figure, without a window.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

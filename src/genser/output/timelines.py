@@ -1,33 +1,90 @@
-"""Timelines as files: tables, JSON, and the formats of annotation tools, diarisation and captions."""
+"""Timelines as rows of a table, as lines of text, and in the formats of annotation tools, diarisation and captions."""
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-from genser.errors import ConfigError, MissingExtraError
+from genser.output.predictions import printable
+from genser.output.tables import Rows
 from genser.segments.segment import Segment, Timeline
 
+COLUMNS = {"path": str, "start": float, "end": float, "label": str, "confident": bool, "speaker": str, "error": str}
 
-def textgrid_lines(timeline: Timeline) -> Iterator[str]:
-    """Yield the lines of a TextGrid in Praat's long text format, a tier a speaker.
 
-    Segments that overlap go to a further tier, and stretches between them are intervals with empty text.
+def timeline_rows(timelines: Iterable[Timeline], labels: Sequence[str]) -> Rows:
+    """One row per segment; one row with the error for a recording that failed."""
+    return Rows(COLUMNS, labels, (row for timeline in timelines for row in _rows(timeline)), len(COLUMNS))
+
+
+def _rows(timeline: Timeline) -> Iterator[dict[str, Any]]:
+    if timeline.error is not None:
+        nothing = dict.fromkeys(("start", "end", "label", "confident", "speaker", "scores"))
+        yield {"path": timeline.path, **nothing, "error": timeline.error}
+    for segment in timeline.segments:
+        yield {"path": timeline.path, **segment.to_dict(), "error": None}
+
+
+def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iterator[str]:
+    """One line per segment for people: start and end in seconds, label, its score, speaker, path."""
+    width = max(map(len, labels)) + 1
+    for timeline in timelines:
+        path = printable(timeline.path)
+        if timeline.error is not None:
+            yield f"failed  {printable(timeline.error)}"
+        for one in timeline.segments:
+            label = one.label if one.confident else f"{one.label}?"
+            speaker = f"  {printable(one.speaker)}" if one.speaker else ""
+            yield f"{one.start:9.2f} {one.end:9.2f}  {label:{width}}  {one.scores[one.label]:.2f}{speaker}  {path}"
+
+
+def audacity_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
+    """Label track of Audacity: start, end, label."""
+    for segment in _segments(timelines):
+        yield f"{segment.start:.6f}\t{segment.end:.6f}\t{segment.label}"
+
+
+def rttm_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
+    """RTTM with the emotion in the place of the speaker's name, so that every RTTM tool can read it."""
+    for timeline in timelines:
+        name = "_".join(Path(timeline.path).stem.split()) or "recording"
+        for one in timeline.segments:
+            label = "_".join(one.label.split())
+            score = one.scores[one.label]
+            yield f"SPEAKER {name} 1 {one.start:.3f} {one.duration:.3f} <NA> <NA> {label} {score:.3f} <NA>"
+
+
+def srt_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
+    """Captions as SubRip."""
+    for number, segment in enumerate(_segments(timelines), 1):
+        yield f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_caption(segment)}\n"
+
+
+def vtt_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
+    """Captions as WebVTT, with the speaker as the voice."""
+    yield "WEBVTT\n"
+    for segment in _segments(timelines):
+        voice = f"<v {segment.speaker}>" if segment.speaker else ""
+        yield f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{voice}{_caption(segment)}\n"
+
+
+def textgrid_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
+    """Praat's TextGrid in the long text format, one tier per speaker.
+
+    Segments that overlap go to a further tier. Stretches between segments are intervals with an empty text.
     """
-    tiers = _tiers(timeline.segments)
-    end = max([timeline.duration] + [segment.end for segment in timeline.segments])
-    yield from ('File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.6f}")
-    yield from ("tiers? <exists>", f"size = {len(tiers)}", "item []:")
-    for number, (name, segments) in enumerate(tiers, 1):
-        intervals = list(_intervals(segments, end))
-        yield from (f"    item [{number}]:", '        class = "IntervalTier"', f"        name = {_quoted(name)}")
-        yield from ("        xmin = 0", f"        xmax = {end:.6f}", f"        intervals: size = {len(intervals)}")
-        for index, (first, last, text) in enumerate(intervals, 1):
-            yield f"        intervals [{index}]:"
-            yield from (f"            xmin = {first:.6f}", f"            xmax = {last:.6f}")
-            yield f"            text = {_quoted(text)}"
+    for timeline in timelines:
+        tiers = _tiers(timeline.segments)
+        end = max([timeline.duration] + [segment.end for segment in timeline.segments])
+        yield from ('File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.6f}")
+        yield from ("tiers? <exists>", f"size = {len(tiers)}", "item []:")
+        for number, (name, segments) in enumerate(tiers, 1):
+            intervals = list(_intervals(segments, end))
+            yield from (f"    item [{number}]:", '        class = "IntervalTier"', f"        name = {_quoted(name)}")
+            yield from ("        xmin = 0", f"        xmax = {end:.6f}", f"        intervals: size = {len(intervals)}")
+            for index, (first, last, text) in enumerate(intervals, 1):
+                yield f"        intervals [{index}]:"
+                yield from (f"            xmin = {first:.6f}", f"            xmax = {last:.6f}")
+                yield f"            text = {_quoted(text)}"
 
 
 def _tiers(segments: tuple[Segment, ...]) -> list[tuple[str, list[Segment]]]:
@@ -58,168 +115,6 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-TABLES = ("csv", "tsv", "json", "jsonl", "parquet")
-ANNOTATIONS = ("labels", "textgrid", "rttm", "srt", "vtt")
-FORMATS = TABLES + ANNOTATIONS
-ENDINGS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".parquet": "parquet",
-    ".txt": "labels",
-    ".textgrid": "textgrid",
-    ".rttm": "rttm",
-    ".srt": "srt",
-    ".vtt": "vtt",
-}
-COLUMNS = ("path", "start", "end", "label", "confident", "speaker", "error")  # of tables, before those of scores
-MANY = (*TABLES, "rttm")
-"""Formats that hold several recordings in one file."""
-
-
-def format_of(path: str | Path) -> str:
-    """Return the format that the ending of a name stands for.
-
-    Raises:
-        ConfigError: The ending stands for none.
-    """
-    ending = Path(path).suffix.lower()
-    if ending not in ENDINGS:
-        raise ConfigError(f"{path}: timelines are written as {', '.join(ENDINGS)}. Choose one of these endings.")
-    return ENDINGS[ending]
-
-
-def segment_row(timeline: Timeline, segment: Segment | None) -> dict[str, object]:
-    """A segment as one flat value with its recording; without a segment, the recording's failure."""
-    if segment is None:
-        nothing = {"start": None, "end": None, "label": None, "confident": None, "speaker": None, "scores": None}
-        return {"path": timeline.path, **nothing, "error": timeline.error}
-    return {"path": timeline.path, **segment.to_dict(), "error": None}
-
-
-def timeline_rows(timeline: Timeline) -> list[dict[str, object]]:
-    """Rows of a timeline, one a segment; one row with the reason if the recording failed."""
-    if timeline.error is not None:
-        return [segment_row(timeline, None)]
-    return [segment_row(timeline, segment) for segment in timeline.segments]
-
-
-def write_text(timelines: Iterable[Timeline], file: IO[str], format: str, labels: Sequence[str]) -> None:
-    """Write timelines one after another, each as soon as it comes, in any format but Parquet.
-
-    Args:
-        timelines: Recordings; one only where the format holds one.
-        file: Text file or stream.
-        format: One of `FORMATS`.
-        labels: Class names, the score columns of tables.
-
-    Raises:
-        ConfigError: The format is unknown, or binary.
-    """
-    for line in _lines(timelines, format, labels):
-        file.write(line + "\n")
-        file.flush()
-
-
-def write_parquet(timelines: Iterable[Timeline], path: Path, labels: Sequence[str]) -> None:
-    """Write the table of timelines as Parquet, a row group a recording.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("parquet", "Writing Parquet") from error
-    text, number = pa.string(), pa.float64()
-    schema = pa.schema(
-        [("path", text), ("start", number), ("end", number), ("label", text), ("confident", pa.bool_())]
-        + [("speaker", text), ("error", text)]
-        + [(label, number) for label in labels]
-    )
-    with parquet.ParquetWriter(path, schema) as writer:
-        for timeline in timelines:
-            rows = [dict(zip(schema.names, _cells(row, labels), strict=True)) for row in timeline_rows(timeline)]
-            writer.write_table(pa.Table.from_pylist(rows, schema))
-
-
-def _cells(row: dict, labels: Sequence[str]) -> list:
-    scores = row["scores"] or {}
-    plain = [row[name] for name in COLUMNS]
-    return plain + [scores.get(label) for label in labels]
-
-
-def _lines(timelines: Iterable[Timeline], format: str, labels: Sequence[str]) -> Iterator[str]:
-    if format in DELIMITERS:
-        return _table(timelines, DELIMITERS[format], labels)
-    if format not in WRITERS:
-        known = ", ".join([*DELIMITERS, *WRITERS])
-        raise ConfigError(f"Timelines cannot be written to a stream as {format!r}: use one of {known}.")
-    return WRITERS[format](timelines)
-
-
-def _table(timelines: Iterable[Timeline], delimiter: str, labels: Sequence[str]) -> Iterator[str]:
-    yield _record([*COLUMNS, *labels], delimiter)
-    for timeline in timelines:
-        for row in timeline_rows(timeline):
-            yield _record(_cells(row, labels), delimiter)
-
-
-def _record(cells: Sequence, delimiter: str) -> str:
-    buffer = io.StringIO()
-    words = [str(cell).lower() if isinstance(cell, bool) else cell for cell in cells]
-    csv.writer(buffer, delimiter=delimiter, lineterminator="").writerow(words)
-    return buffer.getvalue()
-
-
-def _json(timelines: Iterable[Timeline]) -> Iterator[str]:
-    before = "["
-    for row in (row for timeline in timelines for row in timeline_rows(timeline)):
-        yield before + json.dumps(row, ensure_ascii=False)
-        before = ","
-    yield "]" if before == "," else "[]"
-
-
-def _jsonl(timelines: Iterable[Timeline]) -> Iterator[str]:
-    for timeline in timelines:
-        for row in timeline_rows(timeline):
-            yield json.dumps(row, ensure_ascii=False)
-
-
-def _audacity(timelines: Iterable[Timeline]) -> Iterator[str]:
-    for segment in _segments(timelines):
-        yield f"{segment.start:.6f}\t{segment.end:.6f}\t{segment.label}"
-
-
-def _rttm(timelines: Iterable[Timeline]) -> Iterator[str]:
-    """The label stands where diarisation has the speaker's name, so that every RTTM tool reads it."""
-    for timeline in timelines:
-        name = "_".join(Path(timeline.path).stem.split()) or "recording"
-        for one in timeline.segments:
-            label = "_".join(one.label.split())
-            score = one.scores[one.label]
-            yield f"SPEAKER {name} 1 {one.start:.3f} {one.duration:.3f} <NA> <NA> {label} {score:.3f} <NA>"
-
-
-def _srt(timelines: Iterable[Timeline]) -> Iterator[str]:
-    for number, segment in enumerate(_segments(timelines), 1):
-        yield f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_caption(segment)}\n"
-
-
-def _vtt(timelines: Iterable[Timeline]) -> Iterator[str]:
-    yield "WEBVTT\n"
-    for segment in _segments(timelines):
-        voice = f"<v {segment.speaker}>" if segment.speaker else ""
-        yield f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{voice}{_caption(segment)}\n"
-
-
-def _textgrid(timelines: Iterable[Timeline]) -> Iterator[str]:
-    for timeline in timelines:
-        yield from textgrid_lines(timeline)
-
-
 def _segments(timelines: Iterable[Timeline]) -> Iterator[Segment]:
     return (segment for timeline in timelines for segment in timeline.segments)
 
@@ -233,15 +128,3 @@ def _clock(seconds: float, mark: str) -> str:
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{mark}{rest % 1000:03d}"
-
-
-DELIMITERS = {"csv": ",", "tsv": "\t"}
-WRITERS: dict[str, Callable[[Iterable[Timeline]], Iterator[str]]] = {
-    "json": _json,
-    "jsonl": _jsonl,
-    "labels": _audacity,
-    "textgrid": _textgrid,
-    "rttm": _rttm,
-    "srt": _srt,
-    "vtt": _vtt,
-}

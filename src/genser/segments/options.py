@@ -1,9 +1,9 @@
-"""How a recording is cut and how its segments are decided, as one validated value."""
+"""Options of emotion over time, as one validated dataclass; the command line and HTTP read it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from genser.errors import ConfigError
+from genser.errors import ConfigError, suggestion
 
 SMOOTHINGS = ("posterior", "viterbi", "causal", "none")
 BOUNDS = {
@@ -18,31 +18,31 @@ BOUNDS = {
     "confidence": (0.0, 1.0),
     "merge": (0.0, 3600.0),
 }
-"""Smallest and largest value of each number in `SegmentOptions`."""
+"""Smallest and largest value of each number in :class:`SegmentOptions`."""
 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How a recording becomes segments.
+    """How a recording is cut into segments, and how their labels are decided.
 
     Attributes:
-        window: Length of fixed windows in seconds; None looks for speech instead.
-        hop: Step between windows in seconds; None takes the window's length.
-        threshold: Speech probability from which a frame is speech.
-        min_speech: Shortest stretch of speech in seconds.
+        window: Length of fixed windows in seconds, instead of one segment per stretch of detected speech.
+        hop: Step between windows in seconds; the length of the window if omitted.
+        threshold: Speech probability from which a frame counts as speech.
+        min_speech: Shortest stretch of speech in seconds; shorter ones are dropped.
         min_silence: Pause in seconds that ends a stretch of speech.
-        max_duration: Longest segment in seconds that is recognised at once; longer speech is cut at its weakest frame.
-        context: Sound in seconds on either side of a stretch of speech that the model hears as well.
-        smoothing: ``"posterior"`` (forward–backward over the recording), ``"viterbi"`` (the most probable sequence of
-            labels), ``"causal"`` (the past alone, as a stream does) or ``"none"``.
-        emotion_duration: Mean time in seconds until a speaker's emotion is drawn anew. None fits it to the recording,
-            around what was measured on MELD: 3.4 where turns name their speaker, else 1.4; causal smoothing, which
-            cannot look ahead, takes these as they are. See :mod:`genser.segments.smoothing`.
-        prior: Share of each label in the training data, by which scores are divided; None means equal shares.
-        confidence: Score from which a segment counts as confident. Scores are calibrated, so that 0.5 is the point
-            from which the label is more probably right than wrong.
-        merge: Neighbours of one label (and speaker) no further apart than this, in seconds, become one; None keeps
-            them apart.
+        max_duration: Longest segment in seconds; longer speech is cut where it is least speech-like.
+        context: Audio in seconds on both sides of a stretch of speech that the model also receives.
+        smoothing: How scores are smoothed over time: posterior (forward–backward over the recording), viterbi (most
+            probable sequence of labels), causal (past only; the default for live audio) or none.
+        emotion_duration: Mean time in seconds until the emotion of a speaker changes. If omitted, it is fitted to the
+            recording around the values measured on MELD: 3.4 if turns name the speaker, else 1.4. Causal smoothing
+            uses these values as they are.
+        prior: Share of each class in the training data, by which scores are divided; equal shares if omitted.
+        confidence: Score from which a segment counts as confident. Scores are calibrated, so from 0.5 on the label is
+            more probably right than wrong.
+        merge: Neighbours of one label and speaker that are at most this many seconds apart become one segment; they
+            stay separate if omitted.
     """
 
     window: float | None = None
@@ -61,7 +61,7 @@ class SegmentOptions:
     def __post_init__(self) -> None:
         self._check_windows()
         if self.smoothing not in SMOOTHINGS:
-            raise ConfigError(f"Unknown smoothing {self.smoothing!r}: use one of {', '.join(SMOOTHINGS)}.")
+            raise ConfigError(f"Unknown smoothing {self.smoothing!r}. {suggestion(str(self.smoothing), SMOOTHINGS)}")
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -72,15 +72,16 @@ class SegmentOptions:
             raise ConfigError(f"hop {self.hop} needs a window. Give both, such as --window 4 --hop 1.")
         if self.window is not None and self.hop is not None and self.hop > self.window:
             raise ConfigError(
-                f"hop {self.hop:g} is longer than the window of {self.window:g} s, which would skip sound. "
+                f"hop {self.hop} is longer than the window of {self.window:g} s, which would skip audio. "
                 "Choose a hop no longer than the window."
             )
 
     @property
     def step(self) -> float:
-        """Hop of fixed windows in seconds."""
+        """Step between fixed windows in seconds; 0 without windows."""
         return self.hop or self.window or 0.0
 
 
 DEFAULTS = SegmentOptions()
 LIVE = SegmentOptions(smoothing="causal")
+"""Defaults for live audio, which cannot look ahead."""

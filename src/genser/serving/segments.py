@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from genser.errors import GenserError
 from genser.inference.prediction import NO_SPEECH
-from genser.output.timelines import write_text
+from genser.output.formats import FORMATS, names_of
 from genser.segments.options import SegmentOptions
 from genser.segments.segment import Timeline
 from genser.segments.timeline import recognize_timeline
@@ -31,16 +31,7 @@ from genser.serving.security import client_of
 from genser.serving.service import Service, Serving
 from genser.serving.uploads import Upload, read_uploads
 
-MEDIA_TYPES = {
-    "csv": "text/csv",
-    "tsv": "text/tab-separated-values",
-    "jsonl": "application/jsonl",
-    "labels": "text/plain",
-    "textgrid": "text/plain",
-    "rttm": "text/plain",
-    "srt": "application/x-subrip",
-    "vtt": "text/vtt",
-}
+OTHER_FORMATS = [name for name in names_of("timelines") if not FORMATS[name].is_binary and name != "json"]
 """Formats besides JSON."""
 
 router = APIRouter()
@@ -50,7 +41,7 @@ class SegmentQuery(SegmentParameters):
     """How a recording is cut, labelled and returned."""
 
     envelope: bool = Field(False, description="Also return the outline of the waveform.")
-    format: Literal[("json", *MEDIA_TYPES)] = "json"
+    format: Literal[("json", *OTHER_FORMATS)] = "json"
 
 
 class SegmentAnswer(BaseModel):
@@ -111,9 +102,9 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         work = _recognize(service, recordings[0], options, turns[0] if turns else None)
         timeline = await finish(request, work, config.recording_timeout, service.metrics)
     if query.format != "json":
-        text = io.StringIO()
-        write_text([timeline], text, query.format, service.labels)
-        return PlainTextResponse(text.getvalue(), media_type=MEDIA_TYPES[query.format])
+        content, format = io.BytesIO(), FORMATS[query.format]
+        format.timelines([timeline], content, service.labels)
+        return Response(content.getvalue(), media_type=format.media_type)
     answer = {"model": service.name, "labels": service.labels, "name": timeline.path, "duration": timeline.duration}
     answer["segments"] = [segment.to_dict() for segment in timeline.segments]
     answer["envelope"] = timeline.envelope.astype(float).round(4).tolist() if query.envelope else None

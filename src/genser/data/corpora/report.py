@@ -7,13 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from genser.audio.endings import AUDIO_ENDINGS, LOSSY_ENDINGS, VIDEO_ENDINGS
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
-
-PLAIN_ENDINGS = {".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64", ".rf64", ".caf", ".sph"}
-LOSSY_ENDINGS = {".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".wma", ".amr"}
-FILM_ENDINGS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"}
-ENDINGS = frozenset(PLAIN_ENDINGS | LOSSY_ENDINGS | FILM_ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def sound_files(root: Path) -> list[Path]:
             below.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        found += [Path(folder, name) for name in names if name[name.rfind(".") :].lower() in ENDINGS]
+        found += [Path(folder, name) for name in names if name[name.rfind(".") :].lower() in AUDIO_ENDINGS]
     return sorted(found, key=lambda path: (_rank(path.suffix.lower()), path))
 
 
@@ -79,7 +75,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _rank(ending: str) -> int:
-    return (ending in LOSSY_ENDINGS) + 2 * (ending in FILM_ENDINGS)
+    return (ending in LOSSY_ENDINGS) + 2 * (ending in VIDEO_ENDINGS)
 
 
 def genders(*, female: str = "", male: str = "") -> dict[str, str]:

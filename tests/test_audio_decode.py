@@ -449,3 +449,23 @@ def test_real_recordings_of_every_corpus_decode(corpora):
     for pattern in ("ravdess/*/*.flac", "emodb/wav/*.flac", "nemo/samples/*.ogg"):
         path = min(corpora.glob(pattern))
         assert len(load_audio(path)) / SAMPLE_RATE == pytest.approx(probe_audio(path).duration, abs=0.001)
+
+
+def test_codings_without_seeking_are_read_and_cut(tmp_path):
+    path = tmp_path / "gsm.wav"
+    soundfile.write(path, tone(3.0, 8_000), 8_000, subtype="GSM610")
+    whole = load_audio(path)
+    assert len(whole) / SAMPLE_RATE == pytest.approx(3.0, abs=0.05)
+    assert loudest_frequency(whole) == pytest.approx(440, abs=2)
+    part = load_audio(path, start=1.0, end=2.0)
+    np.testing.assert_allclose(part[100:-100], whole[SAMPLE_RATE : 2 * SAMPLE_RATE][100:-100], atol=1e-3)
+
+
+def test_any_error_of_a_decoder_is_an_audio_error(monkeypatch):
+    def fails(self, *_, **__):
+        raise soundfile.LibsndfileError(40)
+
+    monkeypatch.setattr(media.SoundReader, "read", fails)
+    for read in (load_audio, lambda source: list(stream_audio(source))):
+        with pytest.raises(AudioError, match="cannot be decoded"):
+            read(encoded(tone(1.0)))

@@ -206,11 +206,11 @@ def test_turn_files_of_every_kind_say_the_same(tmp_path, name):
     ("name", "text", "message"),
     [
         ("a.csv", "start,end\n1,x\n3,2\n", r"2 faulty lines(.|\n)*line 2(.|\n)*line 3"),
-        ("a.csv", "from,to\n1,2\n", "start and end are needed"),
+        ("a.csv", "from,to\n1,2\n", "start and end are missing, there are from, to"),
         ("a.csv", "start,end\n", "holds no turns"),
-        ("a.rttm", "SPEAKER a 1 1.5\n", "at least 8"),
+        ("a.rttm", "SPEAKER a 1 1.5\n", "not times"),
         ("a.rttm", "SPEAKER a 1 x 2 <NA> <NA> b <NA>\n", "not times"),
-        ("a.srt", "1\n1 --> 2\n", "no pair of times"),
+        ("a.srt", "1\n1 --> 2\n", "not times"),
         ("a.doc", "", "read from .rttm"),
     ],
 )
@@ -218,3 +218,24 @@ def test_faulty_turn_files_say_where(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError, match=message):
         read_turns(tmp_path / name)
+
+
+TWO = "SPEAKER a_talk 1 1 2 <NA> <NA> anna <NA> <NA>\nSPEAKER other 1 0 1 <NA> <NA> x <NA> <NA>\n"
+
+
+def test_turns_of_several_recordings_need_a_name(tmp_path):
+    (tmp_path / "two.rttm").write_text(TWO)
+    with pytest.raises(ManifestError, match=r"2 recordings: a_talk, other\. Name the recording"):
+        read_turns(tmp_path / "two.rttm")
+    with pytest.raises(ManifestError, match=r"no turns of third, but of a_talk, other"):
+        read_turns(tmp_path / "two.rttm", "third")
+    for name in ("a talk", "a_talk", "calls/a talk.wav"):
+        assert read_turns(tmp_path / "two.rttm", name) == [Turn(1, 3, "anna")]
+
+
+def test_a_table_of_turns_may_name_recordings_by_path(tmp_path):
+    (tmp_path / "t.csv").write_text("path,start,end\nx/a.wav,1,2\ny/a.wav,3,4\nx/b.wav,,\n")
+    assert read_turns(tmp_path / "t.csv", "x/a.wav") == [Turn(1, 2)]
+    assert read_turns(tmp_path / "t.csv", "y/a.wav") == [Turn(3, 4)]
+    with pytest.raises(ManifestError, match=r"no turns of x/b\.wav"):
+        read_turns(tmp_path / "t.csv", "x/b.wav")

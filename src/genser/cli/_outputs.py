@@ -1,0 +1,170 @@
+"""Where results go: standard output, a file, or a folder with one file per recording; checked before work starts."""
+
+import os
+import sys
+import unicodedata
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import BinaryIO
+
+from genser.errors import ConfigError
+from genser.files import atomic_file
+from genser.output.formats import Format, find_format
+from genser.segments.segment import Timeline
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[BinaryIO]:
+    """Open an output for writing: standard output, or a file that appears once it is complete.
+
+    Raises:
+        ConfigError: The output cannot be written, such as on a full disk.
+    """
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as file:
+                yield file
+            return
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if path is None:
+            close_stdout()
+        name = "Standard output" if path is None else path
+        raise ConfigError(f"{name} cannot be written: {error.strerror or error}. Choose another output.") from error
+
+
+def close_stdout() -> None:
+    """Send what Python still holds for standard output to nowhere, so that its exit does not fail."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return  # standard output is no file of the system, so nothing is written at exit
+
+
+def output_path(option: str | None) -> Path | None:
+    """The path that ``-o`` names; None for standard output ("-").
+
+    Raises:
+        ConfigError: An option follows ``-o``.
+    """
+    if option in (None, "-"):
+        return None
+    if option.startswith("-"):
+        raise ConfigError(f"-o is followed by the option {option!r}. Name a file; a file of that name is './{option}'.")
+    return Path(option)
+
+
+def is_folder(option: str) -> bool:
+    """Whether a name is a folder: an existing one, or a new one with a final separator or without an ending."""
+    if os.path.exists(option):  # noqa: PTH110
+        return os.path.isdir(option)  # noqa: PTH112
+    return option.endswith(("/", os.sep)) or not Path(option).suffix
+
+
+def check_writable(path: Path, inputs: Sequence[str]) -> None:
+    """Refuse an output that is one of the inputs, or that cannot be created.
+
+    Raises:
+        ConfigError: The output cannot be used; the message names the cause.
+    """
+    if path.is_file():
+        for name in inputs:
+            if name != "-" and os.path.isfile(name) and os.path.samefile(name, path):  # noqa: PTH113, PTH121
+                raise ConfigError(f"-o names the input {name}, which would be overwritten. Choose another output.")
+    if path.exists() and not path.is_file():
+        return  # a device, a FIFO, or a folder for one file per recording
+    place = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        reason = "is not a folder" if not place.is_dir() else "may not be written to"
+        raise ConfigError(f"{path} cannot be written: {place} {reason}. Choose another output.")
+
+
+def file_names(recordings: Sequence[str], ending: str) -> list[str]:
+    """Distinct names of files for recordings, such as ``talk.srt`` for ``calls/talk.wav``.
+
+    If two recordings would share a name, all names keep the ending of the recording (``talk.wav.srt``); if they still
+    would, the folders come first (``calls_talk.wav.srt``). Upper and lower case do not make a difference.
+
+    Raises:
+        ConfigError: A recording is given twice.
+    """
+    paths = [Path("recording" if name == "-" else name) for name in recordings]
+    parts = [Path(os.path.abspath(path)).parts for path in paths]  # noqa: PTH100
+    folders = zip(*(one[:-1] for one in parts), strict=False)
+    shared = len(list(takewhile(lambda names: len(set(names)) == 1, folders)))
+    full = ["_".join(one[shared:]) for one in parts]
+    for names in ([path.stem for path in paths], [path.name for path in paths], full):
+        keys = [unicodedata.normalize("NFC", name).casefold() for name in names]
+        if len(set(keys)) == len(keys):
+            return [f"{name}{ending}" for name in names]
+    twice = next(name for name, key in zip(recordings, keys, strict=True) if keys.count(key) > 1)
+    raise ConfigError(f"{twice} would be written twice into one folder. Name each recording once.")
+
+
+@dataclass(frozen=True)
+class TimelineOutput:
+    """Where timelines are written.
+
+    Attributes:
+        format: How they are written.
+        path: File or folder; None is standard output.
+        names: Names of the files in the folder, one per recording; None if the path is a file.
+    """
+
+    format: Format
+    path: Path | None
+    names: list[str] | None = None
+
+    def write(self, timelines: Iterable[Timeline], labels: Sequence[str]) -> None:
+        """Write all timelines, each as soon as it comes."""
+        if self.names is None and (self.path is None or self.format.holds_many):
+            with open_output(self.path) as file:
+                self.format.timelines(timelines, file, labels)
+        else:
+            deque(self.pass_on(timelines, labels), maxlen=0)
+
+    def pass_on(self, timelines: Iterable[Timeline], labels: Sequence[str]) -> Iterator[Timeline]:
+        """Write a file for each timeline and yield the timeline; a recording that failed gets no file."""
+        for index, timeline in enumerate(timelines):
+            if timeline.error is None:
+                path = self.path if self.names is None else self.path / self.names[index]
+                with open_output(path) as file:
+                    self.format.timelines([timeline], file, labels)
+            yield timeline
+
+
+def timeline_output(option: str | None, format: str | None, recordings: Sequence[str]) -> TimelineOutput:
+    """Choose where and how timelines are written, and check it.
+
+    Args:
+        option: Value of ``-o`` or ``--picture``.
+        format: Name of the format, if given.
+        recordings: The inputs.
+
+    Raises:
+        ConfigError: The output cannot hold these timelines, or cannot be written.
+    """
+    path = output_path(option)
+    if path is not None and is_folder(option):
+        chosen = find_format("timelines", path / "recording.csv", format, "csv")
+        names = file_names(recordings, chosen.endings[0])
+        for name in names:
+            check_writable(path / name, recordings)
+        return TimelineOutput(chosen, path, names)
+    chosen = find_format("timelines", path, format, "csv")
+    if len(recordings) > 1 and not chosen.holds_many:
+        raise ConfigError(
+            f"A {chosen.name} file holds one recording, got {len(recordings)}. Name a folder, or choose the format csv."
+        )
+    if path is not None:
+        check_writable(path, recordings)
+    return TimelineOutput(chosen, path)

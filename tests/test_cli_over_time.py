@@ -1,0 +1,161 @@
+"""``genser predict --segments`` and ``--microphone`` from the words of the command line to what they set going."""
+
+import csv
+import io
+import re
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import soundfile
+from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
+
+from genser.cli import _segments, app
+from genser.errors import ConfigError
+from genser.inference import load as loading
+from genser.segments.options import DEFAULTS, SegmentOptions
+
+TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(1.5, pitch))] + [hush(0.7)])
+
+
+@pytest.fixture
+def genser(tmp_path, monkeypatch):
+    """Run words in a folder with a recording, talk.wav, and a model that knows its voices."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loading, "load", lambda *_, **__: PitchRecognizer())
+    soundfile.write("talk.wav", TALK, RATE)
+    return lambda words: app(words.split(), exit_on_error=False)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the verb asks of the functions that recognise."""
+    calls = []
+
+    def keep(_, *asked, **more):
+        calls.append((*asked, more))
+        return 0
+
+    monkeypatch.setattr(_segments, "predict_segments", keep)
+    monkeypatch.setattr(_segments, "predict_microphone", keep)
+    return calls
+
+
+def rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_speech_is_found_and_written_as_a_table(genser, capsys):
+    assert genser("predict --segments talk.wav") == 0
+    assert [row["label"] for row in rows(capsys.readouterr().out)] == list(LABELS)
+
+
+def test_windows_cover_the_recording(genser, capsys):
+    assert genser("predict --segments talk.wav --window 2 --hop 1 --smoothing none") == 0
+    told = rows(capsys.readouterr().out)
+    assert [float(row["start"]) for row in told[1:]] == [float(row["end"]) for row in told[:-1]]
+    assert len(told) >= 6
+
+
+def test_turns_picture_and_output(genser, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "turns.csv").write_text("start,end,speaker\n0.7,2.2,anna\n5.1,6.6,ben\n")
+    assert genser("predict talk.wav --segments --turns turns.csv --picture new/talk.svg -o talk.csv") == 0
+    told = rows((tmp_path / "talk.csv").read_text())
+    assert [(row["speaker"], row["label"]) for row in told] == [("anna", "low"), ("ben", "high")]
+    assert (tmp_path / "new/talk.svg").stat().st_size > 1000
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_is_searched_and_a_failure_is_a_status(genser, tmp_path, capsys):
+    (tmp_path / "bad.wav").write_bytes(b"")
+    assert genser("predict --segments . -o -") == 1
+    told = capsys.readouterr()
+    assert [row["error"] != "" for row in rows(told.out)] == [True, False, False, False]
+    assert "bad.wav is empty" in told.err
+
+
+VALUES = {
+    "window": 2.0,
+    "hop": 1.0,
+    "threshold": 0.4,
+    "min_speech": 0.3,
+    "min_silence": 0.5,
+    "max_duration": 9.0,
+    "context": 0.1,
+    "smoothing": "none",
+    "emotion_duration": 5.0,
+    "confidence": 0.7,
+    "merge": 1.5,
+}
+
+
+def words_of(values):
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
+
+
+def test_every_option_of_the_library_has_an_option(genser, asked):
+    assert set(VALUES) == {field.name for field in fields(SegmentOptions)} - {"prior"}
+    assert all(getattr(DEFAULTS, name) != value for name, value in VALUES.items())
+    genser(f"predict --segments talk.wav {words_of(VALUES)} --format srt -o out")
+    (recordings, options, more), *_ = asked
+    assert (recordings, options) == (["talk.wav"], SegmentOptions(**VALUES))
+    assert (more["format"], str(more["output"])) == ("srt", "out")
+
+
+def test_without_options_the_library_decides(genser, asked):
+    genser("predict --segments talk.wav")
+    genser("predict --microphone --format csv --input-device 3 --confidence 0.7")
+    assert asked[0][1] == DEFAULTS
+    assert asked[1] == (SegmentOptions(smoothing="causal", confidence=0.7), {"format": "csv", "device": "3"})
+
+
+def test_a_prior_is_given_by_class(genser, asked):
+    genser("predict --segments talk.wav --prior.low 0.5 --prior.middle 0.25 --prior.high 0.25")
+    assert asked[0][1].prior == {"low": 0.5, "middle": 0.25, "high": 0.25}
+
+
+def test_the_help_shows_the_defaults_and_texts_of_the_library(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    app(["predict", "--help"], exit_on_error=False)
+    lines = {}
+    for line in capsys.readouterr().out.splitlines():
+        if match := re.match(r"\W*--([\w-]+)", line):
+            lines[match[1].replace("-", "_")] = line
+    for field in fields(SegmentOptions):
+        default = re.search(r"\[default: (\S+)\]", lines[field.name])
+        assert (default and default[1]) == (None if field.default is None else str(field.default)), field.name
+        assert re.search(rf"{field.name}: (\w+ \w+)", SegmentOptions.__doc__)[1] in lines[field.name]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("talk.wav --window 4", "--window without --segments"),
+        ("talk.wav --picture a.png --merge 1", "--picture, --merge without --segments"),
+        ("--segments --microphone", "Give one of them"),
+        ("--segments talk.wav --batch-seconds 9", "--batch-seconds"),
+        ("--segments talk.wav --input-device 1", "--input-device"),
+        ("--segments talk.wav --turns t.rttm --window 4", "--window and --turns"),
+        ("--segments talk.wav --hop 1", "needs a window"),
+        ("--segments talk.wav --smoothing much", "much"),
+        ("--segments talk.wav --merge -1", "merge"),
+        ("--segments talk.wav --format doc", "doc"),
+        ("--segments talk.wav --picture talk.csv", "is no picture"),
+        ("--segments", "No input"),
+        ("talk.wav -o --format csv", "-o is followed by the option '--format'"),
+        ("--segments talk.wav --loud", "--loud"),
+        ("--microphone talk.wav", "talk.wav"),
+        ("--microphone --turns t.rttm --picture a.png", "--turns, --picture"),
+        ("--microphone --smoothing viterbi", "viterbi"),
+        ("--microphone -o out.csv", "out.csv"),
+        ("--microphone --format textgrid", "textgrid"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_the_model_is_loaded(genser, monkeypatch, words, named):
+    def load(*_, **__):
+        pytest.fail("a model was loaded")
+
+    monkeypatch.setattr(loading, "load", load)
+    with pytest.raises(ConfigError, match=re.escape(named)):
+        genser(f"predict {words}")
