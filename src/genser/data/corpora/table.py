@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genser.data.corpora.report import ENDINGS, Collector, CorpusReport
+from genser.audio.endings import AUDIO_ENDINGS
+from genser.data.corpora.report import Collector, CorpusReport
 from genser.data.manifest import COLUMNS, FOREIGN_NAMES, parse_row
 from genser.data.tables import Table, read_table
 from genser.errors import ManifestError, suggestion
@@ -85,6 +86,6 @@ def _existing(path: Path) -> Path:
     """The file, or the one file beside it with the same name and another ending of sound."""
     if path.is_file():
         return path
-    stem = path.stem if path.suffix.lower() in ENDINGS else path.name
-    alike = [path.with_name(stem + ending) for ending in sorted(ENDINGS)]
+    stem = path.stem if path.suffix.lower() in AUDIO_ENDINGS else path.name
+    alike = [path.with_name(stem + ending) for ending in sorted(AUDIO_ENDINGS)]
     return next((other for other in alike if other.is_file()), path)
