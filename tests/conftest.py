@@ -70,7 +70,7 @@ def toys(tmp_path_factory):
     root = tmp_path_factory.mktemp("toys")
     folder = toy_folder(root / "toy", gated=True)
     model = export.load_speech_model(export.load_model(folder))
-    proto = export._exported(export.SpeechModel(model.encoder, model.head, model.gate, unrolled=True).eval())
+    proto = export._exported(model)
     with pytest.MonkeyPatch.context() as patch:  # tracing takes most of an export: once for both precisions
         patch.setattr(export, "_exported", lambda _model: deepcopy(proto))
         files = {name: export.export_onnx(folder, root / f"{name}.onnx", name).path for name in ("float32", "int8")}

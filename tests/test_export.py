@@ -13,14 +13,16 @@ from toys import LABELS, toy_folder
 
 import genser
 from genser.encoders import Pooling
+from genser.encoders.whisper import WhisperConfig, WhisperEncoder
 from genser.errors import ConfigError, MissingExtraError, ModelError
 from genser.export import onnx as export
 from genser.export.check import BATCHES, Parity, measure_parity
-from genser.export.quantize import SCOPES, halve_exactly, quantize_rows
+from genser.export.quantize import SCOPES, SPARED, halve_exactly, quantize_rows
 from genser.inference.backend import ModelOutput, padded
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import read_metadata
 from genser.inference.torch_backend import run_model
+from genser.model import HEADS
 from genser.model.folder import load_model, load_speech_model, save_model
 from genser.training.calibration import Calibration, fit_in_domain_score
 
@@ -71,7 +73,7 @@ def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
     fit_in_domain_score(made.head, features[:20], ["toy"] * 20)
     middle = float(made.head.in_domain.distance(features).median())
     Calibration(3.0, 0.5, middle, 9.0).give_to(made.head)
-    exponents = made.head.exponent(made.head.familiar(features))
+    exponents = made.head.exponent(made.head.in_domain_score(features))
     assert exponents.min() < 1.5 < 2 < exponents.max()
     save_model(folder, made.head, made.encoder, made.fingerprint)
     path = export.export_onnx(folder, tmp_path / "wary.onnx").path
@@ -136,7 +138,7 @@ def test_a_graph_that_is_not_the_model_is_refused_and_leaves_no_file(toys, tmp_p
         return proto
 
     monkeypatch.setattr(export, "_exported", altered)
-    with pytest.raises(ModelError, match="not the model: over 13 clips"):
+    with pytest.raises(ModelError, match="differs from the model: over 13 clips"):
         export.export_onnx(toys.folder, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -158,7 +160,7 @@ def test_wrong_words_are_refused_before_any_work(toys, tmp_path):
         export.export_onnx(toys.folder, tmp_path / "m.onnx", "float16")
     with pytest.raises(ConfigError, match="does not exist"):
         export.export_onnx(toys.folder, tmp_path / "no" / "m.onnx")
-    with pytest.raises(ModelError, match="no model folder"):
+    with pytest.raises(ModelError, match="not a model folder"):
         export.export_onnx(tmp_path, tmp_path / "m.onnx")
 
 
@@ -178,9 +180,9 @@ def test_a_model_that_cannot_be_traced_says_so(tmp_path, monkeypatch):
         export.export_onnx(folder, tmp_path / "m.onnx")
 
 
-@pytest.mark.parametrize("field", ["difference", "agreement", "company"])
+@pytest.mark.parametrize("field", ["difference", "agreement", "batch_difference"])
 def test_parity_refuses_each_kind_of_distance(field):
-    good = {"difference": 0.0, "agreement": 1.0, "company": 0.0, "clips": 5}
+    good = {"difference": 0.0, "agreement": 1.0, "batch_difference": 0.0, "clips": 5}
     Parity(**good).check("float32")
     with pytest.raises(ModelError):
         Parity(**good | {field: 0.9 if field == "agreement" else 0.11}).check("int8")
@@ -280,6 +282,16 @@ def test_the_command_writes_a_file_that_the_library_loads(tmp_path, capsys, monk
     assert json.dumps(read_metadata(tmp_path / "m.onnx"))
 
 
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_head_can_be_exported_and_used(tmp_path, kind):
+    folder = toy_folder(tmp_path / "m", kind=kind)
+    recognizer = genser.load(export.export_onnx(folder, tmp_path / "m.onnx").path)
+    waveform = (0.1 * np.random.default_rng(0).standard_normal(9_000)).astype(np.float32)
+    expected = genser.load(folder)
+    np.testing.assert_allclose(recognizer.scores([waveform]), expected.scores([waveform]), atol=1e-4)
+    assert (recognizer.trajectory(waveform) is None) == (recognizer.states(waveform) is None) == (kind != "transport")
+
+
 @pytest.mark.parametrize(
     ("module", "spared"),
     [
@@ -297,3 +309,22 @@ def test_what_later_layers_build_on_stays_exact(module, spared, path):
         scope = f"encoder', 'encoder.encoder.{path.format(layer)}.{module}"
         found = quantize_rows(linear(np.ones((64, 64), np.float32), scope=scope), "encoder")
         assert found == (layer not in spared), layer
+
+
+def names_of(module):
+    return {name for name, part in module.named_modules() if isinstance(part, torch.nn.Linear) and SPARED.search(name)}
+
+
+def test_the_spared_modules_exist_in_whisper():
+    encoder = WhisperEncoder(WhisperConfig(dim=64, layers=4, heads=1, inner=96))
+    attention = {f"layers.{layer}.self_attn.{part}_proj" for layer in (0, 1) for part in ("q", "k", "v", "out")}
+    assert names_of(encoder) == attention | {f"layers.{layer}.fc2" for layer in (0, 1, 2)}
+
+
+def test_the_spared_modules_exist_in_hubert():
+    transformers = pytest.importorskip("transformers")
+    size = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 48}
+    model = transformers.HubertModel(transformers.HubertConfig(**size, num_conv_pos_embedding_groups=2))
+    parts = ("q_proj", "k_proj", "v_proj", "out_proj")
+    attention = {f"encoder.layers.{layer}.attention.{part}" for layer in (0, 1) for part in parts}
+    assert names_of(model) == attention | {f"encoder.layers.{n}.feed_forward.output_dense" for n in (0, 1, 2)}

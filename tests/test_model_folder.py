@@ -1,6 +1,8 @@
+import hashlib
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ def folder(made, tmp_path):
 
 def test_what_is_saved_is_loaded(tmp_path):
     config = toy_weights(tmp_path / "encoder.weights.safetensors")
-    encoder, head = load_encoder(config), toy_head(sampler=Sampler(3, "heun"), exponent=1.5)
+    encoder, head = load_encoder(config), toy_head(sampler=Sampler(3, "bridge"), exponent=1.5)
     gate = toy_gate(encoder, 0.3)
     save_model(tmp_path / "a", head, config, encoder.fingerprint, {"speakers": 4}, license="terms", gate=gate)
     model = load_model(tmp_path / "a")
@@ -76,7 +78,7 @@ def test_an_embedded_encoder_needs_nothing_else(tmp_path, pooling):
 def test_a_lost_encoder_is_named_with_the_cure(made, folder, tmp_path):
     model = load_model(folder)
     lost = EncoderConfig("whisper", str(tmp_path / "lost.safetensors"))
-    with pytest.raises(ModelError, match=r"lost\.safetensors.*name where it is now"):
+    with pytest.raises(ModelError, match=r"lost\.safetensors.*name its present path"):
         load_speech_model(model, lost)
 
 
@@ -119,7 +121,7 @@ def test_a_foreign_file_is_refused(folder, name):
 
 def test_a_folder_of_pickles_is_no_model(tmp_path):
     (tmp_path / "model.pt").write_bytes(pickle.dumps({}))
-    with pytest.raises(ModelError, match="no model folder"):
+    with pytest.raises(ModelError, match="not a model folder"):
         load_model(tmp_path)
 
 
@@ -133,7 +135,7 @@ def test_a_foreign_configuration_is_refused(tmp_path, content):
 def test_another_format_names_both_versions(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "format": 99, "genser": "7.1"}))
-    with pytest.raises(ModelError, match=r"made by genser 7\.1 in format 99; this is genser"):
+    with pytest.raises(ModelError, match=r"written by genser 7\.1 in format 99\. This is genser"):
         load_model(folder)
 
 
@@ -144,5 +146,39 @@ def test_a_killed_save_leaves_nothing_that_loads(tmp_path, made, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_model(folder, model.head, model.encoder, model.fingerprint)
     monkeypatch.undo()
-    with pytest.raises(ModelError, match="no model folder"):
+    with pytest.raises(ModelError, match="not a model folder"):
+        load_model(folder)
+
+
+FORMAT_1 = Path(__file__).parent / "format_1"
+"""A folder written by genser 0.1: ensemble, components, ridge prior, in-domain score and gate, with their outputs."""
+
+
+def test_a_folder_of_format_1_gives_the_same_outputs():
+    model = load_model(FORMAT_1)
+    features = torch.tensor(model.info["features"])
+    with torch.no_grad():
+        found = {
+            "scores": model.head(features),
+            "familiar": model.head.in_domain_score(features),
+            "speech": model.gate(features),
+        }
+    for name, values in found.items():
+        torch.testing.assert_close(values, torch.tensor(model.info[name]), atol=1e-6, rtol=1e-6)
+    config = model.head.config
+    assert (config.exponent, config.out_of_domain_exponent, config.in_domain_components) == (2.0, 0.7, 4)
+    assert (config.ridge_prior, config.estimator.ensemble, config.feature_transform.components) == (1.0, 2, 8)
+    assert config.kind == "transport"
+    assert model.gate.threshold == 0.4
+
+
+@pytest.mark.parametrize(("setting", "value"), [("code", "one-hot"), ("floor", 0.1), ("state", "given")])
+def test_a_setting_of_format_1_that_is_gone_is_named(tmp_path, setting, value):
+    folder = shutil.copytree(FORMAT_1, tmp_path / "old")
+    config = json.loads((folder / "config.json").read_text())
+    config["head"][setting] = value
+    del config["checksum"]
+    config["checksum"] = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"{setting} '?{value}"):
         load_model(folder)

@@ -55,30 +55,24 @@ def test_the_line_is_the_member_at_k_zero_and_is_approached(t):
 
 
 @given(k=STEEPNESS, dtype=PRECISION)
-def test_slopes_equal_autograd(k, dtype):
+def test_the_slope_of_the_mean_equals_autograd(k, dtype):
     t = torch.linspace(0.03, 0.97, 53, dtype=dtype, requires_grad=True)
-    for value, slope in (
-        (schedule.mean_weight(t, k), schedule.mean_weight_slope(t, k)),
-        (schedule.deviation(t, 0.7), schedule.deviation_slope(t, 0.7)),
-    ):
-        (by_autograd,) = torch.autograd.grad(value.sum(), t)
-        tolerance = 1e-10 if dtype == torch.float64 else 2e-4
-        torch.testing.assert_close(slope, by_autograd, rtol=tolerance, atol=tolerance)
+    (by_autograd,) = torch.autograd.grad(schedule.mean_weight(t, k).sum(), t)
+    tolerance = 1e-10 if dtype == torch.float64 else 2e-4
+    torch.testing.assert_close(schedule.mean_weight_slope(t, k), by_autograd, rtol=tolerance, atol=tolerance)
 
 
 @given(t=st.floats(0.01, 0.99), sigma=st.floats(0.01, 10))
-def test_relative_slope_does_not_depend_on_sigma(t, sigma):
-    at = torch.tensor(t, dtype=torch.float64)
-    expected = schedule.deviation_slope(at, sigma) / schedule.deviation(at, sigma)
-    torch.testing.assert_close(schedule.relative_std_slope(at), expected)
+def test_the_relative_slope_is_that_of_the_standard_deviation_for_any_sigma(t, sigma):
+    at = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(schedule.std(at, sigma).log(), at)
+    torch.testing.assert_close(schedule.relative_std_slope(at.detach()), slope)
 
 
-def test_deviation_vanishes_at_both_ends_only():
-    t = torch.linspace(0, 1, 11)
-    deviation = schedule.deviation(t, 1.0)
-    assert deviation[0] == deviation[-1] == 0
-    assert (deviation[1:-1] > 0).all()
-    assert deviation.max() == 0.5
+@given(t=st.floats(0, 1), sigma=st.floats(0, 10))
+def test_the_standard_deviation_is_equation_7(t, sigma):
+    std = schedule.std(torch.tensor(t, dtype=torch.float64), sigma)
+    assert std.item() == pytest.approx(sigma * math.sqrt(t * (1 - t)), abs=1e-12)
 
 
 @given(seed=st.integers(0, 100), k=st.floats(0, 50))
@@ -133,7 +127,7 @@ def test_posterior_mean_trusts_the_prior_at_T_and_the_state_at_the_end():
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 4, 10, 20])
-@pytest.mark.parametrize("method", ["euler", "heun", "bridge"])
+@pytest.mark.parametrize("method", ["euler", "bridge"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_perfect_estimator_lands_on_the_class_for_every_number_of_steps(steps, method, dtype):
     x_1, X_c, x_0 = ends(0, dtype=dtype)
@@ -152,18 +146,73 @@ def test_the_state_of_a_perfect_estimator_arrives_as_steps_grow():
     torch.testing.assert_close(exact, expected)
 
 
-@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2)])
-def test_samplers_converge_at_their_order(method, order):
-    """Halving the step divides the error of the state by 2^order, against 1,000 Heun steps."""
+@pytest.mark.parametrize("method", ["euler", "bridge"])
+def test_samplers_converge_at_the_first_order(method):
+    """Halving the step halves the error of the state, against 4,000 steps made by hand."""
     x_1, X_c, _ = ends(2, batch=2)
     path = BridgePath(k=3.0, sigma=0.5, t_eps=0.2)
 
     def estimator(x_t, X_c, t):
         return 0.3 * x_t + 0.1 * X_c.mean(1) + t[:, None]
 
-    reference = Sampler(1000, "heun", "state")(estimator, path, x_1, X_c)
+    reference = x_1
+    for t, s in pairwise(torch.linspace(path.T, path.t_eps, 4001, dtype=x_1.dtype)):
+        half = reference - (t - s) / 2 * path.vector_field(estimator(reference, X_c, t[None]), reference, x_1, t[None])
+        middle = (t + s)[None] / 2
+        reference = reference - (t - s) * path.vector_field(estimator(half, X_c, middle), half, x_1, middle)
     errors = [(Sampler(n, method, "state")(estimator, path, x_1, X_c) - reference).norm() for n in (16, 32)]
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.parametrize("method", ["euler", "bridge"])
+def test_a_step_of_two_is_made_from_the_estimate_before_it(method):
+    """Algorithm 2 written out for N = 2."""
+    x_1, X_c, _ = ends(4)
+    path = BridgePath(k=5.0, sigma=0.6)
+
+    def estimator(x_t, X_c, t):
+        return 0.5 * x_t + X_c.mean(1) * t[:, None]
+
+    T, middle, t_eps = (torch.full((5,), t, dtype=x_1.dtype) for t in (path.T, 0.5, path.t_eps))
+    states, estimates = [x_1], [estimator(x_1, X_c, T)]
+    for t, s in ((T, middle), (middle, t_eps)):
+        if method == "euler":
+            u = path.vector_field(estimates[-1], states[-1], x_1, t)
+            states.append(states[-1] - u * (t - s)[:, None])
+        else:
+            states.append(path.bridge(estimates[-1], states[-1], x_1, t, s))
+        estimates.append(estimator(states[-1], X_c, s))
+    found = Sampler(2, method).trace(estimator, path, x_1, X_c)
+    torch.testing.assert_close(found, (torch.stack(estimates), torch.stack(states)))
+
+
+@given(
+    steps=st.integers(0, 20),
+    method=st.sampled_from(["euler", "bridge"]),
+    k=st.floats(0, 20),
+    sigma=st.floats(0.05, 2),
+    variance=st.floats(0.001, 2),
+    seed=st.integers(0, 50),
+)
+def test_posterior_coefficients_equal_the_steps(steps, method, k, sigma, variance, seed):
+    x_1, X_c, prior = ends(seed)
+    path, sampler = BridgePath(k=k, sigma=sigma), Sampler(steps, method)
+
+    def estimator(x_t, X_c, t):
+        return path.posterior_mean(prior, x_t, x_1, t, variance)
+
+    for found, coefficients in zip(
+        sampler.trace(estimator, path, x_1, X_c), sampler.posterior_coefficients(path, variance), strict=True
+    ):
+        a, b = coefficients[:, :, None, None].unbind(1)
+        expected = a * prior + b * x_1
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_the_coefficients_of_the_bundled_settings():
+    """Four bridge steps move the estimate by less than 1 %: docs/method.md gives these two numbers."""
+    estimates, _ = Sampler(4, "bridge").posterior_coefficients(BridgePath(k=10.0, sigma=0.5), 0.1)
+    assert estimates[-1].tolist() == pytest.approx([0.99345, 0.00655], abs=1e-5)
 
 
 @given(steps=st.integers(1, 50), t_eps=st.floats(1e-4, 0.4))
@@ -182,13 +231,6 @@ def test_zero_steps_read_the_direct_estimate():
     path = BridgePath()
     direct = Sampler(0)(lambda x_t, X_c, t: x_t * t[:, None], path, x_1, X_c)
     torch.testing.assert_close(direct, x_1 * path.T)
-
-
-def test_starting_noise_is_scaled_by_the_deviation_at_T():
-    x_1, X_c, _ = ends(4)
-    path, z = BridgePath(sigma=0.9), torch.ones_like(ends(4)[0])
-    _, states = Sampler(1).trace(lambda x_t, *_: x_t, path, x_1, X_c, z)
-    torch.testing.assert_close(states[0] - x_1, z * 0.9 * math.sqrt(path.T * path.t_eps))
 
 
 @given(seed=st.integers(0, 50), permutation=st.permutations(range(4)))
@@ -260,15 +302,19 @@ def test_loss_is_zero_only_for_the_target():
 @pytest.mark.parametrize(
     ("make", "word"),
     [
-        (lambda: BridgePath(k=-1), "k must"),
+        (lambda: BridgePath(k=-1), "path.k"),
+        (lambda: BridgePath(k=200.1), "path.k"),
         (lambda: BridgePath(sigma=-0.1), "sigma"),
         (lambda: BridgePath(t_eps=0.5), "t_eps"),
         (lambda: Objective(time_power=0), "time_power"),
         (lambda: Objective(mixup=1.5), "mixup"),
         (lambda: Objective(noise=-1), "noise"),
         (lambda: Sampler(steps=-1), "steps"),
-        (lambda: Sampler(method="rk4"), "rk4"),
-        (lambda: Sampler(readout="mean"), "read-out"),
+        (lambda: Sampler(method="heun"), "heun"),
+        (lambda: Sampler(steps=1001), "steps"),
+        (lambda: BridgePath(sigma=101), "sigma"),
+        (lambda: BridgePath(t_eps=0.0), "t_eps"),
+        (lambda: Sampler(readout="mean"), "readout"),
         (lambda: Sampler(steps=0, readout="state"), "0 steps"),
     ],
 )

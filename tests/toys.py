@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from genser.encoders import EncoderConfig, Pooling, encode, load_encoder
 from genser.encoders.whisper import WhisperConfig, WhisperEncoder
-from genser.model import EstimatorConfig, HeadConfig, TransportHead
+from genser.model import EstimatorConfig, Head, HeadConfig, make_head
 from genser.model.folder import save_model
 from genser.model.speech_gate import SpeechGate
 from genser.transport import Sampler
@@ -26,11 +26,11 @@ def toy_weights(path: Path, seed: int = 0, layers: int = 2) -> EncoderConfig:
     return EncoderConfig("whisper", str(path))
 
 
-def toy_head(labels: tuple[str, ...] = LABELS, states: int = 3, seed: int = 0, **settings) -> TransportHead:
+def toy_head(labels: tuple[str, ...] = LABELS, states: int = 3, seed: int = 0, **settings) -> Head:
     """A head whose scores differ from clip to clip."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        head = TransportHead(HeadConfig(labels, EstimatorConfig(64, states - 1, depth=1, heads=2), **settings))
+        head = make_head(HeadConfig(labels, EstimatorConfig(64, states - 1, depth=1, heads=2), **settings))
         for parameter in head.parameters():
             parameter.data.add_(0.2 * torch.randn_like(parameter))
     return head.eval()

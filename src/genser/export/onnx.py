@@ -1,4 +1,4 @@
-"""From a model folder to one ONNX file: waveform in, class scores out, checked against torch."""
+"""Exports a model folder to one ONNX file, from waveform to class scores, and checks it against torch."""
 
 import logging
 import os
@@ -15,6 +15,7 @@ import torch
 from genser.encoders import EncoderConfig
 from genser.errors import ConfigError, MissingExtraError, ModelError
 from genser.export.check import LARGEST_DIFFERENCE, Parity, measure_parity
+from genser.files import atomic_file
 from genser.inference.backend import SHORTEST
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import sealed
@@ -28,12 +29,12 @@ LONGEST = 480_000  # samples of a waveform
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export gave.
+    """The result of an export.
 
     Attributes:
         path: The ONNX file.
-        size: Its bytes.
-        parity: How far it is from the model.
+        size: Its size in bytes.
+        parity: How far its outputs are from the model's.
     """
 
     path: Path
@@ -51,65 +52,60 @@ def export_onnx(
     card: str | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Exported:
-    """Write a model as one ONNX graph with front end, encoder, standardisation, N transport steps and projections.
+    """Write a model as one ONNX graph: front end, encoder, feature transform, head, calibration and speech gate.
 
-    The graph takes ``waveform``, float32 (batch, samples) at 16 kHz, and ``lengths``, int64 (batch,), both dynamic. It
-    gives ``scores`` (batch, classes), calibrated; ``trajectory`` (batch, N + 1, classes); ``states`` (batch, N + 1,
-    dim), the transported x_t; ``speech`` and ``familiar`` (batch,), if the model tells them.
+    The graph takes ``waveform``, float32 (batch, samples) at 16 kHz, and ``lengths``, int64 (batch,); both axes are
+    dynamic. Its outputs are those of :class:`genser.model.speech_model.SpeechModel`: ``scores`` (batch, classes),
+    calibrated, and if the model has them ``trajectory`` (batch, N + 1, classes), ``states`` (batch, N + 1, dim),
+    ``speech`` and ``familiar`` (batch,).
 
     Args:
         folder: Model folder.
-        path: ONNX file to write; it appears whole and checked, or not at all.
+        path: ONNX file to write. It appears only if the graph passes the check.
         precision: ``"float32"``, or ``"int8"`` for the matrix products of the encoder.
-        tolerance: Largest difference of a score from torch's; None means 1e-4 in float32 and 0.1 in int8, where 99 %
-            of the labels must agree as well. A calibration that sharpens scores magnifies their rounding by its
-            exponent, and so it does what is allowed in float32.
-        encoder: Where the encoder is now, if not where it was.
-        card: Model card in Markdown to carry along.
-        info: What the file shall tell besides the folder's own.
+        tolerance: Largest allowed difference of a score from torch's. None means 0.1 in int8, where 99 % of the labels
+            must agree as well, and in float32 1e-4 times the calibration exponent, which amplifies rounding errors.
+        encoder: The encoder, if it is no longer where the folder says.
+        card: Model card in Markdown to store in the file.
+        info: Entries to add to the folder's ``info``.
 
     Raises:
-        ModelError: The folder does not load, or the graph is not the model.
+        ConfigError: The precision is unknown, or the target folder does not exist.
+        ModelError: The folder does not load, or the graph differs from the model.
         MissingExtraError: onnx or onnxscript is not installed.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"Unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}.")
     path = Path(path)
     if not path.parent.is_dir():
-        raise ConfigError(f"The folder {path.parent} does not exist. Make it, or choose another output.")
+        raise ConfigError(f"The folder {path.parent} does not exist. Create it, or choose another output.")
     model = load_model(Path(folder))
     reference = load_speech_model(model, encoder)
-    metadata = {**model.description, "info": {**model.info, **(info or {})}, "card": card}
-    content = sealed(_graph(reference, precision), {**metadata, "precision": precision})
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        parity = measure_parity(partial(run_model, reference), OnnxBackend(part).run)
-        parity.check(precision, _tolerance(reference, precision) if tolerance is None else tolerance)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    metadata = {**model.description, "info": {**model.info, **(info or {})}, "card": card, "precision": precision}
+    content = sealed(_graph(reference, precision), metadata)
+    if tolerance is None:
+        exponents = (model.head.config.exponent, model.head.config.out_of_domain_exponent, 1.0)
+        tolerance = LARGEST_DIFFERENCE[precision] * (max(exponents) if precision == "float32" else 1.0)
+    with atomic_file(path) as file:
+        file.write(content)
+        file.flush()
+        parity = measure_parity(partial(run_model, reference), OnnxBackend(file.name).run)
+        parity.check(precision, tolerance)
     return Exported(path, len(content), parity)
 
 
-def _tolerance(reference: SpeechModel, precision: str) -> float:
-    calibration = reference.head.config
-    sharpened = max(calibration.exponent, calibration.out_of_domain_exponent, 1.0) if precision == "float32" else 1.0
-    return LARGEST_DIFFERENCE[precision] * sharpened
-
-
 def _graph(reference: SpeechModel, precision: str) -> bytes:
-    """Serialise the unrolled model as ONNX."""
+    """Trace and serialise a model."""
     try:
-        import onnxscript  # noqa: F401 - torch.onnx needs it, and would fail with a long trace
+        import onnxscript  # noqa: F401 - torch.onnx needs it, and would fail with a long traceback
         from onnx import checker
 
         from genser.export.quantize import halve_exactly, quantize_rows, strip_traces
     except ImportError as error:
         raise MissingExtraError("train", "Exporting to ONNX") from error
-    proto = _exported(SpeechModel(reference.encoder, reference.head, reference.gate, unrolled=True).eval())
+    proto = _exported(reference)
     if precision == "int8" and not quantize_rows(proto, "encoder"):
-        raise ModelError(f"{reference.encoder.name} has no matrix to quantise. Export with precision float32.")
+        raise ModelError(f"{reference.encoder.name} has no matrix to quantise. Use precision float32.")
     strip_traces(proto)
     halve_exactly(proto)
     checker.check_model(proto)
@@ -120,7 +116,7 @@ def _exported(model: SpeechModel) -> Any:
     batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=SHORTEST, max=LONGEST)
     example = (torch.zeros(2, 16_000), torch.tensor([16_000, 9_000]))
     try:
-        with torch.inference_mode(False), torch.no_grad(), _hushed():
+        with torch.inference_mode(False), torch.no_grad(), _quiet():
             program = torch.onnx.export(
                 model,
                 example,
@@ -130,14 +126,14 @@ def _exported(model: SpeechModel) -> Any:
                 dynamic_shapes=({0: batch, 1: samples}, {0: batch}),
                 verbose=False,
             )
-    except Exception as error:  # torch raises many kinds where a model cannot be traced
+    except Exception as error:  # torch raises many types if a model cannot be traced
         raise ModelError(f"{model.encoder.name} cannot be exported by torch {torch.__version__}: {error}") from error
     return program.model_proto
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep the exporter's remarks on packages that nobody asked for off standard error."""
+def _quiet() -> Iterator[None]:
+    """Keep remarks of the exporter about optional packages off standard error."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -13,7 +13,7 @@ import numpy as np
 from genser.errors import ConfigError, ModelError
 from genser.files import usable_cores
 from genser.inference.backend import ModelOutput, padded
-from genser.inference.onnx_file import AGAIN, read_metadata
+from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
 
 LONGEST_BESIDE = 12 * 16_000  # samples of a window that is run beside others
 OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar")
@@ -81,7 +81,7 @@ class OnnxBackend:
         try:
             values = dict(zip(names, session.run(names, {"waveform": waveforms, "lengths": lengths}), strict=True))
         except Exception as error:  # ONNX Runtime's errors have no common base
-            raise ModelError(f"{self.path} does not run: {error}. {AGAIN}.") from error
+            raise ModelError(f"{self.path} does not run: {error}. {EXPORT_AGAIN}.") from error
         return ModelOutput(*(values.get(name) for name in OUTPUTS))
 
     def _shared(self, waveforms: np.ndarray, lengths: np.ndarray) -> ModelOutput:

@@ -26,7 +26,7 @@ class CodedHead(Head):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
-        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim, config.code))
+        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim))
         self.register_buffer("codes", codes, persistent=False)
 
 

@@ -1,4 +1,4 @@
-"""The target estimator x_θ(x_t, X_c, t) of section 2.5, and committees of it."""
+"""The target estimator x_θ(x_t, X_c, t) of section 2.5, and ensembles of it."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch.nn import functional
 from genser.errors import ConfigError
 
 TIME_SCALE = 1000.0
-"""Times in [0, 1] are stretched to this range before the sinusoidal embedding, as diffusion transformers do."""
+"""Times in [0, 1] are scaled to this range before the sinusoidal embedding, as in diffusion transformers."""
 
 
 class TimeEmbedding(nn.Module):
@@ -25,7 +25,7 @@ class TimeEmbedding(nn.Module):
         frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half) / half)
         self.register_buffer("frequencies", frequencies, persistent=False)
 
-    def forward(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
+    def forward(self, t: Float[Tensor, " times"]) -> Float[Tensor, "times width"]:
         """Embed times in [0, 1]."""
         angles = TIME_SCALE * t[:, None] * self.frequencies
         return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1))
@@ -34,8 +34,8 @@ class TimeEmbedding(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head self-attention, which for a sequence of length one is exactly ``out(value(x))``.
 
-    A softmax over one key is 1, so queries and keys can neither change the result nor learn; they are kept for the
-    paper's parameter count and not computed.
+    A softmax over one key is 1, so queries and keys neither change the result nor learn. They are kept for the paper's
+    parameter count and not computed.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -57,8 +57,8 @@ class SelfAttention(nn.Module):
 class AdaptiveBlock(nn.Module):
     """Pre-norm transformer block whose RMS norms and branches are scaled and gated by the time embedding.
 
-    Fresh modulations do not depend on time: scales are 1 and gates are open. With gates that start closed, as in
-    diffusion transformers (adaLN-zero), a few hundred steps do not suffice to make the network depend on time: it then
+    Initial modulations do not depend on time: scales are 1 and gates are open. If gates start closed, as in diffusion
+    transformers (adaLN-zero), a few hundred training steps do not suffice to make the network depend on time. It then
     trusts x_t as much at T as at the end, and every step of the transport loses accuracy.
     """
 
@@ -73,7 +73,7 @@ class AdaptiveBlock(nn.Module):
         self.modulation.bias = nn.Parameter(gates_open)
 
     def forward(
-        self, x: Float[Tensor, "batch tokens width"], time: Float[Tensor, "batch width"]
+        self, x: Float[Tensor, "batch tokens width"], time: Float[Tensor, "#batch width"]
     ) -> Float[Tensor, "batch tokens width"]:
         """Apply attention and feed-forward, each normalised, scaled and gated."""
         modulation = self.modulation(functional.silu(time))[:, None]
@@ -87,26 +87,25 @@ def rms_norm(x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 
-TOKENS = ("fused", "layers", "concatenated")
+TOKENS = ("fused", "concatenated")
 
 
 @dataclass(frozen=True)
 class EstimatorConfig:
     """Size and form of x_θ.
 
-    The defaults are the paper's network: 71.4 M parameters over the 24 conditions of a large HuBERT.
+    The defaults give the paper's network: 71.4 M parameters for the 24 conditions of a large HuBERT.
 
     Attributes:
         dim: L, width of the speech features and of the class codes.
         conditions: Number of hidden states in X_c.
-        width: Width of the transformer; None means L. Another width adds a projection back to L.
+        width: Width of the transformer; None means L. With another width a projection back to L is added.
         depth: Number of transformer blocks.
         heads: Attention heads.
         dropout: Dropout on both branches of each block.
-        tokens: ``"fused"`` sums the conditions into one vector x_c, as the paper does; ``"layers"`` keeps one token a
-            condition, so that attention has something to attend to; ``"concatenated"`` gives every condition its own
-            weights in the fusion, which suits a few conditions that differ in kind.
-        members: Networks of that size whose estimates are averaged, see :class:`Ensemble`.
+        tokens: ``"fused"`` sums the conditions into one vector x_c, as the paper does. ``"concatenated"`` gives every
+            condition its own weights in the fusion, which suits a few conditions that differ in kind.
+        ensemble: Number of networks of that size whose estimates are averaged, see :class:`Ensemble`.
     """
 
     dim: int = 1024
@@ -121,15 +120,13 @@ class EstimatorConfig:
     def __post_init__(self) -> None:
         for name in ("dim", "depth", "heads", "ensemble", "conditions"):
             if getattr(self, name) < (0 if name == "conditions" else 1):
-                raise ConfigError(f"{name} is too small: {getattr(self, name)}.")
+                raise ConfigError(f"network.{name} is too small: {getattr(self, name)}.")
         if self.inner % (2 * self.heads):
-            raise ConfigError(f"The width {self.inner} must be an even multiple of the number of heads, {self.heads}.")
+            raise ConfigError(f"network.width {self.inner} must be an even multiple of network.heads {self.heads}.")
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout}.")
+            raise ConfigError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
         if self.tokens not in TOKENS:
-            raise ConfigError(f"Unknown tokens {self.tokens!r}: use one of {', '.join(TOKENS)}.")
-        if self.tokens == "layers" and not self.conditions:
-            raise ConfigError("tokens='layers' needs at least one condition; this encoder gives none.")
+            raise ConfigError(f"Unknown network.tokens {self.tokens!r}: use one of {', '.join(TOKENS)}.")
 
     @property
     def inner(self) -> int:
@@ -138,12 +135,12 @@ class EstimatorConfig:
 
     @property
     def fused_vectors(self) -> int:
-        """Vectors of width L that the fusion takes: x_t, with x_c or with every condition."""
+        """Number of vectors of width L that enter the fusion: x_t with x_c, or with every condition."""
         return 1 + (self.conditions if self.tokens == "concatenated" else min(self.conditions, 1))
 
 
 class TargetEstimator(nn.Module):
-    """x_θ: weighs and sums the conditions, fuses them with x_t (2L → width), and refines by a transformer on t."""
+    """x_θ: weights and sums the conditions, fuses them with x_t (2L → width), and applies a transformer on t."""
 
     def __init__(self, config: EstimatorConfig) -> None:
         super().__init__()
@@ -153,46 +150,42 @@ class TargetEstimator(nn.Module):
             self.condition_logits = nn.Parameter(torch.zeros(config.conditions))
         self.fusion = nn.Linear(config.fused_vectors * config.dim, inner)
         self.time = TimeEmbedding(inner)
-        if config.tokens == "layers":
-            self.token_embedding = nn.Parameter(torch.zeros(config.conditions, inner))
         self.blocks = nn.ModuleList(AdaptiveBlock(inner, config.heads, config.dropout) for _ in range(config.depth))
-        self.out = nn.Identity() if inner == config.dim else _zero_linear(inner, config.dim)
+        self.out = nn.Identity() if inner == config.dim else nn.Linear(inner, config.dim)
+        if inner != config.dim:  # an untrained estimator gives 0
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
 
     def forward(
         self,
         x_t: Float[Tensor, "batch dim"],
         X_c: Float[Tensor, "batch conditions dim"],
-        t: Float[Tensor, " batch"],
+        t: Float[Tensor, "#batch"],
     ) -> Float[Tensor, "batch dim"]:
-        """Estimate x_0 from the perturbed state, the conditions and the time."""
-        tokens, time = self._tokens(x_t, X_c), self.time(t)
-        for block in self.blocks:
-            tokens = block(tokens, time)
-        return self.out(tokens.mean(1))
-
-    def _tokens(self, x_t: Tensor, X_c: Tensor) -> Tensor:
-        """First two stages of section 2.5, as (batch, tokens, width)."""
+        """Estimate x_0 from the perturbed state, the conditions and the time, of each item or of all."""
         if not self.config.conditions:
-            return self.fusion(x_t)[:, None]
-        if self.config.tokens == "concatenated":
-            return self.fusion(torch.cat([x_t, X_c.flatten(1)], dim=-1))[:, None]
-        if self.config.tokens == "layers":
-            spread = x_t[:, None].expand_as(X_c)
-            return self.fusion(torch.cat([spread, X_c], dim=-1)) + self.token_embedding
-        x_c = torch.einsum("c,bcd->bd", self.condition_logits.softmax(0), X_c)
-        return self.fusion(torch.cat([x_t, x_c], dim=-1))[:, None]
+            given = x_t
+        elif self.config.tokens == "concatenated":
+            given = torch.cat([x_t, X_c.flatten(1)], dim=-1)
+        else:
+            x_c = torch.einsum("c,bcd->bd", self.condition_logits.softmax(0), X_c)
+            given = torch.cat([x_t, x_c], dim=-1)
+        token, time = self.fusion(given)[:, None], self.time(t)
+        for block in self.blocks:
+            token = block(token, time)
+        return self.out(token[:, 0])
 
 
 class Ensemble(nn.Module):
-    """Networks of one kind whose mean counts.
+    """Networks of one kind whose outputs are averaged.
 
-    An estimate of E[x_0 | x_t, X_c, t] is an average already, and the mean of several independent ones has less
-    variance. While learning, every member has a part of each batch, so they stay independent and a step costs what it
-    costs for one. Parts are consecutive rows, so that processes which take every n-th row agree on them.
+    An estimate of E[x_0 | x_t, X_c, t] has less variance if several independent ones are averaged. In training every
+    network gets a part of each batch, so the networks stay independent and a step costs as much as for one network.
+    Parts are consecutive rows, so that processes which take every n-th row agree on them.
 
     Args:
-        make: Makes one network; all its inputs are batch first.
-        members: How many.
+        make: Makes one network; the first axis of all its inputs is the batch.
+        members: Number of networks.
     """
 
     def __init__(self, make: Callable[[], nn.Module], members: int) -> None:
@@ -200,24 +193,16 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(make() for _ in range(members))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the mean of all members; in training the answer of each row's own."""
-        count = len(self.members)
+        """Return the mean over all networks; in training, for each row the output of its own network."""
         if not self.training:
             return torch.stack([member(*inputs) for member in self.members]).mean(0)
-        parts = zip(*(x.tensor_split(count) for x in inputs), strict=True)
+        rows = (x.expand(len(inputs[0]), *x.shape[1:]) for x in inputs)  # a time may have one row for all
+        parts = zip(*(x.tensor_split(len(self.members)) for x in rows), strict=True)
         return torch.cat([member(*part) for member, part in zip(self.members, parts, strict=True)])
 
 
 def make_estimator(config: EstimatorConfig) -> nn.Module:
-    """A fresh x_θ: one network, or a committee."""
+    """Make x_θ with fresh weights: one network, or an ensemble."""
     if config.ensemble == 1:
         return TargetEstimator(config)
     return Ensemble(lambda: TargetEstimator(replace(config, ensemble=1)), config.ensemble)
-
-
-def _zero_linear(width: int, dim: int) -> nn.Linear:
-    """A projection that starts at 0, so that a fresh estimator says nothing."""
-    linear = nn.Linear(width, dim)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear

@@ -28,12 +28,10 @@ class HeadConfig:
         estimator: Size of the network.
         path: Probability path.
         sampler: Steps and read-out unless a call asks for others.
-        code: Kind of class code.
         exponent: Calibration exponent, see :func:`genser.transport.codes.probabilities`.
         out_of_domain_exponent: Calibration exponent of out-of-domain clips. It counts with ``in_domain_components``
             only; the in-domain score of a clip interpolates between the two.
         in_domain_components: Principal components of :class:`InDomainScore`; 0 omits the score.
-        floor: Share that the calibration spreads evenly over the classes.
         state: How the state x_t enters the estimate. ``"network"`` passes it to the network, as the paper does.
             ``"posterior"`` lets the network estimate x_0 from (x_1, X_c) alone and combines that with x_t by Bayes'
             rule, see :meth:`genser.transport.BridgePath.posterior_mean`.
@@ -46,11 +44,9 @@ class HeadConfig:
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
     path: BridgePath = field(default_factory=BridgePath)
     sampler: Sampler = field(default_factory=Sampler)
-    code: str = "sinusoidal"
     exponent: float = 1.0
     out_of_domain_exponent: float = 1.0
     in_domain_components: int = 0
-    floor: float = 0.0
     state: str = "network"
     ridge_prior: float = 0.0
     feature_transform: FeatureTransformConfig | None = None
@@ -76,10 +72,9 @@ class HeadConfig:
             raise ConfigError(
                 "A ridge prior needs a positive penalty, and x_1 among the conditions: set feature_transform.repeat."
             )
-        if self.exponent <= 0 or self.out_of_domain_exponent <= 0 or not 0 <= self.floor < 1:
+        if not (self.exponent > 0 and self.out_of_domain_exponent > 0):
             raise ConfigError(
-                "Calibration needs exponents > 0 and floor in [0, 1), got "
-                f"{self.exponent}, {self.out_of_domain_exponent} and {self.floor}."
+                f"Calibration exponents must be above 0, got {self.exponent} and {self.out_of_domain_exponent}."
             )
         if not 0 <= self.in_domain_components < transform.states * transform.dim:
             raise ConfigError(
@@ -157,4 +152,4 @@ class Head(nn.Module):
     ) -> Float[Tensor, "batch classes"]:
         """Calibrated class probabilities of pooled hidden states; every row sums to 1."""
         exponent = self.exponent(self.in_domain_score(features))
-        return probabilities(self.coordinates(features, sampler), exponent, self.config.floor)
+        return probabilities(self.coordinates(features, sampler), exponent)

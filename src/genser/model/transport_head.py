@@ -22,7 +22,7 @@ class TransportHead(Head):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
         self.estimator = make_estimator(config.estimator)
-        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim, config.code))
+        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim))
         self.register_buffer("codes", codes, persistent=False)
         if config.ridge_prior:
             self.ridge_prior = RidgePrior(config.estimator.conditions, config.estimator.dim, len(config.labels))
@@ -50,21 +50,28 @@ class TransportHead(Head):
         return self.ridge_prior.variance if self.config.ridge_prior else None
 
     def estimate(
-        self, x_t: Float[Tensor, "batch dim"], X_c: Float[Tensor, "batch conditions dim"], t: Float[Tensor, " batch"]
+        self, x_t: Float[Tensor, "batch dim"], X_c: Float[Tensor, "batch conditions dim"], t: Float[Tensor, "#batch"]
     ) -> Float[Tensor, "batch dim"]:
         """x_θ(x_t, X_c, t): the network, plus the ridge prior and the posterior mean if the head has them.
 
         From few data a network cannot learn how much to trust x_t at each time, and every step then amplifies its own
         error. The path gives the right weight in closed form.
         """
-        prior = self.ridge_prior(X_c) @ self.codes if self.config.ridge_prior else 0.0
+        path = self.config.path
         if self.config.state == "posterior":
-            prior = prior + self.estimator(X_c[:, -1], X_c, torch.full_like(t, self.config.path.T))
-            return self.config.path.posterior_mean(prior, x_t, X_c[:, -1], t, self.variance)
+            prior = self.prior(X_c, torch.full_like(t, path.T))
+            return path.posterior_mean(prior, x_t, X_c[:, -1], t, self.variance)
         estimate = self.estimator(x_t, X_c, t)
         if not self.config.ridge_prior:
             return estimate
-        return estimate + self.config.path.posterior_mean(prior, x_t, X_c[:, -1], t, self.variance)
+        return estimate + path.posterior_mean(self.ridge_prior(X_c) @ self.codes, x_t, X_c[:, -1], t, self.variance)
+
+    def prior(
+        self, X_c: Float[Tensor, "batch conditions dim"], T: Float[Tensor, "#batch"]
+    ) -> Float[Tensor, "batch dim"]:
+        """With ``state="posterior"``: the estimate of x_0 from speech alone, for which T is the latest time."""
+        ridge = self.ridge_prior(X_c) @ self.codes if self.config.ridge_prior else 0.0
+        return ridge + self.estimator(X_c[:, -1], X_c, T)
 
     def ends(self, features: Float[Tensor, "batch states dim"]) -> tuple[Tensor, Tensor]:
         """Transformed (x_1, X_c) of pooled hidden states."""

@@ -108,7 +108,6 @@ class TrainConfig:
         sampler: Steps and read-out of the finished model.
         optimizer: Optimiser and schedule.
         ridge_prior: Penalty of the ridge regression that the estimator starts from; 0 has none.
-        code: Kind of class code.
         state: How the state x_t enters the estimate, see :class:`genser.model.HeadConfig`.
         task: Which column of the manifest is learned: ``"emotion"`` or ``"gender"``.
         labels: Name of a label map, or a path to one; None keeps the manifest's labels.
@@ -137,7 +136,6 @@ class TrainConfig:
     sampler: Sampler = field(default_factory=Sampler)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     ridge_prior: float = 0.0
-    code: str = "sinusoidal"
     state: str = "network"
     task: str = "emotion"
     labels: str | None = None
@@ -192,7 +190,7 @@ class TrainConfig:
         conditions, width = front.shape
         network = {name: getattr(self.network, name) for name in self.network.__dataclass_fields__}
         estimator = EstimatorConfig(dim=width, conditions=conditions, **network)
-        own = {"code": self.code, "state": self.state, "ridge_prior": self.ridge_prior}
+        own = {"state": self.state, "ridge_prior": self.ridge_prior}
         return HeadConfig(labels, estimator, self.path, self.sampler, feature_transform=front, **own)
 
 

@@ -1,7 +1,7 @@
-"""The probability path between speech (x_1, at t = 1) and class (x_0, at t = 0): Eqs. (3)–(11) of the paper.
+"""The probability path between speech (x_1, at t = 1) and class (x_0, at t = 0): Eqs. (2) to (12) of the paper.
 
-Most flow-matching code runs the other way round; here the paper's letters hold. Nothing in this room knows of files,
-networks or classes: an estimator is any function of (x_t, X_c, t).
+Most flow-matching code runs in the other direction; here the paper's letters hold. Nothing in this package depends on
+files or networks: an estimator is any function of (x_t, X_c, t).
 """
 
 from genser.transport.objective import Objective, TrainingExample

@@ -17,7 +17,7 @@ Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class TrainingExample(NamedTuple):
-    """A batch of inputs x_t, X_c, t with their target x_0."""
+    """A batch of inputs x_t, X_c, t with the target x_0."""
 
     x_t: Vectors
     X_c: Conditions
@@ -30,12 +30,12 @@ class Objective:
     """How a batch of features becomes training examples.
 
     Attributes:
-        time_power: t = T − (T − t_eps)·u^p for uniform u. 1 is the paper's uniform draw; a larger p draws t nearer to
-            T. Uniform t spends most of the training where x_t already shows the answer: on RAVDESS p = 4 gained about
-            five points over p = 1.
-        mixup: Share of the batch whose (x_1, X_c, x_0) are mixed with another item's; natural here, since the targets
-            are continuous.
-        noise: Deviation of Gaussian noise on the standardised features (x_1, X_c).
+        time_power: Exponent p of t = T − (T − t_eps)·u^p for uniform u. 1 is the paper's uniform draw; a larger p draws
+            t nearer to T. With uniform t most of the training happens where x_t already shows the answer: on RAVDESS
+            p = 4 gained about five points of UA over p = 1.
+        mixup: Share of the batch whose (x_1, X_c, x_0) are mixed with those of another item. The targets are
+            continuous, so mixtures of them are targets too.
+        noise: Standard deviation of Gaussian noise on the standardised features (x_1, X_c).
     """
 
     time_power: float = 1.0
@@ -43,15 +43,15 @@ class Objective:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.time_power <= 0:
-            raise ConfigError(f"time_power must be positive, got {self.time_power}.")
+        if not self.time_power > 0:
+            raise ConfigError(f"objective.time_power must be above 0, got {self.time_power}.")
         if not 0 <= self.mixup <= 1:
-            raise ConfigError(f"mixup is a share of the batch in [0, 1], got {self.mixup}.")
-        if self.noise < 0:
-            raise ConfigError(f"noise is a deviation and cannot be negative, got {self.noise}.")
+            raise ConfigError(f"objective.mixup must lie in [0, 1], got {self.mixup}.")
+        if not self.noise >= 0:
+            raise ConfigError(f"objective.noise must be at least 0, got {self.noise}.")
 
     def draw_times(self, path: BridgePath, count: int, like: Tensor, generator: torch.Generator | None = None) -> Times:
-        """Times in [t_eps, T] of shape (count,), on the device and in the precision of ``like``."""
+        """Draw times in [t_eps, T], shape (count,), on the device and in the precision of ``like``."""
         u = torch.rand(count, generator=generator, device=like.device, dtype=like.dtype)
         return path.T - (path.T - path.t_eps) * u**self.time_power
 
@@ -62,9 +62,16 @@ class Objective:
         target: Float[Tensor, "batch target"],
         generator: torch.Generator | None = None,
     ) -> tuple[Vectors, Conditions, Float[Tensor, "batch target"]]:
-        """Mix pairs of items and add feature noise; shapes stay as they are.
+        """Mix pairs of items and add feature noise; shapes do not change.
 
-        The target is x_0, or class shares, whose mixture of codes is the mixture of x_0.
+        Args:
+            x_1: Speech features.
+            X_c: Conditions.
+            target: x_0, or class shares: the codes of mixed shares are the mixture of the codes.
+            generator: Source of randomness; None is torch's global one.
+
+        Returns:
+            The augmented x_1, X_c and target.
         """
         batch = len(x_1)
         if self.mixup > 0:
@@ -84,7 +91,7 @@ class Objective:
         x_0: Vectors,
         generator: torch.Generator | None = None,
     ) -> TrainingExample:
-        """Algorithm 1, the lines from "Sample timestep t" to "Obtain perturbed signal"."""
+        """Algorithm 1, from "Sample timestep t" to "Obtain perturbed signal"."""
         t = self.draw_times(path, len(x_1), x_1, generator)
         x_t = path.perturb(x_0, x_1, t, _normal_like(x_1, generator))
         return TrainingExample(x_t=x_t, X_c=X_c, t=t, x_0=x_0)

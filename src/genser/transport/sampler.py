@@ -11,7 +11,7 @@ from genser.errors import ConfigError
 from genser.transport.objective import Conditions, Estimator
 from genser.transport.path import BridgePath, Vectors
 
-METHODS = ("euler", "heun", "bridge")
+METHODS = ("euler", "bridge")
 READOUTS = ("estimate", "state")
 
 
@@ -29,9 +29,8 @@ class Sampler:
     """Solves the ODE of Eq. (3) from T down to t_eps.
 
     Attributes:
-        steps: N of Table 3. 0 reads the estimate at t = T without any step.
-        method: ``"euler"`` is the paper's; ``"heun"`` is of second order and asks the estimator twice a step;
-            ``"bridge"`` solves each step exactly for a fixed estimate.
+        steps: N of Table 3. With 0 the estimate at t = T is read without any step.
+        method: ``"euler"`` is the paper's; ``"bridge"`` solves each step exactly for a fixed estimate.
         readout: ``"estimate"`` returns x_θ at the last time, as Algorithm 2 does; ``"state"`` returns the state.
     """
 
@@ -41,17 +40,17 @@ class Sampler:
 
     def __post_init__(self) -> None:
         if not 0 <= self.steps <= 1000:
-            raise ConfigError(f"The number of steps must lie in [0, 1000], got {self.steps}.")
+            raise ConfigError(f"sampler.steps must lie in [0, 1000], got {self.steps}.")
         if self.method not in METHODS:
-            raise ConfigError(f"Unknown method {self.method!r}: use one of {', '.join(METHODS)}.")
+            raise ConfigError(f"Unknown sampler.method {self.method!r}: use one of {', '.join(METHODS)}.")
         if self.readout not in READOUTS:
-            raise ConfigError(f"Unknown read-out {self.readout!r}: use one of {', '.join(READOUTS)}.")
+            raise ConfigError(f"Unknown sampler.readout {self.readout!r}: use one of {', '.join(READOUTS)}.")
         if self.readout == "state" and self.steps == 0:
-            raise ConfigError("With 0 steps the state is still the speech feature: read the estimate, or take a step.")
+            raise ConfigError(
+                "With 0 steps the state is still the speech feature: set sampler.readout estimate, or take a step."
+            )
 
-    def __call__(
-        self, estimator: Estimator, path: BridgePath, x_1: Vectors, X_c: Conditions, z: Vectors | None = None
-    ) -> Vectors:
+    def __call__(self, estimator: Estimator, path: BridgePath, x_1: Vectors, X_c: Conditions) -> Vectors:
         """Algorithm 2: the class end x̂_0 of every speech feature.
 
         Args:
@@ -59,49 +58,56 @@ class Sampler:
             path: The path that x_θ was trained on.
             x_1: Speech features, shape (batch, dim).
             X_c: Conditions, shape (batch, conditions, dim).
-            z: Starting noise in units of σ_T; none starts at x_1 itself, as the paper does.
 
         Returns:
             Shape (batch, dim).
         """
-        estimates, states = self.trace(estimator, path, x_1, X_c, z)
+        estimates, states = self.trace(estimator, path, x_1, X_c)
         return estimates[-1] if self.readout == "estimate" else states[-1]
 
     def trace(
-        self, estimator: Estimator, path: BridgePath, x_1: Vectors, X_c: Conditions, z: Vectors | None = None
+        self, estimator: Estimator, path: BridgePath, x_1: Vectors, X_c: Conditions
     ) -> tuple[Float[Tensor, "times batch dim"], Float[Tensor, "times batch dim"]]:
-        """Estimates x_θ(x_t, X_c, t) and states x_t at all N + 1 times of the grid, from T down to t_eps."""
-        grid = time_grid(path, self.steps)
-        x_t = x_1 if z is None else x_1 + path.deviation(x_1.new_tensor([path.T])) * z
-        estimates, states = [estimator(x_t, X_c, _times(x_1, grid[0]))], [x_t]
+        """Estimates x_θ(x_t, X_c, t) and states x_t at all N + 1 times of the grid, from T down to t_eps.
+
+        Times have one row for the whole batch, so that whatever depends on time alone is computed once, and becomes a
+        constant of an exported graph.
+        """
+        grid = [torch.full((1,), t, device=x_1.device, dtype=x_1.dtype) for t in time_grid(path, self.steps)]
+        states, estimates = [x_1], [estimator(x_1, X_c, grid[0])]
         for t, s in pairwise(grid):
-            x_t = self._step(estimator, path, estimates[-1], x_t, x_1, X_c, t, s)
-            states.append(x_t)
-            estimates.append(estimator(x_t, X_c, _times(x_1, s)))
+            states.append(self._step(path, estimates[-1], states[-1], x_1, t, s))
+            estimates.append(estimator(states[-1], X_c, s))
         return torch.stack(estimates), torch.stack(states)
 
-    def _step(
-        self,
-        estimator: Estimator,
-        path: BridgePath,
-        estimate: Vectors,
-        x_t: Vectors,
-        x_1: Vectors,
-        X_c: Conditions,
-        t: float,
-        s: float,
-    ) -> Vectors:
+    def _step(self, path: BridgePath, estimate: Vectors, x_t: Vectors, x_1: Vectors, t: Tensor, s: Tensor) -> Vectors:
         """Eq. (10), from time t to the earlier time s. With dx/dt = u and t falling, a step subtracts u·(t − s)."""
-        at_t, at_s = _times(x_1, t), _times(x_1, s)
         if self.method == "bridge":
-            return path.bridge(estimate, x_t, x_1, at_t, at_s)
-        u = path.vector_field(estimate, x_t, x_1, at_t)
-        proposal = x_t - u * (t - s)
-        if self.method == "euler":
-            return proposal
-        again = path.vector_field(estimator(proposal, X_c, at_s), proposal, x_1, at_s)
-        return x_t - (u + again) / 2 * (t - s)
+            return path.bridge(estimate, x_t, x_1, t, s)
+        return x_t - path.vector_field(estimate, x_t, x_1, t) * (t - s)
 
+    def posterior_coefficients(
+        self, path: BridgePath, variance: float
+    ) -> tuple[Float[Tensor, "times 2"], Float[Tensor, "times 2"]]:
+        """Algorithm 2 for an estimator that is a posterior mean, as coefficients of the prior and x_1.
 
-def _times(like: Tensor, t: float) -> Tensor:
-    return torch.full((like.shape[0],), t, device=like.device, dtype=like.dtype)
+        With x_θ(x_t, X_c, t) = prior + K_t·(x_t − μ_t(prior, x_1)), see :meth:`BridgePath.posterior_mean`, every
+        estimate, every step of Eq. (10) and the start x_T = x_1 are linear in (prior, x_1). So at each of the N + 1
+        times
+
+            x̂_0(t_n) = a_n·prior + b_n·x_1   and   x_{t_n} = c_n·prior + d_n·x_1,
+
+        and no step has to be computed for a clip. Running the sampler on unit vectors gives the coefficients.
+
+        Args:
+            path: The path.
+            variance: Of the prior, per dimension.
+
+        Returns:
+            (a_n, b_n) and (c_n, d_n), each float64 of shape (N + 1, 2).
+        """
+        prior, x_1 = torch.eye(2, dtype=torch.float64).split(1)
+        estimates, states = self.trace(
+            lambda x_t, _, t: path.posterior_mean(prior, x_t, x_1, t, variance), path, x_1, x_1[:, None]
+        )
+        return estimates[:, 0], states[:, 0]

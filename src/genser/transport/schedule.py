@@ -1,4 +1,4 @@
-"""Mean and deviation of the path as functions of time, each with its exact derivative (Eqs. 6 and 7)."""
+"""Mean and standard deviation of the path as functions of time, with exact derivatives (Eqs. 6 and 7)."""
 
 import math
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 SERIES_BELOW = 1e-2
-"""|x| under which tanh(x)/x is summed as a series; its error there is below 1e-13, far under float32's resolution."""
+"""|x| below which tanh(x)/x is summed as a series. The error there is below 1e-13, far under float32's resolution."""
 
 
 def _tanh_ratio(x: float) -> float:
@@ -26,7 +26,7 @@ def mean_weight(t: Float[Tensor, "..."], k: float) -> Float[Tensor, "..."]:
     """Eq. (6): the weight w(t) of x_1 in μ_t = x_0 + (x_1 − x_0)·w(t), with w(0) = 0 and w(1) = 1.
 
     The printed quotient equals ½ + ½·tanh(k(t−½)/2)/tanh(k/4), which neither overflows for a steep path (large k) nor
-    divides 0 by 0 for a flat one; k = 0 is the line w(t) = t.
+    divides 0 by 0 for a flat one. k = 0 is the line w(t) = t.
     """
     s = t - 0.5
     return 0.5 + s * _tanh_ratio_of(k * s / 2) / _tanh_ratio(k / 4)
@@ -37,16 +37,11 @@ def mean_weight_slope(t: Float[Tensor, "..."], k: float) -> Float[Tensor, "..."]
     return (1 - torch.tanh(k * (t - 0.5) / 2) ** 2) / _tanh_ratio(k / 4)
 
 
-def deviation(t: Float[Tensor, "..."], sigma: float) -> Float[Tensor, "..."]:
+def std(t: Float[Tensor, "..."], sigma: float) -> Float[Tensor, "..."]:
     """Eq. (7): σ_t = σ·√(t(1−t)), the Brownian bridge; positive inside (0, 1) and 0 at both ends."""
     return sigma * torch.sqrt(t * (1 - t))
 
 
-def deviation_slope(t: Float[Tensor, "..."], sigma: float) -> Float[Tensor, "..."]:
-    """Derivative σ'_t = σ·(1−2t) / (2·√(t(1−t))) of :func:`deviation`; infinite at both ends."""
-    return sigma * (1 - 2 * t) / (2 * torch.sqrt(t * (1 - t)))
-
-
 def relative_std_slope(t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """σ'_t/σ_t = (1−2t) / (2t(1−t)) of Eq. (5), which does not depend on σ; infinite at both ends."""
+    """σ'_t/σ_t = (1−2t) / (2t(1−t)) of Eq. (5); it does not depend on σ and is infinite at both ends."""
     return (1 - 2 * t) / (2 * t * (1 - t))
