@@ -1,12 +1,12 @@
-"""What does a clip cost as the classes grow? The diffusion classifier against transport, with networks of one size.
+"""Measures the cost of a clip as the number of classes grows: the diffusion classifier against transport.
 
     python benchmarks/diffusion_cost.py [--classes 2 4 8 16 32 64] [--batch 32] [--repeats 5] [--json FILE] [--png FILE]
 
-The diffusion classifier asks its network once a class and draw of noise, transport once a step whatever the classes.
-Both have the estimator of Whisper-base (6 conditions of 512, two layers) and read features that are already there, with
-random weights: time does not depend on them. Times are the processor's (`time.process_time`), which other programs of
-a shared machine hardly touch. All heads of one number of classes are timed in turn, `repeats` times over, so that a
-ratio compares one moment of the machine with itself; medians count, of the times and of the ratios.
+The diffusion classifier runs its network once per class and draw of noise, transport once per step for any number of
+classes. Both have the estimator size of Whisper base (6 conditions of 512, two layers) and start from pooled features;
+weights are random, since time does not depend on them. Times are processor times (`time.process_time`), on which other
+programs of a shared machine have little influence. All heads of one number of classes are timed in turn, `repeats`
+times; results are medians of the times and of the ratios.
 """
 
 import time
@@ -43,7 +43,7 @@ def heads(size: EstimatorConfig, classes: int) -> dict[str, nn.Module]:
 
 @torch.inference_mode()
 def measure(size: EstimatorConfig, classes: int, batch: int, repeats: int) -> dict[str, list[float]]:
-    """Processor seconds a clip of every head, one a repeat."""
+    """Processor seconds per clip of every head, one value per repeat."""
     features = torch.randn(batch, size.conditions + 1, size.dim, generator=torch.Generator().manual_seed(0))
     timed: dict[str, list[float]] = {}
     found = heads(size, classes)
@@ -58,7 +58,7 @@ def measure(size: EstimatorConfig, classes: int, batch: int, repeats: int) -> di
 
 
 def parameters(size: EstimatorConfig) -> dict[str, int]:
-    """Trained numbers of the networks alone, which are of one size but for the weights of the layers."""
+    """Parameters of the networks alone, which differ only in the weights of the layers."""
     found = heads(size, 2)
     transport, diffusion = found[TRANSPORT].estimator, found["diffusion, 1 draw"].network
     count = {"transport": transport, "diffusion": diffusion}
@@ -66,7 +66,7 @@ def parameters(size: EstimatorConfig) -> dict[str, int]:
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Milliseconds a clip over the classes, both axes logarithmic."""
+    """Draw milliseconds per clip over the classes, both axes logarithmic."""
     names = list(dict.fromkeys(row["what"] for row in rows))
     with canvas("light", 5.6, 3.8) as figure:
         ax = axes(figure, x="classes", y="CPU ms a clip")

@@ -1,9 +1,9 @@
-"""What share of real time does recognition take, from the waveform, on two threads, at any length of clip?
+"""Measures the share of real time that recognition takes, from the waveform, on two threads, for any clip length.
 
     python benchmarks/real_time.py [--beside FILE ...] [--json FILE]
 
-Both bundled models, and further ONNX files beside them, such as the same model in float32, by turns in one run: each
-recognises a few clips in a row, since the threads of the one before spin for a while after it has answered.
+Both bundled models, and further ONNX files such as the same model in float32, are run in turns. Each recognises a few
+clips in a row, since the threads of the previous one spin for a while after its answer.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def measure(claim: Claim, models: dict[str, str], lengths: tuple[float, ...], re
 
 
 def recognise(model: Any, clip: Any) -> None:
-    """A clip a few times, one after the other."""
+    """Recognise a clip a few times in a row."""
     for _ in range(IN_A_ROW):
         model.scores([clip])
 

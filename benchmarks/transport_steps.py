@@ -1,18 +1,20 @@
-"""What do the steps of the transport add to the time of a clip?
+"""Measures what the steps of the transport add to the time of a clip.
 
-    python benchmarks/transport_steps.py [--encoder FOLDER] [--json FILE]
+    python benchmarks/transport_steps.py [--head] [--json FILE]
 
-One ONNX file for each N, Whisper base's size, random weights, run by turns on the same clips. N = 0 reads the estimate
-at the first time without a step. "state: network" asks the network again at every step, as the paper does; "state:
-posterior", that of the packaged recipes, asks it once.
+One ONNX file for each N, of the size of Whisper base with random weights, run in turns on the same clips. N = 0 reads
+the estimate at the first time without a step. With "state: network" every step runs the network again, as in the paper;
+with "state: posterior", that of the packaged recipes, the network runs once and the steps are two constants.
+``--head`` measures the head alone, from pooled features to scores: nodes of its graph and time per clip on one thread.
 """
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from _common import Claim, alternated, parser
-from _model import clip_of, random_model
+from _model import clip_of, head_session, random_model
 
 import genser
 
@@ -31,15 +33,27 @@ def measure(claim: Claim, arguments: argparse.Namespace, folder: Path, state: st
             claim.add(f"state: {state}, {count} x {seconds} s, N = {n}", **numbers)
 
 
+def measure_head(claim: Claim, arguments: argparse.Namespace, state: str) -> None:
+    steps = (0, 4) if arguments.toy else (0, 4, 20)
+    sessions = {n: head_session(steps=n, state=state, toy=arguments.toy) for n in steps}
+    works = [partial(session.run, None, {"features": features}) for session, features, _ in sessions.values()]
+    for (n, (_, _, nodes)), taken in zip(sessions.items(), alternated(works, arguments.repeats), strict=True):
+        claim.add(f"head alone, state: {state}, N = {n}", nodes=nodes, **{"ms a clip": 1e3 * taken.seconds})
+
+
 def main() -> None:
     made = parser(__doc__, toy="a tiny model")
+    made.add_argument("--head", action="store_true", help="measure the head alone")
     made.set_defaults(repeats=31)
     arguments = made.parse_args()
     claim = Claim("transport_steps", "N = 4 adds at most 3 %, N = 20 at most 10 %, to a clip's time")
     claim.settings |= {"toy": arguments.toy, "repeats": arguments.repeats}
     with tempfile.TemporaryDirectory() as folder:
         for state in ("network", "posterior"):
-            measure(claim, arguments, Path(folder), state)
+            if arguments.head:
+                measure_head(claim, arguments, state)
+            else:
+                measure(claim, arguments, Path(folder), state)
     claim.tell(arguments.json)
 
 

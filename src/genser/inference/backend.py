@@ -1,4 +1,4 @@
-"""What runs a model: ONNX without torch, or torch from a model folder."""
+"""The interface of what runs a model: ONNX Runtime without torch, or torch with a model folder."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-SHORTEST = 400  # samples that a model takes at least: one window of every encoder
+SHORTEST = 400  # samples of one window of every encoder; shorter waveforms are padded
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """Answers for a batch.
+    """Outputs for a batch.
 
     Attributes:
         scores: Class probabilities, shape (batch, classes).
@@ -35,7 +35,7 @@ class Backend(Protocol):
 
     Attributes:
         labels: Class names in the order of the scores.
-        metadata: What the model tells of itself: labels, encoder, head, speech_threshold, license, info and so on.
+        metadata: Labels, encoder, head, speech_threshold, license, info and more, as JSON values.
     """
 
     labels: tuple[str, ...]
@@ -49,7 +49,7 @@ class Backend(Protocol):
             batch_samples: Samples run at once at most, padding included; one window at least.
 
         Yields:
-            Positions of some windows with their answers, until all have theirs.
+            Indices of some windows with their outputs, until every window had its turn.
         """
 
 
@@ -63,10 +63,10 @@ def padded(windows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batches_of(lengths: Sequence[int], batch_samples: float) -> list[list[int]]:
-    """Group positions by length, longest first, so that a batch holds at most so many samples with its padding."""
+    """Group indices by length, longest first; a batch holds at most that many samples, padding included."""
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        # Sorted downwards, the first of a batch gives its padded length.
+        # The first window of a batch is its longest, and so its padded length.
         if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_samples:
             batches[-1].append(index)
         else:

@@ -1,4 +1,4 @@
-"""From a name, a file or a folder to a recogniser."""
+"""Loads a recogniser from a name, a file or a folder."""
 
 import os
 from pathlib import Path
@@ -25,17 +25,17 @@ def load(
     Args:
         model: ``"base"`` or ``"tiny"`` for a bundled model, an ONNX file, or a model folder, which needs the extra
             [train]. None means ``"base"``.
-        threads: Threads within one operator; None takes the cores.
+        threads: Threads within one operator; None means one per usable core.
         device: Where a model folder runs, such as ``"cuda"``; an ONNX file runs on the CPU.
-        shared: Whether several threads will ask at once, as in a server; see
+        shared: Whether several threads call it at once, as in a server; see
             :class:`genser.inference.onnx_backend.OnnxBackend`.
 
     Returns:
-        A recogniser, safe to use from several threads.
+        A recogniser that may be used from several threads.
 
     Raises:
-        ModelError: Missing, altered, foreign, or of another version.
-        MissingExtraError: A model folder without torch.
+        ModelError: The model is missing, was altered, was not made by genser or has an unknown format.
+        MissingExtraError: A model folder needs torch, which is not installed.
     """
     path = find_model(model)
     if path.is_dir():
@@ -46,7 +46,7 @@ def load(
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file or folder of a model.
+    """Find the file or folder of a model.
 
     Raises:
         ModelError: There is no such model.

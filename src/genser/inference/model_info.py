@@ -1,16 +1,16 @@
-"""What a model tells of itself, as a few lines or as a model card in Markdown."""
+"""Formats the metadata of a model as a few lines or as a model card in Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def summary_of(metadata: Mapping[str, Any]) -> str:
-    """A few aligned lines: file, labels, encoder, transport, training, licence, version."""
+    """Aligned lines with file, labels, encoder, head, training, licence and version."""
     return "\n".join(f"{name:<13}{value}" for name, value in _facts(metadata) if value)
 
 
 def card_of(metadata: Mapping[str, Any]) -> str:
-    """The model card that travels with the model; one made from its metadata where there is none."""
+    """The stored model card, or one made from the metadata if none is stored."""
     if metadata.get("card"):
         return metadata["card"].rstrip()
     facts = "\n".join(f"- **{name.capitalize()}**: {value}" for name, value in _facts(metadata) if value)

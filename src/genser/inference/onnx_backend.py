@@ -1,4 +1,4 @@
-"""Runs a model from its ONNX file with ONNX Runtime; torch is never needed."""
+"""Runs a model from its ONNX file with ONNX Runtime, without torch."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,30 +15,29 @@ from genser.files import usable_cores
 from genser.inference.backend import ModelOutput, padded
 from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
 
-LONGEST_BESIDE = 12 * 16_000  # samples of a window that is run beside others
+LONGEST_PARALLEL = 12 * 16_000  # samples of a window that may run in parallel with others
 OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar")
 
 
 class OnnxBackend:
     """A graph from waveforms to class probabilities.
 
-    The file is checked at once; the session is made in a thread, so that sound can be decoded meanwhile.
+    The file is checked at once. The session is created in a thread, so that audio can be decoded meanwhile.
 
-    One window after the other is run, never a padded batch: over 64 clips of 2 to 5 s a batch of eight took 7 % more
-    time in float32 and 13 % more in int8. Few windows share the cores inside each operator, and so do windows of more
-    than 12 s, for the memory of attention: 30 s take 350 MB. Many shorter ones are run side by side on one core each,
-    which needs no waiting for one another, by a session of its own. So does whoever asks while others are being served:
-    callers in several threads get a core each.
+    Windows are run one by one, never as a padded batch: over 64 clips of 2 to 5 s a batch of eight took 7 % more time
+    in float32 and 13 % more in int8. A few windows share the cores inside each operator, and so do windows of more than
+    12 s, because of the memory of attention: 30 s take 350 MB. Many shorter windows run in parallel on one core each,
+    in a session of its own, without waiting for each other. Concurrent callers get one core each as well.
 
     Args:
-        path: ONNX file made by ``genser export``.
-        threads: Cores to use; None takes those that this process may use.
-        shared: Whether several threads ask at once. Cores are then given back between operators, instead of being kept
-            by threads that spin until more comes. Spinning serves a lone caller 4 to 7 ms a clip sooner, and makes
-            the median wait for a server on two cores 72 instead of 49 ms at 70 % load.
+        path: ONNX file written by ``genser export``.
+        threads: Number of cores to use; None means those that this process may use.
+        shared: Whether several threads call at once. Cores are then released between operators. Otherwise threads spin
+            until more work comes, which serves a single caller 4 to 7 ms per clip sooner, but makes the median wait for
+            a server on two cores 72 instead of 49 ms at 70 % load.
 
     Raises:
-        ModelError: Missing, altered, foreign, or of another format.
+        ModelError: The file is missing, was altered, was not made by genser or has an unknown format.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, *, shared: bool = False) -> None:
@@ -57,21 +56,23 @@ class OnnxBackend:
         windows: Sequence[np.ndarray],
         batch_samples: float,  # noqa: ARG002
     ) -> Iterator[tuple[list[int], ModelOutput]]:
-        """Run on windows as :class:`genser.inference.backend.Backend` says; the batch is always one window.
+        """Run on windows, see :class:`genser.inference.backend.Backend`; a batch is always one window.
 
         Raises:
             ModelError: ONNX Runtime cannot load or run the graph.
         """
-        short = [index for index, window in enumerate(windows) if len(window) <= LONGEST_BESIDE]
+        short = [index for index, window in enumerate(windows) if len(window) <= LONGEST_PARALLEL]
         if self.threads == 1 or len(short) < 2 * self.threads or self._callers:
             short = []
         for index in sorted(set(range(len(windows))) - set(short)):
             yield [index], self._shared(*padded([windows[index]]))
         if short:
-            yield from zip(([index] for index in short), self._beside([windows[index] for index in short]), strict=True)
+            yield from zip(
+                ([index] for index in short), self._parallel([windows[index] for index in short]), strict=True
+            )
 
     def run(self, waveforms: np.ndarray, lengths: np.ndarray, threads: int | None = None) -> ModelOutput:
-        """Run on a padded batch of shape (batch, samples), each valid for its length of 400 … 480,000 samples.
+        """Run on a padded batch (batch, samples); each row is valid up to its length of 400 to 480,000 samples.
 
         Raises:
             ModelError: ONNX Runtime cannot load or run the graph.
@@ -80,12 +81,12 @@ class OnnxBackend:
         names = [output.name for output in session.get_outputs()]
         try:
             values = dict(zip(names, session.run(names, {"waveform": waveforms, "lengths": lengths}), strict=True))
-        except Exception as error:  # ONNX Runtime's errors have no common base
+        except Exception as error:  # the errors of ONNX Runtime have no common base
             raise ModelError(f"{self.path} does not run: {error}. {EXPORT_AGAIN}.") from error
         return ModelOutput(*(values.get(name) for name in OUTPUTS))
 
     def _shared(self, waveforms: np.ndarray, lengths: np.ndarray) -> ModelOutput:
-        """Run on all cores, or on one where other callers are at work."""
+        """Run on all cores, or on one if other calls are running."""
         with self._lock:
             self._callers += 1
             threads = self.threads if self._callers == 1 else 1
@@ -95,13 +96,13 @@ class OnnxBackend:
             with self._lock:
                 self._callers -= 1
 
-    def _beside(self, windows: Sequence[np.ndarray]) -> Iterator[ModelOutput]:
+    def _parallel(self, windows: Sequence[np.ndarray]) -> Iterator[ModelOutput]:
         run = partial(self.run, threads=1)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="genser-run") as executor:
             yield from executor.map(lambda window: run(*padded([window])), windows)
 
     def _start(self, threads: int) -> Future:
-        """Make the session of so many threads, once, in the background."""
+        """Create the session with that many threads, once, in the background."""
         with self._lock:
             if threads not in self._sessions:
                 executor = ThreadPoolExecutor(1, thread_name_prefix="genser-session")
@@ -119,6 +120,6 @@ def _make_session(path: Path, threads: int, shared: bool) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(not shared)))
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no common base
+    except Exception as error:  # the errors of ONNX Runtime have no common base
         version = onnxruntime.__version__
         raise ModelError(f"{path} cannot be loaded by onnxruntime {version}: {error}. Upgrade onnxruntime.") from error

@@ -1,4 +1,4 @@
-"""Runs a model folder with torch, on CPU or GPU."""
+"""Runs a model folder with torch, on a CPU or a GPU."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,9 @@ class TorchBackend:
 
     Args:
         folder: Written by ``genser train``.
-        threads: Threads of torch, for the whole process; None leaves them alone.
+        threads: Number of torch threads, for the whole process; None does not change it.
         device: Such as ``"cuda"``.
-        encoder: Where the encoder is now, if not where it was.
+        encoder: The encoder, if it is no longer where the folder says.
 
     Raises:
         ModelError: The folder or its encoder does not load.
@@ -47,7 +47,7 @@ class TorchBackend:
         self._device = device
 
     def outputs(self, windows: Sequence[np.ndarray], batch_samples: float) -> Iterator[tuple[list[int], ModelOutput]]:
-        """Run on windows in batches of like lengths, as :class:`genser.inference.backend.Backend` says."""
+        """Run on windows in batches of similar length, as :class:`genser.inference.backend.Backend` says."""
         for batch in batches_of([len(window) for window in windows], batch_samples):
             inputs = padded([windows[index] for index in batch])
             yield batch, run_model(self._model, *inputs, self._device)
@@ -55,7 +55,7 @@ class TorchBackend:
 
 @torch.inference_mode()
 def run_model(model: SpeechModel, waveforms: np.ndarray, lengths: np.ndarray, device: str = "cpu") -> ModelOutput:
-    """Run a model on the device where it is; arguments and answer are NumPy's."""
+    """Run a model that is on a device, with NumPy arrays in and out."""
     inputs = (torch.from_numpy(values).to(device) for values in (waveforms, lengths))
-    told = dict(zip(model.outputs, (output.cpu().numpy() for output in model(*inputs)), strict=True))
-    return ModelOutput(**told)
+    outputs = (output.cpu().numpy() for output in model(*inputs))
+    return ModelOutput(**dict(zip(model.outputs, outputs, strict=True)))

@@ -60,7 +60,7 @@ class MajorityHead(Classifier):
 
     def logits(self, states: Tensor) -> Tensor:
         """The same logits for every row."""
-        return self.bias.expand(len(states), -1)
+        return self.bias.expand(states.shape[0], -1)
 
 
 class LinearHead(Classifier):
@@ -121,7 +121,7 @@ class NetworkHead(Classifier):
         """Linear in the network's output."""
         x_1 = states[:, -1]
         X_c = self.config.feature_transform.conditions(x_1, states[:, :-1])
-        return self.out(self.network(x_1, X_c, x_1.new_full((len(x_1),), self.config.path.T)))
+        return self.out(self.network(x_1, X_c, x_1.new_full(x_1.shape[:1], self.config.path.T)))
 
 
 class RegressionHead(CodedHead):
@@ -148,7 +148,7 @@ class RegressionHead(CodedHead):
         return projections(self._estimate(x_1, X_c), self.codes)
 
     def _estimate(self, x_1: Tensor, X_c: Tensor) -> Tensor:
-        return self.network(x_1, X_c, x_1.new_full((len(x_1),), self.config.path.T))
+        return self.network(x_1, X_c, x_1.new_full(x_1.shape[:1], self.config.path.T))
 
 
 class DiffusionHead(CodedHead):
@@ -183,15 +183,15 @@ class DiffusionHead(CodedHead):
     def coordinates(self, features: Tensor, sampler: Sampler | None = None) -> Tensor:  # noqa: ARG002
         """Softmax of the negative mean errors of all draws."""
         x = self.feature_transform(features).mean(1)
-        errors = x.new_zeros(len(x), len(self.codes))
+        errors = x.new_zeros(x.shape[0], len(self.codes))
         for draw, noise in enumerate(self.noises):
-            t = x.new_full((len(x),), (draw + 0.5) / len(self.noises))
+            t = x.new_full(x.shape[:1], (draw + 0.5) / len(self.noises))
             errors = errors + self._errors(_diffused(x, noise, t), t, noise)
         return (-errors / len(self.noises) / 2).softmax(-1)
 
     def _errors(self, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Square errors of the noise (batch, classes), one pass per class."""
-        passes = [self.network(x_t, code.expand(len(x_t), 1, -1), t) for code in self.codes]
+        passes = [self.network(x_t, code.expand(x_t.shape[0], 1, -1), t) for code in self.codes]
         return torch.stack([(estimate - noise).square().sum(-1) for estimate in passes], dim=-1)
 
 

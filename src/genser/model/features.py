@@ -1,4 +1,4 @@
-"""What is learned from training rows before any gradient: scale, and principal components; kept with the model."""
+"""The feature transform: standardisation and principal components, fitted to the training rows without gradients."""
 
 from dataclasses import dataclass
 
@@ -9,28 +9,28 @@ from torch import Tensor, nn
 from genser.errors import ConfigError
 
 SMALLEST_SCALE = 1e-4
-"""Deviations below this are taken for a constant feature, which standardisation leaves at 0."""
+"""A feature with a smaller standard deviation counts as constant; standardisation then gives 0."""
 
 
 PART = 512
-"""Rows that are held in float64 at once."""
+"""Number of rows that are held in float64 at once."""
 
 LARGEST_GRAM = 1536
-"""Rows that principal components are learned from at most; they are drawn evenly."""
+"""Largest number of rows, evenly spaced, to which principal components are fitted."""
 
 
 @dataclass(frozen=True)
 class FeatureTransformConfig:
-    """What happens to pooled features before the estimator sees them.
+    """What is applied to pooled features before the estimator.
 
     Attributes:
         states: Number of pooled states that the encoder gives.
         dim: Their width.
-        components: Number of principal components that all states together are projected to; 0 keeps the states.
+        components: Number of principal components to which all states together are projected; 0 keeps the states.
             The projection is then both x_1 and the only condition.
-        flattening: 0 keeps the components' own deviations, 1 makes them all equal (whitening).
-        repeat: Whether x_1 is also the last condition, so that the estimator sees it clean at every time. Components
-            are always repeated.
+        flattening: 0 keeps the standard deviations of the components, 1 makes all of them equal (whitening).
+        repeat: Whether x_1 is also the last condition, so that the estimator gets it without noise at every time.
+            Components are always repeated.
     """
 
     states: int
@@ -42,47 +42,50 @@ class FeatureTransformConfig:
     def __post_init__(self) -> None:
         if self.components < 0 or not 0 <= self.flattening <= 1:
             raise ConfigError(
-                f"components must not be negative and flattening lie in [0, 1], got {self.components} and "
-                f"{self.flattening}."
+                "feature_transform.components must be at least 0 and feature_transform.flattening lie in [0, 1], got "
+                f"{self.components} and {self.flattening}."
             )
         if self.components > self.states * self.dim:
-            raise ConfigError(f"{self.states} x {self.dim} features have no {self.components} components.")
+            raise ConfigError(
+                f"{self.states} x {self.dim} features have no {self.components} components: lower "
+                "feature_transform.components."
+            )
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Conditions and width L that the estimator is given."""
+        """Number of conditions and width L of the estimator's input."""
         given, width = self.given
         return (given - 1 + self.repeats, width)
 
     @property
     def given(self) -> tuple[int, int]:
-        """Number and width of the vectors that come out."""
+        """Number and width of the transformed vectors."""
         return (1, self.components) if self.components else (self.states, self.dim)
 
     @property
     def repeats(self) -> bool:
-        """Whether x_1 is a condition as well."""
+        """Whether x_1 is also a condition."""
         return self.repeat or self.components > 0
 
     def conditions(self, x_1: Tensor, X_c: Tensor) -> Tensor:
-        """X_c, with x_1 behind it where x_1 is a condition as well.
+        """X_c, followed by x_1 if x_1 is also a condition.
 
-        It is repeated only here, after noise was added: two copies with noise of their own would teach the estimator to
-        average x_t with its condition, which in transport are the same clean vector.
+        x_1 is repeated here, after feature noise was added. Two copies with separate noise would teach the estimator to
+        average x_t with its condition, but in inference both are the same clean vector.
         """
         return torch.cat([X_c, x_1[:, None]], dim=1) if self.repeats else X_c
 
 
 def make_feature_transform(config: FeatureTransformConfig) -> "Standardizer | PrincipalComponents":
-    """A front with nothing learned yet."""
+    """Make a feature transform that is not fitted yet."""
     return PrincipalComponents(config) if config.components else Standardizer(config.states, config.dim)
 
 
 class Standardizer(nn.Module):
-    """Zero mean and unit deviation for every hidden state and dimension.
+    """Zero mean and unit standard deviation for every hidden state and dimension.
 
-    ‖x_0‖ is 22.6 at L = 1024 and raw hidden states differ in scale by orders of magnitude, so features have to be
-    brought to a like size before they can be the other end of a path.
+    ‖x_0‖ is 22.6 at L = 1024, and the scales of raw hidden states differ by orders of magnitude. Both ends of a path
+    need a similar scale.
     """
 
     def __init__(self, states: int, dim: int) -> None:
@@ -94,27 +97,27 @@ class Standardizer(nn.Module):
     def fit(
         self, features: Float[Tensor, "rows states dim"], weights: Float[Tensor, " rows"] | None = None
     ) -> "Standardizer":
-        """Learn mean and deviation from training rows, optionally weighted; sums run in float64, part by part."""
+        """Fit mean and standard deviation to weighted training rows; sums are in float64."""
         share = torch.ones(len(features), device=features.device) if weights is None else weights
         share = (share / share.sum()).double()
         parts = list(zip(features.split(PART), share.split(PART), strict=True))
         mean = sum(torch.einsum("r,rsd->sd", part, rows.double()) for rows, part in parts)
         variance = sum(torch.einsum("r,rsd->sd", part, (rows.double() - mean).square()) for rows, part in parts)
-        deviation = variance.sqrt()
+        std = variance.sqrt()
         self.mean.copy_(mean)
-        self.scale.copy_(torch.where(deviation > SMALLEST_SCALE, deviation, torch.inf))
+        self.scale.copy_(torch.where(std > SMALLEST_SCALE, std, torch.inf))
         return self
 
     def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows states dim"]:
-        """Standardised features."""
+        """Standardise features."""
         return (features - self.mean) / self.scale
 
 
 class PrincipalComponents(nn.Module):
-    """Standardised states side by side, projected to their principal components, of unit mean square over all.
+    """All standardised states together, projected to their principal components, with unit mean square.
 
-    Several statistics of several layers are strongly correlated; a few hundred components carry what they say, and make
-    one vector of it that can be the end of a path.
+    Several statistics of several layers are strongly correlated. A few hundred components keep their information and
+    form one vector, which can be the end of a path.
     """
 
     def __init__(self, config: FeatureTransformConfig) -> None:
@@ -128,14 +131,14 @@ class PrincipalComponents(nn.Module):
     def fit(
         self, features: Float[Tensor, "rows states dim"], weights: Float[Tensor, " rows"] | None = None
     ) -> "PrincipalComponents":
-        """Learn scale and components from training rows, by the eigenvectors of their Gram matrix.
+        """Fit scale and components to training rows, by the eigenvectors of their Gram matrix.
 
         Raises:
-            ConfigError: If there are too few rows for that many components.
+            ConfigError: There are too few rows for that many components.
         """
         self.standardizer.fit(features, weights)
-        places = torch.linspace(0, len(features) - 1, min(len(features), LARGEST_GRAM)).long()
-        rows = self.standardizer(features[places].float()).flatten(1)
+        indices = torch.linspace(0, len(features) - 1, min(len(features), LARGEST_GRAM)).long()
+        rows = self.standardizer(features[indices].float()).flatten(1)
         if len(rows) <= self.config.components:
             raise ConfigError(
                 f"{len(rows)} rows do not span {self.config.components} components: lower feature_transform.components."
@@ -147,14 +150,14 @@ class PrincipalComponents(nn.Module):
         return self
 
     def forward(self, features: Float[Tensor, "rows states dim"]) -> Float[Tensor, "rows 1 components"]:
-        """Components as the only vector, x_1."""
+        """Project features to the components, the only vector, x_1."""
         return (self.standardizer(features).flatten(1) @ self.basis - self.offset)[:, None]
 
 
 def _principal_directions(rows: Tensor, count: int, flattening: float) -> Tensor:
-    """Leading principal directions of centred rows as columns, float64, so scaled that scores have unit mean square.
+    """Leading principal directions of centred rows as columns, float64, scaled so that scores have unit mean square.
 
-    The sign of each is fixed by its score on the first row, since eigenvectors come with either.
+    The sign of an eigenvector is arbitrary; here its score on the first row is positive.
     """
     rows = rows.double()
     variances, vectors = torch.linalg.eigh(rows @ rows.T / len(rows))

@@ -14,6 +14,7 @@ FIELDS = {
     "members": "ensemble",
 }
 MODULES = {"standardizer": "feature_transform", "anchor": "ridge_prior", "familiarity": "in_domain"}
+BUFFERS = {"familiarity.usual": "in_domain.residual_variance"}
 REMOVED = {"code": "sinusoidal", "floor": 0.0}
 """Settings of format 1 that are gone, with the only value that can still be read."""
 
@@ -34,5 +35,8 @@ def present_config(head: Mapping[str, Any]) -> dict[str, Any]:
 
 def present_tensors(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors of a head under the present names of its modules."""
-    parts = {name: name.partition(".") for name in tensors}
-    return {f"{MODULES.get(first, first)}{dot}{rest}": tensors[name] for name, (first, dot, rest) in parts.items()}
+    present = {}
+    for name, tensor in tensors.items():
+        module, dot, rest = name.partition(".")
+        present[BUFFERS.get(name, f"{MODULES.get(module, module)}{dot}{rest}")] = tensor
+    return present

@@ -87,7 +87,8 @@ class Head(nn.Module):
     """Turns pooled hidden states into calibrated class probabilities.
 
     A kind of head defines :meth:`example`, :meth:`loss` and :meth:`coordinates`, and is registered in
-    :data:`genser.model.heads.HEADS`. Training, calibration, export and serving then work with it.
+    :data:`genser.model.heads.HEADS`. Training, calibration, export and serving then work with it. In ``coordinates``
+    take the batch size from ``shape[0]``: ``len`` would make it a constant of the exported graph.
 
     Args:
         config: Sizes and settings.

@@ -1,4 +1,4 @@
-"""The best linear estimate of x_0 from the conditions, in closed form, for the network to improve on."""
+"""The ridge prior: the best linear estimate of x_0 from the conditions, in closed form; the network corrects it."""
 
 import torch
 from jaxtyping import Float
@@ -6,13 +6,18 @@ from torch import Tensor, nn
 
 
 class RidgePrior(nn.Module):
-    """Ridge regression from all conditions side by side to class shares.
+    """Ridge regression from all conditions together to class shares.
 
-    Eq. (8) is a least-squares problem, so among linear maps its minimiser is known without any training. A network that
-    starts from it and only learns what it misses keeps, on corpora that were not trained on, what a linear map keeps.
-    ``variance`` is the mean square error that is left, per dimension of the codes: orthogonal codes of norm √(L/2) turn
-    errors e_b of the shares into Σ e_b²/2. The penalty equals the variance of feature noise under which the same map
-    would have been learned by gradient.
+    Eq. (8) is a least-squares problem, so its minimiser among linear maps is known in closed form. A network that
+    starts from it and learns only the residual generalises to other corpora at least as well as the linear map.
+    ``variance`` is the remaining mean square error per dimension of the codes: orthogonal codes of norm √(L/2) turn
+    errors e_b of the shares into Σ e_b²/2. The penalty equals the variance of feature noise with which gradient descent
+    would find the same map.
+
+    Args:
+        conditions: Number of conditions.
+        dim: Their width L.
+        classes: Number of classes.
     """
 
     def __init__(self, conditions: int, dim: int, classes: int) -> None:
@@ -29,7 +34,14 @@ class RidgePrior(nn.Module):
         weights: Float[Tensor, " rows"] | None,
         penalty: float,
     ) -> None:
-        """Solve for standardised conditions and class shares; the penalty counts per row."""
+        """Fit to standardised conditions.
+
+        Args:
+            X_c: Conditions of the training rows.
+            shares: Their class shares.
+            weights: Their weights; None weights all rows equally.
+            penalty: Weight of the squared norm, per row.
+        """
         rows = X_c.flatten(1).double()
         share = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
         share = (share / share.mean())[:, None].to(rows.device)
@@ -48,5 +60,5 @@ class RidgePrior(nn.Module):
         self.variance.copy_(errors / 2)
 
     def forward(self, X_c: Float[Tensor, "batch conditions dim"]) -> Float[Tensor, "batch classes"]:
-        """Class shares, which may be negative or above 1."""
+        """Estimate class shares, which may be negative or above 1."""
         return X_c.flatten(1) @ self.weight + self.bias
