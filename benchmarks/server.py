@@ -1,17 +1,18 @@
-"""What a server carries on this machine: throughput, waiting, overload, live streams.
+"""Measures the server on this machine: throughput, waiting times, overload, live streams.
 
     python benchmarks/server.py [--model base] [--seconds 20] [--streams 10,25,50] [--json FILE]
 
-Sounds are made (noise bursts of 3 s, which cost what speech costs). The load comes from this process, on the same
-cores, so what it takes is missing to the server. Every answer is compared with the library's.
+The clips are noise bursts of 3 s, which cost as much as speech. This process generates the load on the same cores, so
+the server gets less of them. Every answer is compared with the library's.
 
-- closed: 32 clients that ask again at once; the ratio is to `predict_many` in one process with the same batch, and,
-  beside it, to what `predict_many` would reach if it had to share the cores with the clients.
-- 70 %: arrivals at random (Poisson) at 70 % of that throughput. Beside it what queueing alone leaves: the waits of a
-  server without any overhead, a sound a core, each taking what the throughput says (M/D/c).
-- 300 %: arrivals at three times that throughput; what is refused (503, 429) was told so, everything else is right.
-- streams: WebSockets of synthetic speech at real time, one 1 s window a second each; late is the time from a window's
-  end to its segment.
+- closed: 32 clients, each of which sends the next request as soon as it has an answer. The ratio is to `predict_many`
+  in one process with the same batch; the ratio beside clients is to what `predict_many` would reach if it shared the
+  cores with the clients.
+- 70%: random (Poisson) arrivals at 70 % of that throughput. "Queueing alone" is the waiting time in a server without
+  any overhead, with one clip per core and the measured time per clip (M/D/c).
+- 300%: arrivals at three times that throughput. Requests may be refused (503, 429); all other answers must be right.
+- streams: WebSockets with synthetic speech in real time, one window of 1 s per second each; late is the time from a
+  window's end to its segment.
 """
 
 import argparse
@@ -36,12 +37,12 @@ from websockets.exceptions import ConnectionClosed
 import genser
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.augment import cropped
-from genser.inference.onnx_backend import granted_cores
+from genser.files import usable_cores
 
 CLIP = 3.0  # s
 SOUNDS = 24
 CLIENTS = 32
-TOLERANCE = 1e-2  # between a batch and a single run of a model in eight bits
+TOLERANCE = 1e-2  # between a batch and a single run of an int8 model
 
 
 def sounds() -> list[bytes]:
@@ -60,13 +61,13 @@ def request_of(body: bytes) -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
-def told_waits(waits: Sequence[float] | np.ndarray) -> dict[str, float]:
+def percentiles(waits: Sequence[float] | np.ndarray) -> dict[str, float]:
     middle, late = np.percentile(waits, [50, 99])
     return {"p50 ms": 1e3 * middle, "p99 ms": 1e3 * late, "p99/p50": late / middle}
 
 
 class Load:
-    """Clients of one server, each request with its outcome."""
+    """Clients of one server; counts the outcomes of their requests."""
 
     def __init__(self, port: int, bodies: list[bytes], expected: list[list[float]]) -> None:
         self.port, self.expected = port, expected
@@ -75,9 +76,9 @@ class Load:
         self.refused = self.wrong = self.lost = 0
 
     async def ask(self, which: int, link: tuple | None = None) -> tuple | None:
-        """Ask on a connection, or a new one; return the connection if it can be used again.
+        """Send a request on a connection, or a new one; return the connection if it can be used again.
 
-        A connection that was idle may have been closed meanwhile; as HTTP clients do, such a request is sent again.
+        The server may have closed an idle connection; then, as HTTP clients do, the request is sent again.
         """
         begin = time.perf_counter()
         try:
@@ -103,7 +104,7 @@ class Load:
         self.waits.append(seconds)
 
     async def closed(self, seconds: float) -> float:
-        """Clients that ask again at once; answers a second."""
+        """Run clients that send the next request at once; return answers per second."""
         end = time.perf_counter() + seconds
 
         async def client(number: int) -> None:
@@ -117,7 +118,7 @@ class Load:
         return len(self.waits) / (time.perf_counter() - begin)
 
     async def arriving(self, rate: float, seconds: float) -> None:
-        """Requests that come at random, whatever the server does."""
+        """Send requests at random times, independently of the answers."""
         rng, tasks, idle = np.random.default_rng(1), [], []
 
         async def one(which: int) -> None:
@@ -134,19 +135,19 @@ class Load:
 
     def row(self) -> dict[str, float]:
         counts = {"answered": len(self.waits), "refused": self.refused, "wrong": self.wrong, "lost": self.lost}
-        return {**told_waits(self.waits or [np.nan]), **counts}
+        return {**percentiles(self.waits or [np.nan]), **counts}
 
 
 @cache
 def spoken() -> bytes:
-    """The synthetic clip without pauses at its ends, as s16le: noise would be no speech, and give no segments."""
+    """Return the synthetic clip without pauses at its ends, as s16le; noise would give no segments."""
     clip = load_audio(Path(__file__).parent.parent / "examples" / "synthetic.flac")
     speech = cropped(clip, 1.0, np.random.default_rng(0))
     return (32767 * speech).astype("<i2").tobytes()
 
 
 async def stream(port: int, seconds: float, late: list[float], wait: float) -> None:
-    """One live stream at real time, begun after a wait; notes how late each segment comes."""
+    """Run one live stream in real time, after a wait; append how late each segment arrives."""
     await asyncio.sleep(wait)
     voice = spoken()
     async with connect(f"ws://127.0.0.1:{port}/v1/stream", open_timeout=60) as socket:
@@ -156,10 +157,10 @@ async def stream(port: int, seconds: float, late: list[float], wait: float) -> N
 
         async def listen() -> None:
             async for message in socket:
-                told = json.loads(message)
-                if told["type"] == "segment":
-                    late.append(time.perf_counter() - begin - told["end"])
-                if told["type"] in ("done", "error"):
+                answer = json.loads(message)
+                if answer["type"] == "segment":
+                    late.append(time.perf_counter() - begin - answer["end"])
+                if answer["type"] in ("done", "error"):
                     return
 
         listener = asyncio.ensure_future(listen())
@@ -178,8 +179,8 @@ async def streams(port: int, count: int, seconds: float) -> dict[str, float]:
         if isinstance(end, Exception) and not isinstance(end, ConnectionClosed):
             raise end
     middle, worst = np.percentile(late or [np.nan], [50, 99])
-    told = {"p50 late ms": 1e3 * middle, "p99 late ms": 1e3 * worst, "segments": len(late), "wanted": count * seconds}
-    return {**told, "turned away": sum(end is not None for end in ends)}
+    row = {"p50 late ms": 1e3 * middle, "p99 late ms": 1e3 * worst, "segments": len(late), "wanted": count * seconds}
+    return {**row, "turned away": sum(end is not None for end in ends)}
 
 
 def memory(process: subprocess.Popen) -> float:
@@ -197,15 +198,15 @@ def started(model: str) -> tuple[subprocess.Popen, int]:
 
 
 def in_process(recognizer: genser.Recognizer, bodies: list[bytes], seconds: float) -> float:
-    """Sounds a second of `predict_many`, 16 at a time."""
+    """Return the clips per second of `predict_many`, 16 at a time."""
     done, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         done += sum(1 for _ in recognizer.predict_many(bodies * 4, batch_seconds=16 * CLIP))
     return done / (time.perf_counter() - begin)
 
 
-def unhindered(rate: float, share: float, cores: int, count: int = 200_000) -> dict[str, float]:
-    """Waits of a server that loses no time: random arrivals, first come first served, every sound as long at work."""
+def queueing_alone(rate: float, share: float, cores: int, count: int = 200_000) -> dict[str, float]:
+    """Simulate the waiting times of a server without overhead: random arrivals, in order, equal work for each clip."""
     rng, work = np.random.default_rng(2), cores / rate
     free, waits, at = [0.0] * cores, np.empty(count), 0.0
     for place, gap in enumerate(rng.exponential(1 / (share * rate), count)):
@@ -213,7 +214,7 @@ def unhindered(rate: float, share: float, cores: int, count: int = 200_000) -> d
         done = max(heapq.heappop(free), at) + work
         heapq.heappush(free, done)
         waits[place] = done - at
-    return told_waits(waits)
+    return percentiles(waits)
 
 
 def measure(model: str, seconds: float, counts: list[int]) -> Iterator[tuple[str, dict[str, float]]]:
@@ -225,14 +226,14 @@ def measure(model: str, seconds: float, counts: list[int]) -> Iterator[tuple[str
         load, worked = Load(port, bodies, expected), time.process_time()
         rate = asyncio.run(load.closed(seconds))
         clients = (time.process_time() - worked) / len(load.waits)  # processor seconds a sound
-        beside = 1 / (1 / library + clients / granted_cores())
+        beside = 1 / (1 / library + clients / usable_cores())
         ratios = {"ratio": rate / library, "clients' ms": 1e3 * clients, "ratio beside clients": rate / beside}
         yield "closed", {"per s": rate, "library per s": library, **ratios, **load.row()}
         for share in (0.7, 3.0):
             load, before = Load(port, bodies, expected), memory(process)
             asyncio.run(load.arriving(share * rate, seconds))
             yield f"{share:.0%}", {**load.row(), "MB before": before, "MB after": memory(process)}
-        yield "70%, queueing alone", unhindered(rate, 0.7, granted_cores())
+        yield "70%, queueing alone", queueing_alone(rate, 0.7, usable_cores())
         for count in counts:
             yield f"{count} streams", asyncio.run(streams(port, count, seconds))
     finally:

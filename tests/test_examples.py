@@ -1,4 +1,4 @@
-"""The Dockerfile and the systemd unit among the examples, read against the package: neither can be run here."""
+"""The Dockerfile and the systemd unit in examples/ match the package; neither is run."""
 
 import json
 import re
@@ -30,7 +30,7 @@ class Instruction:
 
     @property
     def arguments(self):
-        """Its words, written as JSON or plainly."""
+        """Return the arguments, whether written as JSON or as plain words."""
         at = self.rest.find("[")
         if self.word in ("ENTRYPOINT", "CMD", "HEALTHCHECK") and at >= 0:
             return json.loads(self.rest[at:])
@@ -49,7 +49,7 @@ def only(word):
 
 
 def copied():
-    """Paths of the checkout that the image is built from."""
+    """Yield the paths of the checkout that the image is built from."""
     for one in instructions():
         if one.word == "COPY" and not one.rest.startswith("--from="):
             yield from one.arguments[:-1]
@@ -64,7 +64,7 @@ def unit():
 
 @pytest.fixture
 def configuration(monkeypatch):
-    """What a command of genser would serve with."""
+    """Return the settings that a command serves with."""
 
     def configured(words):
         served = []
@@ -76,12 +76,12 @@ def configuration(monkeypatch):
     return configured
 
 
-def test_the_dockerfile_has_instructions_that_docker_knows():
+def test_the_dockerfile_has_known_instructions():
     found = instructions()
     assert {one.word for one in found} == KNOWN
     assert found[0].word == "FROM"
     stages = [one.rest.split() for one in found if one.word == "FROM"]
-    assert len({stage[0] for stage in stages}) == 1, "an environment fits the Python that made it"
+    assert len({stage[0] for stage in stages}) == 1, "both stages must have the same Python"
     named = {stage[2] for stage in stages if stage[1:2] == ["AS"]}
     assert set(re.findall(r"--from=(\S+)", DOCKERFILE.read_text("utf-8"))) == named
     version = re.fullmatch(r"python:(\d+)\.(\d+)-slim", stages[0][0])
@@ -89,7 +89,7 @@ def test_the_dockerfile_has_instructions_that_docker_knows():
     assert tuple(map(int, version.groups())) >= tuple(map(int, least.groups()))
 
 
-def test_everything_that_is_copied_exists_and_nothing_that_the_build_reads_is_missing():
+def test_the_image_copies_what_the_build_reads():
     sources = list(copied())
     assert all((ROOT / source).exists() for source in sources), sources
     project = PROJECT["project"]
@@ -112,10 +112,10 @@ def test_the_image_has_what_serving_needs_and_no_torch():
     assert not names & {"genser", "torch", "transformers", "onnxruntime-gpu", "matplotlib", "pyarrow"}
 
 
-def test_the_image_serves_others_as_nobody_and_ends_before_docker_kills_it(configuration):
+def test_the_image_serves_without_root_and_stops_within_dockers_timeout(configuration):
     config = configuration(only("ENTRYPOINT") + only("CMD"))
     assert (config.host, config.port, config.model) == ("0.0.0.0", int(only("EXPOSE")[0]), None)
-    assert config.hosts == ()  # else its check of health would be turned away
+    assert config.hosts == ()  # otherwise its health check would be refused
     assert config.grace < DOCKER_STOP
     assert configuration([*only("ENTRYPOINT"), "--workers", "2", "--grace", "50"]).grace == 50
     assert only("STOPSIGNAL") == ["SIGTERM"]
@@ -124,7 +124,7 @@ def test_the_image_serves_others_as_nobody_and_ends_before_docker_kills_it(confi
     assert f"--uid {user} " in DOCKERFILE.read_text("utf-8")
 
 
-def test_the_check_of_health_tells_a_server_that_is_ready_from_none():
+def test_the_health_check_fails_without_a_ready_server():
     python, *rest = only("HEALTHCHECK")
     assert (python, rest[0]) == ("python", "-c")
     assert ":8000/" in rest[1]
@@ -134,7 +134,7 @@ def test_the_check_of_health_tells_a_server_that_is_ready_from_none():
     assert subprocess.run(command, capture_output=True, timeout=30).returncode != 0
 
 
-def test_the_unit_starts_the_server_and_leaves_it_its_grace(configuration):
+def test_the_unit_starts_the_server_and_waits_for_its_grace(configuration):
     service = unit()["Service"]
     program, *rest = shlex.split(service["ExecStart"])
     assert program == "/opt/genser/bin/genser"
@@ -147,7 +147,7 @@ def test_the_unit_starts_the_server_and_leaves_it_its_grace(configuration):
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_systemd_has_nothing_against_the_unit(tmp_path):
+def test_systemd_accepts_the_unit(tmp_path):
     there = UNIT.read_text("utf-8").replace("/opt/genser/bin/genser", sys.executable)
     (tmp_path / "genser.service").write_text(there, "utf-8")
     command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "genser.service")]

@@ -1,4 +1,4 @@
-"""The page in real Chromium: upload, record, listen, look, download; by eye of a program and for people without one."""
+"""The page in Chromium: upload, microphone, live sound, downloads, keyboard, accessibility, three window types."""
 
 import csv
 import json
@@ -41,11 +41,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory):
-    """The source of axe-core: from GENSER_AXE, or installed by npm for this run."""
+    """Return the source of axe-core: the file GENSER_AXE, else installed by npm."""
     if named := os.environ.get("GENSER_AXE"):
         return Path(named).read_text("utf-8")
     if not shutil.which("npm"):
-        pytest.skip("neither GENSER_AXE nor npm is there")
+        pytest.skip("needs GENSER_AXE or npm")
     place = tmp_path_factory.mktemp("axe")
     subprocess.run(["npm", "install", "--silent", "--prefix", place, "axe-core@4"], check=True, timeout=120)
     return (place / "node_modules/axe-core/axe.min.js").read_text("utf-8")
@@ -55,7 +55,7 @@ def axe(tmp_path_factory):
     params=[("1100,900", "light"), ("1100,900", "dark"), ("390,844", "light")], ids=["wide", "dark", "phone"]
 )
 def page(request, server, folder):
-    """The page, loaded; at the end its console and its requests are checked."""
+    """Open the page; at the end check its console and its requests."""
     size, scheme = request.param
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
@@ -134,9 +134,11 @@ def saved(folder, name):
     return text
 
 
-def test_a_recording_is_shown_played_traced_and_saved(page, server, folder):
+def test_a_recording_is_shown_played_and_saved(page, server, folder):
     upload(page, folder)
     assert find(page, "#status").text == "3 segments in 10.0 s."
+    assert find(page, "#result-title").text == "Timeline of talk, by three.wav"
+    assert not find(page, "#out-of-domain").is_displayed()
     assert [label in row.text for row, label in zip(rows(page), LABELS, strict=True)] == [True] * 3
     drawn = "const c = document.getElementById('timeline'); const d = c.getContext('2d').getImageData(0, 0, c.width,"
     drawn += " c.height).data; return new Set(d).size"
@@ -153,8 +155,8 @@ def check_saved(page, server, folder):
     files = {"file": (path.name, path.read_bytes())}
     expected = httpx.post(f"{server.url}/v1/segments", files=files).json()
     find(page, "#save-json").click()
-    told = json.loads(saved(folder, "talk, by three.json"))
-    assert told["segments"] == expected["segments"]
+    content = json.loads(saved(folder, "talk, by three.json"))
+    assert content["segments"] == expected["segments"]
     find(page, "#save-csv").click()
     mine = list(csv.DictReader(saved(folder, "talk, by three.csv").splitlines()))
     theirs = httpx.post(f"{server.url}/v1/segments?format=csv", files=files).text
@@ -209,13 +211,28 @@ def test_live_sound_gives_segments_while_it_goes_on(page):
     assert find(page, "#record").is_enabled()
 
 
-def test_what_is_no_sound_is_told(page, folder):
+def test_a_failed_upload_shows_its_error_and_no_earlier_result(page, folder):
+    upload(page, folder)
+    assert find(page, "#result").is_displayed()
     (folder / "notes.txt").write_text("no sound at all")
     find(page, "#file").send_keys(str(folder / "notes.txt"))
     wait(page, lambda: "notes.txt is not a sound" in find(page, "#problem").text)
+    assert not find(page, "#result").is_displayed()
     # Chromium logs every answer above 399 by itself.
     logged = page.get_log("browser")
     assert all("422" in entry["message"] for entry in logged if entry["level"] == "SEVERE")
+
+
+def test_an_out_of_domain_recording_gets_a_warning_and_a_model_without_transport_no_button(page, server, folder):
+    with voice_server.running("voice_server:plain_app") as other:
+        page.get(other.url)
+        upload(page, folder)
+        assert "Expect more errors" in find(page, "#out-of-domain").text
+        assert [button.text for button in page.find_elements(By.CSS_SELECTOR, "#segments button")] == ["Play"] * 3
+        assert not find(page, "#transport").is_displayed()
+        check_console(page)
+        page.get_log("performance")  # its requests are not those that the fixture checks
+    page.get(server.url)
 
 
 def test_everything_is_reached_by_keyboard(page, folder):
@@ -239,7 +256,7 @@ def test_nothing_is_wider_than_the_window(page, folder):
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_axe_finds_no_serious_fault(page, folder, axe):
+def test_axe_finds_no_serious_accessibility_problem(page, folder, axe):
     page.execute_script(axe)
     run = "const done = arguments[arguments.length - 1]; axe.run().then((r) => done(r.violations))"
     empty = page.execute_async_script(run)

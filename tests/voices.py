@@ -42,8 +42,10 @@ class PitchRecognizer:
 
     labels = LABELS
 
-    def __init__(self, machine: str | None = None) -> None:
-        self.machine = machine
+    def __init__(
+        self, machine: str | None = None, *, familiar: float | None = None, has_transport: bool = True
+    ) -> None:
+        self.machine, self.familiar, self.has_transport = machine, familiar, has_transport
         self.heard: list[int] = []
 
     def scores(self, waveforms: list[np.ndarray]) -> np.ndarray:
@@ -61,7 +63,7 @@ class PitchRecognizer:
             named = dict(zip(LABELS, row.tolist(), strict=True))
             label = LABELS[row.argmax()]
             label = NO_SPEECH if label == self.machine else label
-            yield Prediction(describe(source), label, named, duration=len(sound) / RATE)
+            yield Prediction(describe(source), label, named, duration=len(sound) / RATE, familiar=self.familiar)
 
     def trajectory(self, waveform: np.ndarray) -> np.ndarray:
         end = self._scores(waveform)

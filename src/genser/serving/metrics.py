@@ -1,4 +1,4 @@
-"""Every request is counted and timed under its route."""
+"""Metrics for Prometheus: counts and times of requests by route, of batches, and what is in progress."""
 
 import os
 import time
@@ -21,14 +21,14 @@ class Metrics:
         self.seconds = Histogram(
             "genser_request_seconds", "Time of a request.", ["route"], buckets=SECONDS, registry=registry
         )
-        self.audio = Counter("genser_audio_seconds", "Sound that was recognised.", registry=registry)
-        self.batches = Histogram("genser_batch_size", "Sounds recognised at once.", buckets=SIZES, registry=registry)
+        self.audio = Counter("genser_audio_seconds", "Audio scored, in seconds.", registry=registry)
+        self.batches = Histogram("genser_batch_size", "Waveforms in a batch.", buckets=SIZES, registry=registry)
         self.inference = Histogram("genser_inference_seconds", "Time of a batch.", buckets=SECONDS, registry=registry)
-        self.refused = Counter("genser_refused", "Requests refused for lack of room.", ["reason"], registry=registry)
-        self.abandoned = Counter("genser_abandoned", "Requests whose client went away.", registry=registry)
-        self.queued = self._gauge("genser_queue_items", "Sounds that wait to be recognised.")
-        self.working = self._gauge("genser_requests_in_work", "Requests in work.")
-        self.streams = self._gauge("genser_streams", "Live streams.")
+        self.refused = Counter("genser_refused", "Requests refused by a limit.", ["reason"], registry=registry)
+        self.abandoned = Counter("genser_abandoned", "Requests whose client disconnected.", registry=registry)
+        self.queued = self._gauge("genser_queue_items", "Waveforms that wait to be scored.")
+        self.working = self._gauge("genser_requests_in_work", "Requests in progress.")
+        self.streams = self._gauge("genser_streams", "Live streams in progress.")
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
@@ -64,7 +64,7 @@ class Observer:
         try:
             await self._app(scope, receive, watched)
         finally:
-            # Only paths of routes become labels: a client must not be able to make up any number of them.
+            # Only the paths of routes become labels, so that a client cannot create any number of them.
             route = getattr(scope.get("route"), "path", "other")
             metrics: Metrics = scope["app"].state.service.metrics
             metrics.requests.labels(route, str(status)).inc()

@@ -62,6 +62,11 @@ class SegmentsAnswer(BaseModel):
     labels: list[str] = Field(examples=[list(SCORES)])
     name: str = Field(examples=["talk.wav"])
     duration: float = Field(description="In seconds.", examples=[61.2])
+    familiar: float | None = Field(
+        description="In-domain score: mean over the speech, weighted by duration; null without speech or if the model "
+        "has none.",
+        examples=[0.02],
+    )
     segments: list[SegmentAnswer]
     envelope: list[list[float]] | None = Field(
         None, description="Lowest and highest sample in equal steps of time; only if requested."
@@ -100,19 +105,25 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
                 400, f"Send one recording and at most one file of turns, not {len(recordings)} and {len(turns)}."
             )
         work = _recognize(service, recordings[0], options, turns[0] if turns else None)
-        timeline = await finish(request, work, config.recording_timeout, service.metrics)
+        timeline, familiar = await finish(request, work, config.recording_timeout, service.metrics)
     if query.format != "json":
         content, format = io.BytesIO(), FORMATS[query.format]
         format.timelines([timeline], content, service.labels)
         return Response(content.getvalue(), media_type=format.media_type)
     answer = {"model": service.name, "labels": service.labels, "name": timeline.path, "duration": timeline.duration}
+    answer["familiar"] = familiar
     answer["segments"] = [segment.to_dict() for segment in timeline.segments]
     answer["envelope"] = timeline.envelope.astype(float).round(4).tolist() if query.envelope else None
     return JSONResponse(answer)
 
 
-async def _recognize(service: Service, recording: Upload, options: SegmentOptions, turns: Upload | None) -> Timeline:
+async def _recognize(
+    service: Service, recording: Upload, options: SegmentOptions, turns: Upload | None
+) -> tuple[Timeline, float | None]:
     """Recognise a recording in a thread, which stops soon after this is cancelled.
+
+    Returns:
+        The timeline and the in-domain score of the recording.
 
     Raises:
         AudioError: The recording cannot be read.
@@ -136,7 +147,7 @@ async def _recognize(service: Service, recording: Upload, options: SegmentOption
             )
 
     try:
-        return await asyncio.get_running_loop().run_in_executor(service.recorders, work)
+        return await asyncio.get_running_loop().run_in_executor(service.recorders, work), scorer.familiar
     finally:
         scorer.cancelled.set()
 
@@ -169,6 +180,15 @@ class BatchedScorer:
         self.labels = tuple(labels)
         self.cancelled = threading.Event()
         self._batcher = batcher
+        self._speech: list[tuple[float, int]] = []  # in-domain score and number of samples
+
+    @property
+    def familiar(self) -> float | None:
+        """In-domain score of the speech so far, None if there is none."""
+        if not self._speech:
+            return None
+        scores, samples = zip(*self._speech, strict=True)
+        return round(float(np.average(scores, weights=samples)), 6)
 
     def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return class probabilities of shape (n, classes), and whether each waveform holds speech, of shape (n,).
@@ -183,5 +203,10 @@ class BatchedScorer:
                 promise.cancel()
             raise Cancelled
         answers = [promise.result() for promise in promises]
+        self._speech += [
+            (answer.familiar, len(waveform))
+            for answer, waveform in zip(answers, waveforms, strict=True)
+            if answer.familiar is not None and answer.label != NO_SPEECH
+        ]
         is_speech = np.array([answer.label != NO_SPEECH for answer in answers])
         return np.stack([row_of(answer) for answer in answers]), is_speech

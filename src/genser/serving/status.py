@@ -21,6 +21,7 @@ class ModelAnswer(BaseModel):
     name: str = Field(examples=["base"])
     labels: list[str] = Field(examples=[list(SCORES)])
     colors: dict[str, str] = Field(description="A colour for each class.", examples=[{"anger": "#d1372c"}])
+    transport: bool = Field(description="Whether the model has a transport head, and so trajectories.")
     sample_rate: int = Field(description="In Hz; audio of any rate is converted to it.", examples=[16_000])
 
 
@@ -40,7 +41,13 @@ class Status(BaseModel):
 async def models(service: Serving) -> ModelsAnswer:
     """List the models of the server."""
     labels = service.labels
-    model = ModelAnswer(name=service.name, labels=labels, colors=colors_of(labels), sample_rate=SAMPLE_RATE)
+    model = ModelAnswer(
+        name=service.name,
+        labels=labels,
+        colors=colors_of(labels),
+        transport=service.recognizer.has_transport,
+        sample_rate=SAMPLE_RATE,
+    )
     return ModelsAnswer(models=[model])
 
 

@@ -1,4 +1,4 @@
-// Calls to the server that the page came from.
+// Calls the server that sent the page.
 
 async function call(path, settings, key) {
   const headers = { ...(settings.headers || {}), ...(key ? { Authorization: `Bearer ${key}` } : {}) };

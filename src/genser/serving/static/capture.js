@@ -1,4 +1,4 @@
-// Runs beside the sound: hands blocks of the microphone to the page.
+// Runs in the audio thread: passes blocks of the microphone's samples to the page.
 
 const BLOCK = 2048; // samples: 43 ms at 48 kHz
 

@@ -1,4 +1,4 @@
-// What the page shows, as files.
+// Saves the result as a file.
 
 function save(text, name, type) {
   const link = document.createElement("a");
@@ -14,8 +14,8 @@ const plain = ({ start, end, label, confident, speaker, scores }) => ({ start, e
 
 export function saveJson(answer) {
   const { model, labels, name, duration } = answer;
-  const told = { model, labels, name, duration, segments: answer.segments.map(plain) };
-  save(JSON.stringify(told, null, 2), `${stem(answer)}.json`, "application/json");
+  const content = { model, labels, name, duration, segments: answer.segments.map(plain) };
+  save(JSON.stringify(content, null, 2), `${stem(answer)}.json`, "application/json");
 }
 
 export function saveCsv(answer) {

@@ -1,8 +1,8 @@
-// Live sound over the WebSocket: the microphone goes out, segments come in.
+// Live sound over the WebSocket: sends the microphone, receives segments.
 import { toInt16 } from "./microphone.js";
 
-const SHOWN = 60; // s of waveform that are kept in fine steps before they are thinned out
-const WAITING = 4_000_000; // bytes the socket may hold back before sound is given up
+const SHOWN = 60; // s of waveform kept at full resolution
+const WAITING = 4_000_000; // unsent bytes beyond which audio is dropped
 
 export async function listen(microphone, answer, { key, ...options }, { changed, failed, ready }) {
   const scheme = location.protocol === "https:" ? "wss" : "ws";

@@ -1,4 +1,4 @@
-// Ties the parts of the page together.
+// Connects the parts of the page.
 import { describeModel, recognizeSegments, traceTransport } from "./api.js";
 import { listen } from "./live.js";
 import { Microphone, toWav } from "./microphone.js";
@@ -13,18 +13,19 @@ const timeline = new Timeline(element("timeline"), (index) => choose(index, true
 const transport = new Transport(element("transport"));
 const table = new SegmentTable(element("segments"), { play: (index) => choose(index, true), trace });
 let model = { labels: [], colors: {} };
-let shown = null; // {file, answer}: what the page shows now
-let session = null; // a recording or live session that can be stopped
+let shown = null; // {file, answer} on the page
+let uploads = 0; // so that only the latest one is shown
+let session = null; // the recording or live session in progress
 let stopAt = Infinity; // seconds at which the player stops
 
 const key = () => element("key").value.trim();
 
-function say(text) { element("status").textContent = text; }
+function report(text) { element("status").textContent = text; }
 
-function complain(error) {
+function reportProblem(error) {
   element("problem").textContent = error ? error.message : "";
   element("problem").hidden = !error;
-  if (error) say("");
+  if (error) report("");
 }
 
 function options() {
@@ -34,23 +35,35 @@ function options() {
 }
 
 async function recognize(file) {
-  complain(null);
-  say(`Recognising ${file.name} …`);
-  transport.hide();
+  reportProblem(null);
+  report(`Analysing ${file.name} …`);
+  clear();
+  uploads += 1;
+  const upload = uploads;
   try {
     const answer = await recognizeSegments(file, options(), key());
+    if (upload !== uploads) return;
     show(file, answer);
     const count = answer.segments.length;
-    say(count ? `${count} ${count === 1 ? "segment" : "segments"} in ${answer.duration.toFixed(1)} s.`
-      : "Nobody speaks in this recording, as far as can be heard.");
+    report(count ? `${count} ${count === 1 ? "segment" : "segments"} in ${answer.duration.toFixed(1)} s.`
+      : "No speech was found in this recording.");
   } catch (error) {
-    complain(error);
+    reportProblem(error);
   }
+}
+
+function clear() {
+  shown = null;
+  transport.hide();
+  player.pause();
+  element("result").hidden = true;
 }
 
 function show(file, answer) {
   shown = { file, answer };
   element("result").hidden = false;
+  element("file-name").textContent = answer.name;
+  element("out-of-domain").hidden = answer.familiar == null || answer.familiar >= 0.5;
   element("downloads").hidden = false;
   if (player.src) URL.revokeObjectURL(player.src);
   player.hidden = !file;
@@ -60,10 +73,11 @@ function show(file, answer) {
 }
 
 function draw(answer) {
+  if (shown?.answer !== answer) return;
   timeline.show(answer, model.colors);
   table.show(answer.segments, model, Boolean(shown.file));
-  const spoken = answer.segments.map((one) => `${one.label} from ${one.start.toFixed(1)} s`).slice(0, 20).join(", ");
-  element("timeline").setAttribute("aria-label", `Waveform with its emotions: ${spoken || "no speech"}`);
+  const labels = answer.segments.map((one) => `${one.label} from ${one.start.toFixed(1)} s`).slice(0, 20).join(", ");
+  element("timeline").setAttribute("aria-label", `Waveform with emotions: ${labels || "no speech"}`);
 }
 
 function choose(index, plays) {
@@ -73,17 +87,17 @@ function choose(index, plays) {
   if (!plays || !shown.file) return;
   player.currentTime = segment.start;
   stopAt = segment.end;
-  player.play().catch(() => say("This browser cannot play the file; the results are not affected."));
+  player.play().catch(() => report("This browser cannot play the file. The results are not affected."));
 }
 
 async function trace(index) {
-  const segment = shown.answer.segments[index];
+  const traced = shown;
   choose(index, false);
   try {
-    const answer = await traceTransport(shown.file, segment, key());
-    transport.show(answer.predictions[0].trajectory, model);
+    const answer = await traceTransport(traced.file, traced.answer.segments[index], key());
+    if (shown === traced) transport.show(answer.predictions[0].trajectory, model);
   } catch (error) {
-    complain(error);
+    reportProblem(error);
   }
 }
 
@@ -106,12 +120,13 @@ async function toggle(button, begin) {
     element("level").hidden = true;
     return end();
   }
-  complain(null);
+  reportProblem(null);
   try {
     const microphone = await Microphone.open((level) => { element("level").value = level; });
     session = { owner: button, end: await begin(microphone) };
   } catch (error) {
-    complain(new Error(error.name === "NotAllowedError" ? "The microphone was not allowed." : error.message));
+    const refused = "The browser did not allow the microphone. Allow it for this page.";
+    reportProblem(error.name === "NotAllowedError" ? new Error(refused) : error);
     return undefined;
   }
   button.dataset.idle = button.textContent;
@@ -125,25 +140,26 @@ async function toggle(button, begin) {
 async function record(microphone) {
   const blocks = [];
   microphone.onBlock = (block) => blocks.push(block);
-  say("Recording …");
+  report("Recording …");
   return async () => {
     await microphone.close();
     await recognize(new File([toWav(blocks, microphone.rate)], "recording.wav", { type: "audio/wav" }));
   };
 }
 
-async function hear(microphone) {
-  transport.hide();
-  const answer = { name: "live", duration: 0, segments: [], envelope: [], labels: model.labels, model: model.name };
+async function listenLive(microphone) {
+  clear();
+  const { name, labels } = model;
+  const answer = { name: "live sound", duration: 0, segments: [], envelope: [], labels, model: name };
   show(null, answer);
   const stop = await listen(microphone, answer, { ...options(), key: key() }, {
     changed: () => draw(answer),
-    failed: complain,
-    ready: (latency) => say(`Listening. A segment is decided ${latency.toFixed(1)} s after its end at most.`),
+    failed: reportProblem,
+    ready: (latency) => report(`Listening. Each segment appears at most ${latency.toFixed(1)} s after its end.`),
   });
   return async () => {
     await stop();
-    say(`${answer.segments.length} segments in ${answer.duration.toFixed(1)} s.`);
+    report(`${answer.segments.length} segments in ${answer.duration.toFixed(1)} s.`);
   };
 }
 
@@ -167,20 +183,20 @@ async function start() {
   player.addEventListener("play", watchPlayer);
   player.addEventListener("seeked", () => timeline.cursor(player.currentTime));
   element("record").addEventListener("click", (event) => toggle(event.currentTarget, record));
-  element("live").addEventListener("click", (event) => toggle(event.currentTarget, hear));
+  element("live").addEventListener("click", (event) => toggle(event.currentTarget, listenLive));
   element("save-json").addEventListener("click", () => saveJson(shown.answer));
   element("save-csv").addEventListener("click", () => saveCsv(shown.answer));
-  element("key").addEventListener("change", learn);
+  element("key").addEventListener("change", loadModel);
   element("settings").addEventListener("submit", (event) => event.preventDefault());
-  await learn();
+  await loadModel();
 }
 
-async function learn() {
+async function loadModel() {
   try {
     model = await describeModel(key());
-    complain(null);
+    reportProblem(null);
   } catch (error) {
-    complain(error);
+    reportProblem(error);
   }
 }
 

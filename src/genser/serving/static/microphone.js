@@ -1,4 +1,4 @@
-// The microphone, block by block.
+// Reads the microphone in blocks.
 
 export class Microphone {
   static async open(onLevel) {

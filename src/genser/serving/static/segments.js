@@ -1,4 +1,4 @@
-// The segments as a table, for reading, for the keyboard and for screen readers.
+// The segments as a table, for the keyboard and screen readers as well.
 
 const percent = (score) => `${Math.round(100 * score)} %`;
 
@@ -48,11 +48,10 @@ export class SegmentTable {
     if (one.speaker) label.append(make("span", { className: "doubt" }, one.speaker));
     const acts = make("td", { className: "acts" });
     if (canPlay) {
-      acts.append(
-        this.button("Play", `Play ${time}`, () => this.actions.play(index)),
-        " ",
-        this.button("Transport", `Show the transport of ${time}`, () => this.actions.trace(index)),
-      );
+      acts.append(this.button("Play", `Play ${time}`, () => this.actions.play(index)));
+      if (model.transport) {
+        acts.append(" ", this.button("Transport", `Show the transport of ${time}`, () => this.actions.trace(index)));
+      }
     }
     return make("tr", {}, make("td", { className: "time" }, time), label, this.stack(one, model), acts);
   }

@@ -1,7 +1,7 @@
-// The waveform over its emotions, and the score of every class over time, on a canvas.
+// Draws the waveform over its emotions, and the score of every class over time.
 
-const SOUND = 0.55; // share of the height
-const AXIS = 18; // pixels below, for the times
+const SOUND = 0.55; // the waveform's share of the height
+const AXIS = 18; // pixels below for the time axis
 
 export class Timeline {
   constructor(canvas, onChoose) {

@@ -1,9 +1,9 @@
-// The way of a sound from speech to class: a point between the corners that stand for the classes.
+// Draws the transport from speech to class: a point between corners, one for each class.
 
 const RADIUS = 95;
-const MARGIN = { side: 150, end: 22 }; // room for the names of the corners
+const MARGIN = { side: 150, end: 22 }; // pixels for the class names
 const SPACE = "http://www.w3.org/2000/svg";
-const PAUSE = 450; // ms a step
+const PAUSE = 450; // ms per step
 
 function draw(kind, attributes, text) {
   const node = document.createElementNS(SPACE, kind);
@@ -90,10 +90,10 @@ export class Transport {
       nodes.push(draw("circle", { cx: x, cy: y, r: 5, fill: colors[label] }));
       nodes.push(draw("text", { x: x * 1.09, y: y * 1.12 + 3.5, "text-anchor": anchor }, label));
     });
-    const way = this.rows.slice(0, step + 1).map((row) => this.place(row));
-    nodes.push(draw("polyline", { points: way.join(" "), fill: "none", stroke: "var(--ink)", "stroke-width": 1.5 }));
-    for (const [x, y] of way) nodes.push(draw("circle", { cx: x, cy: y, r: 2.2, fill: "var(--ink)" }));
-    const [x, y] = way.at(-1);
+    const path = this.rows.slice(0, step + 1).map((row) => this.place(row));
+    nodes.push(draw("polyline", { points: path.join(" "), fill: "none", stroke: "var(--ink)", "stroke-width": 1.5 }));
+    for (const [x, y] of path) nodes.push(draw("circle", { cx: x, cy: y, r: 2.2, fill: "var(--ink)" }));
+    const [x, y] = path.at(-1);
     nodes.push(draw("circle", { cx: x, cy: y, r: 7, fill: colors[winner], stroke: "var(--ink)", "stroke-width": 2 }));
     this.plane.replaceChildren(...nodes);
   }
