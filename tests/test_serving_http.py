@@ -99,8 +99,8 @@ def test_a_prior_and_context_change_segments_as_in_the_library(client):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("segments?windw=3", "'windw'. Did you mean 'window'?"),
-        ("predict?model=tiny", "'model'. Known are: start, end, trajectory."),
+        ("segments?windw=3", "Unknown parameter 'windw'. Did you mean 'window'?"),
+        ("predict?model=tiny", "Unknown parameter 'model'. Known are: start, end, trajectory."),
         ("segments?Format=csv", "'Format'. Did you mean 'format'?"),
     ],
 )

@@ -16,7 +16,7 @@ from genser.inference.load import load
 from genser.inference.recognizer import Recognizer
 from genser.serving import live, predict, segments, status
 from genser.serving.config import ServerConfig
-from genser.serving.errors import ProblemDetails, handle_problems, refuse_unknown_query
+from genser.serving.errors import ProblemDetails, handle_problems
 from genser.serving.metrics import Observer
 from genser.serving.security import Guard, require_key
 from genser.serving.service import Service
@@ -50,9 +50,8 @@ def create_app(config: ServerConfig, recognizer: Recognizer) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    checks = [Depends(require_key), Depends(refuse_unknown_query)]
     for router in (predict.router, segments.router, status.models_router):
-        app.include_router(router, dependencies=checks)
+        app.include_router(router, dependencies=[Depends(require_key)])
     app.include_router(status.health_router)
     app.include_router(live.router)
     app.mount("/static", StaticFiles(directory=STATIC))

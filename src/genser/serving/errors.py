@@ -1,6 +1,6 @@
 """Errors as problem details (RFC 9457): one JSON shape for everything that goes wrong."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -87,48 +87,31 @@ def problem_of(error: GenserError) -> Problem:
     return Problem(500, str(error))
 
 
-def problem_of_faults(faults: Sequence[Mapping[str, Any]]) -> Problem:
-    """Return the problem that names the values which pydantic refuses."""
-    errors = []
+def problem_of_faults(faults: Sequence[Mapping[str, Any]], known: Sequence[str]) -> Problem:
+    """Return the problem that names all values which pydantic refuses.
+
+    Args:
+        faults: The errors of pydantic.
+        known: Names of the parameters, from which the nearest to an unknown one is suggested.
+    """
+    errors, sentences = [], []
     for fault in faults:
-        place = fault["loc"][1:] if fault["loc"][:1] == ("query",) else fault["loc"]
-        errors.append({"where": _encodable(".".join(map(str, place))), "message": _encodable(fault["msg"])})
-        value = repr(fault.get("input"))
-        errors[-1]["value"] = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}…"
-    detail = " ".join(f"{one['where']}: {one['message']}, got {one['value']}." for one in errors)
-    return Problem(422, detail, errors=errors)
-
-
-def refuse_unknown(names: Iterable[str], known: Sequence[str], kind: str) -> None:
-    """Refuse names that are not known.
-
-    Raises:
-        Problem: 422 with the nearest known name.
-    """
-    for name in names:
-        if name not in known:
-            cure = suggestion(name, known) if known else "There are none here."
-            raise Problem(422, f"Unknown {kind} {name[:LONGEST_VALUE]!r}. {cure}")
-
-
-async def refuse_unknown_query(request: Request) -> None:
-    """Refuse query parameters that OpenAPI does not describe for this route.
-
-    Raises:
-        Problem: 422 with the nearest known name.
-    """
-    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
-    known = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
-    refuse_unknown(request.query_params, known, "query parameter")
+        where = ".".join(str(part) for part in fault["loc"] if part != "query")
+        if fault["type"] == "extra_forbidden":
+            message = f"Unknown parameter {where[:LONGEST_VALUE]!r}. {suggestion(where, known)}"
+            sentences.append(message)
+        else:
+            message, value = fault["msg"], repr(fault["input"])
+            sentences.append(f"{where}: {message}, got {value[:LONGEST_VALUE]}.")
+        errors.append({"where": _encodable(where), "message": _encodable(message)})
+    return Problem(422, " ".join(sentences), errors=errors)
 
 
 def handle_problems(app: FastAPI) -> None:
     """Turn every error of an application into a problem."""
     app.add_exception_handler(Problem, lambda _request, error: error.response())
     app.add_exception_handler(GenserError, lambda _request, error: problem_of(error).response())
-    app.add_exception_handler(
-        RequestValidationError, lambda _request, error: problem_of_faults(error.errors()).response()
-    )
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
 
@@ -141,6 +124,12 @@ async def _http(request: Request, error: HTTPException) -> Response:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method} is not allowed at {request.url.path}. Use {allowed or 'another method'}."
     return Problem(error.status_code, detail).response(error.headers)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+    return problem_of_faults(error.errors(), known).response()
 
 
 async def _unforeseen(_request: Request, error: Exception) -> Response:

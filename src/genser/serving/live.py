@@ -16,7 +16,7 @@ from genser.segments.chunking import Chunk
 from genser.segments.stream import Stream
 from genser.serving.batching import long_enough, row_of
 from genser.serving.connection import STOPPING
-from genser.serving.errors import Problem, problem_of, problem_of_faults, refuse_unknown
+from genser.serving.errors import Problem, problem_of, problem_of_faults
 from genser.serving.options import SegmentParameters
 from genser.serving.security import check_key, check_origin, key_of
 from genser.serving.service import Service
@@ -85,13 +85,12 @@ def parse_start(message: bytes | str) -> Start:
         raise Problem(
             400, 'The first message must be JSON: {"type": "start", "encoding": "s16le", "sample_rate": 16000}'
         )
-    refuse_unknown(values, list(Start.model_fields), "key of the first message")
     if values.get("encoding") == "webm":
         raise Problem(422, "Live sound is not accepted as WebM. Send s16le or f32le, or upload the file.")
     try:
         return Start.model_validate(values)
     except ValidationError as error:
-        raise problem_of_faults(error.errors()) from error
+        raise problem_of_faults(error.errors(), list(Start.model_fields)) from error
 
 
 async def _receive(websocket: WebSocket, seconds: float) -> bytes | str:

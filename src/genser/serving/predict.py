@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from genser.audio import AudioLimits, load_audio
 from genser.errors import AudioError, GenserError, ModelError
@@ -29,6 +29,8 @@ router = APIRouter()
 
 class PredictQuery(BaseModel):
     """Which part of the clips is scored, and what is returned."""
+
+    model_config = ConfigDict(extra="forbid")
 
     start: float = Field(0.0, ge=0, le=1e6, description="Start in seconds.")
     end: float | None = Field(None, gt=0, le=1e6, description="End in seconds; by default the end of the clip.")

@@ -65,12 +65,11 @@ async def _body(request: Request, config: ServerConfig, max_bytes: int) -> Async
     Raises:
         Problem: 408 too slow, 413 too large.
     """
-    too_large = Problem(413, f"The body is larger than the limit of {max_bytes} bytes. Split or compress the audio.")
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise too_large
     source, begin, received = request.stream(), time.monotonic(), 0
     while True:
+        if received > max_bytes or (declared.isdecimal() and int(declared) > max_bytes):
+            raise Problem(413, f"The body is larger than the limit of {max_bytes} bytes. Split or compress the audio.")
         allowed = config.body_timeout + received / config.slowest_body
         try:
             async with asyncio.timeout(begin + allowed - time.monotonic()):
@@ -80,9 +79,8 @@ async def _body(request: Request, config: ServerConfig, max_bytes: int) -> Async
         if chunk is None:
             return
         received += len(chunk)
-        if received > max_bytes:
-            raise too_large
-        yield chunk
+        if received <= max_bytes:
+            yield chunk
 
 
 class _Parser(MultiPartParser):
