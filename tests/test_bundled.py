@@ -1,4 +1,4 @@
-"""The models in the wheel: what a stranger meets first."""
+"""The models in the wheel."""
 
 import re
 import subprocess
@@ -118,14 +118,14 @@ def test_real_clips_of_held_out_speakers_are_mostly_recognised(recognizer, corpo
     assert all(answer.error is None for answer in answers)
 
 
-def test_people_are_told_of_sounds_unlike_all_that_was_learned_from(tmp_path):
-    """On standard error and in few words; nothing of it where no one speaks, or where a program reads the answer."""
+def test_predict_warns_of_out_of_domain_recordings(tmp_path):
+    """On standard error; not for recordings without speech, nor for formats that programs read."""
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, np.zeros(32_000), 16_000)
 
-    def told(*words):
+    def warning(*words):
         command = [sys.executable, "-m", "genser", "predict", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stderr
 
-    assert "or length): 1 of 2. Expect more mistakes" in told(CLIP, silence)
-    assert told(silence) == told(CLIP, "--format", "jsonl") == ""
+    assert "or length): 1 of 2. Expect more mistakes" in warning(CLIP, silence)
+    assert warning(silence) == warning(CLIP, "--format", "jsonl") == ""

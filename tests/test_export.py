@@ -47,7 +47,7 @@ def test_the_graph_has_the_promised_face(toys):
 def test_float32_equals_torch_at_any_length_and_batch(toys, lengths, seed):
     random = np.random.default_rng(seed)
     batch, sizes = padded([(0.1 * random.standard_normal(length)).astype(np.float32) for length in lengths])
-    batch += np.where(np.arange(batch.shape[1]) < sizes[:, None], 0, 9).astype(np.float32)  # padding says nothing
+    batch += np.where(np.arange(batch.shape[1]) < sizes[:, None], 0, 9).astype(np.float32)  # padding must not matter
     model = load_speech_model(load_model(toys.folder))
     wanted, found = run_model(model, batch, sizes), OnnxBackend(toys.float32).run(batch, sizes)
     for name in ("scores", "trajectory", "speech"):
@@ -63,7 +63,7 @@ def test_silence_and_constants_have_scores(pooled, value):
 
 
 def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
-    """Familiar clips and others are told with different confidence, in torch and in the file alike."""
+    """In-domain and other clips have different exponents, in torch and in the file alike."""
     folder, random = toy_folder(tmp_path / "wary"), np.random.default_rng(0)
     made = load_model(folder)
     model = load_speech_model(made)
@@ -80,9 +80,9 @@ def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
     found = OnnxBackend(path).run(batch, sizes)
     for name in ("scores", "trajectory", "familiar"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-3)
-    said = genser.load(path).predict((batch[0, :9_000], 16_000))
-    assert said.to_dict()["familiar"] == pytest.approx(float(wanted.familiar[0]), abs=1e-3)
-    assert said.speech is None
+    prediction = genser.load(path).predict((batch[0, :9_000], 16_000))
+    assert prediction.to_dict()["familiar"] == pytest.approx(float(wanted.familiar[0]), abs=1e-3)
+    assert prediction.speech is None
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_int8_keeps_the_labels_and_is_smaller(toys):
     assert parity.clips == sum(map(len, BATCHES)) + 1
 
 
-def test_the_file_tells_what_it_is(toys):
+def test_the_metadata_of_an_exported_file(toys):
     metadata = read_metadata(toys.int8)
     assert metadata["labels"] == list(LABELS)
     assert (metadata["precision"], metadata["license"], metadata["speech_threshold"]) == ("int8", "CC0", 0.5)
@@ -169,7 +169,7 @@ def test_a_missing_onnx_names_the_extra(toys, tmp_path, monkeypatch):
         export.export_onnx(toys.folder, tmp_path / "m.onnx")
 
 
-def test_a_model_that_cannot_be_traced_says_so(tmp_path, monkeypatch):
+def test_a_model_that_cannot_be_traced_is_named(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("data-dependent")
 

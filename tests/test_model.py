@@ -1,5 +1,7 @@
 """The estimator x_θ (section 2.5), standardisation and the head."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,9 @@ from genser.model import (
     TransportHead,
 )
 from genser.model.estimator import AdaptiveBlock, SelfAttention, rms_norm
+from genser.model.in_domain import InDomainScore
 from genser.model.ridge import RidgePrior
+from genser.model.speech_gate import SpeechGate
 from genser.transport import Objective, Sampler
 
 TINY = EstimatorConfig(dim=32, conditions=3, depth=2, heads=4)
@@ -164,23 +168,23 @@ def test_too_few_rows_for_the_components_are_named():
         PrincipalComponents(FeatureTransformConfig(4, 16, 12)).fit(torch.randn(10, 4, 16))
 
 
-def test_the_anchor_is_the_ridge_solution_in_both_its_forms():
+def test_the_ridge_prior_solves_both_forms_of_the_problem():
     """Few rows or many: the gradient of the penalised squares vanishes."""
     for rows in (20, 200):
         generator = torch.Generator().manual_seed(rows)
         X_c, weights = torch.randn(rows, 2, 16, generator=generator), torch.rand(rows, generator=generator) + 0.1
         shares = torch.eye(3, dtype=torch.float64)[torch.arange(rows) % 3]
-        anchor = RidgePrior(2, 16, 3)
-        anchor.fit(X_c, shares, weights, penalty=0.5)
+        prior = RidgePrior(2, 16, 3)
+        prior.fit(X_c, shares, weights, penalty=0.5)
         share = (weights / weights.mean()).double()[:, None]
         bias = (share * shares).mean(0)
-        residual = share * (X_c.flatten(1).double() @ anchor.weight.double() + bias - shares)
-        gradient = X_c.flatten(1).double().T @ residual + 0.5 * rows * anchor.weight.double()
+        residual = share * (X_c.flatten(1).double() @ prior.weight.double() + bias - shares)
+        gradient = X_c.flatten(1).double().T @ residual + 0.5 * rows * prior.weight.double()
         assert gradient.abs().max() < 1e-3
-        torch.testing.assert_close(anchor.bias.double(), bias, atol=1e-6, rtol=0)
+        torch.testing.assert_close(prior.bias.double(), bias, atol=1e-6, rtol=0)
 
 
-def test_an_anchored_head_says_what_its_anchor_says_before_training():
+def test_an_untrained_head_with_a_ridge_prior_gives_its_estimate():
     config = HeadConfig(
         ("a", "b"),
         EstimatorConfig(32, 4, 24, 1, 4),
@@ -253,25 +257,25 @@ def test_impossible_settings_are_refused(make, word):
         make()
 
 
-def test_every_row_teaches_one_member_of_a_committee_and_all_answer():
-    committee = Ensemble(lambda: torch.nn.Linear(4, 2), 3)
+def test_every_row_trains_one_member_of_an_ensemble_and_the_mean_is_used():
+    ensemble = Ensemble(lambda: torch.nn.Linear(4, 2), 3)
     rows = torch.randn(8, 4)
-    own = [committee.members[place](row) for place, row in zip([0, 0, 0, 1, 1, 1, 2, 2], rows, strict=True)]
-    torch.testing.assert_close(committee.train()(rows), torch.stack(own))
-    everyone = torch.stack([member(rows) for member in committee.members])
-    torch.testing.assert_close(committee.eval()(rows), everyone.mean(0))
-    assert committee.train()(rows[:2]).shape == (2, 2)
+    own = [ensemble.members[place](row) for place, row in zip([0, 0, 0, 1, 1, 1, 2, 2], rows, strict=True)]
+    torch.testing.assert_close(ensemble.train()(rows), torch.stack(own))
+    everyone = torch.stack([member(rows) for member in ensemble.members])
+    torch.testing.assert_close(ensemble.eval()(rows), everyone.mean(0))
+    assert ensemble.train()(rows[:2]).shape == (2, 2)
 
 
-def test_the_members_of_a_committee_learn_independently():
-    committee = Ensemble(lambda: torch.nn.Linear(4, 2), 2).train()
+def test_the_members_of_an_ensemble_are_trained_independently():
+    ensemble = Ensemble(lambda: torch.nn.Linear(4, 2), 2).train()
     rows = torch.randn(6, 4)
-    committee(rows)[:3].sum().backward()
-    assert committee.members[0].weight.grad.abs().sum() > 0
-    assert committee.members[1].weight.grad.abs().sum() == 0
+    ensemble(rows)[:3].sum().backward()
+    assert ensemble.members[0].weight.grad.abs().sum() > 0
+    assert ensemble.members[1].weight.grad.abs().sum() == 0
 
 
-def test_steps_say_what_the_direct_estimate_says_where_the_state_counts_by_its_posterior():
+def test_with_a_posterior_state_the_steps_agree_with_the_direct_estimate():
     front = FeatureTransformConfig(3, 32, repeat=True)
     head = awake(TransportHead(HeadConfig(("a", "b", "c"), TINY, state="posterior", feature_transform=front))).eval()
     features = torch.randn(40, 3, 32)
@@ -287,3 +291,45 @@ def test_what_the_state_is_worth_is_learned():
     example = head.example(x_1, X_c[:, :-1], torch.eye(2)[[0, 1, 0, 1, 0, 1]], Objective())
     head.loss(*example).backward()
     assert head.log_variance.grad.abs() > 0
+
+
+def test_the_in_domain_score_ignores_the_leading_components_and_falls_with_the_residual():
+    """Along a removed component the distance stays; a residual e times as large raises it by 1."""
+    rows = spread()
+    score = InDomainScore(4, 16, 3).fit(rows)
+    score.slope.fill_(2.0)
+    clip, along = rows[:1], score.directions[0].view(1, 4, 16)
+    torch.testing.assert_close(score.distance(clip + 5 * along), score.distance(clip), atol=0.05, rtol=0)
+    away = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    away = away - score.directions.T @ (score.directions @ away)
+    near, far = (score.mean + math.exp(size) * away for size in (0.0, 0.5))
+    near, far = score.distance(near.view(1, 4, 16)), score.distance(far.view(1, 4, 16))
+    torch.testing.assert_close(far - near, torch.ones(1), atol=1e-3, rtol=0)
+    residuals = score.distance(rows).exp()
+    assert residuals.mean().item() == pytest.approx(1, abs=0.05)
+    score.boundary.copy_(score.distance(clip)[0])
+    torch.testing.assert_close(score(clip), torch.tensor([0.5]))
+    score.boundary.add_(1.0)
+    torch.testing.assert_close(score(clip), torch.tensor([2.0]).sigmoid())
+
+
+def test_the_speech_gate_is_a_logistic_regression():
+    gate, features = awake(SpeechGate(3, 16)), torch.randn(5, 3, 16)
+    expected = (features.flatten(1) @ gate.weight.flatten() + gate.bias).sigmoid()
+    torch.testing.assert_close(gate(features), expected)
+
+
+def test_an_untrained_posterior_head_starts_from_a_variance_of_one_tenth():
+    front = FeatureTransformConfig(3, 32, repeat=True)
+    head = TransportHead(HeadConfig(("a", "b"), TINY, state="posterior", feature_transform=front))
+    assert head.variance.item() == pytest.approx(0.1)
+
+
+def test_with_a_posterior_state_the_network_gets_the_speech_and_the_latest_time_only():
+    front = FeatureTransformConfig(3, 32, repeat=True)
+    head = awake(TransportHead(HeadConfig(("a", "b"), TINY, state="posterior", feature_transform=front))).eval()
+    x_t, X_c, t = batch(TINY)
+    path = head.config.path
+    prior = head.estimator(X_c[:, -1], X_c, torch.full((5,), path.T))
+    expected = path.posterior_mean(prior, x_t, X_c[:, -1], t, head.variance)
+    torch.testing.assert_close(head.estimate(x_t, X_c, t), expected)

@@ -26,7 +26,7 @@ def folder(made, tmp_path):
     return shutil.copytree(made, tmp_path / "copy")
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_a_saved_model_is_loaded(tmp_path):
     config = toy_weights(tmp_path / "encoder.weights.safetensors")
     encoder, head = load_encoder(config), toy_head(sampler=Sampler(3, "bridge"), exponent=1.5)
     gate = toy_gate(encoder, 0.3)
@@ -113,7 +113,7 @@ def test_an_altered_configuration_is_refused(folder):
 
 
 @pytest.mark.parametrize("name", ["encoder.safetensors", "pytorch_model.bin", "weights.pt"])
-def test_a_foreign_file_is_refused(folder, name):
+def test_a_file_that_does_not_belong_is_refused(folder, name):
     (folder / name).write_bytes(pickle.dumps("anything"))
     with pytest.raises(ModelError, match=f"{name} does not belong"):
         load_model(folder)
@@ -126,7 +126,7 @@ def test_a_folder_of_pickles_is_no_model(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": "whisper"}', "\x00\xff"])
-def test_a_foreign_configuration_is_refused(tmp_path, content):
+def test_another_configuration_is_refused(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(ModelError, match=r"config\.json"):
         load_model(tmp_path)

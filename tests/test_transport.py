@@ -279,6 +279,8 @@ def test_noise_moves_features_but_never_the_target():
     assert (noisy_1 - x_1).std().item() == pytest.approx(0.3, rel=0.05)
     assert (noisy_c - X_c).std().item() == pytest.approx(0.3, rel=0.05)
     assert same_0 is x_0
+    added = torch.cat([(noisy_1 - x_1)[:, None], noisy_c - X_c], dim=1).transpose(0, 1).flatten(1)
+    assert (torch.corrcoef(added) - torch.eye(4)).abs().max() < 0.1  # each vector has its own noise
 
 
 def test_training_example_is_algorithm_1():
