@@ -102,8 +102,8 @@ def test_a_broken_file_is_named_and_the_rest_is_trained_on(corpus):
 def test_features_are_computed_once(corpus):
     first = genser("features", "manifest.csv", "--encoder", "fbank", "-o", "kept", cwd=corpus)
     second = genser("features", "manifest.csv", "--encoder", "fbank", "-o", "kept", cwd=corpus)
-    assert "36 of 36 utterances have features, 36 new" in first.stderr
-    assert "36 of 36 utterances have features, 0 new" in second.stderr
+    assert "36 of 36 utterances have features of fbank (mean; states all), 36 of them new" in first.stderr
+    assert "36 of 36 utterances have features of fbank (mean; states all), 0 of them new" in second.stderr
 
 
 def test_a_folder_a_label_becomes_a_manifest(corpus, tmp_path):

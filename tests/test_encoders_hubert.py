@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from toys import frames
 from transformers import (
     Data2VecAudioConfig,
     Data2VecAudioModel,
@@ -77,9 +78,7 @@ def test_a_single_clip_has_transformers_states(case):
     values = Wav2Vec2FeatureExtractor(do_normalize=True)(clip, sampling_rate=16_000, return_tensors="pt").input_values
     with torch.inference_mode():
         theirs = model(values, output_hidden_states=True)
-        states, mask = HubertEncoder(model, normalize=True).forward_frames(
-            torch.from_numpy(clip)[None], torch.tensor([9_000])
-        )
+        states, mask = frames(HubertEncoder(model, normalize=True), torch.from_numpy(clip)[None], torch.tensor([9_000]))
     assert mask.all()
     assert states.shape[1] == len(theirs.hidden_states) == 3
     # transformers 5 leaves the final norm out of its last hidden state, but not out of last_hidden_state.
@@ -99,7 +98,7 @@ def test_what_the_padding_holds_does_not_matter():
 @pytest.mark.parametrize("length", [*range(400, 1_400, 37), 16_000])
 def test_any_length_has_the_frames_that_transformers_counts(length):
     model = model_of(FORMS[0])
-    _, mask = HubertEncoder(model, True).forward_frames(torch.zeros(2, 16_000), torch.tensor([length, 16_000]))
+    _, mask = frames(HubertEncoder(model, True), torch.zeros(2, 16_000), torch.tensor([length, 16_000]))
     assert mask[0].sum() == model._get_feat_extract_output_lengths(length)
 
 

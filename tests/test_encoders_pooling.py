@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.export import Dim
+from toys import frames
 
 from genser.encoders import Pooling, encode
 from genser.encoders.config import STATISTICS
@@ -41,9 +42,9 @@ def test_plain_pooling_is_equation_1(whisper):
 
 
 def test_statistics_are_outermost_and_states_in_their_order(whisper):
-    pooled = PooledEncoder(whisper, Pooling(("mean", "deviation"), (3, 1)))
+    pooled = PooledEncoder(whisper, Pooling(("mean", "std"), (3, 1)))
     clip = batch_of(speech())
-    states, _ = whisper.forward_frames(*clip)
+    states, _ = frames(whisper, *clip)
     expected = [states[:, 3].mean(1), states[:, 1].mean(1), *(states[:, i].std(1, correction=0) for i in (3, 1))]
     torch.testing.assert_close(pooled(*clip), torch.stack(expected, dim=1), atol=1e-4, rtol=1e-4)
     assert pooled.states == 4
@@ -100,8 +101,8 @@ def test_levelled_clips_have_the_level(whisper):
     assert loud_power(frame_power(lifted, mask, 320), mask).item() == pytest.approx(LEVEL, rel=1e-3)
 
 
-def test_normalized_vectors_have_zero_mean_and_unit_deviation(whisper):
-    vectors = PooledEncoder(whisper, Pooling(("mean", "deviation"), normalize=True))(*batch_of(speech()))
+def test_normalized_vectors_have_zero_mean_and_unit_std(whisper):
+    vectors = PooledEncoder(whisper, Pooling(("mean", "std"), normalize=True))(*batch_of(speech()))
     assert vectors.mean(-1).abs().max() < 1e-5
     torch.testing.assert_close(vectors.std(-1, correction=0), torch.ones(1, 8), atol=1e-3, rtol=0)
 
@@ -129,7 +130,7 @@ def test_long_clips_are_cut_into_windows(whisper):
 
 def test_pooling_exports_with_dynamic_batch_and_length(whisper, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    pooled = PooledEncoder(whisper, Pooling(("speech-mean", "loud-mean", "deviation"), (1, 2), level=True)).eval()
+    pooled = PooledEncoder(whisper, Pooling(("speech-mean", "loud-mean", "std"), (1, 2), level=True)).eval()
     batch, samples = Dim("batch", min=1, max=64), Dim("samples", min=400, max=64_000)
     path = tmp_path / "pooled.onnx"
     torch.onnx.export(
@@ -146,6 +147,9 @@ def test_pooling_exports_with_dynamic_batch_and_length(whisper, tmp_path):
         waveforms, lengths = batch_of(*clips)
         (answer,) = session.run(None, {"waveforms": waveforms.numpy(), "lengths": lengths.numpy()})
         np.testing.assert_allclose(answer, pooled(waveforms, lengths).detach().numpy(), atol=1e-4)
+    silence, lengths = batch_of(np.zeros(8000, np.float32))
+    (answer,) = session.run(None, {"waveforms": silence.numpy(), "lengths": lengths.numpy()})
+    assert np.isfinite(answer).all(), "the sigmoid of ONNX Runtime is 0 for frames of silence unless it is bounded"
 
 
 @pytest.mark.parametrize("statistics", [("median",), (), ("mean", "mean"), ("mean", "quiet-mean")])
@@ -155,8 +159,16 @@ def test_impossible_statistics_are_refused(statistics):
 
 
 def test_states_that_do_not_exist_are_refused(whisper):
-    with pytest.raises(ConfigError, match="0 to 3"):
-        PooledEncoder(whisper, Pooling(states=(2, 4)))
+    for states in ((2, 4), (2, -1)):
+        with pytest.raises(ConfigError, match=rf"states 0 to 3, not {states[1]}. .*--encoder.pooling.states 1,2,3"):
+            PooledEncoder(whisper, Pooling(states=states))
+
+
+def test_the_old_name_of_std_is_accepted_and_fingerprints_keep_it(whisper):
+    old, new = Pooling(("deviation", "speech-deviation")), Pooling(("std", "speech-std"))
+    assert old == new
+    assert old.statistics == ("std", "speech-std")
+    assert PooledEncoder(whisper, new).settings["pooling"]["statistics"] == ["deviation", "speech-deviation"]
 
 
 def test_an_encoder_whose_frames_have_no_place_cannot_be_gated():

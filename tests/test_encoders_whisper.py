@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
+from toys import frames
 from transformers import WhisperConfig as TheirConfig
 from transformers import WhisperFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
@@ -68,7 +69,7 @@ def their_states(encoder: WhisperEncoder, clip: np.ndarray) -> Tensor:
 
 def our_states(encoder: WhisperEncoder, clip: np.ndarray) -> Tensor:
     with torch.inference_mode():
-        return encoder.forward_frames(torch.from_numpy(clip)[None], torch.tensor([len(clip)]))[0][0]
+        return frames(encoder, torch.from_numpy(clip)[None], torch.tensor([len(clip)]))[0][0]
 
 
 @pytest.mark.parametrize("bins", [80, 128])
@@ -121,7 +122,7 @@ def test_a_padded_batch_equals_single_clips(lengths, padding):
 
 def test_frames_of_a_batch_are_masked():
     encoder, lengths = tiny(), [16_000, 5_000]
-    _, mask = encoder.forward_frames(torch.zeros(2, 16_000), torch.tensor(lengths))
+    _, mask = frames(encoder, torch.zeros(2, 16_000), torch.tensor(lengths))
     assert mask.sum(dim=1).tolist() == [50, 15]
 
 

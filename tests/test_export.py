@@ -13,12 +13,13 @@ from toys import LABELS, toy_folder
 
 import genser
 from genser.encoders import Pooling
+from genser.encoders.batches import padded
 from genser.encoders.whisper import WhisperConfig, WhisperEncoder
 from genser.errors import ConfigError, MissingExtraError, ModelError
 from genser.export import onnx as export
 from genser.export.check import BATCHES, Parity, measure_parity
 from genser.export.quantize import SCOPES, SPARED, halve_exactly, quantize_rows
-from genser.inference.backend import ModelOutput, padded
+from genser.inference.backend import ModelOutput
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import read_metadata
 from genser.inference.torch_backend import run_model
@@ -89,7 +90,7 @@ def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
 def pooled(tmp_path_factory):
     """A model over gated statistics of levelled sound, and its graph."""
     root = tmp_path_factory.mktemp("pooled")
-    pooling = Pooling(("loud-mean", "speech-deviation"), (1, 2), level=True)
+    pooling = Pooling(("loud-mean", "speech-std"), (1, 2), level=True)
     folder = toy_folder(root / "pooled", pooling=pooling)
     return folder, OnnxBackend(export.export_onnx(folder, root / "pooled.onnx").path)
 

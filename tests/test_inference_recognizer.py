@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import genser
 from genser.audio import SAMPLE_RATE
+from genser.encoders.batches import batches_of, padded
 from genser.errors import AudioError, ConfigError, MissingExtraError, ModelError
 from genser.export.check import BATCH_DIFFERENCE
 from genser.inference import decode_ahead
-from genser.inference.backend import ModelOutput, batches_of, padded
+from genser.inference.backend import ModelOutput
 from genser.inference.decode_ahead import GROUP_CLIPS, Decoder
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.prediction import NO_SPEECH, Prediction

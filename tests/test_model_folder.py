@@ -64,7 +64,7 @@ def test_a_relative_encoder_is_found_from_elsewhere(tmp_path, monkeypatch):
     assert load_speech_model(load_model(tmp_path / "m")).encoder.dim == 64
 
 
-@pytest.mark.parametrize("pooling", [Pooling(), Pooling(("speech-mean", "deviation"), (0, 1), level=True)])
+@pytest.mark.parametrize("pooling", [Pooling(), Pooling(("speech-mean", "std"), (0, 1), level=True)])
 def test_an_embedded_encoder_needs_nothing_else(tmp_path, pooling):
     source = toy_weights(tmp_path / "w.safetensors").source
     config = EncoderConfig("whisper", source, pooling=pooling)

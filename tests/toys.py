@@ -61,3 +61,9 @@ def toy_folder(
     head = toy_head(labels, encoder.states, seed, **{"sampler": Sampler(steps=2), **settings})
     save_model(folder, head, config, encoder.fingerprint, info, license="CC0", gate=gate)
     return folder
+
+
+def frames(encoder, waveforms, lengths):
+    """Every hidden state frame by frame, (batch, states, frames, dim), and the valid frames, (batch, frames)."""
+    states, mask = encoder.frame_states(waveforms, lengths)
+    return torch.stack(list(states), dim=1), mask

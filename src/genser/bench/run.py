@@ -12,7 +12,7 @@ from genser.bench.runner import Bench
 from genser.config import build
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
-from genser.encoders import EncoderConfig, Pooling, SpeechEncoder, load_encoder
+from genser.encoders import KINDS, EncoderConfig, Pooling, SpeechEncoder, load_encoder
 from genser.training.data import Dataset, build_dataset
 from genser.training.lora import adapted_encoder
 from genser.training.recipe import TrainConfig
@@ -154,7 +154,7 @@ def _features(
 
 def _fitting(plan: BenchPlan, config: EncoderConfig) -> BenchPlan:
     """The plan as it fits an encoder: filter banks have one small state and nothing to pool, to reduce or to adapt."""
-    if config.kind != "fbank":
+    if KINDS[config.kind].layers:
         return plan
     return (
         replace(plan, poolings={"": Pooling()}).changed("feature_transform.components", 0).changed("adaptation.rank", 0)

@@ -37,8 +37,8 @@ def bench(
     Args:
         protocol: emobox, official, meld, loso, kfold-speaker, loco, or random (speaker-dependent).
         manifests: CSV, JSON lines or Parquet; EmoBox's folds are of one corpus each, all others span the manifests.
-        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID" or "fbank"; repeat for several. By default
-            the recipe's.
+        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank"; repeat for
+            several. The default is the encoder of the recipe.
         revision: Commit of a hub id.
         plan: "default", "quick", "report", "ablations", "cross-corpus", or a YAML file.
         seeds: Number of training seeds; the plan's by default.
@@ -98,12 +98,12 @@ def _bench_settings(
     where: dict[str, Any],
 ) -> Any:
     from genser.bench.run import BenchSettings
-    from genser.cli._encoders import encoder_named
     from genser.data.splits import PROTOCOLS
+    from genser.encoders import named_encoder
 
     if protocol is None or not manifests:
         raise ConfigError(f"Name a protocol ({', '.join(PROTOCOLS)}) and one manifest or more; or give --report-only.")
-    configs = tuple(encoder_named(name, revision) for name in encoders or ())
+    configs = tuple(named_encoder(name, revision=revision) for name in encoders or ())
     return BenchSettings(protocol, manifests, configs, output, store, **where)
 
 

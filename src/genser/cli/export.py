@@ -23,13 +23,12 @@ def export(
         output: ONNX file; it appears whole and checked, or not at all.
         precision: float32, or int8 for the matrix products of the encoder.
         tolerance: Largest difference of a score from torch's; by default 1e-4 in float32, 0.1 in int8.
-        encoder: Where the encoder is now, as kind:path, if not where it was in training.
+        encoder: Present source of the encoder, if it was moved: "kind:path", a path, or a hub id.
         card: Markdown file to carry along as the model card.
 
     Returns:
         0.
     """
-    from genser.cli._encoders import encoder_named
     from genser.cli._extras import training_extra
 
     with training_extra("Exporting"):
@@ -40,7 +39,7 @@ def export(
         output,
         precision,
         tolerance=tolerance,
-        encoder=encoder_named(encoder) if encoder else None,
+        encoder=encoder,
         card=card.read_text(encoding="utf-8") if card else None,
     )
     parity = exported.parity

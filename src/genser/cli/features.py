@@ -1,4 +1,4 @@
-"""``genser features``: encode every utterance of a manifest once, and keep it."""
+"""``genser features``: encodes every utterance of a manifest once, and stores its features."""
 
 import sys
 from pathlib import Path
@@ -9,43 +9,52 @@ from cyclopts import Parameter
 
 def features(
     manifest: Path,
-    *,
-    encoder: str = "hubert",
+    *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    recipe: str = "small",
+    encoder: str | None = None,
     revision: str | None = None,
     store: Annotated[Path, Parameter(alias="-o")] = Path("features"),
     device: str = "cpu",
     batch_seconds: float = 60.0,
 ) -> int:
-    """Compute the pooled hidden states of a manifest; what is in the store already is not computed again.
+    """Compute the features that genser train and genser bench use; stored ones are not computed again.
 
-    Stopped at any moment and started again, it goes on where it was.
+    The features depend on the encoder and on its pooling, which are those of the recipe. A run that was stopped
+    continues where it was. Settings of the recipe can be changed by their dotted names, such as
+    --encoder.pooling.states 1,2,3.
 
     Args:
         manifest: CSV, JSON lines or Parquet.
-        encoder: "hubert:FOLDER-OR-HUB-ID", "whisper:FILE-OR-HUB-ID" or "fbank"; "hubert" alone is the paper's.
+        recipe: Name of a packaged recipe, or a YAML file; the default is that of genser train.
+        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank". The default
+            is the encoder of the recipe.
         revision: Commit of a hub id.
-        store: Folder of the feature store; each encoder has its own inside.
+        store: Folder of the feature store.
         device: "cpu" or "cuda".
-        batch_seconds: Sound in one batch, in seconds.
+        batch_seconds: Audio in one batch, in seconds.
 
     Returns:
         0 if every utterance has features, 1 if some could not be read.
     """
-    from genser.cli._encoders import encoder_named
     from genser.cli._extras import training_extra
+    from genser.cli._overrides import parse_overrides
     from genser.cli._progress import progress_bars
 
     with training_extra("Encoding"):
         from genser.data.features import compute_features, decoding_pool, open_store
         from genser.data.manifest import read_manifest
-        from genser.encoders import load_encoder
+        from genser.encoders import load_encoder, named_encoder
+        from genser.training.recipe import load_recipe
     utterances = read_manifest(manifest)
-    network = load_encoder(encoder_named(encoder, revision), device)
+    config = load_recipe(recipe, parse_overrides(overrides)).encoder
+    config = named_encoder(encoder, config, revision) if encoder else config
+    network = load_encoder(config, device)
+    opened = open_store(store, network)
     with progress_bars() as bars, decoding_pool() as pool:
         done = compute_features(
             utterances,
             network,
-            open_store(store, network),
+            opened,
             progress=lambda rows, total: bars("features", rows, total),
             batch_seconds=batch_seconds,
             pool=pool,
@@ -53,5 +62,12 @@ def features(
     for problem in done.problems:
         print(problem, file=sys.stderr)
     kept = len(utterances) - len(done.problems)
-    print(f"{kept} of {len(utterances)} utterances have features, {done.computed} new → {store}", file=sys.stderr)
+    name = ":".join(filter(None, (config.kind, config.source)))
+    statistics = ", ".join(config.pooling.statistics)
+    states = ", ".join(map(str, config.pooling.states)) or "all"
+    print(
+        f"{kept} of {len(utterances)} utterances have features of {name} ({statistics}; states {states}), "
+        f"{done.computed} of them new → {opened.folder}",
+        file=sys.stderr,
+    )
     return 1 if done.problems else 0

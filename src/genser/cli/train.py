@@ -1,6 +1,7 @@
 """``genser train``: a manifest becomes a model folder."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ def train(
     manifest: Path,
     *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     recipe: str = "small",
+    encoder: str | None = None,
     output: Annotated[Path, Parameter(alias="-o")] = Path("model"),
     store: Path = Path("features"),
     device: str = "cpu",
@@ -23,6 +25,8 @@ def train(
     Args:
         manifest: CSV, JSON lines or Parquet with at least the columns path and label.
         recipe: "small", "paper", or a YAML file.
+        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank". The default
+            is the encoder of the recipe, whose pooling is kept.
         output: Model folder; checkpoints and metrics.jsonl go into run/ inside.
         store: Folder of the feature store.
         device: "cpu" or "cuda".
@@ -35,9 +39,11 @@ def train(
     from genser.cli._progress import progress_bars
 
     with training_extra("Training"):
+        from genser.encoders import named_encoder
         from genser.training.recipe import load_recipe
         from genser.training.run import run_training
     config = load_recipe(recipe, parse_overrides(overrides))
+    config = replace(config, encoder=named_encoder(encoder, config.encoder)) if encoder else config
     with progress_bars() as bars:
         trained = run_training(
             manifest,

@@ -1,13 +1,13 @@
-"""Speech to hidden states: HuBERT and its family, Whisper's encoder, filter banks; Eq. (1) of the paper.
+"""Speech to hidden states: HuBERT and its family, the encoder of Whisper, filter banks; Eq. (1) of the paper.
 
-Importing this package loads neither torch nor transformers; using a name of it does.
+Importing this package loads neither torch nor transformers; using its encoders does.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from genser.encoders.config import DEFAULT_HUBERT, EncoderConfig, Pooling
-from genser.encoders.windows import split_windows
+from genser.encoders.batches import split_windows
+from genser.encoders.config import DEFAULT_HUBERT, KINDS, EncoderConfig, EncoderKind, Pooling, named_encoder
 from genser.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_HUBERT",
+    "KINDS",
     "EncoderConfig",
+    "EncoderKind",
     "Pooling",
     "SpeechEncoder",
     "convert_checkpoint",
     "encode",
     "load_encoder",
+    "named_encoder",
     "split_windows",
 ]
 

@@ -1,4 +1,4 @@
-"""Finds and reads the weights of encoders: local files first, safetensors only, a hub only where one is named."""
+"""Finds and reads the weights of encoders: local files first, then the hub; safetensors only."""
 
 import json
 import shutil
@@ -15,12 +15,12 @@ from genser.errors import MissingExtraError, ModelError
 SETTINGS_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
-WEIGHTS_PATTERNS = (WEIGHTS_FILE, WEIGHTS_INDEX, "model-*.safetensors")  # and no other precision of the same
+WEIGHTS_PATTERNS = (WEIGHTS_FILE, WEIGHTS_INDEX, "model-*.safetensors")  # and not the same weights in another precision
 PICKLE_FILE = "pytorch_model.bin"
 
 
 def find_folder(source: str, revision: str | None = None, weights: Sequence[str] = WEIGHTS_PATTERNS) -> Path:
-    """Return the folder of a checkpoint: a local one, or a hub's, taken from the cache or downloaded.
+    """Return the folder of a checkpoint: a local one, or that of a hub id in the cache, downloaded if needed.
 
     Args:
         source: Local folder or hub id.
@@ -28,13 +28,13 @@ def find_folder(source: str, revision: str | None = None, weights: Sequence[str]
         weights: Patterns of the weight files to fetch.
 
     Raises:
-        ModelError: Neither a folder nor a hub id that can be reached or is cached.
+        ModelError: It is neither a folder nor a hub id that can be downloaded or is in the cache.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
     if source.count("/") > 1 or source.startswith((".", "/", "~")):
-        raise ModelError(f"{source} is no folder. Check the path.")
+        raise ModelError(f"There is no folder {source}. Check the path.")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -43,9 +43,9 @@ def find_folder(source: str, revision: str | None = None, weights: Sequence[str]
         return Path(snapshot_download(source, revision=revision, allow_patterns=[*SETTINGS_FILES, *weights]))
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"{source} is neither a local folder nor a model that the hub gives or the cache holds "
+            f"{source} is neither a local folder nor a model that can be downloaded or is in the cache "
             f"(revision {revision or 'main'}): {type(error).__name__}. Check the id and the network, "
-            "or copy the model here and name its folder."
+            "or copy the model to this machine and name its folder."
         ) from error
 
 
@@ -53,14 +53,14 @@ def read_settings(folder: Path, name: str = "config.json") -> dict:
     """Read one JSON file of a checkpoint.
 
     Raises:
-        ModelError: It is missing or no JSON object.
+        ModelError: The file is missing or is not a JSON object.
     """
     try:
         settings = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / name} cannot be read: {error}. Copy the whole model folder.") from error
     if not isinstance(settings, dict):
-        raise ModelError(f"{folder / name} is no JSON object. Copy the whole model folder.")
+        raise ModelError(f"{folder / name} is not a JSON object. Copy the whole model folder.")
     return settings
 
 
@@ -68,7 +68,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read all tensors of a safetensors file, or of a folder with one or several.
 
     Raises:
-        ModelError: Missing, damaged, or only there as a pickle.
+        ModelError: A file is missing or damaged, or the weights are a pickle.
     """
     files = [path] if path.is_file() else weight_files(path)
     tensors: dict[str, Tensor] = {}
@@ -84,7 +84,7 @@ def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a checkpoint folder.
 
     Raises:
-        ModelError: There are none; the message says how to convert a pickle.
+        ModelError: There are none. The message explains how to convert a pickle.
     """
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
@@ -92,34 +92,34 @@ def weight_files(folder: Path) -> list[Path]:
         shards = read_settings(folder, WEIGHTS_INDEX).get("weight_map", {})
         return [folder / Path(name).name for name in sorted(set(shards.values()))]
     raise ModelError(
-        f"{folder} holds no {WEIGHTS_FILE}. If the model has only a {PICKLE_FILE}, convert it once: "
+        f"{folder} has no {WEIGHTS_FILE}. If the model has only a {PICKLE_FILE}, convert it once: "
         'python -c "from genser.encoders import convert_checkpoint as c; c(MODEL, FOLDER)", then name FOLDER.'
     )
 
 
 def convert_checkpoint(source: str, folder: str | Path, revision: str | None = None) -> Path:
-    """Write a checkpoint that is published as a pickle as a folder with safetensors, which genser loads.
+    """Convert a checkpoint that is published as a pickle to a folder with safetensors, which genser can load.
 
-    The pickle is read by torch's restricted reader (``weights_only=True``), which builds tensors and runs no code.
+    torch reads the pickle with ``weights_only=True``, which makes tensors and runs no code.
 
     Args:
         source: Local folder or hub id with a ``pytorch_model.bin``, such as TencentGameMate/chinese-hubert-large.
-        folder: Where to write; made if missing.
+        folder: Output folder; created if missing.
         revision: Branch, tag or commit of a hub id.
 
     Returns:
         The folder.
 
     Raises:
-        ModelError: There is no such pickle, or it holds more than tensors.
+        ModelError: There is no such pickle, or it contains more than tensors.
     """
     origin, target = find_folder(source, revision, [PICKLE_FILE]), Path(folder)
     try:
         tensors = torch.load(origin / PICKLE_FILE, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ModelError(f"{origin} holds no {PICKLE_FILE}; there is nothing to convert.") from error
-    except Exception as error:  # the reader raises what the foreign file provokes
-        raise ModelError(f"{origin / PICKLE_FILE} holds more than tensors, so it is not loaded: {error}") from error
+        raise ModelError(f"{origin} has no {PICKLE_FILE}, so there is nothing to convert.") from error
+    except Exception as error:  # torch raises whatever the file provokes
+        raise ModelError(f"{origin / PICKLE_FILE} contains more than tensors, so it is not loaded: {error}") from error
     target.mkdir(parents=True, exist_ok=True)
     for name in SETTINGS_FILES:
         if (origin / name).is_file():

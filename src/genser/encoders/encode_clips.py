@@ -1,33 +1,21 @@
-"""Encodes many clips: batches of like lengths or without padding at all, long clips in windows, the given order."""
+"""Encodes many clips: long ones in windows, windows of similar length in batches, results in the given order."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from importlib.util import find_spec
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genser.audio import SAMPLE_RATE
-from genser.encoders.base import MIN_SAMPLES, SpeechEncoder
-from genser.encoders.packed import PackedHubert, packable
-from genser.encoders.packing import pack_clips
-from genser.encoders.windows import split_windows
+from genser.encoders.base import SpeechEncoder
+from genser.encoders.batches import SHORTEST, batches_of, padded, split_windows
 from genser.errors import AudioError, ConfigError
 
 WINDOW_SECONDS = 30.0
-AHEAD = 2  # batches that a GPU may have before it
-
-
-@dataclass(frozen=True)
-class Window:
-    """One stretch of one clip, as the encoder gets it."""
-
-    clip: int
-    samples: np.ndarray
+AHEAD = 2
+"""Batches that wait for a GPU while the host prepares the next one."""
 
 
 def encode(
@@ -37,115 +25,69 @@ def encode(
     batch_seconds: float = 120.0,
     bf16: bool = False,
 ) -> np.ndarray:
-    """Return the mean of every hidden state of every clip, Eq. (1).
+    """Return the features of every clip: the mean of every hidden state, Eq. (1), or what the encoder's pooling gives.
 
-    Clips are sorted by length and batched; a batch, padding included, holds at most `batch_seconds`, or one window.
-    A clip of more than 30 s is cut into equal windows of at most 30 s, whose means are averaged by their lengths.
-    The encoder stays on its device and in its mode. On a GPU the host prepares a batch while the one before it is
-    computed; large models of HuBERT's kind take clips end to end, without padding, when they compute in bfloat16.
+    A clip of more than 30 s is cut into equal windows of at most 30 s, whose features are averaged, weighted by their
+    lengths. The encoder stays on its device and in its mode. On a GPU, the host prepares a batch while the one before
+    it is computed.
 
     Args:
-        encoder: Any of this package's.
-        waveforms: Mono at 16 kHz, each of shape (samples,), of 25 ms at least.
-        batch_seconds: Sound in a batch, in seconds.
-        bf16: Compute in bfloat16 where torch's autocast deems it safe; made for CUDA devices.
+        encoder: Any encoder of this package.
+        waveforms: Mono at 16 kHz, each of shape (samples,), of at least 25 ms.
+        batch_seconds: Audio in a batch in seconds, padding included; a longer window is a batch of its own.
+        bf16: Whether to compute in bfloat16 where torch's autocast does; meant for CUDA devices.
 
     Returns:
-        Float32 array of shape (clips, states, dim), in the order given.
+        float32 array of shape (clips, states, dim), in the given order.
 
     Raises:
         AudioError: A clip is too short.
+        ConfigError: ``batch_seconds`` is not above 0.
     """
     if not batch_seconds > 0:
         raise ConfigError(f"batch_seconds must be above 0, got {batch_seconds}.")
-    windows = _windows(encoder, waveforms)
+    clips, windows = _windows(encoder, waveforms)
     sums = np.zeros((len(waveforms), encoder.states, encoder.dim))
     weights = np.zeros((len(waveforms), 1, 1))
-    for batch, answers in _awaited(_answers(encoder, windows, batch_seconds * SAMPLE_RATE, bf16)):
-        for window, means in zip(batch, answers, strict=True):
-            sums[window.clip] += means * len(window.samples)
-            weights[window.clip] += len(window.samples)
+    waiting: deque[tuple[list[int], Tensor]] = deque()
+
+    def add_oldest() -> None:
+        batch, features = waiting.popleft()
+        for index, feature in zip(batch, features.double().cpu().numpy(), strict=True):
+            sums[clips[index]] += feature * len(windows[index])
+            weights[clips[index]] += len(windows[index])
+
+    for batch in batches_of([len(window) for window in windows], batch_seconds * SAMPLE_RATE):
+        waiting.append((batch, _run(encoder, [windows[index] for index in batch], bf16)))
+        if len(waiting) > AHEAD:
+            add_oldest()
+    while waiting:
+        add_oldest()
     return (sums / weights).astype(np.float32)
 
 
-def _answers(
-    encoder: SpeechEncoder, windows: list[Window], budget: float, bf16: bool
-) -> Iterator[tuple[list[Window], Tensor]]:
-    """Batches with the means of their windows, which a GPU may still be computing."""
-    packed = _packed(encoder) if bf16 and encoder.device.type == "cuda" and packable(encoder) else None
-    if packed is None:
-        for batch in batches_of(windows, budget):
-            yield batch, _run(encoder, batch, bf16)
-        return
-    waveforms = [window.samples for window in windows]
-    for pack in pack_clips([len(waveform) for waveform in waveforms], packed.grid, int(budget // packed.grid.hop)):
-        yield [windows[clip] for clip in pack.clips], packed(pack, waveforms)
-
-
-def _awaited(answers: Iterator[tuple[list[Window], Tensor]]) -> Iterator[tuple[list[Window], np.ndarray]]:
-    """Answers as arrays, fetched a few batches late."""
-    waiting: deque[tuple[list[Window], Tensor]] = deque()
-    for answer in answers:
-        waiting.append(answer)
-        if len(waiting) > AHEAD:
-            batch, means = waiting.popleft()
-            yield batch, means.double().cpu().numpy()
-    for batch, means in waiting:
-        yield batch, means.double().cpu().numpy()
-
-
-_PACKED: WeakKeyDictionary[SpeechEncoder, PackedHubert] = WeakKeyDictionary()
-"""Weights laid out for packs, kept as long as their encoder."""
-
-
-def _packed(encoder: SpeechEncoder) -> PackedHubert:
-    known = _PACKED.get(encoder)
-    if known is None or known.device != encoder.device:
-        known = _PACKED[encoder] = PackedHubert(encoder, torch.bfloat16, compiled=find_spec("triton") is not None)
-    return known
-
-
-def _windows(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray]) -> list[Window]:
+def _windows(encoder: SpeechEncoder, waveforms: Sequence[np.ndarray]) -> tuple[list[int], list[np.ndarray]]:
+    """All windows of all clips, and the clip of each."""
     longest = min(encoder.max_samples or np.inf, WINDOW_SECONDS * SAMPLE_RATE)
-    windows = []
+    clips, windows = [], []
     for clip, waveform in enumerate(waveforms):
-        if waveform.ndim != 1 or len(waveform) < MIN_SAMPLES:
+        if waveform.ndim != 1 or len(waveform) < SHORTEST:
             raise AudioError(
-                f"Clip {clip} has the shape {waveform.shape}; an encoder needs (samples,) with at least {MIN_SAMPLES} "
-                "samples, 25 ms at 16 kHz. Leave it out, or load it with genser.audio.load_audio."
+                f"Clip {clip} has the shape {waveform.shape}; an encoder needs (samples,) with at least {SHORTEST} "
+                "samples, 25 ms at 16 kHz. Omit it, or load it with genser.audio.load_audio."
             )
-        windows += [Window(clip, waveform[part]) for part in split_windows(len(waveform), int(longest))]
-    return windows
-
-
-def batches_of(windows: Sequence[Window], budget: float) -> list[list[Window]]:
-    """Windows of like length together, longest first; a batch, padding included, holds at most so many samples."""
-    batches: list[list[Window]] = []
-    for window in sorted(windows, key=lambda window: len(window.samples), reverse=True):
-        # Sorted downwards, the first of a batch is its longest.
-        if batches and len(batches[-1][0].samples) * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(window)
-        else:
-            batches.append([window])
-    return batches
+        parts = split_windows(len(waveform), int(longest))
+        clips += [clip] * len(parts)
+        windows += [waveform[part] for part in parts]
+    return clips, windows
 
 
 @torch.inference_mode()
-def _run(encoder: SpeechEncoder, batch: list[Window], bf16: bool) -> Tensor:
+def _run(encoder: SpeechEncoder, windows: list[np.ndarray], bf16: bool) -> Tensor:
+    """Features of a batch, (batch, states, dim), which a GPU may still be computing."""
     device = encoder.device
-    waveforms, lengths = padded(batch, pinned=device.type == "cuda")
+    inputs = [torch.from_numpy(array) for array in padded(windows)]
+    if device.type == "cuda":
+        inputs = [tensor.pin_memory() for tensor in inputs]  # so that the GPU copies while the host goes on
     with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-        return encoder(waveforms.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
-
-
-def padded(batch: Sequence[Window], *, pinned: bool = False) -> tuple[Tensor, Tensor]:
-    """Waveforms (batch, samples) with zeros behind the shorter ones, and the length of each.
-
-    Args:
-        batch: The longest first.
-        pinned: In memory from which a GPU can copy by itself.
-    """
-    waveforms = torch.zeros(len(batch), len(batch[0].samples), pin_memory=pinned)
-    for row, window in zip(waveforms.numpy(), batch, strict=True):
-        row[: len(window.samples)] = window.samples
-    return waveforms, torch.tensor([len(window.samples) for window in batch], pin_memory=pinned)
+        return encoder(*(tensor.to(device, non_blocking=True) for tensor in inputs))

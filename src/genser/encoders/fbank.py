@@ -1,4 +1,4 @@
-"""Log-mel filter banks as an encoder: what a baseline can do without any pretrained network."""
+"""Log-mel filter banks as an encoder, for a baseline without a pretrained network."""
 
 from collections.abc import Iterator
 
@@ -9,14 +9,13 @@ from torch import Tensor
 from genser.encoders.base import SpeechEncoder, masked_mean
 from genser.encoders.mel import FRAME, MelSpectrum
 
-FLOOR = 1e-10  # power; silence is this everywhere
+FLOOR = 1e-10  # smallest power, that of silence
 
 
 class FbankEncoder(SpeechEncoder):
     """Mean and standard deviation over time of log-mel filter banks (natural logarithm, 25 ms every 10 ms).
 
-    It has one state, so X_c is empty and x_1 is the mean beside the standard deviation: ``dim`` is twice ``bins``.
-    `forward_frames` gives the banks themselves, ``bins`` wide.
+    It has one state, so X_c is empty. x_1 is the mean followed by the standard deviation, so ``dim`` is twice ``bins``.
 
     Args:
         bins: Number of mel bands.
@@ -30,11 +29,11 @@ class FbankEncoder(SpeechEncoder):
 
     @property
     def settings(self) -> dict:
-        """Front end."""
+        """Front end, for the fingerprint."""
         return {"kind": "fbank", "bins": self.bins, "floor": FLOOR, "frame": FRAME}
 
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterator[Tensor], Tensor]:
-        """Return the banks, (batch, frames, bins), and the valid frames, (batch, frames); 100 a second."""
+        """Return the banks, (batch, frames, bins), and the valid frames, (batch, frames); 100 per second."""
         power, frames = self.spectrum(waveforms, lengths)
         mask = torch.arange(power.shape[2], device=frames.device) < 2 * frames[:, None]
         return iter([power.clamp(min=FLOOR).log().transpose(1, 2)]), mask
@@ -47,3 +46,8 @@ class FbankEncoder(SpeechEncoder):
         mean = masked_mean(banks, mask)
         variance = masked_mean((banks - mean[:, None]).square(), mask)
         return torch.cat([mean, variance.sqrt()], dim=1)[:, None]
+
+
+def load(source: None = None, revision: None = None) -> FbankEncoder:  # noqa: ARG001 - it has no weights
+    """Make the filter banks."""
+    return FbankEncoder()

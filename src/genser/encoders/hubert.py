@@ -1,7 +1,7 @@
-"""HuBERT (Hsu et al., 2021) and its family, WavLM, wav2vec 2.0 and data2vec-audio, from transformers' checkpoints.
+"""HuBERT (Hsu et al., 2021) and its family: WavLM, wav2vec 2.0 and data2vec-audio, from checkpoints of transformers.
 
-The modules and weights are transformers'; the way through them is here, because transformers' own lets the padding
-of a batch reach the clips (`genser.encoders.hubert`), and because it hands out the states one by one.
+We use the modules and weights of transformers, but our own forward pass: that of transformers leaks the padding of a
+batch into short clips, and returns all hidden states at once.
 """
 
 import math
@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from genser.encoders.base import SpeechEncoder
 from genser.encoders.checkpoint import find_folder, read_settings, weight_files
+from genser.encoders.config import KINDS
 from genser.errors import MissingExtraError, ModelError
 
 
 def valid_mask(lengths: Tensor, total: int) -> Tensor:
-    """Return which of `total` places are within each length, (batch, total)."""
+    """Return which of `total` positions lie within each length, (batch, total)."""
     return torch.arange(total, device=lengths.device) < lengths[:, None]
 
 
 def normalized(waveforms: Tensor, mask: Tensor) -> Tensor:
-    """Scale each waveform to zero mean and unit variance over its valid samples; zero behind them."""
+    """Scale each waveform to zero mean and unit variance over its valid samples; the padding becomes zero."""
     waveforms = torch.where(mask, waveforms, 0.0)
     count = mask.sum(dim=1, keepdim=True)
     centred = torch.where(mask, waveforms - waveforms.sum(dim=1, keepdim=True) / count, 0.0)
@@ -33,7 +34,7 @@ def normalized(waveforms: Tensor, mask: Tensor) -> Tensor:
 def convolved(layers: nn.ModuleList, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Run the convolutional feature extractor; return (batch, channels, frames) and the valid frames of each clip.
 
-    The convolutions are unpadded: a frame counts as valid if all it sees is valid, so they leak nothing themselves.
+    The convolutions are unpadded, and a frame is valid if its whole receptive field is. So they leak no padding.
     """
     hidden = waveforms[:, None]
     for layer in layers:
@@ -48,7 +49,7 @@ def convolved(layers: nn.ModuleList, waveforms: Tensor, lengths: Tensor) -> tupl
 
 
 def masked_channel_norm(norm: nn.GroupNorm, hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Apply a group norm of one channel a group with the statistics of each clip's own frames."""
+    """Apply a group norm with one channel per group, with statistics over the valid frames of each clip."""
     mask = valid_mask(lengths, hidden.shape[2])[:, None]
     count = lengths[:, None, None]
     values = hidden.float()
@@ -59,10 +60,10 @@ def masked_channel_norm(norm: nn.GroupNorm, hidden: Tensor, lengths: Tensor) -> 
 
 
 def positions(embedding: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:
-    """Run the positional convolution(s) over (batch, frames, dim) with zeros behind each clip before each of them."""
+    """Run the positional convolutions over (batch, frames, dim); the padding is set to zero before each of them."""
     valid = mask[:, None]
     hidden = hidden.transpose(1, 2)
-    if hasattr(embedding, "layers"):  # data2vec stacks them
+    if hasattr(embedding, "layers"):  # data2vec has several
         for layer in embedding.layers:
             hidden = layer(torch.where(valid, hidden, 0.0))
         return hidden.transpose(1, 2)
@@ -72,8 +73,7 @@ def positions(embedding: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:
     return embedding.activation(embedding.padding(hidden)).transpose(1, 2)
 
 
-FAMILY = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")
-UNUSED = "masked_spec_embed"  # only pre-training reads it, and some checkpoints lack it
+UNUSED = "masked_spec_embed"  # used in pre-training only; some checkpoints lack it
 SETTINGS = (
     "model_type",
     "conv_kernel",
@@ -96,13 +96,13 @@ SETTINGS = (
 class HubertEncoder(SpeechEncoder):
     """A model of the HuBERT family as an encoder.
 
-    States: the embedding, as the first layer gets it, and each layer's output, the last behind the final norm where
-    the model has one. 50 frames a second; a clip of n samples has the frames whose 25 ms lie within it.
+    States: the input of the first layer, and the output of each layer, the last one after the final norm if the model
+    has one. There are 50 frames per second: those whose 25 ms lie within the clip.
 
     Args:
-        model: transformers' HubertModel, WavLMModel, Wav2Vec2Model or Data2VecAudioModel.
-        normalize: Whether it wants waveforms of zero mean and unit variance.
-        name: For people.
+        model: HubertModel, WavLMModel, Wav2Vec2Model or Data2VecAudioModel of transformers.
+        normalize: Whether the model expects waveforms of zero mean and unit variance.
+        name: Name to display.
     """
 
     def __init__(self, model: nn.Module, normalize: bool, name: str = "hubert") -> None:
@@ -114,7 +114,7 @@ class HubertEncoder(SpeechEncoder):
 
     @property
     def settings(self) -> dict:
-        """Form of the network and of its input."""
+        """Structure of the network and scaling of its input, for the fingerprint."""
         settings = {key: getattr(self.model.config, key, None) for key in SETTINGS}
         return {"kind": "hubert", "normalize": self.normalize, **settings}
 
@@ -150,7 +150,7 @@ class HubertEncoder(SpeechEncoder):
             yield hidden
 
     def _wavlm_layers(self, hidden: Tensor, mask: Tensor) -> Iterator[Tensor]:
-        # The first layer makes the relative position bias for all.
+        # the first layer computes the relative position bias for all layers
         bias = None
         for layer in self.model.encoder.layers:
             hidden, bias, *_ = layer(hidden, attention_mask=mask, position_bias=bias)
@@ -158,24 +158,25 @@ class HubertEncoder(SpeechEncoder):
 
 
 def _first(output: Tensor | tuple) -> Tensor:
-    """Return the hidden state of a layer: transformers 4 wraps it in a tuple."""
+    """Return the hidden state of a layer, which transformers 4 wraps in a tuple."""
     return output[0] if isinstance(output, tuple) else output
 
 
-def load_hubert(source: str, revision: str | None = None) -> HubertEncoder:
-    """Load a model of the HuBERT family with its own input normalisation, in float32.
+def load(source: str, revision: str | None = None) -> HubertEncoder:
+    """Load a model of the HuBERT family with its own scaling of the input, in float32.
 
     Args:
-        source: Folder of transformers' format or hub id.
+        source: Folder in the format of transformers, or hub id.
         revision: Branch, tag or commit of a hub id.
 
     Raises:
-        ModelError: Missing, damaged, without safetensors, incomplete, of another family or another sample rate.
+        ModelError: It is missing, damaged, incomplete, a pickle, of another family or for another sample rate.
     """
     folder = find_folder(source, revision)
     model_type = read_settings(folder).get("model_type")
-    if model_type not in FAMILY:
-        raise ModelError(f"{source} is a {model_type!r} model. Name one of {', '.join(FAMILY)}.")
+    family = KINDS["hubert"].model_types
+    if model_type not in family:
+        raise ModelError(f"{source} is a {model_type!r} model. Name a model of one of the types {', '.join(family)}.")
     weight_files(folder)
     return HubertEncoder(_load_model(folder, source), _wants_normalization(folder, source), name=Path(source).name)
 
@@ -189,7 +190,7 @@ def _load_model(folder: Path, source: str) -> nn.Module:
         model, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # transformers raises what a foreign folder provokes
+    except Exception as error:  # transformers raises whatever the folder provokes
         raise ModelError(f"{source} cannot be loaded by transformers: {error}. Copy the whole model folder.") from error
     missing = sorted(key for key in report["missing_keys"] if key != UNUSED)
     if missing:
@@ -208,5 +209,5 @@ def _wants_normalization(folder: Path, source: str) -> bool:
         settings = read_settings(folder, "processor_config.json").get("feature_extractor", {})
     rate = settings.get("sampling_rate", 16_000)
     if rate != 16_000:
-        raise ModelError(f"{source} wants sound at {rate} Hz; genser's is at 16000 Hz. Name another model.")
-    return settings.get("do_normalize", True)  # Wav2Vec2FeatureExtractor's default
+        raise ModelError(f"{source} needs audio at {rate} Hz, but genser works at 16000 Hz. Name another model.")
+    return settings.get("do_normalize", True)  # the default of Wav2Vec2FeatureExtractor

@@ -1,4 +1,4 @@
-"""Mel power spectra of waveforms in a batch, without complex numbers and without a leak from the padding."""
+"""Mel power spectra of a padded batch, without complex numbers and without leaks from the padding."""
 
 import numpy as np
 import torch
@@ -8,13 +8,13 @@ from genser.audio import SAMPLE_RATE
 
 WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
-FRAME = 2 * HOP  # samples; a clip counts in whole pairs of hops, so that a halved frame rate comes out even
+FRAME = 2 * HOP  # samples; clips are cut to pairs of hops, so that half the frame rate has whole frames
 
 
 def mel_filters(bins: int) -> np.ndarray:
     """Return triangular filters on Slaney's mel scale with Slaney's area normalisation, shape (bins, 201).
 
-    Linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998), from 0 to 8 kHz: librosa's and Whisper's filters.
+    Linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998), from 0 to 8 kHz, as in librosa and Whisper.
     """
     mels = np.linspace(0.0, _to_mel(SAMPLE_RATE / 2), bins + 2)
     edges = _to_hertz(mels)
@@ -42,9 +42,9 @@ def fourier_kernels() -> np.ndarray:
 
 
 class MelSpectrum(nn.Module):
-    """Power in mel bands, 100 frames a second; each clip is mirrored at its own ends.
+    """Power in mel bands, 100 frames per second; each clip is mirrored at its own ends.
 
-    The transform is a convolution with windowed cosines and sines: it exports to ONNX without complex types.
+    The transform is a convolution with windowed cosines and sines, so that ONNX needs no complex numbers.
 
     Args:
         bins: Number of mel bands.
@@ -58,11 +58,11 @@ class MelSpectrum(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the power in each band, (batch, bins, 2 frames), and the valid frames of 20 ms, (batch,).
 
-        A clip counts in whole frames: its last ``length % 320`` samples, less than 20 ms, are left out.
+        Only whole frames count: the last ``length % 320`` samples, less than 20 ms, are ignored.
         """
         device = waveforms.device.type
         if torch.is_autocast_enabled(device):
-            # Eight decades of power do not fit into bfloat16.
+            # eight decades of power exceed the precision of bfloat16
             with torch.autocast(device, enabled=False):
                 return self._power(waveforms, lengths)
         return self._power(waveforms, lengths)
@@ -76,7 +76,7 @@ class MelSpectrum(nn.Module):
 
 
 def _mirrored(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Mirror half a window at each clip's own ends; the last hop is left out, as in Whisper's front end."""
+    """Mirror half a window at both ends of each clip; the last hop is omitted, as in the front end of Whisper."""
     total = waveforms.shape[1] // FRAME * FRAME
     half = WINDOW // 2
     positions = torch.arange(-half, total + half - HOP, device=waveforms.device).abs()

@@ -1,4 +1,4 @@
-"""Statistics over time besides the plain mean of Eq. (1): where speech is loud, and how much it moves."""
+"""Statistics of hidden states over time other than the plain mean of Eq. (1): gated means, standard deviations."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,80 +12,89 @@ from genser.encoders.config import GATES, Pooling
 from genser.errors import ConfigError
 
 LEVEL = 10 ** (-18 / 10)
-"""Power that a levelled clip's loud frames have on average: 18 dB below full scale."""
+"""Average power of the loud frames of a levelled clip: 18 dB below full scale."""
 
 SMALLEST_POWER = 1e-12
-"""Power, about 120 dB below full scale, under which a clip counts as silent and is not lifted further."""
+"""Power, 120 dB below full scale, below which a clip counts as silent and is not amplified further."""
 
 LOWEST = -16.0
-"""Argument of the gates' sigmoid from which they are as good as closed. ONNX Runtime's sigmoid is 0 below −18, where
-torch's is not: the frames of silence would have no weight at all, and their mean would be 0/0."""
+"""Smallest argument of the gates' sigmoid, where they are practically closed. ONNX Runtime's sigmoid is 0 below −18:
+without this bound, all frames of a silent clip would have the weight 0, and their mean would be 0/0."""
 
 
 class PooledEncoder(SpeechEncoder):
-    """An encoder whose states are averaged as a :class:`Pooling` says.
+    """An encoder whose hidden states are pooled by a :class:`Pooling`.
 
-    ``states`` counts statistics times chosen hidden states, statistics outermost; the last is x_1. Layers above the
-    highest chosen state are never computed.
+    ``states`` is the number of statistics times the number of chosen hidden states, statistics outermost; the last is
+    x_1. Layers above the highest chosen state are not computed.
+
+    Raises:
+        ConfigError: The encoder lacks a chosen state, or has no fixed frame positions, which gates and levels need.
     """
 
     def __init__(self, encoder: SpeechEncoder, pooling: Pooling) -> None:
         super().__init__()
         if not encoder.hop and (pooling.level or any(gate for gate, _ in pooling.parts)):
             raise ConfigError(
-                f"{encoder.name} cannot be gated or levelled: its frames have no fixed place in the sound."
+                f"{encoder.name} cannot be gated or levelled, because its frames have no fixed position. "
+                "Use the statistics mean and std, without level."
             )
         self.chosen = pooling.states or tuple(range(encoder.states))
         if max(self.chosen) >= encoder.states or min(self.chosen) < 0:
-            raise ConfigError(f"{encoder.name} has the states 0 to {encoder.states - 1}, not {max(self.chosen)}.")
+            wrong = max(self.chosen) if max(self.chosen) >= encoder.states else min(self.chosen)
+            raise ConfigError(
+                f"{encoder.name} has the states 0 to {encoder.states - 1}, not {wrong}. Choose some of them with "
+                f"--encoder.pooling.states {','.join(map(str, range(1, encoder.states)))}, or name another encoder."
+            )
         self.encoder, self.pooling = encoder, pooling
         self.name, self.dim, self.hop = encoder.name, encoder.dim, encoder.hop
         self.states, self.max_samples = len(pooling.statistics) * len(self.chosen), encoder.max_samples
 
     @property
     def settings(self) -> dict:
-        """Those of the encoder, and the pooling with its constants."""
+        """Settings of the encoder, and the pooling with its constants. Fingerprints keep the old name of ``std``."""
         gates = {gate: GATES[gate] for gate, _ in self.pooling.parts if gate}
-        pooling = {"statistics": self.pooling.statistics, "states": self.chosen, "gates": gates}
+        statistics = [name.replace("std", "deviation") for name in self.pooling.statistics]
+        pooling = {"statistics": statistics, "states": self.chosen, "gates": gates}
         pooling |= {"level": LEVEL if self.pooling.level else None, "normalize": self.pooling.normalize}
         return {**self.encoder.settings, "pooling": pooling}
 
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterable[Tensor], Tensor]:
-        """The chosen hidden states in their order, and the valid frames."""
+        """Return the chosen hidden states in their order, and the valid frames."""
         states, mask = self.encoder.frame_states(self._levelled(waveforms, lengths), lengths)
         kept = dict(self._pick(states))
-        return [kept[place] for place in self.chosen], mask
+        return [kept[index] for index in self.chosen], mask
 
     def forward(
         self, waveforms: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch states dim"]:
-        """Every statistic of every chosen state, accumulated on the way up."""
+        """Return every statistic of every chosen state."""
         states, mask = self.encoder.frame_states(self._levelled(waveforms, lengths), lengths)
         weights = self._weights(waveforms, mask)
-        pooled = {place: self._statistics(state, weights) for place, state in self._pick(states)}
-        by_statistic = zip(*(pooled[place] for place in self.chosen), strict=True)
+        pooled = {index: self._statistics(state, weights) for index, state in self._pick(states)}
+        by_statistic = zip(*(pooled[index] for index in self.chosen), strict=True)
         vectors = torch.cat([torch.stack(statistic, dim=1) for statistic in by_statistic], dim=1)
         return functional.layer_norm(vectors, vectors.shape[-1:]) if self.pooling.normalize else vectors
 
     def _pick(self, states: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """The chosen states with their places; the encoder computes no further than the highest of them."""
-        for place, state in enumerate(states):
-            if place in self.chosen:
-                yield place, state
-            if place == max(self.chosen):
+        """Yield the index and value of each chosen state; the encoder stops after the highest."""
+        for index, state in enumerate(states):
+            if index in self.chosen:
+                yield index, state
+            if index == max(self.chosen):
                 return
 
     def _statistics(self, state: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
-        """Weighted means and deviations of one state (batch, frames, dim), each (batch, dim), in float32."""
+        """Weighted means and standard deviations of one state (batch, frames, dim), each (batch, dim), in float32."""
         state = state.float()
         means = {gate: (weight[:, None] @ state)[:, 0] for gate, weight in weights.items()}
         return [
-            means[gate] if kind == "mean" else _deviation(state, means[gate], weights[gate])
+            means[gate] if kind == "mean" else _std(state, means[gate], weights[gate])
             for gate, kind in self.pooling.parts
         ]
 
     def _weights(self, waveforms: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Weight of every frame (batch, frames) for each gate in use; each row sums to 1."""
+        """Weight of every frame, (batch, frames), for each gate in use; each row sums to 1."""
         gates = {gate for gate, _ in self.pooling.parts}
         loudness = relative_loudness(frame_power(waveforms, mask, self.hop), mask) if gates - {""} else None
         weights = {}
@@ -109,26 +118,26 @@ class PooledEncoder(SpeechEncoder):
 
 def frame_power(waveforms: Tensor, mask: Tensor, hop: int) -> Tensor:
     """Mean power of the samples of each frame, (batch, frames)."""
-    places = torch.arange(mask.shape[1] * hop, device=waveforms.device).expand(waveforms.shape[0], -1)
-    return waveforms.gather(1, places).unflatten(1, (mask.shape[1], hop)).square().mean(2)
+    indices = torch.arange(mask.shape[1] * hop, device=waveforms.device).expand(waveforms.shape[0], -1)
+    return waveforms.gather(1, indices).unflatten(1, (mask.shape[1], hop)).square().mean(2)
 
 
 def loud_power(power: Tensor, mask: Tensor) -> Tensor:
-    """Power of a clip's loud frames, (batch,): the mean of the valid frames' power weighted by itself.
+    """Power of the loud frames of each clip, (batch,): the mean power of the valid frames, weighted by itself.
 
-    Pauses around and inside the speech hardly count, so it is the level of the speech and not of the recording.
+    Pauses hardly count, so this is the level of the speech, not that of the recording.
     """
     power = torch.where(mask, power, 0.0)
     return power.square().sum(1) / power.sum(1).clamp(min=SMALLEST_POWER)
 
 
 def relative_loudness(power: Tensor, mask: Tensor) -> Tensor:
-    """Frame power in dB against the clip's loud frames, (batch, frames)."""
+    """Frame power in dB relative to the loud frames of the clip, (batch, frames)."""
     loud = loud_power(power, mask).clamp(min=SMALLEST_POWER)[:, None]
     return 10 * torch.log10((power / loud).clamp(min=1e-10))
 
 
-def _deviation(state: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
-    """Square root of the weighted mean square distance from the weighted mean, (batch, dim)."""
+def _std(state: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
+    """Weighted standard deviation over the frames, (batch, dim)."""
     spread = (weight[:, None] @ (state - mean[:, None]).square())[:, 0]
     return (spread + 1e-8).sqrt()

@@ -1,21 +1,24 @@
-"""The encoder of Whisper (Radford et al., 2022) from waveform to hidden states, cropped to each clip's own length.
+"""The encoder of Whisper (Radford et al., 2022), from waveform to hidden states, without padding to 30 s.
 
-OpenAI pads every clip to 30 s. Here a clip has its own frames only: no padding, no time lost on silence. Positions
-count from the clip's begin. Parameter names are those of transformers' WhisperEncoder, so its weights load.
+OpenAI pads every clip to 30 s. Here a clip has only its own frames, which saves time. Positions count from the start of
+the clip. The parameter names are those of WhisperEncoder in transformers, so that its weights can be loaded.
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from genser.encoders.base import SpeechEncoder
+from genser.encoders.checkpoint import find_folder, read_settings, read_weights
 from genser.encoders.mel import FRAME, MelSpectrum
 from genser.errors import ConfigError, ModelError
 
-HEAD_WIDTH = 64  # of every Whisper that OpenAI published
-DYNAMIC_RANGE = 8.0  # decades of power below the clip's loudest band that count
+HEAD_WIDTH = 64  # in every Whisper model that OpenAI published
+DYNAMIC_RANGE = 8.0  # decades of power below the loudest band of the clip; lower values are raised to this floor
+PREFIXES = ("model.encoder.", "encoder.", "")  # of tensor names: in a full model, a bare model, an encoder alone
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,11 @@ class WhisperConfig:
 
     Attributes:
         dim: Width of a hidden state.
-        layers: Number of transformer layers; the encoder has one state more.
+        layers: Number of transformer layers; the encoder has one more state.
         heads: Attention heads.
         inner: Width of the feed-forward layers.
         mels: Mel bands.
-        positions: Frames of 20 ms that have a position embedding.
+        positions: Number of position embeddings, one per frame of 20 ms.
     """
 
     dim: int = 512
@@ -43,19 +46,19 @@ class WhisperConfig:
             if value < 1:
                 raise ConfigError(f"{name} of a Whisper encoder must be at least 1, got {value}.")
         if self.dim % self.heads:
-            raise ConfigError(f"The width {self.dim} is no multiple of the {self.heads} heads.")
+            raise ConfigError(f"The width {self.dim} is not a multiple of the {self.heads} heads.")
 
 
 class WhisperEncoder(SpeechEncoder):
     """Whisper's encoder with its log-mel front end.
 
-    States: the embedding with its positions, each layer, the last behind the final norm. 50 frames a second; a clip
-    counts in whole frames, so its last ``length % 320`` samples are left out. A clip is at most 30 s long (1,500
-    positions); `encode` cuts longer ones.
+    States: the embedding with its positions, then the output of each layer, the last one after the final norm. There
+    are 50 frames per second. Only whole frames count, so the last ``length % 320`` samples are ignored. A clip is at
+    most 30 s long (1,500 positions); `encode` cuts longer ones.
 
     Args:
-        config: Its size.
-        name: For people.
+        config: Size of the network.
+        name: Name to display.
     """
 
     def __init__(self, config: WhisperConfig, name: str = "whisper") -> None:
@@ -72,14 +75,14 @@ class WhisperEncoder(SpeechEncoder):
 
     @property
     def settings(self) -> dict:
-        """Size and front end."""
+        """Size and front end, for the fingerprint."""
         return {"kind": "whisper", "frame": FRAME, "range": DYNAMIC_RANGE, **asdict(self.config)}
 
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterator[Tensor], Tensor]:
         """Return the states, each (batch, frames, dim), and the valid frames, (batch, frames)."""
         if not torch.compiler.is_compiling() and waveforms.shape[1] // FRAME > self.config.positions:
             raise ModelError(
-                f"{self.name} takes {self.max_samples / 16_000:g} s at once, got {waveforms.shape[1] / 16_000:.1f} s. "
+                f"{self.name} takes at most {self.max_samples / 16_000:g} s, got {waveforms.shape[1] / 16_000:.1f} s. "
                 "Use genser.encoders.encode, which cuts longer clips."
             )
         features, frames = self.log_mel(waveforms, lengths)
@@ -87,7 +90,7 @@ class WhisperEncoder(SpeechEncoder):
         return self._states(features, mask), mask
 
     def log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Whisper's log-mel features, (batch, mels, 2 frames), zero behind each clip, and its frames."""
+        """Return the log-mel features, (batch, mels, 2 frames), zero behind each clip, and its number of frames."""
         power, frames = self.spectrum(waveforms, lengths)
         valid = torch.arange(power.shape[2], device=frames.device) < 2 * frames[:, None]
         logarithm = power.clamp(min=1e-10).log10()
@@ -96,7 +99,7 @@ class WhisperEncoder(SpeechEncoder):
         return torch.where(valid[:, None], scaled, 0.0), frames
 
     def _states(self, features: Tensor, mask: Tensor) -> Iterator[Tensor]:
-        # The second convolution ends at each clip's last frame (stride 2, even count), so it sees no padding.
+        # stride 2, even count: the second convolution ends at the last frame of each clip, so it reaches no padding
         hidden = nn.functional.gelu(self.conv1(features))
         hidden = nn.functional.gelu(self.conv2(hidden)).transpose(1, 2)
         hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
@@ -109,7 +112,7 @@ class WhisperEncoder(SpeechEncoder):
 
 
 class WhisperLayer(nn.Module):
-    """One transformer layer: attention and feed-forward, each behind its norm."""
+    """One transformer layer: attention and feed-forward, each after its norm."""
 
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__()
@@ -120,13 +123,13 @@ class WhisperLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(config.dim)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        """Return the next state of (batch, frames, dim); the bias (batch, 1, 1, frames) hides padding."""
+        """Return the next state, (batch, frames, dim); the bias (batch, 1, 1, frames) masks the padding."""
         hidden = hidden + self.self_attn(self.self_attn_layer_norm(hidden), bias)
         return hidden + self.fc2(nn.functional.gelu(self.fc1(self.final_layer_norm(hidden))))
 
 
 class WhisperAttention(nn.Module):
-    """Multi-head self-attention; keys have no bias, as OpenAI trained them."""
+    """Multi-head self-attention; its keys have no bias, as in the published models."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -137,10 +140,56 @@ class WhisperAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        """Mix the frames of (batch, frames, dim)."""
+        """Return the attention output, (batch, frames, dim)."""
         query, key, value = (
             projection(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def load(source: str, revision: str | None = None) -> WhisperEncoder:
+    """Load the encoder of a Whisper model.
+
+    A bare file has no settings. Its sizes follow from the tensors, and its heads are 64 wide.
+
+    Args:
+        source: Safetensors file, folder in the format of transformers, or hub id.
+        revision: Branch, tag or commit of a hub id.
+
+    Raises:
+        ModelError: It is missing, damaged, a pickle, or not a Whisper encoder.
+    """
+    path = Path(source).expanduser()
+    path = path if path.is_file() else find_folder(source, revision)
+    heads = None if path.is_file() else read_settings(path).get("encoder_attention_heads")
+    tensors = _encoder_tensors(read_weights(path), source)
+    try:
+        encoder = WhisperEncoder(_whisper_config(tensors, heads), name=path.name.split(".")[0])
+        encoder.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise ModelError(
+            f"{source} is not a Whisper encoder: {error}. Name a Whisper model in the format of transformers."
+        ) from error
+    return encoder
+
+
+def _encoder_tensors(tensors: dict[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    for prefix in PREFIXES:
+        if f"{prefix}conv1.weight" in tensors:
+            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    raise ModelError(f"{source} has no tensor conv1.weight, so it is not a Whisper encoder. Name a Whisper model.")
+
+
+def _whisper_config(tensors: dict[str, torch.Tensor], heads: int | None) -> WhisperConfig:
+    dim, mels, _ = tensors["conv1.weight"].shape
+    layers = {key.split(".")[1] for key in tensors if key.startswith("layers.")}
+    return WhisperConfig(
+        dim=dim,
+        layers=len(layers),
+        heads=heads or dim // HEAD_WIDTH,
+        inner=tensors["layers.0.fc1.weight"].shape[0],
+        mels=mels,
+        positions=tensors["embed_positions.weight"].shape[0],
+    )

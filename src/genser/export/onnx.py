@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from genser.encoders import EncoderConfig
+from genser.encoders.batches import SHORTEST
 from genser.errors import ConfigError, MissingExtraError, ModelError
 from genser.export.check import LARGEST_DIFFERENCE, Parity, measure_parity
 from genser.files import atomic_file
-from genser.inference.backend import SHORTEST
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import sealed
 from genser.inference.torch_backend import run_model
@@ -48,7 +48,7 @@ def export_onnx(
     precision: str = "float32",
     *,
     tolerance: float | None = None,
-    encoder: EncoderConfig | None = None,
+    encoder: EncoderConfig | str | None = None,
     card: str | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Exported:
@@ -65,7 +65,7 @@ def export_onnx(
         precision: ``"float32"``, or ``"int8"`` for the matrix products of the encoder.
         tolerance: Largest allowed difference of a score from torch's. None means 0.1 in int8, where 99 % of the labels
             must agree as well, and in float32 1e-4 times the calibration exponent, which amplifies rounding errors.
-        encoder: The encoder, if it is no longer where the folder says.
+        encoder: Present source of the encoder, if it was moved, see :func:`genser.model.folder.load_speech_model`.
         card: Model card in Markdown to store in the file.
         info: Entries to add to the folder's ``info``.
 

@@ -17,6 +17,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from genser.encoders import KINDS
+
 SMALLEST_SIZE = 1 << 12  # elements; smaller tensors are not worth a node
 
 
@@ -56,8 +58,17 @@ def strip_traces(model: onnx.ModelProto) -> None:
 
 ZERO_POINT = 128  # activations are unsigned: x86 multiplies unsigned by signed bytes fastest
 SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def _names() -> dict[str, str]:
+    """Names of the modules in question, over all kinds of encoders, as alternatives of a regular expression."""
+    names = ("layers", "attention", "feed_forward_output")
+    found = {name: {getattr(kind, name) for kind in KINDS.values()} - {None} for name in names}
+    return {name: "|".join(map(re.escape, sorted(alternatives))) for name, alternatives in found.items()}
+
+
 SPARED = re.compile(
-    r"layers(\.slice\([^)]*\))?\.([01]\.(self_attn|attention)|[012]\.(fc2|feed_forward\.output_dense))\b"
+    r"({layers})(\.slice\([^)]*\))?\.([01]\.({attention})|[012]\.({feed_forward_output}))\b".format(**_names())
 )
 """Modules that stay in float32, by their names in Whisper and in HuBERT: attention in the first two layers, and the
 output of the feed-forward block in the first three.

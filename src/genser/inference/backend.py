@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-SHORTEST = 400  # samples of one window of every encoder; shorter waveforms are padded
-
 
 @dataclass(frozen=True)
 class ModelOutput:
@@ -51,24 +49,3 @@ class Backend(Protocol):
         Yields:
             Indices of some windows with their outputs, until every window had its turn.
         """
-
-
-def padded(windows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Join windows to a batch (batch, samples) of float32 with their lengths (batch,) of int64."""
-    lengths = np.array([max(len(window), SHORTEST) for window in windows], np.int64)
-    batch = np.zeros((len(windows), lengths.max()), np.float32)
-    for row, window in zip(batch, windows, strict=True):
-        row[: len(window)] = window
-    return batch, lengths
-
-
-def batches_of(lengths: Sequence[int], batch_samples: float) -> list[list[int]]:
-    """Group indices by length, longest first; a batch holds at most that many samples, padding included."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        # The first window of a batch is its longest, and so its padded length.
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_samples:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches

@@ -19,6 +19,7 @@ def load(
     threads: int | None = None,
     device: str = "cpu",
     shared: bool = False,
+    encoder: str | None = None,
 ) -> Recognizer:
     """Load a model.
 
@@ -29,6 +30,7 @@ def load(
         device: Where a model folder runs, such as ``"cuda"``; an ONNX file runs on the CPU.
         shared: Whether several threads call it at once, as in a server; see
             :class:`genser.inference.onnx_backend.OnnxBackend`.
+        encoder: Present source of the encoder of a model folder, if it was moved: ``kind:path``, a path, or a hub id.
 
     Returns:
         A recogniser that may be used from several threads.
@@ -39,7 +41,11 @@ def load(
     """
     path = find_model(model)
     if path.is_dir():
-        return Recognizer(_torch_backend(path, threads, device))
+        return Recognizer(_torch_backend(path, threads, device, encoder))
+    if encoder:
+        raise ModelError(
+            f"{path} is an ONNX file, which contains its encoder. Omit the encoder, or name a model folder."
+        )
     if device != "cpu":
         raise ModelError(f"{path} is an ONNX file, which runs on the CPU, not on {device!r}. Name a model folder.")
     return Recognizer(OnnxBackend(path, threads, shared=shared))
@@ -66,11 +72,11 @@ def find_model(model: str | os.PathLike[str] | None = None) -> Path:
     )
 
 
-def _torch_backend(folder: Path, threads: int | None, device: str) -> Backend:
+def _torch_backend(folder: Path, threads: int | None, device: str, encoder: str | None) -> Backend:
     try:
         from genser.inference.torch_backend import TorchBackend
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TORCH_PARTS:
             raise
         raise MissingExtraError("train", f"Running the model folder {folder}") from error
-    return TorchBackend(folder, threads=threads, device=device)
+    return TorchBackend(folder, threads=threads, device=device, encoder=encoder)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from genser.encoders.batches import padded
 from genser.errors import ConfigError, ModelError
 from genser.files import usable_cores
-from genser.inference.backend import ModelOutput, padded
+from genser.inference.backend import ModelOutput
 from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
 
 LONGEST_PARALLEL = 12 * 16_000  # samples of a window that may run in parallel with others

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from genser.encoders import EncoderConfig
+from genser.encoders.batches import batches_of, padded
 from genser.errors import ConfigError
-from genser.inference.backend import ModelOutput, batches_of, padded
+from genser.inference.backend import ModelOutput
 from genser.model.folder import load_model, load_speech_model
 from genser.model.speech_model import SpeechModel
 
@@ -22,7 +23,7 @@ class TorchBackend:
         folder: Written by ``genser train``.
         threads: Number of torch threads, for the whole process; None does not change it.
         device: Such as ``"cuda"``.
-        encoder: The encoder, if it is no longer where the folder says.
+        encoder: Present source of the encoder, if it was moved, see :func:`genser.model.folder.load_speech_model`.
 
     Raises:
         ModelError: The folder or its encoder does not load.
@@ -34,7 +35,7 @@ class TorchBackend:
         *,
         threads: int | None = None,
         device: str = "cpu",
-        encoder: EncoderConfig | None = None,
+        encoder: EncoderConfig | str | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}.")

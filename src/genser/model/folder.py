@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 
 from genser._version import __version__
 from genser.config import build, to_mapping
-from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
+from genser.encoders import KINDS, EncoderConfig, SpeechEncoder, load_encoder, named_encoder
 from genser.errors import ConfigError, ModelError
 from genser.files import atomic_write
 from genser.model.format_1 import present_config, present_tensors
@@ -147,18 +147,21 @@ def load_model(folder: Path) -> ModelFolder:
     return ModelFolder(folder, head.eval(), encoder, config["fingerprint"], config["info"], config["license"], gate)
 
 
-def load_speech_model(model: ModelFolder, encoder: EncoderConfig | None = None, device: str = "cpu") -> SpeechModel:
+def load_speech_model(
+    model: ModelFolder, encoder: EncoderConfig | str | None = None, device: str = "cpu"
+) -> SpeechModel:
     """Join the head of a model folder with its encoder.
 
     Args:
         model: From :func:`load_model`.
-        encoder: The encoder, if it is no longer where the folder says.
+        encoder: Present source of the encoder, if it was moved: a configuration, or a name as in
+            :func:`genser.encoders.named_encoder`, which keeps the pooling of the model.
         device: Device of both, such as ``"cpu"``.
 
     Raises:
         ModelError: The encoder cannot be loaded, or is another one.
     """
-    config = encoder or model.encoder
+    config = named_encoder(encoder, model.encoder) if isinstance(encoder, str) else encoder or model.encoder
     try:
         network = load_encoder(config, device)
     except ModelError as error:
@@ -175,10 +178,11 @@ def _bytes_of(module: torch.nn.Module) -> bytes:
 
 
 def _encoder_bytes(encoder: SpeechEncoder, config: EncoderConfig) -> bytes:
-    """Tensors of a Whisper encoder, in float16 if that loses nothing."""
+    """Tensors of an encoder, in half precision if that loses nothing."""
     inner = getattr(encoder, "encoder", encoder)
-    if config.kind != "whisper":
-        raise ModelError(f"An encoder of kind {config.kind!r} cannot be stored in a model folder. Only Whisper can.")
+    if not KINDS[config.kind].embeds:
+        able = ", ".join(name for name, kind in KINDS.items() if kind.embeds)
+        raise ModelError(f"A model folder cannot contain an encoder of kind {config.kind!r}, only one of {able}.")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
     halves = {name: tensor.half() for name, tensor in tensors.items()}
     lossless = all(torch.equal(halves[name].float(), tensor) for name, tensor in tensors.items())

@@ -23,8 +23,8 @@ from genser.audio.augment import AugmentedCopy
 from genser.config import to_mapping
 from genser.data.features import decoding_threads
 from genser.data.utterance import Utterance
-from genser.encoders import SpeechEncoder
-from genser.encoders.encode_clips import Window, batches_of, padded
+from genser.encoders import KINDS, SpeechEncoder
+from genser.encoders.batches import batches_of, padded
 from genser.errors import ConfigError
 from genser.files import atomic_write
 from genser.training.data import Dataset
@@ -38,6 +38,8 @@ VIEWS = 1 << 20
 
 HEAD_RATE, HEAD_DECAY, WARMUP = 1e-3, 0.05, 0.1
 Progress = Callable[[int, int], None]
+Clip = tuple[int, np.ndarray]
+"""A row and its waveform."""
 
 
 class LowRank(nn.Module):
@@ -112,7 +114,7 @@ def _matrices(encoder: SpeechEncoder) -> list[nn.Linear]:
     found = [
         module
         for name, module in encoder.named_modules()
-        if isinstance(module, nn.Linear) and "layers" in name.split(".")
+        if isinstance(module, nn.Linear) and KINDS[encoder.settings["kind"]].layers in name.split(".")
     ]
     if not found:
         raise ConfigError(f"{encoder.name} has no layers to adapt. Leave adaptation.rank at 0.")
@@ -163,10 +165,10 @@ class _Adaptation:
         steps = self.config.adaptation.steps
         return min(1.0, (step + 1) / (WARMUP * steps)) * max(1 - step / steps, 0.0)
 
-    def _loss(self, batch: list[Window]) -> Tensor:
+    def _loss(self, batch: list[Clip]) -> Tensor:
         """Cross-entropy of the head on noisy features, and how far they are from those of the frozen encoder."""
-        settings, rows = self.config.adaptation, torch.tensor([window.clip for window in batch], device=self.device)
-        waveforms, lengths = padded(batch)
+        settings, rows = self.config.adaptation, torch.tensor([row for row, _ in batch], device=self.device)
+        waveforms, lengths = map(torch.from_numpy, padded([waveform for _, waveform in batch]))
         with torch.autocast(self.device.type, torch.bfloat16):
             features = self.encoder(waveforms.to(self.device), lengths.to(self.device))
         features = features.float()
@@ -175,7 +177,7 @@ class _Adaptation:
         away = ((features - self.wanted[rows]) / self.scale).square().mean()
         return cross_entropy(scores, self.labels[rows]) + settings.fidelity * away
 
-    def _batches(self) -> Iterator[list[Window]]:
+    def _batches(self) -> Iterator[list[Clip]]:
         """As many batches as there are steps, decoded one pool of clips ahead."""
         left = self.config.adaptation.steps
         generator = torch.Generator().manual_seed(self.config.seed)
@@ -196,15 +198,16 @@ class _Adaptation:
         altered = torch.rand(POOL, generator=generator) < self.config.augmented_share
         return [(int(row), number * POOL + place, bool(altered[place])) for place, row in enumerate(rows)]
 
-    def _sound(self, row: int, number: int, is_altered: bool) -> Window:
+    def _sound(self, row: int, number: int, is_altered: bool) -> Clip:
         item: Utterance = self.utterances[row]
         waveform = load_audio(item.path, start=item.start, end=item.end)[: self.encoder.max_samples]
         if is_altered:
             view = AugmentedCopy(self.config.augmentation, VIEWS + number, self.config.seed)
             waveform = view(waveform, str(row))[: self.encoder.max_samples]
-        return Window(row, waveform)
+        return row, waveform
 
-    def _batched(self, clips: list[Window], generator: torch.Generator) -> list[list[Window]]:
+    def _batched(self, clips: list[Clip], generator: torch.Generator) -> list[list[Clip]]:
         """Clips of like length together, in random order."""
-        groups = batches_of(clips, self.config.adaptation.batch_seconds * SAMPLE_RATE)
-        return [groups[place] for place in torch.randperm(len(groups), generator=generator)]
+        lengths = [len(waveform) for _, waveform in clips]
+        groups = batches_of(lengths, self.config.adaptation.batch_seconds * SAMPLE_RATE)
+        return [[clips[index] for index in groups[place]] for place in torch.randperm(len(groups), generator=generator)]

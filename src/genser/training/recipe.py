@@ -8,7 +8,7 @@ from typing import Any
 
 from genser.audio.augment import Augmentation
 from genser.config import build, override
-from genser.encoders import EncoderConfig
+from genser.encoders import KINDS, EncoderConfig
 from genser.errors import ConfigError, MissingExtraError
 from genser.model.estimator import EstimatorConfig
 from genser.model.features import FeatureTransformConfig
@@ -168,10 +168,10 @@ class TrainConfig:
         _one_of("keep", self.keep, ("best", "last"))
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("task", self.task, ("emotion", "gender"))
-        if self.adaptation.rank and self.encoder.kind != "whisper":
+        if self.adaptation.rank and not KINDS[self.encoder.kind].embeds:
             raise ConfigError(
-                f"adaptation.rank is {self.adaptation.rank}, but adapted encoders go into the model folder, and only "
-                f"Whisper's can, not one of kind {self.encoder.kind}. Use adaptation.rank 0."
+                f"adaptation.rank is {self.adaptation.rank}, but a model folder cannot contain an adapted encoder of "
+                f"kind {self.encoder.kind!r}. Use adaptation.rank 0."
             )
 
     def without_augmentation(self) -> "TrainConfig":

@@ -1,3 +1,5 @@
+"""Encoding many clips, loading encoders, and the filter banks."""
+
 import json
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
+from toys import frames
 
 from genser.encoders import (
     DEFAULT_HUBERT,
@@ -75,7 +78,7 @@ def test_unknown_names_of_the_package_are_attribute_errors():
         _ = genser.encoders.decode
 
 
-def test_config_defaults_to_the_paper_and_refuses_what_cannot_be():
+def test_config_defaults_to_the_paper_and_refuses_impossible_settings():
     assert EncoderConfig().source == DEFAULT_HUBERT
     for arguments in [
         {"kind": "hubbert"},
@@ -89,7 +92,7 @@ def test_config_defaults_to_the_paper_and_refuses_what_cannot_be():
 
 
 @given(st.integers(1, 3_000_000), st.integers(1, 1500))
-def test_windows_cover_a_clip_in_the_fewest_like_parts(samples, frames):
+def test_windows_cover_a_clip_in_the_fewest_equal_parts(samples, frames):
     longest = 320 * frames
     windows = split_windows(samples, longest)
     assert windows[0].start == 0
@@ -121,7 +124,7 @@ def test_encode_keeps_the_order_and_its_budget(lengths, batch_seconds):
     assert sum(rows for rows, _ in encoder.shapes) == len(lengths)
 
 
-def test_encode_batches_like_lengths_together():
+def test_encode_batches_similar_lengths_together():
     encoder = Counter()
     encode(encoder, noise(16_000, 1_000, 16_000, 1_000), batch_seconds=2)
     assert encoder.shapes == [(2, 16_000), (2, 1_000)]
@@ -140,7 +143,7 @@ def test_encode_of_nothing_is_empty():
 
 
 @pytest.mark.parametrize("clip", [np.zeros(399, np.float32), np.zeros((800, 1), np.float32)])
-def test_encode_names_a_clip_it_cannot_take(clip):
+def test_a_clip_of_another_shape_is_refused(clip):
     with pytest.raises(AudioError, match="Clip 1 has the shape"):
         encode(Counter(), [*noise(800), clip])
     with pytest.raises(ConfigError, match="batch_seconds"):
@@ -156,11 +159,11 @@ def test_fingerprint_follows_settings_and_weights():
     assert FbankEncoder(40).fingerprint != FbankEncoder(80).fingerprint
 
 
-def test_fbank_has_mean_and_deviation_of_the_banks():
+def test_fbank_has_mean_and_std_of_the_banks():
     encoder = load_encoder(EncoderConfig("fbank"))
     (clip,) = noise(16_000)
     waveforms, lengths = torch.from_numpy(clip)[None], torch.tensor([16_000])
-    banks, mask = encoder.forward_frames(waveforms, lengths)
+    banks, mask = frames(encoder, waveforms, lengths)
     assert banks.shape == (1, 1, 100, 80)
     assert mask.all()
     wanted = torch.cat([banks[0, 0].mean(dim=0), banks[0, 0].std(dim=0, correction=0)])
@@ -195,7 +198,7 @@ def test_bf16_leaves_the_front_end_in_float32():
     np.testing.assert_array_equal(encode(FbankEncoder(), clips, bf16=True), encode(FbankEncoder(), clips))
 
 
-def test_sources_that_are_not_there_say_so(tmp_path, monkeypatch):
+def test_missing_sources_are_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for source, match in [
         (str(tmp_path / "no"), "is no folder"),
@@ -221,7 +224,7 @@ def test_a_hub_id_is_fetched_at_its_revision_without_pickles(tmp_path, monkeypat
     assert not any(name.endswith((".bin", ".pt")) for name in asked["patterns"])
 
 
-def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path):
+def test_a_pickle_is_refused_and_the_message_explains_the_conversion(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hubert"}))
     torch.save({"a": torch.zeros(2)}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match="convert_checkpoint"):
@@ -244,10 +247,10 @@ def test_converting_needs_a_pickle(tmp_path):
         convert_checkpoint(str(tmp_path), tmp_path / "out")
 
 
-def test_damaged_and_foreign_weights_are_named(tmp_path):
+def test_damaged_files_and_other_models_are_reported(tmp_path):
     damaged, foreign = tmp_path / "damaged.safetensors", tmp_path / "foreign.safetensors"
     damaged.write_bytes(b"\x10" * 100)
     save_file({"a": torch.zeros(2)}, foreign)
-    for path, match in [(damaged, "cannot be read as safetensors"), (foreign, "no Whisper encoder")]:
+    for path, match in [(damaged, "cannot be read as safetensors"), (foreign, "not a Whisper encoder")]:
         with pytest.raises(ModelError, match=match):
             load_encoder(EncoderConfig("whisper", str(path)))

@@ -1,19 +1,25 @@
-"""HuBERT without padding and without memory traffic that can be spared, for GPUs.
+"""Encodes clips with HuBERT on a GPU without padding; measured by encode_gpu.py, not part of the package.
 
-The same numbers as :class:`genser.encoders.hubert.HubertEncoder`, another way through them:
+The features equal those of :class:`genser.encoders.hubert.HubertEncoder`. The differences in the computation are:
 
-- clips lie end to end (:mod:`genser.encoders.packing`), so no frame is computed for padding, and attention is flash
-  attention over segments, which needs no mask;
-- a convolution of stride s is one or two matrix products over views of its input, channels last: nothing is unfolded or
-  transposed, and bias, layer norm and GELU behind it are one pass where they are compiled;
-- queries, keys and values come from one product;
-- each state is averaged when it is made, by a product with a matrix of zeros and ones, and then forgotten.
+- Clips are packed end to end into one row of samples, so no frame is computed for padding, and attention is flash
+  attention over segments, which needs no mask. Convolutions without padding commute with shifts by whole strides: a
+  clip that begins at a multiple of the encoder's hop gets the same frames as alone. Frames whose receptive field spans
+  two clips are discarded.
+- A convolution of stride s is one or two matrix products over views of its input, channels last. Its bias, layer norm
+  and GELU are one pass if they are compiled.
+- Queries, keys and values come from one product.
+- Each state is averaged as soon as it is computed, by a product with a matrix of zeros and ones.
 
-For models whose convolutions are followed by layer norms (the large ones): a group norm needs each clip apart.
+This works for models whose convolutions are followed by layer norms (the large ones). A group norm needs each clip
+separately.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,11 +28,109 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genser.encoders.hubert import HubertEncoder
-from genser.encoders.packing import Grid, Pack
 
 FAMILY = ("hubert", "wav2vec2")  # WavLM's positions and data2vec's stacked convolutions go another way
 ALIGNED = 16  # inputs of a matrix product are a multiple, so that it runs on tensor cores
 ROUND = 4096  # frames; the row of the positional convolution is a multiple, so that few shapes occur
+OPEN_ROWS = 8  # rows to which clips can still be added
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How an encoder's convolutions cut samples into frames.
+
+    Attributes:
+        hop: Samples from one frame to the next.
+        field: Samples that a frame sees.
+    """
+
+    hop: int
+    field: int
+
+    @classmethod
+    def of(cls, kernels: Sequence[int], strides: Sequence[int]) -> "Grid":
+        """The grid of unpadded convolutions, first to last."""
+        hops = list(accumulate(strides, lambda a, b: a * b, initial=1))
+        return cls(hops[-1], 1 + sum((kernel - 1) * hop for kernel, hop in zip(kernels, hops, strict=False)))
+
+    def room(self, samples: int) -> int:
+        """Frames that a clip takes in a row: its own, and those that would see what comes behind it."""
+        return max(-(-samples // self.hop), self.frames(samples) + -(-self.field // self.hop) - 1)
+
+    def frames(self, samples: int) -> int:
+        """Frames that lie within so many samples."""
+        return (samples - self.field) // self.hop + 1
+
+    def samples(self, frames: int) -> int:
+        """Samples that so many frames see."""
+        return frames * self.hop + self.field - self.hop
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A row of frames with clips in it.
+
+    Attributes:
+        clips: Positions of the clips in the list they came from.
+        starts: First frame of each.
+        counts: Frames of each.
+        lengths: Samples of each.
+        total: Frames of the row, gaps and unused ones too.
+    """
+
+    clips: tuple[int, ...]
+    starts: np.ndarray
+    counts: np.ndarray
+    lengths: np.ndarray
+    total: int
+
+    def fill(self, row: np.ndarray, waveforms: Sequence[np.ndarray], hop: int) -> None:
+        """Write the clips' samples into a row of zeros."""
+        for start, clip in zip(self.starts.tolist(), self.clips, strict=True):
+            row[start * hop : start * hop + len(waveforms[clip])] = waveforms[clip]
+
+    def segments(self, longest: int) -> np.ndarray:
+        """Ends of stretches that attend to themselves alone: every clip, and what lies between and behind them.
+
+        Args:
+            longest: Longest stretch behind the last clip.
+
+        Returns:
+            Cumulative frames, int32, from 0 to the total; some stretches may be empty.
+        """
+        ends = np.stack([self.starts, self.starts + self.counts], axis=1).reshape(-1)
+        tail = np.arange(ends[-1], self.total, longest)
+        return np.concatenate([[0], ends, tail[1:], [self.total]]).astype(np.int32)
+
+
+def pack_clips(lengths: Sequence[int], grid: Grid, total: int) -> Iterable[Pack]:
+    """Distribute clips over rows, longest first, each where it is the first to fit.
+
+    Args:
+        lengths: Samples of each clip, at least the grid's field.
+        grid: The encoder's.
+        total: Frames of a row; a longer clip gets a row of its own length.
+
+    Yields:
+        Packs, which together hold every clip once.
+    """
+    rows: list[tuple[list[int], int]] = []  # clips and frames used; those last added to behind
+    for clip in sorted(range(len(lengths)), key=lambda clip: -lengths[clip]):
+        room = grid.room(lengths[clip])
+        place = next((place for place, (_, used) in enumerate(rows) if used + room <= total), None)
+        clips, used = ([], 0) if place is None else rows.pop(place)
+        rows.append(([*clips, clip], used + room))
+        if len(rows) > OPEN_ROWS:
+            yield _pack(*rows.pop(0), lengths, grid, total)
+    for clips, used in rows:
+        yield _pack(clips, used, lengths, grid, total)
+
+
+def _pack(clips: list[int], used: int, lengths: Sequence[int], grid: Grid, total: int) -> Pack:
+    held = np.array([lengths[clip] for clip in clips])
+    counts = (held - grid.field) // grid.hop + 1
+    starts = np.cumsum([0, *(grid.room(length) for length in held[:-1].tolist())])
+    return Pack(tuple(clips), starts, counts, held, max(total, used))
 
 
 class Convolution(NamedTuple):
@@ -258,3 +362,14 @@ def _norm(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 def _stable(config: Any) -> bool:
     return bool(getattr(config, "do_stable_layer_norm", False))
+
+
+def encode_packed(encoder: HubertEncoder, waveforms: Sequence[np.ndarray], batch_seconds: float) -> np.ndarray:
+    """Features of clips of at most 30 s, computed in bfloat16, float32 of shape (clips, states, dim)."""
+    packed = PackedHubert(encoder, torch.bfloat16, compiled=find_spec("triton") is not None)
+    total = int(batch_seconds * 16_000 // packed.grid.hop)
+    packs = pack_clips([len(waveform) for waveform in waveforms], packed.grid, total)
+    features = np.zeros((len(waveforms), encoder.states, encoder.dim), np.float32)
+    for pack, means in [(pack, packed(pack, waveforms)) for pack in packs]:
+        features[list(pack.clips)] = means.float().cpu().numpy()
+    return features
