@@ -14,7 +14,7 @@ from genser.data.splits import Fold, emobox_clip, emobox_tests, folds, validatio
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 
-FAMILIES = {"meld": "official", "kfold-speaker": "kfold"}
+FAMILIES = {"kfold-speaker": "kfold"}
 """Family of a protocol where it is not its name; published rows are found by it."""
 
 INNER_SEED = 17

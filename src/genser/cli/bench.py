@@ -35,7 +35,7 @@ def bench(
     share one output folder: run after run, the report has them all.
 
     Args:
-        protocol: emobox, official, meld, loso, kfold-speaker, loco, or random (speaker-dependent).
+        protocol: emobox, official, loso, kfold-speaker, loco, or random (speaker-dependent).
         manifests: CSV, JSON lines or Parquet; EmoBox's folds are of one corpus each, all others span the manifests.
         encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank"; repeat for
             several. The default is the encoder of the recipe.

@@ -1,4 +1,4 @@
-"""``genser prepare``: an official corpus folder becomes a manifest."""
+"""``genser prepare``: makes a manifest of a corpus folder."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from genser.data.corpora import CORPORA
+
+OFFICIAL = ", ".join(name for name in CORPORA if name not in ("folder", "csv"))
+
 
 def prepare(
-    corpus: str,
+    corpus: Annotated[str, Parameter(help=f'{OFFICIAL}; "folder" (one subfolder per label) or "csv" (any table).')],
     folder: Path,
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("manifest.csv"),
@@ -16,13 +20,13 @@ def prepare(
 ) -> int:
     """Read a corpus in its official folder layout and write a manifest.
 
-    Files that do not fit and clips that are missing are listed on standard error, one a line.
+    Files that do not fit and missing clips are listed on standard error, one per line.
 
     Args:
-        corpus: crema-d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd; "folder" (a folder a label) or "csv".
-        folder: The corpus.
+        corpus: Name of the corpus.
+        folder: Folder of the corpus, or a table for "csv".
         output: Manifest to write; .csv, .tsv, .jsonl or .parquet.
-        relative: Write paths relative to the manifest's folder, or else absolute ones.
+        relative: Whether paths start at the folder of the manifest; else they are absolute.
 
     Returns:
         0 if the corpus is complete, 1 if clips of its official release are missing.
@@ -34,7 +38,7 @@ def prepare(
     write_manifest(report.utterances, output, relative=relative)
     for problem in report.problems:
         print(problem, file=sys.stderr)
-    for absent in report.missing:
-        print(f"missing: {absent}", file=sys.stderr)
+    for missing in report.missing:
+        print(f"missing: {missing}", file=sys.stderr)
     print(f"{report.summary()} → {output}", file=sys.stderr)
     return 1 if report.missing else 0

@@ -67,4 +67,6 @@ def _summary(trained: Any) -> str:
     best = trained.result.best
     validation = f", best validation UA {100 * best:.1f} %" if best >= 0 else ""
     rows, classes = len(trained.dataset.utterances), ", ".join(trained.dataset.classes)
-    return f"{rows} utterances; classes: {classes}{validation} → {trained.folder}"
+    omitted = trained.dataset.left_out
+    without = f" ({omitted} more have no class in this task and are omitted)" if omitted else ""
+    return f"{rows} utterances{without}; classes: {classes}{validation} → {trained.folder}"

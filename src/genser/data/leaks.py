@@ -1,4 +1,4 @@
-"""Leaks: the same speaker or the same sound on both sides of a split."""
+"""Finds leaks: the same speaker or the same audio on both sides of a split."""
 
 import hashlib
 import os
@@ -12,17 +12,17 @@ from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 
 By = Literal["speaker", "bytes"]
-MAX_LISTED = 10  # leaks that one error message spells out
+MAX_LISTED = 10  # leaks in one error message
 
 
 @dataclass(frozen=True)
 class Leak:
-    """One thing that is on both sides.
+    """One speaker or file that is on both sides.
 
     Args:
         train: Key of an utterance of the training side.
         test: Key of an utterance of the test side.
-        reason: What the two share.
+        reason: What the two utterances share.
     """
 
     train: str
@@ -34,27 +34,27 @@ class Leak:
 
 
 def find_leaks(train: Sequence[Utterance], test: Sequence[Utterance], by: By = "speaker") -> list[Leak]:
-    """Find what is on both sides of a split.
+    """Find speakers or files that are on both sides of a split.
 
-    The same name in two corpora is two speakers. Parts of one recording share bytes only where their times overlap.
+    The same name in two corpora means two speakers. Parts of one recording are a leak only if their times overlap.
 
     Args:
         train: Training side.
         test: Test side.
-        by: ``"speaker"`` or ``"bytes"`` (of the sound files, which are read only where two have one size).
+        by: ``"speaker"``, or ``"bytes"`` of the audio files, which are read only if two have the same size.
 
     Returns:
-        One leak a speaker, or one a test utterance.
+        One leak per speaker, or per test utterance.
 
     Raises:
-        ManifestError: ``by`` is another word, or an utterance has no speaker.
+        ManifestError: ``by`` has another value, or an utterance has no speaker.
         OSError: A file cannot be read.
     """
     if by == "speaker":
         return list(_speakers_on_both(train, test))
     if by == "bytes":
         return list(_bytes_on_both(train, test))
-    raise ManifestError(f"leaks are looked for by 'speaker' or by 'bytes', not by {by!r}")
+    raise ManifestError(f"Leaks can be found by 'speaker' or by 'bytes', not by {by!r}.")
 
 
 def check_leaks(train: Sequence[Utterance], test: Sequence[Utterance], by: By = "speaker") -> None:
@@ -72,25 +72,27 @@ def check_leaks(train: Sequence[Utterance], test: Sequence[Utterance], by: By = 
     if leaks:
         listed = "".join(f"\n  {leak}" for leak in leaks[:MAX_LISTED])
         more = f"\n  … and {len(leaks) - MAX_LISTED} more" if len(leaks) > MAX_LISTED else ""
-        raise ManifestError(f"training and test side share {len(leaks)} by {by}; split them apart{listed}{more}")
+        raise ManifestError(
+            f"The training and the test side share {len(leaks)} by {by}. Keep each on one side.{listed}{more}"
+        )
 
 
 def require_speakers(utterances: Iterable[Utterance], purpose: str) -> None:
-    """Refuse utterances of unknown speakers.
+    """Refuse utterances without a speaker.
 
     Raises:
         ManifestError: Some have no speaker; the first is named.
     """
-    nameless = [item for item in utterances if item.speaker is None]
-    if nameless:
+    unknown = [item for item in utterances if item.speaker is None]
+    if unknown:
         raise ManifestError(
-            f"{purpose} needs the speaker of every utterance; {len(nameless)} have none, the first is "
-            f"{nameless[0].key}. Fill the column 'speaker'."
+            f"{purpose} needs the speaker of every utterance; {len(unknown)} have none, such as "
+            f"{unknown[0].key}. Fill the column 'speaker'."
         )
 
 
 def _speakers_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> Iterable[Leak]:
-    require_speakers([*train, *test], "the search for leaks by speaker")
+    require_speakers([*train, *test], "The search for leaks by speaker")
     first_of = {item.speaker_key: item for item in reversed(train)}
     for speaker, item in {item.speaker_key: item for item in reversed(test)}.items():
         if speaker in first_of:
@@ -110,7 +112,7 @@ def _bytes_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> Ite
 
 
 def _contents(train: set[str], test: set[str]) -> dict[str, object]:
-    """Content of every file by path: a hash where another side's file has its size, else the path itself."""
+    """Content of every file: a hash if a file of the other side has the same size, else its real path."""
     sizes = {path: Path(path).stat().st_size for path in train | test}
     doubtful = {sizes[path] for path in train} & {sizes[path] for path in test}
     names = {path: os.path.realpath(path) for path in sizes}

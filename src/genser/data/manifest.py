@@ -1,18 +1,19 @@
-"""Manifests: lists of utterances that are checked row by row when read and appear whole when written."""
+"""Reads and writes manifests: tables with one clip per row."""
 
 import os
+import unicodedata
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from genser.data.tables import encode_table, read_table
+from genser.data.tables import read_table, write_table
 from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, TIME_FIELDS, Utterance
 from genser.errors import ManifestError, suggestion
-from genser.files import atomic_write
 
 COLUMNS = ("path", "label", "speaker", "gender", "split", "start", "end", "corpus", "text", "intensity")
-MAX_LISTED = 20  # problems that one error message spells out
-FOREIGN_NAMES = {
+MAX_LISTED = 20  # problems in one error message
+OTHER_NAMES = {
     "path": ("file", "filename", "file_name", "filepath", "wav", "audio", "clip", "file_id"),
     "label": ("emotion", "class", "category", "target"),
     "speaker": ("speaker_id", "actor", "spk", "user"),
@@ -25,6 +26,8 @@ FOREIGN_NAMES = {
     "intensity": ("level", "strength"),
 }
 
+"""Usual names of the columns in tables of others."""
+
 __all__ = ["COLUMNS", "Utterance", "read_manifest", "write_manifest"]
 
 
@@ -33,20 +36,23 @@ def read_manifest(
 ) -> list[Utterance]:
     """Read a manifest and check every row; all problems are reported together.
 
-    Columns are ``path`` (the only one that must be there), ``label``, ``speaker``, ``gender``, ``split``, ``start`` and
-    ``end`` in seconds, ``corpus``, ``text`` and ``intensity``. Relative paths start at the folder of the manifest.
+    Columns are ``path`` (required), ``label``, ``speaker``, ``gender``, ``split``, ``start`` and ``end`` in seconds,
+    ``corpus``, ``text`` and ``intensity``. Other columns are kept in ``Utterance.extra``. Relative paths start
+    at the folder of the manifest. Spaces around labels and names are removed. Labels and names are compared in the
+    Unicode form NFC, and a file is found if its name on the disk has another form.
 
     Args:
         path: CSV (commas or semicolons), TSV, JSON lines or Parquet, by its ending.
-        labels: Where given, every row must carry one of these labels.
-        check_files: Whether every sound file must exist.
+        labels: If given, every row must have one of these labels.
+        check_files: Whether every audio file must exist.
 
     Returns:
-        Utterances in the order of the rows, their paths absolute.
+        Utterances in the order of the rows, with absolute paths.
 
     Raises:
-        ManifestError: Something is wrong; up to 20 rows are listed, each with its number (of the spreadsheet row, the
-            header being row 1, or of the line in JSON lines) and reason.
+        ManifestError: Some rows cannot be used, or a column has the usual name or a misspelt name of one that is
+            missing. Up to 20 rows are listed, with their number (row of a spreadsheet whose header is row 1, or line of
+            a JSON-lines file) and the reason.
         MissingExtraError: Parquet without pyarrow.
     """
     path = Path(path)
@@ -65,35 +71,40 @@ def read_manifest(
     if problems:
         raise ManifestError(_listing(path, sorted(problems)))
     if not utterances:
-        raise ManifestError(f"{path} has no rows; each row names a sound file and, to train, its label")
+        raise ManifestError(f"{path} has no rows. Each row names an audio file and, for training, its label.")
     return utterances
 
 
 def _check_columns(columns: Sequence[str], path: Path, need_label: bool) -> None:
-    for name in columns:
-        if name not in COLUMNS:
-            meant = [ours for ours, theirs in FOREIGN_NAMES.items() if name.lower() in (ours, *theirs)]
-            hint = f"Did you mean {meant[0]!r}?" if meant else suggestion(name, COLUMNS)
-            raise ManifestError(f"{path} has an unknown column {name!r}. {hint}")
+    missing = [name for name in COLUMNS if name not in columns]
+    for name in set(columns) - set(COLUMNS):
+        # labels or speakers must not be lost because of another column name; other columns are the user's own
+        meant = [ours for ours in ("path", "label") if ours in missing and name.lower() in OTHER_NAMES[ours]]
+        meant += get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
+        if meant:
+            raise ManifestError(f"{path} has no column {meant[0]!r}, but a column {name!r}. Rename it if it is meant.")
     needed = ("path", "label") if need_label else ("path",)
-    absent = [name for name in needed if name not in columns]
+    absent = [name for name in needed if name in missing]
     if absent and columns:
-        raise ManifestError(f"{path} has no column {absent[0]!r}; its columns are {', '.join(columns)}")
+        raise ManifestError(f"{path} has no column {absent[0]!r}; its columns are {', '.join(columns)}.")
 
 
 def parse_row(record: dict[str, Any], folder: Path) -> tuple[Utterance | None, list[str]]:
-    """One row of named fields as an utterance.
+    """Make an utterance from a row.
 
     Args:
-        record: Fields by our names of columns.
-        folder: Where relative paths start.
+        record: Fields by column of a manifest; other columns are kept as extra ones.
+        folder: Folder at which relative paths start.
 
     Returns:
-        The utterance (None where the row makes none) and all that is wrong with the row.
+        The utterance (None if the row cannot be used), and all problems of the row.
     """
-    fields: dict[str, Any] = {}
+    extra = {name: value for name, value in record.items() if name not in COLUMNS and value not in (None, "")}
+    fields: dict[str, Any] = {"extra": extra}
     reasons = []
     for name, value in record.items():
+        if name not in COLUMNS:
+            continue
         convert = _number if name in TIME_FIELDS else _text
         try:
             fields[name] = convert(name, value)
@@ -101,7 +112,7 @@ def parse_row(record: dict[str, Any], folder: Path) -> tuple[Utterance | None, l
             reasons.append(str(error))
     fields["path"] = fields.get("path") or ""
     if fields["path"]:
-        fields["path"] = os.path.normpath(folder / fields["path"])
+        fields["path"] = _found(folder, fields["path"])
     if fields.get("gender"):
         fields["gender"] = GENDER_NAMES.get(fields["gender"].lower(), fields["gender"])
     if fields.get("split"):
@@ -112,14 +123,23 @@ def parse_row(record: dict[str, Any], folder: Path) -> tuple[Utterance | None, l
         return None, [*reasons, str(error)]
 
 
+def _found(folder: Path, name: str) -> str:
+    """Absolute path of a file; systems differ in the Unicode form of file names, so all forms are tried."""
+    path = os.path.normpath(folder / name)
+    if path.isascii() or os.path.exists(path):  # noqa: PTH110 - a Path raises if a name is too long
+        return path
+    others = (os.path.normpath(folder / unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+    return next((other for other in others if os.path.exists(other)), path)  # noqa: PTH110
+
+
 def _text(name: str, value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise ManifestError(f"{name} is {value!r}; it must be text")
-    value = value if name in ("path", "text") else value.strip()
+        raise ManifestError(f"{name} is {value!r}, but must be text")
+    value = value if name in ("path", "text") else unicodedata.normalize("NFC", value.strip())
     return value or None
 
 
@@ -127,11 +147,11 @@ def _number(name: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ManifestError(f"{name} is {value!r}; it must be a number of seconds")
+        raise ManifestError(f"{name} is {value!r}, but must be a number of seconds")
     try:
         return float(value)
     except (ValueError, OverflowError) as error:
-        raise ManifestError(f"{name} is {value!r}; it must be a number of seconds, such as 1.5") from error
+        raise ManifestError(f"{name} is {value!r}, but must be a number of seconds, such as 1.5") from error
 
 
 def _fit(
@@ -163,12 +183,12 @@ def _listing(path: Path, problems: Sequence[tuple[int, str]]) -> str:
 
 
 def write_manifest(utterances: Sequence[Utterance], path: str | os.PathLike[str], *, relative: bool = True) -> None:
-    """Write a manifest, whole or not at all, with the columns that any utterance fills.
+    """Write a manifest with the columns that any utterance fills, in one step.
 
     Args:
         utterances: At least one.
-        path: File to write; its ending says whether CSV, TSV, JSON lines or Parquet.
-        relative: Write paths from the folder of the manifest, so that both can move together; else absolute ones.
+        path: File to write; its ending selects CSV, TSV, JSON lines or Parquet.
+        relative: Whether paths start at the folder of the manifest, so that both can be moved; else they are absolute.
 
     Raises:
         ManifestError: There are no utterances, the folder is missing or the ending is unknown.
@@ -176,17 +196,22 @@ def write_manifest(utterances: Sequence[Utterance], path: str | os.PathLike[str]
     """
     path = Path(path)
     if not utterances:
-        raise ManifestError(f"there is nothing to write to {path}: no utterances")
+        raise ManifestError(f"There are no utterances to write to {path}.")
     if not path.parent.is_dir():
-        raise ManifestError(f"the folder {path.parent} does not exist; make it first")
+        raise ManifestError(f"The folder {path.parent} does not exist. Create it first.")
     columns = [name for name in COLUMNS if any(getattr(utterance, name) is not None for utterance in utterances)]
     folder = os.path.normpath(path.parent.absolute()) if relative else None
-    rows = ({name: getattr(item, name) for name in columns} for item in utterances)
-    placed = (row | {"path": _place(row["path"], folder)} for row in rows)
-    atomic_write(path, encode_table(columns, placed, path.suffix.lower()))
+    extra = list(dict.fromkeys(name for item in utterances for name in item.extra))
+    rows = [
+        {name: item.extra.get(name) for name in extra}
+        | {name: getattr(item, name) for name in columns}
+        | {"path": _written(item.path, folder)}
+        for item in utterances
+    ]
+    write_table(path, [*columns, *extra], rows)
 
 
-def _place(path: str, folder: str | None) -> str:
+def _written(path: str, folder: str | None) -> str:
     absolute = os.path.normpath(Path(path).absolute())
     if folder is None or os.path.splitdrive(absolute)[0] != os.path.splitdrive(folder)[0]:
         return absolute

@@ -1,26 +1,27 @@
-"""Tables on disk as numbered rows of named fields: CSV, TSV, JSON lines, Parquet."""
+"""Reads and writes tables: CSV, TSV, JSON lines and Parquet."""
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genser.errors import ManifestError, MissingExtraError
+from genser.files import atomic_write
 
-MAX_FIELD = 1 << 24  # characters in one CSV field; the csv module's own 131,072 is too short for long transcripts
+MAX_FIELD = 1 << 24  # characters in one CSV field; the default, 131,072, is too short for long transcripts
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a table file says, before anything is checked.
+    """The content of a table file.
 
     Args:
-        columns: Names of the columns, in order; for JSON lines the keys in the order of their first use.
+        columns: Names of the columns in order; for JSON lines, the keys in the order of their first use.
         rows: Number (as an editor or a spreadsheet shows it) and fields of every row.
-        problems: Number and reason of every row that could not be split into fields.
+        problems: Number and reason for every row that could not be split into fields.
     """
 
     columns: tuple[str, ...]
@@ -29,13 +30,13 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a table by the ending of its name.
+    """Read a table; the ending of its name selects the format.
 
     Args:
         path: File ending in ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``.
 
     Returns:
-        The columns and rows, and the rows that are broken.
+        The columns, the rows, and the broken rows.
 
     Raises:
         ManifestError: The file is missing, has another ending, an unknown encoding or no header.
@@ -43,14 +44,14 @@ def read_table(path: Path) -> Table:
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise ManifestError(f"{path} ends in {path.suffix or 'nothing'!r}; a table ends in {', '.join(_READERS)}")
+        raise ManifestError(f"{path} does not have the ending of a table. Use one of {', '.join(_READERS)}.")
     if not path.is_file():
-        raise ManifestError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give the path of a table")
+        raise ManifestError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}. Name a table.")
     return reader(path)
 
 
 def decode_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> str:
-    """Read a text file: with a byte-order mark as that says, else in the first encoding that fits.
+    """Read a text file in the encoding of its byte-order mark, else in the first encoding that fits.
 
     Raises:
         ManifestError: No encoding fits; the message names the first bad byte.
@@ -70,7 +71,7 @@ def decode_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> str:
 def _delimiter(header: str, path: Path) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
-    return max(",;\t", key=header.count)  # the first of them where the header has one column
+    return max(",;\t", key=header.count)  # the comma if there is only one column
 
 
 def _read_csv(path: Path) -> Table:
@@ -80,13 +81,15 @@ def _read_csv(path: Path) -> Table:
     try:
         records = list(reader)
     except csv.Error as error:
-        raise ManifestError(f"{path}, line {reader.line_num}: {error}. Quote fields with quotes or lines.") from error
+        raise ManifestError(
+            f"{path}, line {reader.line_num}: {error}. Quote fields with quotes or line breaks."
+        ) from error
     if not records or not any(records[0]):
-        raise ManifestError(f"{path} is empty; its first line must name the columns, such as path,label,speaker")
+        raise ManifestError(f"{path} is empty. Its first line must name the columns, such as path,label,speaker.")
     columns = tuple(name.strip() for name in records[0])
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
-        raise ManifestError(f"{path} names the column {twice[0]!r} twice; keep one")
+        raise ManifestError(f"{path} has two columns {twice[0]!r}. Keep one.")
     return _csv_rows(columns, records)
 
 
@@ -96,7 +99,7 @@ def _csv_rows(columns: tuple[str, ...], records: list[list[str]]) -> Table:
         if len(fields) == len(columns):
             rows.append((number, dict(zip(columns, fields, strict=True))))
         elif fields:
-            problems.append((number, f"has {len(fields)} fields where the header has {len(columns)}"))
+            problems.append((number, f"has {len(fields)} fields, but the header has {len(columns)}"))
     return Table(columns, tuple(rows), tuple(problems))
 
 
@@ -129,7 +132,7 @@ def _read_parquet(path: Path) -> Table:
 
 
 def import_parquet(purpose: str) -> Any:
-    """The module pyarrow.parquet, imported only when it is needed.
+    """Import pyarrow.parquet.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -141,8 +144,23 @@ def import_parquet(purpose: str) -> Any:
     return pyarrow.parquet
 
 
-def encode_table(columns: Sequence[str], rows: Iterator[dict[str, Any]], ending: str) -> bytes:
-    """Turn rows into the bytes of a table file.
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write a table in one step; the ending of its name selects the format.
+
+    Args:
+        path: File to create or replace.
+        columns: Names of the columns, in order.
+        rows: Fields of every row; None is an empty field.
+
+    Raises:
+        ManifestError: The ending is unknown, or a value cannot be written in this format.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    atomic_write(path, encode_table(columns, rows, path.suffix.lower()))
+
+
+def encode_table(columns: Sequence[str], rows: Iterable[dict[str, Any]], ending: str) -> bytes:
+    """Encode rows as the bytes of a table file.
 
     Args:
         columns: Names of the columns, in order.
@@ -150,25 +168,25 @@ def encode_table(columns: Sequence[str], rows: Iterator[dict[str, Any]], ending:
         ending: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``.
 
     Raises:
-        ManifestError: The ending is another, or a text cannot be written as UTF-8.
+        ManifestError: The ending is unknown, or a value cannot be written in this format.
         MissingExtraError: Parquet without pyarrow.
     """
     if ending not in _READERS:
-        raise ManifestError(f"a table cannot end in {ending or 'nothing'!r}; choose {', '.join(_READERS)}")
+        raise ManifestError(f"A table cannot end in {ending or 'nothing'!r}. Use one of {', '.join(_READERS)}.")
     if ending == ".parquet":
         return _encode_parquet(columns, rows)
-    text = _encode_csv(columns, rows, ending) if ending in (".csv", ".tsv") else _encode_jsonl(rows)
+    text = _encode_csv(columns, rows, ending) if ending in (".csv", ".tsv") else _encode_jsonl(columns, rows)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         part = ascii(text[max(0, error.start - 40) : error.end + 10])
-        raise ManifestError(f"{part} cannot be written as UTF-8; rename the file it names") from error
+        raise ManifestError(f"{part} cannot be written as UTF-8. Rename the file that it names.") from error
 
 
-def _encode_csv(columns: Sequence[str], rows: Iterator[dict[str, Any]], ending: str) -> str:
+def _encode_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]], ending: str) -> str:
     buffer = io.StringIO(newline="")
     records = list(rows)
-    # The csv module leaves a lone carriage return unquoted, and then reads it back as the end of a row.
+    # the csv module does not quote a lone carriage return, and then reads it as the end of a row
     bare_return = any("\r" in value for record in records for value in record.values() if isinstance(value, str))
     writer = csv.DictWriter(
         buffer,
@@ -182,20 +200,25 @@ def _encode_csv(columns: Sequence[str], rows: Iterator[dict[str, Any]], ending: 
     return buffer.getvalue()
 
 
-def _encode_jsonl(rows: Iterator[dict[str, Any]]) -> str:
+def _encode_jsonl(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
     return "".join(
-        json.dumps({name: value for name, value in row.items() if value is not None}, ensure_ascii=False) + "\n"
+        json.dumps({name: row[name] for name in columns if row.get(name) is not None}, ensure_ascii=False, default=str)
+        + "\n"
         for row in rows
     )
 
 
-def _encode_parquet(columns: Sequence[str], rows: Iterator[dict[str, Any]]) -> bytes:
+def _encode_parquet(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
     parquet = import_parquet("Writing Parquet")
     import pyarrow
 
     records = list(rows)
     buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table({name: [row[name] for row in records] for name in columns}), buffer)
+    try:
+        table = pyarrow.table({name: [row.get(name) for row in records] for name in columns})
+    except (ValueError, TypeError) as error:  # values of several types in one column
+        raise ManifestError(f"The rows cannot be written as Parquet: {error}. Use another format.") from error
+    parquet.write_table(table, buffer)
     return buffer.getvalue()
 
 

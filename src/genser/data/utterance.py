@@ -1,7 +1,9 @@
-"""One stretch of speech and what is known of it."""
+"""One clip of speech with its labels and metadata."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from genser.errors import ManifestError
 
@@ -14,22 +16,23 @@ TIME_FIELDS = ("start", "end")
 
 @dataclass(frozen=True)
 class Utterance:
-    """One stretch of speech: a sound file or a part of it, with its labels.
+    """One clip of speech: an audio file or a part of it, with its labels and metadata.
 
     Args:
-        path: Sound file.
+        path: Audio file.
         label: Class of the main task, such as ``"anger"``.
-        speaker: Name of the speaker, unique inside the corpus.
+        speaker: Name of the speaker, unique within the corpus.
         gender: One of ``female``, ``male``, ``other``.
-        split: Official side, one of ``train``, ``validation``, ``test``.
-        start: Beginning in the file in seconds.
-        end: End in the file in seconds.
-        corpus: Corpus that the utterance comes from.
-        text: Words that are spoken.
-        intensity: Strength of the emotion in the words of the corpus, such as ``"strong"``.
+        split: Official split, one of ``train``, ``validation``, ``test``.
+        start: Start within the file in seconds.
+        end: End within the file in seconds.
+        corpus: Name of the corpus.
+        text: Transcript.
+        intensity: Strength of the emotion as the corpus names it, such as ``"strong"``.
+        extra: Other columns of the manifest, kept as they are; they do not count in comparisons.
 
     Raises:
-        ManifestError: The path is empty, a time is impossible, or gender or split is no known name.
+        ManifestError: The path is empty, a time is impossible, or the gender or split is unknown.
     """
 
     path: str
@@ -42,6 +45,7 @@ class Utterance:
     corpus: str | None = None
     text: str | None = None
     intensity: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))
@@ -50,18 +54,18 @@ class Utterance:
 
     @property
     def key(self) -> str:
-        """Name of the stretch: the path, and ``#t=start,end`` where it is a part of the file."""
+        """Name of the clip: the path, followed by ``#t=start,end`` if it is a part of the file."""
         if self.start is None and self.end is None:
             return self.path
         return f"{self.path}#t={self.start or 0.0:g},{'' if self.end is None else format(self.end, 'g')}"
 
     @property
     def speaker_key(self) -> tuple[str, str] | None:
-        """Speaker with the corpus, as the same name in two corpora means two people."""
+        """Corpus and speaker, because the same name in two corpora means two people."""
         return None if self.speaker is None else (self.corpus or "", self.speaker)
 
 
-def _faults(utterance: Utterance):
+def _faults(utterance: Utterance) -> Iterator[str]:
     if not utterance.path:
         yield "the path is empty"
     for name in TIME_FIELDS:

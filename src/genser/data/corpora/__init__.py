@@ -1,4 +1,4 @@
-"""Readers of speech corpora in their official folder layouts."""
+"""Readers of speech corpora in their official folder layouts. A new one needs its module, and its name here."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,9 @@ from genser.data.corpora import crema_d, emodb, esd, folder, iemocap, meld, nemo
 from genser.data.corpora.report import CorpusReport, Problem
 from genser.errors import ManifestError, suggestion
 
-_MODULES = (crema_d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd, folder, table)
-CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}
-"""Reader modules by the name of their corpus; each has NAME, LAYOUT and read(root)."""
+_READERS = (crema_d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd, folder, table)
+CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _READERS}
+"""Reader modules by the name of their corpus. Each has NAME, LAYOUT (shown in errors) and read(root)."""
 
 __all__ = ["CORPORA", "CorpusReport", "Problem", "prepare"]
 
@@ -19,13 +19,13 @@ def prepare(name: str, root: str | Path, *, columns: Mapping[str, str] | None = 
     """Read a corpus folder in its official layout.
 
     Args:
-        name: Name of the corpus in any spelling, such as ``"CREMA-D"``; ``"folder"`` for one folder a label and
-            ``"csv"`` for a table of one's own.
-        root: Folder of the corpus (or the table itself for ``"csv"``).
-        columns: For ``"csv"`` the table's column for each of ours, such as ``{"path": "clip"}``.
+        name: Name of the corpus in any spelling, such as ``"CREMA-D"``; ``"folder"`` for one subfolder per label, or
+            ``"csv"`` for any table.
+        root: Folder of the corpus, or the table for ``"csv"``.
+        columns: For ``"csv"``, column of the table for each column of a manifest, such as ``{"path": "clip"}``.
 
     Returns:
-        The utterances, the files that do not fit and what is missing.
+        The utterances, the files that do not fit, and the missing clips.
 
     Raises:
         ManifestError: The name or the folder is unknown, or no clip of the corpus is in the folder.
@@ -33,15 +33,15 @@ def prepare(name: str, root: str | Path, *, columns: Mapping[str, str] | None = 
     plain = {corpus.replace("-", ""): corpus for corpus in CORPORA}
     corpus = plain.get(name.lower().replace("-", "").replace("_", "").replace(" ", ""))
     if corpus is None:
-        raise ManifestError(f"there is no reader for the corpus {name!r}. {suggestion(name, CORPORA)}")
+        raise ManifestError(f"There is no reader for the corpus {name!r}. {suggestion(name, CORPORA)}")
     root = Path(root)
     if not root.exists():
-        raise ManifestError(f"{root} does not exist; give the folder of {corpus}")
+        raise ManifestError(f"{root} does not exist. Name the folder of {corpus}.")
     reader = CORPORA[corpus]
     if columns and reader is not table:
-        raise ManifestError(f"only the reader 'csv' takes names of columns, not {corpus!r}")
+        raise ManifestError(f"Only the reader 'csv' takes names of columns, not {corpus!r}.")
     report = table.read(root, columns) if reader is table else reader.read(root)
     if not report.utterances:
         remarks = "".join(f"\n  {problem}" for problem in report.problems[:5])
-        raise ManifestError(f"{root} holds no clip of {corpus}; expected is {reader.LAYOUT}{remarks}")
+        raise ManifestError(f"{root} has no clip of {corpus}. Expected: {reader.LAYOUT}.{remarks}")
     return report

@@ -29,7 +29,7 @@ FEMALE = (
     "1049 1052 1053 1054 1055 1056 1058 1060 1061 1063 1072 1073 1074 1075 1076 1078 1079 1082 1084 1089 1091"
 )
 ACTORS = tuple(str(actor) for actor in range(1001, 1092))
-GENDERS = dict.fromkeys(ACTORS, "male") | genders(female=FEMALE)  # as in the corpus' VideoDemographics.csv
+GENDERS = dict.fromkeys(ACTORS, "male") | genders(female=FEMALE)  # as in VideoDemographics.csv of the corpus
 NEVER_RECORDED = {("1008", "WSI"), ("1009", "MTI"), ("1019", "ITH")}
 NEVER_RECORDED_CLIPS = {"1002_TIE_NEU_XX", "1076_ITS_NEU_XX"}
 SILENT = "1076_MTI_SAD_XX"
@@ -37,9 +37,9 @@ PATTERN = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_(LO|MD|HI|XX)")
 
 
 def read(root: Path) -> CorpusReport:
-    """Read the 7442 clips ``ACTOR_SENTENCE_EMOTION_LEVEL``; the label is the emotion that was acted.
+    """Read the 7442 clips ``ACTOR_SENTENCE_EMOTION_LEVEL``; the label is the acted emotion.
 
-    1076_MTI_SAD_XX is silent in the release. It is kept, as published test lists have it, and reported.
+    1076_MTI_SAD_XX is silent in the release. It is kept, because published test lists contain it, and reported.
     """
     collector = Collector(root)
     for path in sound_files(root):
@@ -49,7 +49,7 @@ def read(root: Path) -> CorpusReport:
             continue
         collector.add(path.stem, _utterance(path, *match.groups()))
         if path.stem == SILENT:
-            collector.problem(path, "is silent in the corpus' release; kept, as published test lists have it")
+            collector.problem(path, "is silent in the release; kept, because published test lists contain it")
     return collector.report(absent(official(), collector.utterances))
 
 
@@ -66,7 +66,7 @@ def _utterance(path: Path, actor: str, sentence: str, emotion: str, level: str) 
 
 
 def official() -> dict[str, list[str]]:
-    """The official clips of every actor, as in the corpus' SentenceFilenames.csv."""
+    """The official clips of every actor, as in SentenceFilenames.csv of the corpus."""
     return {f"actor {actor}": [clip for clip in _clips(actor) if clip not in NEVER_RECORDED_CLIPS] for actor in ACTORS}
 
 

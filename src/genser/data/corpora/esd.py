@@ -19,13 +19,13 @@ TAKES = 350  # numbers of one emotion; 1 to 350 are Neutral, and so on in the or
 VALIDATION_TAKES = 20  # the first of them are the folder evaluation, the next 30 test
 TEST_TAKES = 50
 PATTERN = re.compile(r"(\d{4})_(\d{6})")
-TEXT_ENCODINGS = ("utf-8", "gb18030")  # the speakers' tables differ; some are UTF-16 with a mark
+TEXT_ENCODINGS = ("utf-8", "gb18030")  # the tables differ by speaker; some are UTF-16 with a byte-order mark
 
 
 def read(root: Path) -> CorpusReport:
     """Read the 35 000 clips ``SPEAKER_NUMBER``; emotion and official split follow from the number.
 
-    A clip in the folder of another emotion than its number's is reported and left out.
+    A clip in the folder of another emotion than its number's is reported and omitted.
     """
     collector = Collector(root)
     words = _words(root, collector)
@@ -39,7 +39,7 @@ def read(root: Path) -> CorpusReport:
         folders = {part for part in path.relative_to(root).parts if part in LABELS}
         if folders - {emotion}:
             collector.problem(
-                path, f"is in the folder {min(folders - {emotion})}, but its number is of {emotion}, left out"
+                path, f"is in the folder {min(folders - {emotion})}, but its number is of {emotion}, omitted"
             )
         else:
             collector.add(path.stem, _utterance(path, match[1], number, emotion, words.get(path.stem) or None))
@@ -69,7 +69,7 @@ def _words(root: Path, collector: Collector) -> dict[str, str]:
         try:
             lines = [line.split("\t") for line in decode_text(path, TEXT_ENCODINGS).splitlines()]
         except ManifestError as error:
-            collector.problem(path, f"{error} Its words are left out.")
+            collector.problem(path, f"{error} Its words are omitted.")
             continue
         words.update((fields[0].strip(), fields[1].strip()) for fields in lines if len(fields) > 1)
     return words

@@ -1,4 +1,4 @@
-"""Any folder with one folder a label."""
+"""Any folder with one subfolder per label."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ LAYOUT = "happy/any/name.wav, or train/happy/name.wav"
 
 
 def read(root: Path) -> CorpusReport:
-    """Read sounds below one folder a label; where all folders are named as splits, labels are one level below.
+    """Read audio files in one subfolder per label. If all subfolders are named as splits, labels are one level below.
 
-    Labels are the names of the folders; speakers are unknown.
+    Labels are the names of the subfolders. Speakers are unknown.
     """
     collector = Collector(root)
     sounds = sound_files(root)
@@ -21,7 +21,7 @@ def read(root: Path) -> CorpusReport:
     for path in sounds:
         folders = path.relative_to(root).parts[:-1]
         if len(folders) <= depth:
-            collector.problem(path, "lies in no folder of a label, left out")
+            collector.problem(path, "is not in the folder of a label, omitted")
             continue
         split = SPLIT_NAMES[folders[0].lower()] if depth else None
         collector.add(str(path), Utterance(str(path), label=folders[depth], split=split))

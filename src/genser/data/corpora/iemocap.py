@@ -46,8 +46,9 @@ class _Turn:
 def read(root: Path) -> CorpusReport:
     """Read the turns of the evaluation files.
 
-    A turn's sound is its file in ``sentences/wav``; where that is absent, its part of the dialogue in ``dialog/wav``.
-    Turns without agreement (``xxx``) are reported and left out. In ``Ses01F_impro01_M003`` the last letter speaks.
+    The audio of a turn is its file in ``sentences/wav``, or else its part of the dialogue in ``dialog/wav``.
+    Turns without agreement (``xxx``) are reported and omitted. The last letter of
+    ``Ses01F_impro01_M003`` is the speaker.
     """
     collector = Collector(root)
     sounds = {path.stem: path for path in reversed(sound_files(root))}
@@ -56,14 +57,14 @@ def read(root: Path) -> CorpusReport:
     evaluated = {turn.session for turn in turns}
     missing = [name for name in SESSIONS if name not in evaluated]
     for stray in _strays(root, sounds, turns):
-        collector.problem(stray, "is in no evaluation file, left out")
+        collector.problem(stray, "is in no evaluation file, omitted")
     for turn in turns:
         path = sounds.get(turn.name) or sounds.get(turn.dialogue)
         if path is None:
             missing.append(turn.name)
         elif turn.code not in LABELS:
             agreed = "its annotators did not agree" if turn.code == NO_AGREEMENT else f"unknown emotion {turn.code!r}"
-            collector.problem(path, f"{turn.name}: {agreed}, left out")
+            collector.problem(path, f"{turn.name}: {agreed}, omitted")
         else:
             collector.add(turn.name, _utterance(path, turn, words.get(turn.name)))
     return collector.report(missing)

@@ -23,8 +23,8 @@ LABELS = {
 }
 GENDERS = genders(female="Monica Phoebe Rachel", male="Chandler Joey Ross")
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-BROKEN = {("train", "dia125_utt3"): "is broken in the corpus' release, left out"}
-NEVER_RELEASED = {("dev", "dia110_utt7"): "not in the corpus' release"}
+BROKEN = {("train", "dia125_utt3"): "is broken in the release, omitted"}
+NEVER_RELEASED = {("dev", "dia110_utt7"): "not in the release"}
 CLIP = re.compile(r"dia\d+_utt\d+")
 TABLE = re.compile(r"(?:.*_)?(train|dev|test)_sent_emo\.csv", re.IGNORECASE)
 FOLDER = re.compile(r"(?:.*[_-])?(train|dev|test)(?:[_-].*)?", re.IGNORECASE)
@@ -33,7 +33,7 @@ COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 
 @dataclass(frozen=True)
 class _Line:
-    """What the tables say of one clip."""
+    """The entry of one clip in the tables."""
 
     label: str
     speaker: str
@@ -41,18 +41,18 @@ class _Line:
 
 
 def read(root: Path) -> CorpusReport:
-    """Read the clips of the three tables; sound may be in the films or extracted beside or instead of them."""
+    """Read the clips of the three tables; audio may be in the videos, or extracted beside or instead of them."""
     collector = Collector(root)
     lines = dict(_lines(root, collector))
     for path in sound_files(root):
         split = _split(path.relative_to(root))
         place = (split, path.stem)
         if split is None or CLIP.fullmatch(path.stem) is None:
-            collector.problem(path, "is not a clip of MELD, such as train_splits/dia0_utt0.mp4, left out")
+            collector.problem(path, "is not a clip of MELD, such as train_splits/dia0_utt0.mp4, omitted")
         elif place in BROKEN:
             collector.problem(path, BROKEN[place])
         elif place not in lines:
-            collector.problem(path, f"is not in the table of {split}, left out")
+            collector.problem(path, f"is not in the table of {split}, omitted")
         else:
             collector.add(f"{split}/{path.stem}", _utterance(path, split, lines[place]))
     return collector.report(_missing(lines, collector))
@@ -61,15 +61,15 @@ def read(root: Path) -> CorpusReport:
 def _lines(root: Path, collector: Collector) -> Iterator[tuple[tuple[str, str], _Line]]:
     tables = {match[1].lower(): path for path in sorted(root.rglob("*.csv")) if (match := TABLE.fullmatch(path.name))}
     if not tables:
-        raise ManifestError(f"{root} holds none of MELD's tables, such as train_sent_emo.csv; expected is {LAYOUT}")
+        raise ManifestError(f"{root} has none of the tables of MELD, such as train_sent_emo.csv. Expected: {LAYOUT}.")
     for split, path in tables.items():
         table = read_table(path)
         lost = [name for name in COLUMNS if name not in table.columns]
         if lost:
-            raise ManifestError(f"{path} has no column {lost[0]!r}; it is not MELD's table")
+            raise ManifestError(f"{path} has no column {lost[0]!r}, so it is not a table of MELD. Use the original.")
         for number, row in table.rows:
             if row["Emotion"].strip().lower() not in LABELS:
-                collector.problem(path, f"row {number} has the unknown emotion {row['Emotion']!r}, left out")
+                collector.problem(path, f"row {number} has the unknown emotion {row['Emotion']!r}, omitted")
                 continue
             line = _Line(LABELS[row["Emotion"].strip().lower()], row["Speaker"].strip(), row["Utterance"].strip())
             yield (split, f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"), line

@@ -26,7 +26,7 @@ TABLE = "data.tsv"
 def read(root: Path) -> CorpusReport:
     """Read the clips ``SPEAKER_emotion_sentence``, with the words of ``data.tsv``.
 
-    The table names every clip ``.wav`` whatever its real ending, and pads the speakers with spaces.
+    The table names every clip ``.wav``, whatever its ending, and pads the speakers with spaces.
     """
     collector = Collector(root)
     table = _table(root)
@@ -35,7 +35,7 @@ def read(root: Path) -> CorpusReport:
         if match is None or match[1] not in GENDERS or match[2] not in LABELS:
             collector.problem(path, "is not named SPEAKER_emotion_sentence, such as EB0_anger_1")
         elif table and path.stem not in table:
-            collector.problem(path, f"is not in {TABLE}, left out")
+            collector.problem(path, f"is not in {TABLE}, omitted")
         else:
             collector.add(path.stem, _utterance(path, match, table.get(path.stem, {})))
     missing = [clip for clip in table if clip not in collector.utterances]
@@ -48,7 +48,7 @@ def _table(root: Path) -> dict[str, dict[str, str]]:
         return {}
     table = read_table(found[0])
     if "file_id" not in table.columns:
-        raise ManifestError(f"{found[0]} has no column 'file_id'; it is not nEMO's table")
+        raise ManifestError(f"{found[0]} has no column 'file_id', so it is not the table of nEMO. Use the original.")
     return {Path(row["file_id"].strip()).stem: row for _, row in table.rows}
 
 

@@ -24,7 +24,7 @@ ACTORS = tuple(f"{actor:02d}" for actor in range(1, 25))
 
 
 def read(root: Path) -> CorpusReport:
-    """Read the 1440 speech clips ``MM-VC-EMO-INT-ST-REP-ACTOR``; songs are reported and left out."""
+    """Read the 1440 speech clips ``MM-VC-EMO-INT-ST-REP-ACTOR``; songs are reported and omitted."""
     collector = Collector(root)
     for path in sound_files(root):
         fields = path.stem.split("-")
@@ -41,14 +41,14 @@ def _refusal(fields: list[str]) -> str | None:
         return "is not named MM-VC-EMO-INT-ST-REP-ACTOR, such as 03-01-05-01-02-01-12"
     modality, channel, emotion, intensity, sentence, repetition, actor = fields
     if channel == "02":
-        return "is a song (vocal channel 02), left out"
+        return "is a song (vocal channel 02), omitted"
     if modality == "02":
-        return "is a film without sound (modality 02), left out"
+        return "is a video without audio (modality 02), omitted"
     known = (modality in ("01", "03"), channel == "01", emotion in LABELS, intensity in INTENSITIES)
     if not all(known) or sentence not in SENTENCES or repetition not in ("01", "02") or actor not in ACTORS:
         return "has a code in its name that RAVDESS does not define"
     if emotion == "01" and intensity == "02":
-        return "claims a strong neutral, which RAVDESS does not have"
+        return "names a strong neutral, which RAVDESS does not have"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a corpus reader finds: utterances, what does not fit, and what is absent."""
+"""The result of a corpus reader, and helpers to write one: file lists, problems, missing and duplicate clips."""
 
 import hashlib
 import os
@@ -14,11 +14,11 @@ from genser.errors import ManifestError
 
 @dataclass(frozen=True)
 class Problem:
-    """One file that does not fit.
+    """One file with a problem.
 
     Args:
         path: The file.
-        reason: What is wrong with it, and whether its utterance was kept.
+        reason: The problem, and whether the utterance was kept.
     """
 
     path: str
@@ -33,9 +33,9 @@ class CorpusReport:
     """The result of reading a corpus folder.
 
     Args:
-        utterances: What can be used, in the order of the paths.
-        problems: Files that do not fit, or that need a remark, one by one.
-        missing: What the official release has and the folder has not.
+        utterances: Usable clips, in the order of their paths.
+        problems: Files that do not fit, and remarks on others.
+        missing: Clips of the official release that the folder lacks.
     """
 
     utterances: tuple[Utterance, ...]
@@ -43,17 +43,19 @@ class CorpusReport:
     missing: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """One line for people: utterances, speakers, labels, problems and what is missing."""
+        """One line with the numbers of utterances, speakers, labels, unlabelled clips, problems and missing clips."""
         speakers = {item.speaker_key for item in self.utterances if item.speaker}
         labels = {item.label for item in self.utterances if item.label}
+        unlabelled = sum(item.label is None for item in self.utterances)
         return (
-            f"{len(self.utterances)} utterances, {len(speakers)} speakers, {len(labels)} labels; "
+            f"{len(self.utterances)} utterances, {len(speakers)} speakers, {len(labels)} labels"
+            f"{f' ({unlabelled} utterances have none)' if unlabelled else ''}; "
             f"{len(self.problems)} files with a remark, {len(self.missing)} missing"
         )
 
 
 def sound_files(root: Path) -> list[Path]:
-    """Files whose ending is of sound or film: lossless before lossy before film, by path; links are followed once.
+    """Audio and video files below a folder, by path: lossless before lossy before video; links are followed once.
 
     Raises:
         ManifestError: A folder cannot be read.
@@ -71,7 +73,7 @@ def sound_files(root: Path) -> list[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    raise ManifestError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
+    raise ManifestError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _rank(ending: str) -> int:
@@ -79,12 +81,12 @@ def _rank(ending: str) -> int:
 
 
 def genders(*, female: str = "", male: str = "") -> dict[str, str]:
-    """Table from speaker to gender; the speakers are words of two texts."""
+    """Gender by speaker; each argument lists speakers, separated by spaces."""
     return dict.fromkeys(female.split(), "female") | dict.fromkeys(male.split(), "male")
 
 
 class Collector:
-    """Gathers the utterances and problems of one corpus while its files are read."""
+    """Collects the utterances and problems of a corpus while its files are read."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -92,19 +94,19 @@ class Collector:
         self.problems: list[Problem] = []
 
     def add(self, clip: str, utterance: Utterance) -> None:
-        """Keep an utterance under the official name of its clip; a second file of that name is a problem."""
+        """Add an utterance under the official name of its clip; a second file of that name is a problem."""
         first = self.utterances.setdefault(clip, utterance)
         if first is not utterance:
-            self.problem(utterance.path, f"is the clip {clip} again, left out; kept is {self._short(first.path)}")
+            self.problem(utterance.path, f"is the clip {clip} again, omitted; {self._short(first.path)} is kept")
 
     def problem(self, path: str | Path, reason: str) -> None:
-        """Report a file that does not fit."""
+        """Add a file that does not fit, or a remark."""
         self.problems.append(Problem(str(path), reason))
 
     def report(self, missing: Iterable[str] = ()) -> CorpusReport:
-        """Close the collection: same bytes under two names become remarks."""
+        """Make the report; files with the same bytes become remarks."""
         for copy, first in same_bytes([Path(item.path) for item in self.utterances.values()]):
-            self.problem(copy, f"holds the same bytes as {self._short(first)}; both are kept")
+            self.problem(copy, f"has the same bytes as {self._short(first)}; both are kept")
         return CorpusReport(tuple(self.utterances.values()), tuple(self.problems), tuple(missing))
 
     def _short(self, path: str | Path) -> str:
@@ -113,7 +115,7 @@ class Collector:
 
 
 def same_bytes(paths: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """Pairs (copy, first) of different files with the same bytes; only files of one size are read."""
+    """Pairs (copy, first) of different files with the same bytes; only files of equal size are read."""
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(paths):
         by_size[path.stat().st_size].append(path)
@@ -127,14 +129,14 @@ def same_bytes(paths: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def absent(expected: Mapping[str, Iterable[str]], found: Iterable[str]) -> list[str]:
-    """Clips of the official release that are not there.
+    """Clips of the official release that are missing.
 
     Args:
         expected: Official clips by group, such as a speaker.
-        found: Clips that are there.
+        found: Clips that exist.
 
     Returns:
-        The names of single clips; a group of which nothing is there is one line.
+        The names of missing clips; a group that is missing completely is one line.
     """
     found = set(found)
     lines: list[str] = []

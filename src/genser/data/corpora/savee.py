@@ -22,7 +22,7 @@ PATTERN = re.compile(r"(?:(DC|JE|JK|KL)_)?(a|d|f|h|n|sa|su)(\d\d)")
 
 
 def read(root: Path) -> CorpusReport:
-    """Read the 480 clips, named ``SPEAKER_emotionNN`` or in a folder a speaker."""
+    """Read the 480 clips, named ``SPEAKER_emotionNN`` or in one folder per speaker."""
     collector = Collector(root)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)

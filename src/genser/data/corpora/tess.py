@@ -53,7 +53,7 @@ def _utterance(path: Path, speaker: str, word: str, emotion: str) -> Utterance:
 
 
 def _missing(found: set[str]) -> list[str]:
-    """Every word of one clip must be there in all of them; words of which nothing is there can only be counted."""
+    """A word of one clip must exist in all voices and emotions. Words without any clip can only be counted."""
     words = sorted({clip.split("_")[1] for clip in found})
     expected = {
         f"{speaker} {emotion}": [f"{speaker}_{word}_{emotion}" for word in words]

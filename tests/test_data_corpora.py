@@ -65,7 +65,7 @@ def test_real_corpora_are_whole(corpora, tmp_path, name, folder, clips, speakers
 
 def test_the_twins_of_ravdess_are_reported(corpora):
     assert reasons(prepare("ravdess", corpora / "ravdess")) == {
-        "03-01-03-01-02-02-07.flac": "holds the same bytes as Actor_07/03-01-03-01-02-01-07.flac; both are kept"
+        "03-01-03-01-02-02-07.flac": "has the same bytes as Actor_07/03-01-03-01-02-01-07.flac; both are kept"
     }
 
 
@@ -89,7 +89,7 @@ def test_ravdess_traps(tmp_path):
     found = reasons(report)
     assert "again" in found["03-01-05-02-02-01-02.wav"]
     assert "song" in found["03-02-05-02-02-01-02.wav"]
-    assert "without sound" in found["02-01-05-01-01-01-01.mp4"]
+    assert "without audio" in found["02-01-05-01-01-01-01.mp4"]
     assert "strong neutral" in found["03-01-01-02-01-01-01.wav"]
     assert len(found) == 6
     assert "Actor_03 (all 60 clips)" in report.missing
@@ -210,7 +210,7 @@ def test_meld_with_its_own_tables(corpora, tmp_path):
     ]
     assert report.utterances[0].text == "Oh my God, he’s lost it. He’s totally lost it."
     assert Counter(clip.split("/")[0] for clip in report.missing) == {"train": 9987, "dev": 1108, "test": 2608}
-    assert "dev/dia110_utt7 (not in the corpus' release)" in report.missing
+    assert "dev/dia110_utt7 (not in the release)" in report.missing
     found = reasons(report)
     assert "broken" in found.pop("dia125_utt3.mp4")
     assert set(found) == {Path(name).name for name in strangers}
@@ -225,7 +225,7 @@ def test_meld_from_extracted_sound_wins_over_films(corpora, tmp_path):
 
 
 def test_meld_without_tables(tmp_path):
-    with pytest.raises(ManifestError, match="holds none of MELD's tables"):
+    with pytest.raises(ManifestError, match="has none of the tables of MELD"):
         prepare("meld", tree(tmp_path, "train_splits/dia0_utt0.mp4"))
 
 
@@ -320,7 +320,7 @@ def test_folders_of_splits_and_labels(tmp_path):
     assert {(item.label, item.split) for item in report.utterances} == {("happy", "train"), ("sad", "validation")}
 
 
-def test_a_table_of_ones_own(tmp_path):
+def test_a_table_with_other_columns(tmp_path):
     tree(tmp_path, "clips/a.flac", "clips/b.wav")
     (tmp_path / "list.csv").write_text(
         "file;emotion;speaker_id;mood;begin;stop\nclips/a.wav;joy;7;x;0;1\nclips/b;fear;8;;;\nclips/c.wav;fear;8;;;\n"
@@ -334,8 +334,8 @@ def test_a_table_of_ones_own(tmp_path):
     assert [Path(path).name for path in report.missing] == ["c.wav"]
     assert sorted(problem.reason.split(",")[0] for problem in report.problems) == [
         "row 5: end 1 s is not after start 2 s",
-        "the column 'mood' is not used",
     ]
+    assert report.utterances[0].extra == {"mood": "x"}
     assert prepare("csv", tmp_path / "list.csv", columns={"label": "mood"}).utterances[0].label == "x"
 
 
@@ -344,12 +344,12 @@ def test_a_table_of_ones_own(tmp_path):
     [
         ("csv", {"label": "nope"}, "no column 'nope'"),
         ("csv", {"lable": "file"}, "Did you mean 'label'"),
-        ("savee", {"label": "file"}, "only the reader 'csv'"),
+        ("savee", {"label": "file"}, "Only the reader 'csv'"),
         ("ravdes", None, "Did you mean 'ravdess'"),
-        ("emodb", None, "holds no clip of emodb; expected is wav/03a01Fa.wav"),
+        ("emodb", None, "has no clip of emodb. Expected: wav/03a01Fa.wav"),
     ],
 )
-def test_what_cannot_be_prepared(tmp_path, name, columns, words):
+def test_corpora_that_cannot_be_prepared(tmp_path, name, columns, words):
     (tree(tmp_path, "a.wav") / "list.csv").write_text("file\na.wav\n")
     with pytest.raises(ManifestError, match=words):
         prepare(name, tmp_path, columns=columns)

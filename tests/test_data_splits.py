@@ -13,7 +13,6 @@ from genser.data.splits import (
     Fold,
     check_leaks,
     emobox_clip,
-    emobox_corpora,
     emobox_tests,
     find_leaks,
     folds,
@@ -102,8 +101,8 @@ def test_seeds_draw_other_speakers():
     ("items", "fraction", "words"),
     [
         ([Utterance("/a", speaker="1"), Utterance("/b", speaker="2")], 1.0, "between 0 and 1"),
-        ([Utterance("/a", speaker="1"), Utterance("/b", speaker="1")], 0.5, "no speaker can be held out"),
-        ([Utterance("/a", speaker="1"), Utterance("/b")], 0.5, "1 have none, the first is /b"),
+        ([Utterance("/a", speaker="1"), Utterance("/b", speaker="1")], 0.5, "No speaker can be held out"),
+        ([Utterance("/a", speaker="1"), Utterance("/b")], 0.5, "1 have none, such as /b"),
     ],
 )
 def test_impossible_validation(items, fraction, words):
@@ -115,7 +114,7 @@ def test_impossible_validation(items, fraction, words):
 def test_random_folds_are_called_speaker_dependent(items, seed):
     divided = folds(items, "random", k=2, seed=seed)
     assert sorted(np.concatenate([fold.test for fold in divided])) == list(range(len(items)))
-    assert all("speaker-dependent" in fold.name and fold.independence == "speaker-dependent" for fold in divided)
+    assert all("speaker-dependent" in fold.name and not fold.speaker_independent for fold in divided)
 
 
 def test_leave_one_corpus_out():
@@ -160,7 +159,10 @@ def test_emobox_folds_of_savee_in_both_layouts(layout):
 
 
 def test_emobox_lists():
-    sizes = {corpus: [len(clips) for clips in emobox_tests(corpus).values()] for corpus in emobox_corpora()}
+    sizes = {
+        corpus: [len(clips) for clips in emobox_tests(corpus).values()]
+        for corpus in ("ravdess", "savee", "emodb", "crema-d", "tess")
+    }
     assert sizes == {
         "ravdess": [240] * 6,
         "emodb": [107] * 5,
@@ -188,7 +190,7 @@ def test_emobox_puts_all_copies_of_a_test_clip_on_the_test_side():
         assert not {emobox_clip(items[i]) for i in fold.train} & {emobox_clip(items[i]) for i in fold.test}
 
 
-def test_the_official_split_and_its_honest_label():
+def test_the_official_split_and_whether_it_is_speaker_independent():
     items = [
         Utterance(f"/{place}", speaker=speaker, split=split)
         for place, (speaker, split) in enumerate([("a", "train"), ("b", "validation"), ("c", "test"), ("a", "train")])
@@ -196,8 +198,8 @@ def test_the_official_split_and_its_honest_label():
     (fold,) = folds(items, "official")
     assert (list(fold.train), list(fold.validation), list(fold.test)) == ([0, 3], [1], [2])
     assert fold.speaker_independent
-    (dependent,) = folds([*items, Utterance("/4", speaker="b", split="test")], "meld")
-    (unknown,) = folds([*items, Utterance("/4", split="test")], "meld")
+    (dependent,) = folds([*items, Utterance("/4", speaker="b", split="test")], "official")
+    (unknown,) = folds([*items, Utterance("/4", split="test")], "official")
     assert not dependent.speaker_independent
     assert not unknown.speaker_independent
 
@@ -207,14 +209,14 @@ def test_the_official_split_and_its_honest_label():
     [
         ("losso", [], "Did you mean 'loso'"),
         ("loso", [Utterance("/a")], "needs the speaker"),
-        ("loso", [Utterance("/a", speaker="1")], "found 1"),
+        ("loso", [Utterance("/a", speaker="1")], "two or more speakers, got 1"),
         ("loco", [Utterance("/a")], "needs the column 'corpus'"),
         ("official", [Utterance("/a")], "needs the column 'split'"),
         ("official", [Utterance("/a", split="test")], "empty train side"),
-        ("emobox", [Utterance("/a", corpus="nemo")], "not for 'nemo'"),
-        ("emobox", [Utterance("/a", corpus="tess"), Utterance("/b", corpus="emodb")], "of emodb, tess"),
-        ("kfold-speaker", [Utterance("/a", speaker="1")], "impossible with 1 speakers"),
-        ("random", [Utterance("/a")], "impossible with 1 utterances"),
+        ("emobox", [Utterance("/a", corpus="nemo")], "no folds of EmoBox for 'nemo'"),
+        ("emobox", [Utterance("/a", corpus="tess"), Utterance("/b", corpus="emodb")], "got emodb, tess"),
+        ("kfold-speaker", [Utterance("/a", speaker="1")], "the number of speakers, 1, got 5"),
+        ("random", [Utterance("/a")], "the number of utterances, 1, got 5"),
     ],
 )
 def test_impossible_folds(protocol, items, words):
@@ -267,3 +269,12 @@ def test_the_twins_of_ravdess_stay_on_one_side(corpora):
     by_clip = {emobox_clip(item): item for item in items}
     twins = [by_clip[f"03-01-03-01-02-0{take}-07"] for take in (1, 2)]
     assert len(find_leaks(twins[:1], twins[1:], by="bytes")) == 1
+
+
+def test_held_out_speakers_are_drawn_from_both_genders():
+    items = [Utterance(f"/{n}", speaker=str(n), gender=("female", "male")[n % 2]) for n in range(8)]
+    genders = set()
+    for seed in range(20):
+        (index,) = validation_split(items, 0.1, seed)[1]
+        genders.add(items[index].gender)
+    assert genders == {"female", "male"}, "one speaker is held out, whose gender must depend on the seed"

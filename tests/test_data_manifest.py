@@ -1,7 +1,8 @@
-"""Manifests: what is written is read again, and whatever is wrong is said, all of it, by row."""
+"""Manifests: what is written is read again, and all problems are reported by row."""
 
 import dataclasses
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from genser.errors import ManifestError, MissingExtraError
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
-NAMES = st.text(LETTERS, min_size=1, max_size=8).map(str.strip).filter(bool)
+NAMES = (
+    st.text(LETTERS, min_size=1, max_size=8).map(lambda name: unicodedata.normalize("NFC", name.strip())).filter(bool)
+)
 FILE_NAMES = st.text(LETTERS, min_size=1, max_size=8).filter(lambda name: "/" not in name and name not in (".", ".."))
 TIMES = st.floats(min_value=0, max_value=1e6, allow_nan=False)
 
@@ -114,13 +117,43 @@ def test_a_long_list_of_problems_is_capped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "meant"), [("emotion", "label"), ("lable", "label"), ("Speaker_ID", "speaker"), ("wav", "path")]
+    ("first", "column", "meant"),
+    [
+        ("path", "emotion", "label"),
+        ("path", "lable", "label"),
+        ("path", "Label", "label"),
+        ("path", "Speaker_ID", "speaker"),
+        ("label", "wav", "path"),
+    ],
 )
-def test_an_unknown_column_names_the_one_that_was_meant(tmp_path, column, meant):
+def test_a_column_that_looks_like_a_missing_one_is_refused(tmp_path, first, column, meant):
     path = tmp_path / "m.csv"
-    path.write_text(f"path,{column}\na.wav,x\n")
-    with pytest.raises(ManifestError, match=rf"unknown column '{column}'. Did you mean '{meant}'"):
+    path.write_text(f"{first},{column}\na.wav,x\n")
+    with pytest.raises(ManifestError, match=rf"no column '{meant}', but a column '{column}'\. Rename it"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_other_columns_are_kept(tmp_path, ending):
+    path = tmp_path / "m.csv"
+    path.write_text("take,path,label,emotion,source\n7,a.wav,fear,Angst,x\n8,b.wav,joy,,\n")
+    items = read_manifest(path, check_files=False)
+    assert [item.extra for item in items] == [{"take": "7", "emotion": "Angst", "source": "x"}, {"take": "8"}]
+    write_manifest(items, tmp_path / f"n{ending}")
+    again = read_manifest(tmp_path / f"n{ending}", check_files=False)
+    assert again == items
+    assert [item.extra for item in again] == [item.extra for item in items]
+
+
+def test_files_are_found_in_any_unicode_form_and_labels_have_one(tmp_path):
+    on_disk, in_table = unicodedata.normalize("NFD", "für.wav"), unicodedata.normalize("NFC", "für.wav")
+    sounds(tmp_path, on_disk, "b.wav")
+    labels = [unicodedata.normalize(form, "fröhlich") for form in ("NFC", "NFD")]
+    path = tmp_path / "m.csv"
+    path.write_text(f"path,label\n{in_table}, {labels[0]} \nb.wav,{labels[1]}\n")
+    first, second = read_manifest(path)
+    assert Path(first.path).is_file()
+    assert first.label == second.label == labels[0]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +162,7 @@ def test_an_unknown_column_names_the_one_that_was_meant(tmp_path, column, meant)
         (b"", "is empty"),
         (b"path,label\n", "has no rows"),
         (b"label,speaker\nx,y\n", "no column 'path'"),
-        (b"path,path\na,b\n", "'path' twice"),
+        (b"path,path\na,b\n", "two columns 'path'"),
         (b"path,label\na.wav,\xe9\n", "not utf-8 text .byte 0xe9 at position 17"),
         (b'path,label\n"a.wav,x\n', "2 fields|1 fields|unexpected end"),
     ],
@@ -170,7 +203,7 @@ def test_json_lines_name_the_line(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["m.xlsx", "m", "none.csv"])
-def test_no_table(tmp_path, name):
+def test_tables_that_cannot_be_read(tmp_path, name):
     (tmp_path / "m").write_text("x")
     with pytest.raises(ManifestError):
         read_table(tmp_path / name)
@@ -202,12 +235,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     ("items", "name", "words"),
     [
-        ([], "m.csv", "nothing to write"),
+        ([], "m.csv", "no utterances to write"),
         ([Utterance("/a")], "no/m.csv", "does not exist"),
         ([Utterance("/a")], "m.txt", "end in"),
     ],
 )
-def test_what_cannot_be_written(tmp_path, items, name, words):
+def test_manifests_that_cannot_be_written(tmp_path, items, name, words):
     with pytest.raises(ManifestError, match=words):
         write_manifest(items, tmp_path / name)
 
@@ -222,10 +255,10 @@ def test_impossible_utterances(fields):
 
 
 def test_columns_are_the_fields_of_an_utterance():
-    assert {field.name for field in dataclasses.fields(Utterance)} == set(COLUMNS)
+    assert {field.name for field in dataclasses.fields(Utterance)} == {*COLUMNS, "extra"}
 
 
 @given(one=utterances(), other=utterances())
-def test_keys_tell_stretches_apart(one, other):
+def test_different_clips_have_different_keys(one, other):
     same = (one.path, one.start or 0.0, one.end) == (other.path, other.start or 0.0, other.end)
     assert same or one.key != other.key or "#" in one.path + other.path
