@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse
@@ -94,5 +95,7 @@ def app_from_environment() -> FastAPI:
 
 def config_from_environment() -> ServerConfig:
     """Read the settings that `genser serve` left for its worker processes."""
-    settings = json.loads(os.environ[ENVIRONMENT])
-    return ServerConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+    settings: dict[str, Any] = json.loads(os.environ[ENVIRONMENT])
+    for name in ("api_keys", "allowed_hosts"):
+        settings[name] = tuple(settings[name])
+    return ServerConfig(**settings)

@@ -109,11 +109,17 @@ def problem_of_faults(faults: Sequence[Mapping[str, Any]], known: Sequence[str])
 
 def handle_problems(app: FastAPI) -> None:
     """Turn every error of an application into a problem."""
-    app.add_exception_handler(Problem, lambda _request, error: error.response())
-    app.add_exception_handler(GenserError, lambda _request, error: problem_of(error).response())
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(GenserError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    problem = problem_of(error) if isinstance(error, GenserError) else error
+    assert isinstance(problem, Problem)
+    return problem.response()
 
 
 async def _http(request: Request, error: HTTPException) -> Response:

@@ -37,7 +37,7 @@ class Start(SegmentParameters):
     """The first message of a client: how the audio is encoded, how it is cut and labelled."""
 
     type: Literal["start"]
-    encoding: Literal[tuple(DTYPES)] = "s16le"
+    encoding: Literal["s16le", "f32le"] = "s16le"
     sample_rate: int = Field(SAMPLE_RATE, ge=LOWEST_RATE, le=HIGHEST_RATE)
     channels: int = Field(1, ge=1, le=8)
     smoothing: str = "causal"

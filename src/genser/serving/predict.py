@@ -122,10 +122,11 @@ async def _recognize(service: Service, uploads: list[Upload], query: PredictQuer
             promise.cancel()
     if len(answers) == 1 and isinstance(answers[0], GenserError):
         raise problem_of(answers[0])
-    for index, (upload, answer) in enumerate(zip(uploads, answers, strict=True)):
-        if isinstance(answer, GenserError):
-            answers[index] = _row(upload.name, Prediction(upload.name, None, error=str(answer)))
-    return answers
+    rows = []
+    for upload, answer in zip(uploads, answers, strict=True):
+        failed = isinstance(answer, GenserError)
+        rows.append(_row(upload.name, Prediction(upload.name, None, error=str(answer))) if failed else answer)
+    return rows
 
 
 def _decode(upload: Upload, query: PredictQuery, limits: AudioLimits) -> np.ndarray | GenserError:

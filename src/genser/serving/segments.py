@@ -110,10 +110,15 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         content, format = io.BytesIO(), FORMATS[query.format]
         format.timelines([timeline], content, service.labels)
         return Response(content.getvalue(), media_type=format.media_type)
-    answer = {"model": service.name, "labels": service.labels, "name": timeline.path, "duration": timeline.duration}
-    answer["familiar"] = familiar
-    answer["segments"] = [segment.to_dict() for segment in timeline.segments]
-    answer["envelope"] = timeline.envelope.astype(float).round(4).tolist() if query.envelope else None
+    answer = {
+        "model": service.name,
+        "labels": service.labels,
+        "name": timeline.path,
+        "duration": timeline.duration,
+        "familiar": familiar,
+        "segments": [segment.to_dict() for segment in timeline.segments],
+        "envelope": timeline.envelope.astype(float).round(4).tolist() if query.envelope else None,
+    }
     return JSONResponse(answer)
 
 

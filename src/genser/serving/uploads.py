@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO
 
@@ -59,7 +59,7 @@ async def read_uploads(request: Request, config: ServerConfig, max_bytes: int) -
     return [Upload("", "sound", upload.file)]
 
 
-async def _body(request: Request, config: ServerConfig, max_bytes: int) -> AsyncIterator[bytes]:
+async def _body(request: Request, config: ServerConfig, max_bytes: int) -> AsyncGenerator[bytes, None]:
     """Yield the body in pieces.
 
     Raises:
@@ -93,7 +93,7 @@ class _Parser(MultiPartParser):
         self.is_complete = True
 
 
-async def _multipart(request: Request, chunks: AsyncIterator[bytes], max_files: int) -> list[Upload]:
+async def _multipart(request: Request, chunks: AsyncGenerator[bytes, None], max_files: int) -> list[Upload]:
     parser = _Parser(request.headers, chunks, max_files=max_files, max_fields=MOST_FIELDS)
     try:
         form = await parser.parse()
