@@ -204,7 +204,7 @@ def test_missing_folder_and_empty_files_are_named(tmp_path):
 
 @pytest.mark.parametrize("data", [b"label,path\nhappy,a.wav\n" * 100, b"\0" * 5000, b"RIFF", os.urandom(64) * 50])
 def test_what_is_no_sound_is_refused(data):
-    with pytest.raises(AudioError, match="not a sound"):
+    with pytest.raises(AudioError, match="not audio"):
         load_audio(b"\x01" + data)
 
 
@@ -247,7 +247,7 @@ def test_integers_in_disguise_are_refused():
 
 
 def test_ten_milliseconds_are_too_short_and_25_are_not():
-    with pytest.raises(AudioError, match=r"10\.0 ms of sound, at least 25 ms"):
+    with pytest.raises(AudioError, match=r"10\.0 ms of audio, at least 25 ms"):
         load_audio((tone(0.01), SAMPLE_RATE))
     assert len(load_audio((tone(0.025), SAMPLE_RATE))) == 400
     assert len(load_audio((tone(0.025, 44_100), 44_100))) in (399, 400)
@@ -263,10 +263,10 @@ def test_no_samples_are_named():
     ("array", "rate", "match"),
     [
         (np.zeros((2, 16_000)), 16_000, "transpose"),
-        (np.zeros((10, 2, 2)), 16_000, "no sound"),
-        (np.zeros(1000, np.complex64), 16_000, "no sound"),
+        (np.zeros((10, 2, 2)), 16_000, "not audio"),
+        (np.zeros(1000, np.complex64), 16_000, "not audio"),
         (np.zeros(1000, np.int64), 16_000, "int16"),
-        (np.zeros(1000, bool), 16_000, "no sound"),
+        (np.zeros(1000, bool), 16_000, "not audio"),
         (np.zeros(1000), "16k", "not a number of Hz"),
         (np.zeros(1000), True, "not a number of Hz"),
         (np.zeros(1000), 16, "sample rate of 16 Hz"),
@@ -285,8 +285,8 @@ def test_objects_that_are_no_source_are_refused(tmp_path):
     for source, match in [
         (io.StringIO("text"), "binary mode"),
         (closed, "Open it again"),
-        (3.5, "no source of sound"),
-        (None, "no source of sound"),
+        (3.5, "no source of audio"),
+        (None, "no source of audio"),
     ]:
         with pytest.raises(AudioError, match=match):
             load_audio(source)
@@ -422,7 +422,7 @@ def test_it_stays_an_error_without_pyav_and_where_it_is_damaged(short_opus, monk
     with pytest.raises(AudioError):
         load_audio(short_opus[:100])
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(AudioError, match=r"not a sound that can be read .*genser\[media\]"):
+    with pytest.raises(AudioError, match=r"not audio that can be read .*genser\[media\]"):
         load_audio(short_opus)
 
 
@@ -441,7 +441,7 @@ def test_damaged_media_is_an_error(m4a):
 def test_a_playlist_never_reaches_ffmpeg(monkeypatch):
     pytest.importorskip("av")
     monkeypatch.setattr(media.MediaReader, "__init__", None)
-    with pytest.raises(AudioError, match="not a sound"):
+    with pytest.raises(AudioError, match="not audio"):
         load_audio(b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://example.org/a.ts\n")
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +127,15 @@ def test_the_help_shows_the_defaults_and_texts_of_the_library(capsys, monkeypatc
         default = re.search(r"\[default: (\S+)\]", lines[field.name])
         assert (default and default[1]) == (None if field.default is None else str(field.default)), field.name
         assert re.search(rf"{field.name}: (\w+ \w+)", SegmentOptions.__doc__)[1] in lines[field.name]
+
+
+def test_the_documentation_shows_the_defaults_of_the_library():
+    text = (Path(__file__).parents[1] / "docs/segments.md").read_text("utf-8")
+    shown = dict(re.findall(r"^\| `--([\w-]+)` \| (.+?) \|", text, re.MULTILINE))
+    assert {name.replace("-", "_") for name in shown} == {field.name for field in fields(SegmentOptions)}
+    for field in fields(SegmentOptions):
+        if field.default is not None:
+            assert shown[field.name.replace("_", "-")] == str(field.default)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,10 @@ def test_a_missing_package_names_the_extra_before_work_starts(tmp_path, monkeypa
         kind = "predictions" if name == "parquet" else "timelines"
         with pytest.raises(MissingExtraError, match=FORMATS[name].requires[1]):
             find_format(kind, tmp_path / f"a.{name}", None, "text")
+
+
+def test_the_documentation_lists_every_format():
+    text = (Path(__file__).parents[1] / "docs/cli.md").read_text("utf-8")
+    for name, one in FORMATS.items():
+        holds = ("yes" if has else "" for has in (one.predictions, one.timelines, one.holds_many))
+        assert f"| {name} | {' '.join(one.endings)} | {' | '.join(holds)} |" in text

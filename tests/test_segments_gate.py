@@ -20,7 +20,7 @@ from genser.export.check import BATCH_DIFFERENCE
 from genser.inference.prediction import NO_SPEECH
 from genser.inference.recognizer import Recognizer
 from genser.segments.chunking import Chunk, SpeechCutter
-from genser.segments.decide import Sights, decide
+from genser.segments.decide import SpeechFilter, decide
 from genser.segments.options import LIVE, SegmentOptions
 from genser.segments.stream import Stream
 from genser.segments.timeline import recognize_timeline
@@ -150,18 +150,18 @@ def test_smoothing_does_not_hear_what_was_turned_away(smoothing):
     cutter = SpeechCutter(options)
     pieces = [*cutter.push(TALK), *cutter.close()]
     rows = PitchRecognizer().scores([piece.waveform for piece in pieces])
-    sights = Sights()
-    seen = [sights.take(piece, row, True) for piece, row in zip(pieces, rows, strict=True)]
-    assert [LABELS[sight.scores.argmax()] for sight in seen] == list(LABELS)
+    speech_filter = SpeechFilter()
+    seen = [speech_filter.take(piece, row, True) for piece, row in zip(pieces, rows, strict=True)]
+    assert [LABELS[scored.scores.argmax()] for scored in seen] == list(LABELS)
     found = recognize_timeline(PitchRecognizer("middle"), (TALK, RATE), options).segments
     assert list(found) == decide([seen[0], seen[2]], LABELS, options)
 
 
 def test_sound_of_a_window_that_was_turned_away_counts_in_the_next():
     def taken(*spoken):
-        sights = Sights()
+        speech_filter = SpeechFilter()
         pieces = [Chunk(i, i + 1, np.empty(0, np.float32), 1.0 if i == 0 else 0.25) for i in range(len(spoken))]
-        return [sight and sight.evidence for sight in map(sights.take, pieces, np.eye(len(spoken)), spoken)]
+        return [scored and scored.evidence for scored in map(speech_filter.take, pieces, np.eye(len(spoken)), spoken)]
 
     assert taken(True, True, True) == [1.0, 0.25, 0.25]
     assert taken(True, False, True, True) == [1.0, None, 0.5, 0.25]

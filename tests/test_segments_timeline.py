@@ -121,7 +121,7 @@ def test_turns_may_overlap_and_run_past_the_end(talk):
 
 
 def test_turns_behind_the_end_are_refused(talk):
-    with pytest.raises(AudioError, match=r"behind the end .* 10\.00 s"):
+    with pytest.raises(AudioError, match=r"after the end .* 10\.00 s"):
         timeline(talk[0], turns=[Turn(1.0, 2.0), Turn(12.0, 13.0)])
 
 

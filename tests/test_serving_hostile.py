@@ -128,7 +128,7 @@ def test_wrong_types_and_names(client):
 
 def test_a_compressed_body_is_not_unpacked(client):
     bomb = zlib.compress(bytes(64 << 20), 9)
-    refused(client.post("/v1/predict", content=bomb, headers={"content-encoding": "deflate"}), 422, "not a sound")
+    refused(client.post("/v1/predict", content=bomb, headers={"content-encoding": "deflate"}), 422, "not audio")
 
 
 def test_a_wav_whose_header_lies(client):

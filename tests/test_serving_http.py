@@ -47,7 +47,7 @@ def test_a_form_keeps_the_order_of_its_files_and_a_bad_file_does_not_affect_the_
     result = client.post("/v1/predict", files=files).json()["predictions"]
     assert [one["name"] for one in result] == ["0.wav", "passwd", "1.wav", "2.wav"]
     assert [one["label"] for one in result] == ["low", None, "middle", "high"]
-    assert "passwd is not a sound" in result[1]["error"]
+    assert "passwd is not audio" in result[1]["error"]
 
 
 def test_a_gsm_file_does_not_affect_the_other_files(client):
@@ -119,7 +119,7 @@ def test_turns_are_taken_from_a_second_field(client):
 
 def test_errors_name_a_cure(client):
     wav = encoded(babble(1.0))
-    assert "not a sound" in problem(client.post("/v1/predict", content=b"x" * 100), 422)
+    assert "not audio" in problem(client.post("/v1/predict", content=b"x" * 100), 422)
     assert "empty" in problem(client.post("/v1/predict", content=b""), 422)
     assert "audio/*" in problem(client.post("/v1/predict", json={"a": 1}), 415)
     assert "holds no file" in problem(client.post("/v1/predict", data={"a": "b"}, files={"c": (None, b"d")}), 400)

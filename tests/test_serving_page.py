@@ -216,7 +216,7 @@ def test_a_failed_upload_shows_its_error_and_no_earlier_result(page, folder):
     assert find(page, "#result").is_displayed()
     (folder / "notes.txt").write_text("no sound at all")
     find(page, "#file").send_keys(str(folder / "notes.txt"))
-    wait(page, lambda: "notes.txt is not a sound" in find(page, "#problem").text)
+    wait(page, lambda: "notes.txt is not audio" in find(page, "#problem").text)
     assert not find(page, "#result").is_displayed()
     # Chromium logs every answer above 399 by itself.
     logged = page.get_log("browser")

@@ -1,4 +1,4 @@
-"""Sound in: any path, bytes, file object or array becomes mono float32 at 16 kHz."""
+"""Reads audio: any path, bytes, file object or array becomes mono float32 at 16 kHz."""
 
 from genser.audio.decode import (
     HIGHEST_RATE,

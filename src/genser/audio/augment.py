@@ -1,7 +1,6 @@
-"""Altered copies of a clip: a part of it, another speed, level, room, channel, with noise; NumPy and soxr only.
+"""Augmentation: crops, speed, level, reverberation, telephone band and noise, with NumPy and soxr only.
 
-Features of altered copies are computed once and kept like any others, so every alteration follows from a seed and the
-clip alone.
+Features of augmented copies are computed once and stored, so every augmentation follows from a seed and the clip alone.
 """
 
 import hashlib
@@ -15,7 +14,7 @@ from genser.audio import SAMPLE_RATE
 from genser.errors import ConfigError
 
 Waveform = np.ndarray
-Alteration = Callable[[Waveform, np.random.Generator], Waveform]
+Transform = Callable[[Waveform, np.random.Generator], Waveform]
 TELEPHONE_BAND = (300.0, 3400.0)
 """Passband of a telephone line, in Hz."""
 
@@ -23,28 +22,29 @@ BLOCK = 4096
 """Samples; Fourier transforms of its multiples are fast, those of arbitrary lengths up to ten times slower."""
 
 FRAME = 320
-"""Samples, 20 ms, over which the level is taken that tells speech from pauses."""
+"""Samples, 20 ms, over which the level is measured that separates speech from pauses."""
 
 QUIET = -35.0
-"""Level in dB against the loudest frame below which a clip's begin and end count as pauses."""
+"""Level in dB relative to the loudest frame below which the start and end of a clip count as pauses."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly clips are altered; every range is drawn from evenly, every chance is a probability.
+    """How clips are augmented; values are drawn uniformly from the ranges, and chances are probabilities.
 
     Attributes:
-        speed: Range of playback speeds (log-even); speed changes pitch and tempo together, as a tape does.
+        speed: Range of playback speeds (log-uniform); speed changes pitch and tempo together.
         gain: Range of level changes in dB.
         noise: Range of signal-to-noise ratios in dB.
-        noise_chance: How often noise is added; its colour is drawn from white to brown.
+        noise_chance: Probability that noise is added; its colour is drawn from white to brown.
         tilt: Largest first-order pre- or de-emphasis coefficient.
-        telephone_chance: How often the clip is limited to a telephone's band.
-        room_chance: How often a synthetic exponential reverberation of 0.15 to 0.8 s is added.
-        crop: Range of the share of the spoken part that is kept, where a clip is cropped; see :func:`cropped`.
-        crop_chance: How often it is.
-        exclusive: Whether at most one of the four that have a chance befalls a copy. Across corpora this was better
-            than letting them meet: nEMO, left out, 47.3 against 46.1 % UA, and less lost under noise and telephone.
+        telephone_chance: Probability that the clip is limited to the telephone band.
+        room_chance: Probability that a synthetic exponential reverberation of 0.15 to 0.8 s is added.
+        crop: Range of the share of the spoken part that a crop keeps; see :func:`cropped`.
+        crop_chance: Probability that the clip is cropped.
+        exclusive: Whether at most one of the four transforms with a chance is applied. Across corpora this was better
+            than combining them: 47.3 against 46.1 % UA on nEMO when held out, and smaller losses under noise and
+            telephone band.
     """
 
     speed: tuple[float, ...] = (0.87, 1.15)
@@ -62,35 +62,35 @@ class Augmentation:
         for name in ("speed", "gain", "noise"):
             low, high = getattr(self, name)
             if low > high or (name == "speed" and low <= 0):
-                raise ConfigError(f"{name} is a range from low to high, got {low} to {high}.")
+                raise ConfigError(f"{name} must be a range from low to high, got {low} to {high}.")
         if not 0 < self.crop[0] <= self.crop[1] <= 1:
-            raise ConfigError(f"crop is a range of shares in (0, 1], got {list(self.crop)}.")
+            raise ConfigError(f"crop must be a range of shares in (0, 1], got {list(self.crop)}.")
         for name in ("noise_chance", "telephone_chance", "room_chance", "crop_chance"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is a probability in [0, 1], got {getattr(self, name)}.")
+                raise ConfigError(f"{name} must be a probability in [0, 1], got {getattr(self, name)}.")
         together = sum(chance for chance, _ in self._by_chance())
         if self.exclusive and together > 1 + 1e-9:
-            raise ConfigError(f"Chances of which at most one comes true cannot sum to {together:g}.")
+            raise ConfigError(f"With exclusive the probabilities must sum to at most 1, got {together:g}.")
         if not 0 <= self.tilt < 1:
             raise ConfigError(f"tilt must lie in [0, 1), got {self.tilt}.")
 
     def __call__(self, waveform: Waveform, generator: np.random.Generator) -> Waveform:
-        """An altered copy of a 16 kHz waveform of shape (samples,), float32; its length changes with the speed."""
+        """Augment a 16 kHz waveform of shape (samples,); the result is float32, and its length depends on the speed."""
         altered = change_speed(waveform, float(np.exp(generator.uniform(*np.log(self.speed)))))
         altered = tilted(altered, generator.uniform(-self.tilt, self.tilt))
         for alter in self._drawn(generator):
             altered = alter(altered, generator)
         return (altered * 10 ** (generator.uniform(*self.gain) / 20)).astype(np.float32)
 
-    def _drawn(self, generator: np.random.Generator) -> list[Alteration]:
-        """What befalls a copy, in the order in which sound meets it."""
-        chances, alterations = zip(*self._by_chance(), strict=True)
+    def _drawn(self, generator: np.random.Generator) -> list[Transform]:
+        """The transforms for one copy, in the order in which they are applied."""
+        chances, transforms = zip(*self._by_chance(), strict=True)
         if not self.exclusive:
-            return [alter for chance, alter in zip(chances, alterations, strict=True) if generator.random() < chance]
+            return [alter for chance, alter in zip(chances, transforms, strict=True) if generator.random() < chance]
         place = int(np.searchsorted(np.cumsum(chances), generator.random(), side="right"))
-        return list(alterations[place : place + 1])
+        return list(transforms[place : place + 1])
 
-    def _by_chance(self) -> list[tuple[float, Alteration]]:
+    def _by_chance(self) -> list[tuple[float, Transform]]:
         return [
             (self.crop_chance, lambda x, g: cropped(x, g.uniform(*self.crop), g)),
             (self.room_chance, lambda x, g: add_room(x, g.uniform(0.15, 0.8), g.uniform(0, 12), g)),
@@ -101,12 +101,12 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class AugmentedCopy:
-    """One altered copy of every clip, the same whenever and wherever it is made.
+    """One augmented copy of every clip, which is the same on every run and machine.
 
     Attributes:
-        augmentation: How strongly clips are altered.
-        number: Which of the copies, from 1 on.
-        seed: Draw of all copies.
+        augmentation: How clips are augmented.
+        number: Number of the copy, from 1 on.
+        seed: Seed of all copies.
     """
 
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -115,25 +115,25 @@ class AugmentedCopy:
 
     def __post_init__(self) -> None:
         if self.number < 1:
-            raise ConfigError(f"Views are numbered from 1, got {self.number}; view 0 would be the clip itself.")
+            raise ConfigError(f"Augmented copies are numbered from 1, got {self.number}. Copy 0 is the clip itself.")
 
     def __call__(self, waveform: Waveform, sound: str) -> Waveform:
-        """The altered copy of a 16 kHz waveform of shape (samples,).
+        """The augmented copy of a 16 kHz waveform of shape (samples,).
 
         Args:
             waveform: The clip.
-            sound: What tells the clip from all others, such as the hash of its bytes. The draw follows from it, the
-                seed and the number alone, so that neither the order of clips nor their folder matters.
+            sound: Identifies the clip, such as the hash of its bytes. The random draw depends on it, the seed and the
+                number only, so the order of the clips and their folder do not matter.
         """
         digest = hashlib.sha256(json.dumps([self.seed, self.number, sound]).encode()).digest()
         return self.augmentation(waveform, np.random.default_rng(int.from_bytes(digest)))
 
 
 def cropped(waveform: Waveform, share: float, generator: np.random.Generator) -> Waveform:
-    """A share of the spoken part, at a random place and at least a second long where there is as much.
+    """A share of the spoken part from a random position, at least one second if the spoken part is that long.
 
-    Pauses around the speech tell a corpus, not an emotion, and live sound comes without them. Speech reaches from the
-    first to the last 20 ms within 35 dB of the loudest.
+    Pauses around the speech identify a corpus, not an emotion, and live audio has none. The spoken part reaches from
+    the first to the last 20 ms within 35 dB of the loudest.
     """
     frames = waveform[: len(waveform) // FRAME * FRAME].reshape(-1, FRAME)
     if not len(frames):
@@ -147,7 +147,7 @@ def cropped(waveform: Waveform, share: float, generator: np.random.Generator) ->
 
 
 def change_speed(waveform: Waveform, speed: float) -> Waveform:
-    """Play faster (speed above 1) or slower, which moves pitch and tempo together."""
+    """Play faster (speed above 1) or slower, which changes pitch and tempo together."""
     import soxr
 
     return soxr.resample(waveform, SAMPLE_RATE, SAMPLE_RATE / speed).astype(np.float32)

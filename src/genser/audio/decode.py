@@ -1,7 +1,6 @@
-"""The only door for sound: any source becomes mono float32 at 16 kHz, within limits that hostile input cannot pass.
+"""Decodes any source to mono float32 at 16 kHz, within limits that hostile input cannot exceed.
 
-A sound that was cut short is decoded as far as it goes; one whose data are damaged in the middle is refused. Silence
-is a sound.
+A truncated file is decoded up to its end; a file that is damaged in the middle is refused. Silence is valid audio.
 """
 
 import math
@@ -36,11 +35,11 @@ LOUDEST = 128.0  # in units of full scale; beyond it samples are integers in dis
 
 @dataclass(frozen=True)
 class AudioLimits:
-    """What a sound may be at most and at least.
+    """Bounds of the audio that is accepted.
 
     Attributes:
-        min_duration: Shortest sound in seconds. 25 ms is one window of every encoder here.
-        max_duration: Longest sound in seconds, after cropping. Three hours take 690 MB as an array.
+        min_duration: Shortest duration in seconds. 25 ms is one analysis window of every encoder.
+        max_duration: Longest duration in seconds, after cropping. Three hours take 690 MB as an array.
         max_bytes: Largest encoded size in bytes.
         max_channels: Most channels.
     """
@@ -53,7 +52,7 @@ class AudioLimits:
     def __post_init__(self) -> None:
         if not 0 <= self.min_duration <= self.max_duration:
             raise ConfigError(
-                f"min_duration {self.min_duration} and max_duration {self.max_duration} leave no sound. "
+                f"min_duration {self.min_duration} and max_duration {self.max_duration} leave no valid duration. "
                 "Choose 0 <= min_duration <= max_duration."
             )
         if self.max_bytes < 1 or self.max_channels < 1:
@@ -67,10 +66,10 @@ STREAM_LIMITS = AudioLimits(max_duration=math.inf)
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a sound is, before it is decoded.
+    """Properties of audio from its header.
 
     Attributes:
-        duration: In seconds, as the header says.
+        duration: In seconds, from the header.
         sample_rate: In Hz, of the source.
         channels: Of the source.
         format: As libsndfile names it ("WAV", "FLAC", …), PyAV's container in capitals, or "array".
@@ -89,22 +88,22 @@ def load_audio(
     end: float | None = None,
     limits: AudioLimits = AudioLimits(),
 ) -> np.ndarray:
-    """Decode a sound, or the part of it between two times, as mono float32 at 16 kHz.
+    """Decode a source, or the part of it between two times, as mono float32 at 16 kHz.
 
-    Channels are averaged; integers are scaled to ±1; rates are converted by soxr in its high quality. What lies
-    before `start` is skipped by seeking. An `end` behind the end of the sound stops at the sound's end.
+    Channels are averaged; integers are scaled to ±1; rates are converted by soxr in its high quality. Audio
+    before `start` is skipped by seeking. An `end` after the end of the audio stops there.
 
     Args:
         source: Path ("-" is standard input), bytes, binary file object or (array, sample rate in Hz).
-        start: First moment in seconds.
-        end: Last moment in seconds.
-        limits: Bounds beyond which the sound is refused.
+        start: Start in seconds.
+        end: End in seconds.
+        limits: Bounds beyond which the audio is refused.
 
     Returns:
         Samples of shape (samples,).
 
     Raises:
-        AudioError: Missing, empty, not a sound, damaged, not finite, too short, beyond the limits.
+        AudioError: The source is missing, empty, not audio, damaged, not finite, too short, or beyond the limits.
         MissingExtraError: A container that needs PyAV, which is not installed.
     """
     _check_crop(start, end)
@@ -114,21 +113,20 @@ def load_audio(
 def stream_audio(
     source: AudioSource, *, block_duration: float = 30.0, limits: AudioLimits = STREAM_LIMITS
 ) -> Iterator[np.ndarray]:
-    """Decode a sound of any length in consecutive blocks of mono float32 at 16 kHz, in bounded memory.
+    """Decode audio of any length in consecutive blocks of mono float32 at 16 kHz, in bounded memory.
 
-    Joined, the blocks are what `load_audio` returns. All have the same length but the last, which may be as short
-    as one sample.
+    Together the blocks are what `load_audio` returns. All but the last have the same length.
 
     Args:
         source: As for `load_audio`.
         block_duration: Length of a block in seconds.
-        limits: Bounds beyond which the sound is refused; no longest duration by default.
+        limits: Bounds beyond which the audio is refused; any duration by default.
 
     Yields:
         Blocks of shape (samples,).
 
     Raises:
-        AudioError: As `load_audio`, when the decoder comes to the cause.
+        AudioError: As for `load_audio`, when the decoder reaches the cause.
     """
     size = round(block_duration * SAMPLE_RATE) if math.isfinite(block_duration) else 0
     if size < 1:
@@ -137,10 +135,10 @@ def stream_audio(
 
 
 def probe_audio(source: AudioSource) -> AudioInfo:
-    """Read the header of a sound; decode it only where the header leaves the length open.
+    """Read the header; decode the audio only if the header leaves its length open.
 
     Raises:
-        AudioError: Missing, empty, not a sound.
+        AudioError: The source is missing, empty or not audio.
     """
     with _audio_errors(describe(source)), open_reader(source, STREAM_LIMITS.max_bytes) as reader:
         _check_header(reader, describe(source), STREAM_LIMITS)
@@ -170,13 +168,13 @@ def _check_crop(start: float | None, end: float | None) -> None:
     if not 0 <= (start or 0) < math.inf:
         raise AudioError(f"A clip cannot start at {start} s. Choose a start of 0 s or later.")
     if end is not None and not (start or 0) < end:
-        raise AudioError(f"A clip from {start or 0} s to {end} s is empty. Choose an end behind the start.")
+        raise AudioError(f"A clip from {start or 0} s to {end} s is empty. Choose an end after the start.")
 
 
 def _check_header(reader: Reader, name: str, limits: AudioLimits) -> None:
     if not LOWEST_RATE <= reader.sample_rate <= HIGHEST_RATE:
         raise AudioError(
-            f"{name} has a sample rate of {reader.sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz can be speech. "
+            f"{name} has a sample rate of {reader.sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are allowed. "
             "Correct the rate, or resample it."
         )
     if not 1 <= reader.channels <= limits.max_channels:
@@ -187,7 +185,7 @@ def _check_header(reader: Reader, name: str, limits: AudioLimits) -> None:
 
 
 def _decoded(source: AudioSource, start: float, end: float | None, limits: AudioLimits) -> Iterator[np.ndarray]:
-    """Yield pieces of any length at 16 kHz, counting what comes, for a header can lie."""
+    """Yield blocks of any length at 16 kHz; the samples are counted, as a header can be wrong."""
     name, total = describe(source), 0
     with _audio_errors(name), open_reader(source, limits.max_bytes) as reader:
         _check_header(reader, name, limits)
@@ -228,8 +226,8 @@ def _check_shortest(samples: int, name: str, start: float, limits: AudioLimits) 
     # A rate that does not divide 16 kHz rounds the number of samples, by one at most.
     if samples + 1 < limits.min_duration * SAMPLE_RATE:
         raise AudioError(
-            f"{name} holds {1000 * samples / SAMPLE_RATE:.1f} ms of sound{where}, at least "
-            f"{1000 * limits.min_duration:g} ms are needed. Leave it out, or join it with its neighbour."
+            f"{name} holds {1000 * samples / SAMPLE_RATE:.1f} ms of audio{where}, at least "
+            f"{1000 * limits.min_duration:g} ms are needed. Remove it, or join it with its neighbour."
         )
 
 
@@ -255,7 +253,7 @@ def _mono(reader: Reader, name: str, first: int, last: int | None) -> Iterator[n
 def _check_samples(block: np.ndarray, name: str, seconds: float) -> None:
     peak = float(np.abs(block).max())
     if not math.isfinite(peak):
-        raise AudioError(f"{name} holds NaN or infinite samples at or after {seconds:.2f} s. Repair or leave it out.")
+        raise AudioError(f"{name} holds NaN or infinite samples at or after {seconds:.2f} s. Repair or remove it.")
     if peak > LOUDEST:
         raise AudioError(
             f"{name} holds floating-point samples up to {peak:.4g}, where ±1 is full scale. "

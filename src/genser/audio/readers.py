@@ -1,4 +1,4 @@
-"""Readers of sound: frames of float32 in order, from memory or through libsndfile."""
+"""Readers of audio: frames of float32 in order, from arrays, libsndfile or PyAV."""
 
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
@@ -8,7 +8,7 @@ import soundfile
 
 from genser.errors import AudioError, MissingExtraError
 
-# The demuxer is always named: left to guess, FFmpeg would take a playlist and open what that names, files and URLs.
+# The demuxer is always given: FFmpeg alone would accept a playlist and open the files and URLs in it.
 SIGNATURES = (
     (4, b"ftyp", "mov"),
     (4, b"moov", "mov"),
@@ -33,7 +33,7 @@ def media_format(head: bytes) -> str | None:
 
 
 class MediaReader:
-    """Frames of the first sound track of a container."""
+    """Frames of the first audio track of a container, through PyAV."""
 
     def __init__(self, stream: BinaryIO, demuxer: str, name: str) -> None:
         try:
@@ -46,7 +46,7 @@ class MediaReader:
         except (av.FFmpegError, ValueError) as error:
             raise AudioError(f"{name} cannot be read as {demuxer}: {error}. Convert it to wav or flac.") from error
         if not self._container.streams.audio:
-            raise AudioError(f"{name} has no sound track. Choose a recording with sound.")
+            raise AudioError(f"{name} has no audio track. Choose a recording with audio.")
         self._track = self._container.streams.audio[0]
         self.sample_rate = self._track.codec_context.sample_rate
         self.channels = self._track.codec_context.channels
@@ -61,7 +61,7 @@ class MediaReader:
         self._container.close()
 
     def seek(self, frame: int) -> None:
-        """Go to a frame: to a packet half a second before it, on which its decoding leans; what is early is dropped."""
+        """Go to a frame; decoding starts half a second before it, as frames depend on earlier ones."""
         self._start = frame
         seconds = max(frame / self.sample_rate - 0.5, 0.0)
         offset = int(seconds / self._track.time_base) + (self._track.start_time or 0)
@@ -107,12 +107,12 @@ INTEGER_DTYPES = ("int8", "uint8", "int16", "int32")
 
 
 class Reader(Protocol):
-    """One open sound: frames of float32 at their own rate, read in order."""
+    """An open source: frames of float32 at its own rate, read in order."""
 
     format: str
     sample_rate: float
     channels: int
-    frames: int | None  # as the header says, None where it does not
+    frames: int | None  # from the header; None if it is missing there
 
     def seek(self, frame: int) -> None:
         """Go to a frame without decoding what lies before it."""
@@ -128,11 +128,11 @@ class ArrayReader:
 
     def __init__(self, source: tuple[np.ndarray, int]) -> None:
         if len(source) != 2 or not isinstance(source[0], np.ndarray):
-            raise AudioError("A sound in memory is (NumPy array, sample rate in Hz), such as (samples, 16000).")
+            raise AudioError("Audio in memory is (NumPy array, sample rate in Hz), such as (samples, 16000).")
         samples, rate = source
         if samples.ndim not in (1, 2) or not (samples.dtype.kind == "f" or samples.dtype.name in INTEGER_DTYPES):
             raise AudioError(
-                f"An array of shape {samples.shape} and type {samples.dtype} is no sound. "
+                f"An array of shape {samples.shape} and type {samples.dtype} is not audio. "
                 "Pass floats in ±1 or int16, of shape (samples,) or (samples, channels)."
             )
         if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
@@ -158,14 +158,14 @@ class ArrayReader:
 
 
 class _InOrder(soundfile.SoundFile):
-    """A SoundFile that does not seek after each read: that costs MP3 its bit reservoir (errors of 0.08 in ±1)."""
+    """A SoundFile that does not seek after each read, which costs MP3 its bit reservoir (errors of 0.08 in ±1)."""
 
     def seekable(self) -> bool:
         return False
 
 
 class SoundReader:
-    """Frames of whatever libsndfile decodes."""
+    """Frames of a file that libsndfile decodes."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._name, self._stream = name, stream
@@ -174,13 +174,13 @@ class SoundReader:
             self._file = _InOrder(stream)
         except soundfile.LibsndfileError as error:
             raise AudioError(
-                f"{name} is not a sound that can be read ({error.error_string}) "
+                f"{name} is not audio that can be read ({error.error_string}) "
                 "Convert it to wav, flac, ogg, opus, mp3 or aiff."
             ) from error
         self.format = self._file.format
         self.sample_rate = self._file.samplerate
         self.channels = self._file.channels
-        # Parent's method: GSM, G.721 and NMS ADPCM have neither a position nor seeking in libsndfile.
+        # The method of the parent class; GSM, G.721 and NMS ADPCM have neither a position nor seeking in libsndfile.
         self._is_seekable = soundfile.SoundFile.seekable(self._file)
         # libsndfile returns 2^63 - 1 if the header leaves the length open.
         self.frames = self._file.frames if self._file.frames < 1 << 62 else None
@@ -199,7 +199,7 @@ class SoundReader:
             while frame > 0 and (skipped := len(self.read(min(frame, 1 << 16)))):
                 frame -= skipped
             return
-        # An MP3 frame leans on those before it: the decoder starts earlier, and what it decodes there is dropped.
+        # An MP3 frame depends on those before it: the decoder starts earlier, and the excess is dropped.
         early = min(frame, self.sample_rate // 2) if self.format == "MP3" else 0
         try:
             self._file.seek(frame - early)
@@ -210,10 +210,10 @@ class SoundReader:
             ) from error
 
     def read(self, frames: int) -> np.ndarray:
-        """Return the next frames; those before a cut end as well.
+        """Return the next frames; of a truncated file, the frames up to its end.
 
         Raises:
-            AudioError: The data are damaged, and the sound goes on behind the damage.
+            AudioError: The data are damaged, and intact data follow the damage.
         """
         block = np.empty((0 if self._is_cut else frames, self.channels), np.float32)
         position = self._file.tell() if self._is_seekable else 0
@@ -221,7 +221,7 @@ class SoundReader:
             return self._file.read(out=block)
         except soundfile.LibsndfileError as error:
             decoded = max(self._file.tell() - position, 0) if self._is_seekable else 0
-            # libsndfile ends an MP3 at a cut without an error, so an error there is damage.
+            # libsndfile ends a truncated MP3 without an error, so an error is damage.
             self._is_cut = self.format != "MP3" and not self._readable_near_end()
             if self._is_cut:
                 return block[:decoded]

@@ -1,4 +1,4 @@
-"""Opens any source of sound as a reader; what it reads is checked in `genser.audio`."""
+"""Opens any source of audio as a reader; `genser.audio.decode` checks what it reads."""
 
 import io
 import os
@@ -25,19 +25,19 @@ MEMORY_SPOOL = 64 << 20  # bytes of a piped source that are kept in memory; the 
 
 
 def describe(source: AudioSource) -> str:
-    """Name a source in the words of an error message."""
+    """Name of a source for messages."""
     if isinstance(source, str | os.PathLike):
         return "standard input" if source == "-" else os.fspath(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return f"sound in {len(source)} bytes"
+        return f"audio in {len(source)} bytes"
     if isinstance(source, tuple):
-        return "sound in an array"
-    return str(getattr(source, "name", "sound in a file object"))
+        return "audio in an array"
+    return str(getattr(source, "name", "audio in a file object"))
 
 
 @contextmanager
 def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
-    """Open a source; its content decides how it is decoded, not the ending of its name.
+    """Open a source; its content, not its ending, decides how it is decoded.
 
     Args:
         source: Path ("-" is standard input), bytes, binary file object (read from its beginning where it can
@@ -45,7 +45,7 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
         max_bytes: Largest encoded size.
 
     Raises:
-        AudioError: Missing, empty, too large, not a sound.
+        AudioError: The source is missing, empty, too large or not audio.
         MissingExtraError: A container that needs PyAV, which is not installed.
     """
     if isinstance(source, tuple):
@@ -65,9 +65,9 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
 
 
 def _sound_reader(stream: BinaryIO, head: bytes, name: str) -> Reader:
-    """libsndfile, or PyAV for Opus that it refuses, such as some of under a second as FFmpeg writes it.
+    """Open with libsndfile, or with PyAV if it is Opus that libsndfile refuses, such as short files of FFmpeg.
 
-    All packets are on one page then, whose granule position may lie beyond them (RFC 7845, section 4.5).
+    In these all packets are on one page, whose granule position may be beyond them (RFC 7845, section 4.5).
     """
     try:
         return SoundReader(stream, name)
@@ -107,7 +107,7 @@ def _open_path(path: Path) -> BinaryIO:
         cure = "genser reads no URLs; download it first." if ":/" in str(path) else "Check the path."
         raise AudioError(f"{path} does not exist. {cure}") from error
     except IsADirectoryError as error:
-        raise AudioError(f"{path} is a folder, not a sound file. Name the files in it.") from error
+        raise AudioError(f"{path} is a folder, not an audio file. Name the files in it.") from error
     except (OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be opened: {error}. Check its name and permissions.") from error
 
@@ -121,14 +121,14 @@ def _check_size(size: int, max_bytes: int, name: str) -> None:
 
 def _standard_input() -> BinaryIO:
     if sys.stdin is None or sys.stdin.isatty():
-        raise AudioError("Standard input is a terminal, not a sound. Pipe a file into it: genser predict - < a.wav")
+        raise AudioError("Standard input is a terminal, not audio. Pipe a file into it: genser predict - < a.wav")
     return sys.stdin.buffer
 
 
 def _rewound(file: BinaryIO, name: str) -> BinaryIO:
     if not callable(getattr(file, "read", None)):
         raise AudioError(
-            f"{type(file).__name__} is no source of sound. Pass a path, bytes, a binary file object or (array, rate)."
+            f"{type(file).__name__} is no source of audio. Pass a path, bytes, a binary file object or (array, rate)."
         )
     try:
         if getattr(file, "seekable", bool)():
@@ -139,7 +139,7 @@ def _rewound(file: BinaryIO, name: str) -> BinaryIO:
 
 
 def _spooled(file: BinaryIO, max_bytes: int, name: str, stack: ExitStack) -> BinaryIO:
-    """Copy what can only be read once, in bounded memory: decoders must seek."""
+    """Copy a source that can only be read once, in bounded memory, as decoders must seek."""
     spool = tempfile.SpooledTemporaryFile(max_size=MEMORY_SPOOL)  # noqa: SIM115
     stack.callback(spool.close)
     size = 0
@@ -162,13 +162,13 @@ def _read_block(file: BinaryIO, name: str) -> bytes:
 
 
 class UnnamedFile(io.RawIOBase):
-    """A binary file without its name, from whose ending soundfile would guess a format (.raw)."""
+    """A binary file without its name, as soundfile would guess a format from the ending .raw."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def readinto(self, buffer) -> int:
-        """Fill the buffer as far as the file goes; return the number of bytes."""
+        """Read into the buffer; return the number of bytes."""
         block = self._file.read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
@@ -183,7 +183,7 @@ class UnnamedFile(io.RawIOBase):
         return self._file.tell()
 
     def seekable(self) -> bool:
-        """Return True: only files that can seek come here."""
+        """Return True: only files that can seek are wrapped."""
         return True
 
     def readable(self) -> bool:

@@ -1,4 +1,4 @@
-"""``genser export``: a model folder becomes one ONNX file."""
+"""``genser export``: writes a model folder as one ONNX file."""
 
 import sys
 from pathlib import Path
@@ -20,17 +20,22 @@ def export(
 
     Args:
         model: Model folder.
-        output: ONNX file; it appears whole and checked, or not at all.
-        precision: float32, or int8 for the matrix products of the encoder.
-        tolerance: Largest difference of a score from torch's; by default 1e-4 in float32, 0.1 in int8.
+        output: ONNX file; it appears once it is complete and checked.
+        precision: float32, or int8 to quantise the matrix products of the encoder: smaller and faster.
+        tolerance: Largest allowed difference of a score from torch's; 1e-4 in float32 and 0.1 in int8 if omitted.
         encoder: Present source of the encoder, if it was moved: "kind:path", a path, or a hub id.
-        card: Markdown file to carry along as the model card.
+        card: Markdown file to store as the model card.
 
     Returns:
         0.
     """
     from genser.cli._extras import training_extra
+    from genser.errors import ConfigError
 
+    try:
+        text = card.read_text(encoding="utf-8") if card else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The model card {card} cannot be read: {error}. Name a Markdown file in UTF-8.") from error
     with training_extra("Exporting"):
         from genser.export.onnx import export_onnx
     print(f"genser: exporting {model} …", file=sys.stderr)
@@ -40,7 +45,7 @@ def export(
         precision,
         tolerance=tolerance,
         encoder=encoder,
-        card=card.read_text(encoding="utf-8") if card else None,
+        card=text,
     )
     parity = exported.parity
     print(

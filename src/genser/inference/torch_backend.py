@@ -39,6 +39,8 @@ class TorchBackend:
     ) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}.")
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"The device {device!r} needs a GPU and a torch with CUDA. Use the device 'cpu'.")
         if threads is not None:
             torch.set_num_threads(threads)
         model = load_model(Path(folder))

@@ -1,4 +1,4 @@
-"""A sound that comes in blocks becomes pieces to recognise: speech, fixed windows or given turns, in bounded memory."""
+"""Cuts audio that comes in blocks into chunks for the model: speech, windows or given turns, in bounded memory."""
 
 import heapq
 from collections import deque
@@ -19,15 +19,15 @@ from genser.segments.vad import Region, RegionTracker, SpeechDetector
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of sound that is recognised at once.
+    """A stretch of audio that the model scores at once.
 
     Attributes:
-        start: In seconds, of what the result stands for.
-        end: In seconds, of what the result stands for.
-        waveform: What the model hears, mono at 16 kHz, shape (samples,).
-        evidence: Share of it that no piece before has heard, in (0, 1].
-        turn: Index of the turn that it is part of, None without turns.
-        speaker: Who speaks, where turns say so.
+        start: Start of the segment in seconds, without context.
+        end: End of the segment in seconds, without context.
+        waveform: Input of the model, mono at 16 kHz, shape (samples,).
+        evidence: Share of the waveform that is in no earlier chunk, in (0, 1].
+        turn: Index of the turn that the chunk is part of; None without turns.
+        speaker: Speaker of the turn, if known.
     """
 
     start: float
@@ -39,24 +39,24 @@ class Chunk:
 
 
 class Cutter(Protocol):
-    """Turns consecutive blocks into pieces, each as soon as the past decides it."""
+    """Turns consecutive blocks into chunks, each as soon as it is decided."""
 
     def push(self, block: np.ndarray) -> Iterator[Chunk]:
-        """Take mono 16 kHz samples of shape (samples,); yield the pieces that they complete."""
+        """Take mono 16 kHz samples of shape (samples,); yield the chunks that are complete."""
 
     def close(self) -> Iterator[Chunk]:
-        """End the sound; yield what is left."""
+        """End the recording; yield the remaining chunks."""
 
 
 def make_cutter(options: SegmentOptions, turns: Sequence[Turn] | None = None) -> Cutter:
-    """Choose how to cut: by turns if given, by windows if the options name one, else by speech."""
+    """The cutter for turns if given, for fixed windows if the options have a window, else for detected speech."""
     if turns is not None:
         return TurnCutter(turns, options.max_duration)
     return WindowCutter(options.window, options.step) if options.window else SpeechCutter(options)
 
 
 class AudioBuffer:
-    """The last stretch of a sound, addressed by samples from its beginning."""
+    """The latest part of a recording, addressed by sample numbers from its beginning."""
 
     def __init__(self) -> None:
         self._blocks: deque[np.ndarray] = deque()
@@ -78,78 +78,78 @@ class AudioBuffer:
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def forget(self, before: int) -> None:
-        """Drop whole blocks that end at or before this sample."""
+        """Drop blocks that end at or before this sample."""
         while self._blocks and self._start + len(self._blocks[0]) <= before:
             self._start += len(self._blocks.popleft())
 
 
 class SpeechCutter:
-    """Pieces are stretches of speech."""
+    """Cuts at detected speech."""
 
     def __init__(self, options: SegmentOptions) -> None:
         self._context = round(options.context * SAMPLE_RATE)
-        self._detector, self._tracker, self._tape = SpeechDetector(), RegionTracker(options), AudioBuffer()
+        self._detector, self._tracker, self._buffer = SpeechDetector(), RegionTracker(options), AudioBuffer()
         self._last_end = 0
 
     def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """See `Cutter`."""
-        self._tape.append(block)
-        yield from self._pieces(self._detector.push(block))
-        self._tape.forget(self._tracker.open_since - self._context - SAMPLE_RATE)
+        self._buffer.append(block)
+        yield from self._chunks(self._detector.push(block))
+        self._buffer.forget(self._tracker.open_since - self._context - SAMPLE_RATE)
 
     def close(self) -> Iterator[Chunk]:
         """See `Cutter`."""
-        yield from self._pieces(self._detector.close())
+        yield from self._chunks(self._detector.close())
         if region := self._tracker.close():
-            yield self._piece(region)
+            yield self._chunk(region)
 
-    def _pieces(self, probabilities: np.ndarray) -> Iterator[Chunk]:
+    def _chunks(self, probabilities: np.ndarray) -> Iterator[Chunk]:
         for probability in probabilities.tolist():
             if region := self._tracker.step(probability):
-                yield self._piece(region)
+                yield self._chunk(region)
 
-    def _piece(self, region: Region) -> Chunk:
-        end = min(region.end, self._tape.end)  # the last frame may have been filled up with zeros
+    def _chunk(self, region: Region) -> Chunk:
+        end = min(region.end, self._buffer.end)  # the last frame may have been filled up with zeros
         first = region.start if region.follows_cut else max(region.start - self._context, self._last_end)
-        # Nothing behind the moment of decision is heard, so that the piece does not depend on the size of the blocks.
-        last = end if region.is_cut else min(end + self._context, region.decided, self._tape.end)
+        # Audio after the moment of decision is not used, so that the chunk does not depend on the size of the blocks.
+        last = end if region.is_cut else min(end + self._context, region.decided, self._buffer.end)
         self._last_end = end
-        return Chunk(region.start / SAMPLE_RATE, end / SAMPLE_RATE, self._tape.read(first, last))
+        return Chunk(region.start / SAMPLE_RATE, end / SAMPLE_RATE, self._buffer.read(first, last))
 
 
 class WindowCutter:
-    """Pieces are windows at equal steps; each stands for the stretch around its middle that is nearest to it alone."""
+    """Cuts windows at equal steps; each stands for the stretch around its middle to which no other window is closer."""
 
     def __init__(self, window: float, hop: float) -> None:
         self._window, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
-        self._tape = AudioBuffer()
-        self._next = self._covered = self._heard = 0
+        self._buffer = AudioBuffer()
+        self._next = self._covered = self._seen = 0
 
     def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """See `Cutter`."""
-        self._tape.append(block)
-        while self._next + self._window <= self._tape.end:
-            yield self._piece(self._next, self._next + (self._window + self._hop) // 2)
+        self._buffer.append(block)
+        while self._next + self._window <= self._buffer.end:
+            yield self._chunk(self._next, self._next + (self._window + self._hop) // 2)
             self._next += self._hop
-        self._tape.forget(self._tape.end - self._window)
+        self._buffer.forget(self._buffer.end - self._window)
 
     def close(self) -> Iterator[Chunk]:
-        """See `Cutter`: what no window stands for yet falls to the last window that the sound has room for."""
-        if self._tape.end > self._covered:
-            yield self._piece(max(self._tape.end - self._window, 0), self._tape.end)
+        """See `Cutter`: the last window that fits covers the rest of the recording."""
+        if self._buffer.end > self._covered:
+            yield self._chunk(max(self._buffer.end - self._window, 0), self._buffer.end)
 
-    def _piece(self, first: int, covers_until: int) -> Chunk:
-        last = min(first + self._window, self._tape.end)
-        evidence = max(last - max(first, self._heard), 1) / (last - first)
-        start, self._covered, self._heard = self._covered, covers_until, last
-        return Chunk(start / SAMPLE_RATE, covers_until / SAMPLE_RATE, self._tape.read(first, last), evidence)
+    def _chunk(self, first: int, covers_until: int) -> Chunk:
+        last = min(first + self._window, self._buffer.end)
+        evidence = max(last - max(first, self._seen), 1) / (last - first)
+        start, self._covered, self._seen = self._covered, covers_until, last
+        return Chunk(start / SAMPLE_RATE, covers_until / SAMPLE_RATE, self._buffer.read(first, last), evidence)
 
 
 class TurnCutter:
-    """Pieces are given turns; a long turn is cut into equal pieces."""
+    """Cuts at given turns; a long turn is cut into equal chunks."""
 
     def __init__(self, turns: Sequence[Turn], max_duration: float) -> None:
-        self._tape = AudioBuffer()
+        self._buffer = AudioBuffer()
         self._ahead = deque(
             sorted(part for index, turn in enumerate(turns) for part in _parts(index, turn, max_duration))
         )
@@ -157,32 +157,32 @@ class TurnCutter:
 
     def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """See `Cutter`."""
-        self._tape.append(block)
-        while self._ahead and self._ahead[0][0] < self._tape.end:
+        self._buffer.append(block)
+        while self._ahead and self._ahead[0][0] < self._buffer.end:
             start, end, index, speaker, _ = self._ahead.popleft()
             heapq.heappush(self._open, (end, start, index, speaker))
-        while self._open and self._open[0][0] <= self._tape.end:
-            yield self._piece(*heapq.heappop(self._open))
-        self._tape.forget(min((start for _, start, _, _ in self._open), default=self._tape.end))
+        while self._open and self._open[0][0] <= self._buffer.end:
+            yield self._chunk(*heapq.heappop(self._open))
+        self._buffer.forget(min((start for _, start, _, _ in self._open), default=self._buffer.end))
 
     def close(self) -> Iterator[Chunk]:
-        """See `Cutter`: turns that begin within the sound end with it.
+        """See `Cutter`: turns that run past the end of the recording are shortened.
 
         Raises:
-            AudioError: Turns begin behind the end of the sound.
+            AudioError: Turns begin after the end of the recording.
         """
         while self._open:
             end, *rest = heapq.heappop(self._open)
-            yield self._piece(min(end, self._tape.end), *rest)
+            yield self._chunk(min(end, self._buffer.end), *rest)
         behind = [start for start, _, _, _, is_first in self._ahead if is_first]
         if behind:
             raise AudioError(
-                f"{len(behind)} turns begin behind the end of the sound at {self._tape.end / SAMPLE_RATE:.2f} s, the "
-                f"first at {behind[0] / SAMPLE_RATE:.2f} s. Check that the turns belong to this recording."
+                f"{len(behind)} turns begin after the end of the recording at {self._buffer.end / SAMPLE_RATE:.2f} s, "
+                f"the first at {behind[0] / SAMPLE_RATE:.2f} s. Check that the turns belong to this recording."
             )
 
-    def _piece(self, end: int, start: int, index: int, speaker: str) -> Chunk:
-        waveform = self._tape.read(start, end)
+    def _chunk(self, end: int, start: int, index: int, speaker: str) -> Chunk:
+        waveform = self._buffer.read(start, end)
         return Chunk(start / SAMPLE_RATE, end / SAMPLE_RATE, waveform, turn=index, speaker=speaker or None)
 
 

@@ -1,4 +1,4 @@
-"""Sights of the model become segments: smoothed over each speaker's time, labelled, and merged if asked."""
+"""Turns scored chunks into segments: smoothing for each speaker, labels, and merging."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,16 @@ from genser.segments.segment import Segment
 
 @dataclass(frozen=True)
 class ChunkScore:
-    """A recognised stretch before smoothing: times in seconds, scores of shape (classes,)."""
+    """Scores of a chunk before smoothing.
+
+    Attributes:
+        start: In seconds.
+        end: In seconds.
+        scores: Class probabilities, shape (classes,).
+        evidence: Share of the chunk that is in no earlier chunk with speech.
+        speaker: Speaker of the turn, if known.
+        is_speech: False for a turn in which the speech gate finds no speech.
+    """
 
     start: float
     end: float
@@ -26,39 +35,38 @@ class ChunkScore:
     is_speech: bool = True
 
 
-class Sights:
-    """What the model saw in pieces, one after another; where its speech gate hears nobody, it saw nothing.
+class SpeechFilter:
+    """Drops chunks in which the model's speech gate finds no speech, except turns, which the user has supplied.
 
-    A given turn is seen all the same, for somebody said that it is one. Sound that a piece without speech shares with
-    the next one has not counted yet, so that it counts there as new.
+    Audio of a dropped chunk that overlaps the next chunk counts as new evidence there.
     """
 
     def __init__(self) -> None:
         self._uncounted = 0.0
 
-    def take(self, piece: Chunk, scores: np.ndarray, is_speech: bool) -> ChunkScore | None:
-        """Take the model's scores of the next piece, shape (classes,), and whether somebody speaks in it."""
-        if not is_speech and piece.turn is None:
-            self._uncounted += piece.evidence
+    def take(self, chunk: Chunk, scores: np.ndarray, is_speech: bool) -> ChunkScore | None:
+        """Take the scores of the next chunk, shape (classes,), and whether it holds speech; return None to drop it."""
+        if not is_speech and chunk.turn is None:
+            self._uncounted += chunk.evidence
             return None
-        evidence, self._uncounted = min(piece.evidence + self._uncounted, 1.0), 0.0
-        return ChunkScore(piece.start, piece.end, np.asarray(scores, float), evidence, piece.speaker, is_speech)
+        evidence, self._uncounted = min(chunk.evidence + self._uncounted, 1.0), 0.0
+        return ChunkScore(chunk.start, chunk.end, np.asarray(scores, float), evidence, chunk.speaker, is_speech)
 
 
-def decide(sights: Sequence[ChunkScore], labels: Sequence[str], options: SegmentOptions) -> list[Segment]:
-    """Smooth what was seen along each speaker's time, decide the labels, and merge neighbours if asked.
+def decide(scored: Sequence[ChunkScore], labels: Sequence[str], options: SegmentOptions) -> list[Segment]:
+    """Smooth the scores of each speaker over time, decide the labels, and merge neighbours if the options ask for it.
 
-    Sights without speech stay as they are, tell their neighbours nothing, and are never confident.
+    Chunks without speech keep their scores, do not affect their neighbours, and are never confident.
     """
     chains: dict[str | None, list[ChunkScore]] = defaultdict(list)
-    for sight in sorted(sights, key=lambda sight: (sight.start, sight.end)):
-        if sight.is_speech:
-            chains[sight.speaker].append(sight)
+    for one in sorted(scored, key=lambda one: (one.start, one.end)):
+        if one.is_speech:
+            chains[one.speaker].append(one)
     segments = [segment for chain in chains.values() for segment in _chain(chain, labels, options)]
     segments += [
-        make_segment(sight, sight.scores, int(sight.scores.argmax()), labels, options.confidence)
-        for sight in sights
-        if not sight.is_speech
+        make_segment(one, one.scores, int(one.scores.argmax()), labels, options.confidence)
+        for one in scored
+        if not one.is_speech
     ]
     return sorted(segments, key=lambda segment: (segment.start, segment.end))
 
@@ -67,7 +75,7 @@ def prior_of(labels: Sequence[str], options: SegmentOptions) -> np.ndarray:
     """The prior as an array of shape (classes,).
 
     Raises:
-        ConfigError: The options name other labels than the model has, or a share that is not positive.
+        ConfigError: The prior has other labels than the model, or a share that is not positive.
     """
     if options.prior is None:
         return np.full(len(labels), 1 / len(labels))
@@ -78,26 +86,24 @@ def prior_of(labels: Sequence[str], options: SegmentOptions) -> np.ndarray:
 
 
 def duration_of(speaker: str | None, options: SegmentOptions) -> float:
-    """Mean duration of an emotion in seconds: the option's, or what was measured on MELD."""
+    """Mean duration of an emotion in seconds: of the options, else as measured on MELD."""
     measured = smoothing.ANY_DURATION if speaker is None else smoothing.SPEAKER_DURATION
     return options.emotion_duration or measured
 
 
-def make_segment(
-    sight: ChunkScore, scores: np.ndarray, winner: int, labels: Sequence[str], confidence: float
-) -> Segment:
-    """A segment from final scores of shape (classes,) and the index of its label."""
+def make_segment(one: ChunkScore, scores: np.ndarray, winner: int, labels: Sequence[str], confidence: float) -> Segment:
+    """A segment with final scores of shape (classes,) and the label of this index."""
     named = dict(zip(labels, scores.tolist(), strict=True))
-    is_confident = sight.is_speech and bool(scores[winner] >= confidence)
-    return Segment(sight.start, sight.end, labels[winner], named, is_confident, sight.speaker)
+    is_confident = one.is_speech and bool(scores[winner] >= confidence)
+    return Segment(one.start, one.end, labels[winner], named, is_confident, one.speaker)
 
 
 def _chain(chain: list[ChunkScore], labels: Sequence[str], options: SegmentOptions) -> Iterator[Segment]:
-    scores = np.array([sight.scores for sight in chain])
+    scores = np.array([one.scores for one in chain])
     winners = scores.argmax(axis=1)
     if options.smoothing != "none":
-        times = np.array([(sight.start + sight.end) / 2 for sight in chain])
-        evidence = np.array([sight.evidence for sight in chain])
+        times = np.array([(one.start + one.end) / 2 for one in chain])
+        evidence = np.array([one.evidence for one in chain])
         prior, duration = prior_of(labels, options), duration_of(chain[0].speaker, options)
         if options.emotion_duration is None and options.smoothing != "causal":
             duration = smoothing.fitted_duration(scores, times, prior, duration, evidence)
@@ -105,8 +111,8 @@ def _chain(chain: list[ChunkScore], labels: Sequence[str], options: SegmentOptio
         scores = (smoothing.filtered if options.smoothing == "causal" else smoothing.smoothed)(*arguments)
         winners = smoothing.viterbi(*arguments) if options.smoothing == "viterbi" else scores.argmax(axis=1)
     segments = [
-        make_segment(sight, row, int(winner), labels, options.confidence)
-        for sight, row, winner in zip(chain, scores, winners, strict=True)
+        make_segment(one, row, int(winner), labels, options.confidence)
+        for one, row, winner in zip(chain, scores, winners, strict=True)
     ]
     return iter(segments) if options.merge is None else merged(segments, options.merge, options.confidence)
 

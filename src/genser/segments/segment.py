@@ -1,4 +1,4 @@
-"""What is known of a recording over time: segments, and the timeline that they make."""
+"""Segments of a recording, and the timeline that holds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Segment:
         end: In seconds.
         label: Class with the highest score (with Viterbi smoothing, that of the most probable sequence).
         scores: Probability of every class.
-        confident: Whether the label's score reaches the threshold of the options; never where the model's speech gate
-            hears nobody in a given turn.
-        speaker: Who speaks, where turns say so.
+        confident: Whether the score of the label reaches the threshold of the options; False for a given turn without
+            speech.
+        speaker: Speaker of the turn, if known.
     """
 
     start: float
@@ -31,7 +31,9 @@ class Segment:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
-            raise ConfigError(f"A segment from {self.start} s to {self.end} s is empty or negative.")
+            raise ConfigError(
+                f"A segment from {self.start} s to {self.end} s is empty or negative. Choose 0 <= start < end."
+            )
         if self.label not in self.scores:
             raise ConfigError(f"A segment of {self.label!r} needs a score of it; there are {', '.join(self.scores)}.")
 
@@ -54,15 +56,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What was recognised in a recording.
+    """The segments of a recording.
 
     Attributes:
         path: Name of the recording.
         duration: In seconds.
         labels: Class names.
         segments: In order of their start.
-        envelope: Lowest and highest sample in equal steps of time, shape (steps, 2).
-        error: Why there are no segments, None if all went well.
+        envelope: Outline of the waveform: lowest and highest sample in equal steps, shape (steps, 2).
+        error: Why recognition failed; None if it did not.
     """
 
     path: str

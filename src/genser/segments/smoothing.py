@@ -1,4 +1,4 @@
-"""Scores over time: a hidden Markov model of the emotion, of which each recognised piece is a noisy sight.
+"""Smooths scores over time with a hidden Markov model of the emotion; each chunk is a noisy observation.
 
 The emotion is a continuous-time Markov chain: after a time that is exponentially distributed with mean τ it is drawn
 anew from its prior π. Over a gap of Δ seconds it therefore stays by e^{−Δ/τ} or is drawn again, so that
@@ -12,34 +12,34 @@ evidence, and its log-likelihood counts by that share. Filtering, forward–back
 
 τ was fitted by maximum likelihood to the times and labels of all 13,708 utterances of MELD (the transcripts' start and
 end, gaps between the middles of successive utterances): 3.4 s within one speaker (9,734 pairs), 1.4 s between
-successive utterances whoever speaks (12,209 pairs). People change more quickly than one would think, so smoothing with
-these values is gentle. A recording may be otherwise, a monologue or a series of single clips; so where nobody set τ, it
-is the most probable one given the recording itself, under a log-normal prior around MELD's.
+successive utterances whoever speaks (12,209 pairs). Smoothing with these values is weak.
+Recordings differ: a monologue is slower, a series of independent clips is faster. Unless τ is given, it is therefore
+the most probable value given the recording, under a log-normal prior around MELD's value.
 """
 
 import numpy as np
 
 SPEAKER_DURATION = 3.4  # s, τ between utterances of one speaker in MELD
 ANY_DURATION = 1.4  # s, τ between successive utterances of any speaker in MELD
-FLOOR = 1e-6  # a score of 0 would rule a class out for ever
-SPREAD = 1.0  # deviation of log τ between recordings, before one is heard
-DURATIONS = np.geomspace(0.1, 60.0, 33)  # s, what τ is chosen from
+FLOOR = 1e-6  # a score of 0 would exclude a class for ever
+SPREAD = 1.0  # standard deviation of log τ between recordings, a priori
+DURATIONS = np.geomspace(0.1, 60.0, 33)  # s, candidates for τ
 
 
 class CausalFilter:
-    """p(emotion now | all that was heard so far), one piece after another."""
+    """p(emotion now | all chunks so far), one chunk after another."""
 
     def __init__(self, prior: np.ndarray, duration: float) -> None:
         self._prior, self._duration = prior, duration
         self._belief, self._time = prior, -np.inf
 
     def step(self, posterior: np.ndarray, time: float, evidence: float = 1.0) -> np.ndarray:
-        """Take a piece in.
+        """Add a chunk.
 
         Args:
             posterior: The model's scores, shape (classes,).
-            time: Middle of the piece in seconds; pieces come in order.
-            evidence: Share of the piece that was not heard before.
+            time: Middle of the chunk in seconds; chunks come in order.
+            evidence: Share of the chunk that is in no earlier chunk.
 
         Returns:
             Shape (classes,), sums to 1.
@@ -60,7 +60,7 @@ def likelihoods(posteriors: np.ndarray, prior: np.ndarray, evidence: np.ndarray 
 def filtered(
     posteriors: np.ndarray, times: np.ndarray, prior: np.ndarray, duration: float, evidence: np.ndarray
 ) -> np.ndarray:
-    """Forward pass: what each piece and those before it say; shapes as for :func:`smoothed`."""
+    """Forward pass: p(emotion at each chunk | the chunks up to it); shapes as for :func:`smoothed`."""
     chain = CausalFilter(prior, duration)
     rows = [chain.step(*row) for row in zip(posteriors, times, evidence, strict=True)]
     return np.array(rows).reshape(posteriors.shape)
@@ -69,17 +69,17 @@ def filtered(
 def smoothed(
     posteriors: np.ndarray, times: np.ndarray, prior: np.ndarray, duration: float, evidence: np.ndarray
 ) -> np.ndarray:
-    """Forward–backward: p(emotion at each piece | the whole recording).
+    """Forward–backward: p(emotion at each chunk | the whole recording).
 
     Args:
-        posteriors: The model's scores, shape (pieces, classes), every row sums to 1.
-        times: Middles of the pieces in seconds, rising, shape (pieces,).
+        posteriors: The model's scores, shape (chunks, classes), every row sums to 1.
+        times: Middles of the chunks in seconds, rising, shape (chunks,).
         prior: π, shape (classes,).
         duration: τ in seconds.
-        evidence: Share of each piece that was not heard before, shape (pieces,).
+        evidence: Share of each chunk that is in no earlier chunk, shape (chunks,).
 
     Returns:
-        Shape (pieces, classes), every row sums to 1.
+        Shape (chunks, classes), every row sums to 1.
     """
     forward = filtered(posteriors, times, prior, duration, evidence)
     seen = likelihoods(posteriors, prior, evidence)
@@ -96,15 +96,15 @@ def fitted_duration(
 ) -> float:
     """The τ of :data:`DURATIONS` that is most probable given a recording; arguments as for :func:`smoothed`.
 
-    Its likelihood is the product of the normalisers of the forward pass. Few pieces hardly move it from what is
-    typical; a thousand decide it.
+    The likelihood of τ is the product of the normalisers of the forward pass. With few chunks τ stays close to the
+    typical value; a thousand chunks decide it.
 
     Args:
         posteriors: The model's scores.
-        times: Middles of the pieces in seconds.
+        times: Middles of the chunks in seconds.
         prior: π.
-        typical: Median of τ before the recording is heard, in seconds.
-        evidence: Share of each piece that was not heard before.
+        typical: Median of τ a priori, in seconds.
+        evidence: Share of each chunk that is in no earlier chunk.
     """
     score = -((np.log(DURATIONS / typical) / SPREAD) ** 2) / 2
     belief, last = np.tile(prior, (len(DURATIONS), 1)), -np.inf
@@ -119,15 +119,15 @@ def fitted_duration(
 def viterbi(
     posteriors: np.ndarray, times: np.ndarray, prior: np.ndarray, duration: float, evidence: np.ndarray
 ) -> np.ndarray:
-    """The most probable sequence of classes, shape (pieces,) of indices; arguments as for :func:`smoothed`."""
+    """The most probable sequence of classes, shape (chunks,) of indices; arguments as for :func:`smoothed`."""
     if not len(posteriors):
         return np.empty(0, int)
     seen, stays = np.log(likelihoods(posteriors, prior, evidence)), _stays(times, duration)
     best, origins = np.log(prior) + seen[0], []
-    for stay, sight in zip(stays, seen[1:], strict=True):
+    for stay, likelihood in zip(stays, seen[1:], strict=True):
         moves = best[:, None] + np.log(stay * np.eye(len(prior)) + (1 - stay) * prior)
         origins.append(moves.argmax(axis=0))
-        best = moves.max(axis=0) + sight
+        best = moves.max(axis=0) + likelihood
     path = [int(best.argmax())]
     for origin in reversed(origins):
         path.append(int(origin[path[-1]]))

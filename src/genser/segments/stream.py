@@ -1,4 +1,4 @@
-"""Live sound: chunks of any size go in, segments come out as soon as they are decided."""
+"""Recognises live audio: blocks of any size go in, segments come out as soon as they are decided."""
 
 import numpy as np
 import soxr
@@ -7,7 +7,7 @@ from genser.audio import HIGHEST_RATE, LOUDEST, LOWEST_RATE, SAMPLE_RATE
 from genser.audio.readers import ArrayReader
 from genser.errors import AudioError, ConfigError
 from genser.segments.chunking import Chunk, make_cutter
-from genser.segments.decide import Sights, duration_of, make_segment, prior_of
+from genser.segments.decide import SpeechFilter, duration_of, make_segment, prior_of
 from genser.segments.options import LIVE, SegmentOptions
 from genser.segments.segment import Segment
 from genser.segments.smoothing import CausalFilter
@@ -16,16 +16,16 @@ from genser.segments.vad import CUT_SEARCH, FRAME
 
 
 class Stream:
-    """Recognises sound that comes in chunks; the same sound gives the same segments however it is chunked.
+    """Recognises audio that comes in blocks; the segments do not depend on the sizes of the blocks.
 
-    The segments are those that a file of the same sound gives with causal smoothing. A segment is out `latency` seconds
-    after its end at most, plus the time that the model takes and the length of a chunk.
+    The segments are those of a file with causal smoothing. A segment is returned at most `latency` seconds after its end,
+    plus the time of the model and the length of a block.
 
     Args:
         scorer: A recogniser.
-        options: How to cut; smoothing is causal or ``"none"``, and neighbours are not merged, for both would have to
-            wait for what has not been said yet.
-        sample_rate: In Hz, of the chunks.
+        options: How to cut; smoothing must be ``"causal"`` or ``"none"``, and neighbours are not merged, as both would need
+            audio that has not come yet.
+        sample_rate: Sample rate of the blocks in Hz.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class Stream:
     ) -> None:
         if options.smoothing not in ("causal", "none") or options.merge is not None:
             raise ConfigError(
-                f"A stream cannot look ahead: smoothing {options.smoothing!r} and merge {options.merge} need the whole "
-                "recording. Use smoothing='causal' or 'none' and merge=None."
+                f"A stream cannot look ahead: smoothing {options.smoothing!r} and merge {options.merge} need the "
+                "complete recording. Use smoothing='causal' or 'none' and merge=None."
             )
         if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
             raise AudioError(f"A stream cannot have {sample_rate} Hz. Use {LOWEST_RATE} to {HIGHEST_RATE} Hz.")
         self._scorer, self._options, self._rate = scorer, options, sample_rate
         self._labels = tuple(scorer.labels)
         self._filter = CausalFilter(prior_of(self._labels, options), duration_of(None, options))
-        self._cutter, self._sights = make_cutter(options), Sights()
+        self._cutter, self._speech_filter = make_cutter(options), SpeechFilter()
         self._resampler = None
         if sample_rate != SAMPLE_RATE:
             self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
@@ -59,59 +59,59 @@ class Stream:
         return max(self._options.min_silence, CUT_SEARCH) + 2 * frame
 
     def push(self, samples: np.ndarray) -> list[Segment]:
-        """Take a chunk: floats in ±1 or integers, shape (samples,) or (samples, channels), at the stream's rate.
+        """Take a block: floats in ±1 or integers, shape (samples,) or (samples, channels), at the stream's rate.
 
         Returns:
-            The segments that it completes, often none.
+            The segments that are now complete, often none.
 
         Raises:
-            AudioError: The chunk is no sound.
+            AudioError: The block is not audio.
             ConfigError: The stream is closed.
         """
         return self._recognized(self.cut(samples))
 
     def close(self) -> list[Segment]:
-        """End the sound; return the segments that were still open."""
+        """End the stream; return the segments that were still open."""
         return self._recognized(self.cut_last())
 
     def cut(self, samples: np.ndarray) -> list[Chunk]:
-        """Take a chunk as `push` does, and return pieces to be scored elsewhere and given to `finish` in order."""
+        """Take a block like `push`; return chunks, to be scored elsewhere and passed to `finish` in order."""
         if self._is_closed:
             raise ConfigError("The stream is closed. Open another one.")
         return list(self._cutter.push(self._resampled(self._mono(samples))))
 
     def cut_last(self) -> list[Chunk]:
-        """End the sound as `close` does, and return the last pieces."""
+        """End the stream like `close`; return the last chunks."""
         if self._is_closed:
             return []
         self._is_closed = True
         rest = self._resampled(np.empty(0, np.float32), last=True)
         return [*self._cutter.push(rest), *self._cutter.close()]
 
-    def finish(self, piece: Chunk, scores: np.ndarray, is_speech: bool = True) -> Segment | None:
-        """Make the segment of a piece.
+    def finish(self, chunk: Chunk, scores: np.ndarray, is_speech: bool = True) -> Segment | None:
+        """The segment of a scored chunk.
 
         Args:
-            piece: The next one that was cut.
-            scores: The model's, of shape (classes,).
-            is_speech: Whether the model's speech gate hears somebody.
+            chunk: The next chunk of `cut`.
+            scores: Scores of the model, shape (classes,).
+            is_speech: Whether the speech gate of the model finds speech.
 
         Returns:
-            The segment, None where nobody speaks.
+            The segment; None without speech.
         """
-        sight = self._sights.take(piece, scores, is_speech)
-        if sight is None:
+        scored = self._speech_filter.take(chunk, scores, is_speech)
+        if scored is None:
             return None
-        scores = sight.scores
+        scores = scored.scores
         if self._options.smoothing == "causal":
-            scores = self._filter.step(scores, (sight.start + sight.end) / 2, sight.evidence)
-        return make_segment(sight, scores, int(scores.argmax()), self._labels, self._options.confidence)
+            scores = self._filter.step(scores, (scored.start + scored.end) / 2, scored.evidence)
+        return make_segment(scored, scores, int(scores.argmax()), self._labels, self._options.confidence)
 
-    def _recognized(self, pieces: list[Chunk]) -> list[Segment]:
+    def _recognized(self, chunks: list[Chunk]) -> list[Segment]:
         segments = []
-        for piece in pieces:
-            rows, spoken = self._scorer.gated_scores([piece.waveform])
-            segments.append(self.finish(piece, rows[0], bool(spoken[0])))
+        for chunk in chunks:
+            rows, spoken = self._scorer.gated_scores([chunk.waveform])
+            segments.append(self.finish(chunk, rows[0], bool(spoken[0])))
         return [segment for segment in segments if segment is not None]
 
     def _mono(self, samples: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ class Stream:
         peak = float(np.abs(block).max())
         if not peak <= LOUDEST:
             raise AudioError(
-                f"A chunk holds samples up to {peak:g}, where ±1 is full scale. Pass int16, or floats in ±1."
+                f"A block holds samples up to {peak:g}, where ±1 is full scale. Pass int16, or floats in ±1."
             )
         return block.mean(axis=1)
 

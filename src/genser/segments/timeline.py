@@ -1,4 +1,4 @@
-"""Emotion over time: a recording of any length is cut, recognised and decided, in bounded memory."""
+"""Recognises emotion over time in a recording of any length, in bounded memory."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
 from genser.segments.chunking import Chunk, Cutter, make_cutter
-from genser.segments.decide import ChunkScore, Sights, decide
+from genser.segments.decide import ChunkScore, SpeechFilter, decide
 from genser.segments.options import DEFAULTS, SegmentOptions
 from genser.segments.segment import Timeline
 from genser.segments.turns import Turn
@@ -19,7 +19,7 @@ FINEST = 160  # samples a bin at first: 10 ms
 
 
 class Envelope:
-    """Lowest and highest sample in equal steps of time; the steps double whenever there are too many."""
+    """Outline of a waveform: lowest and highest sample in equal steps; the steps double when there are too many."""
 
     def __init__(self) -> None:
         self._bins: list[np.ndarray] = []
@@ -28,16 +28,16 @@ class Envelope:
 
     @property
     def duration(self) -> float:
-        """Seconds taken in so far."""
+        """Duration so far in seconds."""
         return self._samples / SAMPLE_RATE
 
     @property
     def step(self) -> float:
-        """Duration of a bin in seconds."""
+        """Length of a step in seconds."""
         return self._size / SAMPLE_RATE
 
     def push(self, samples: np.ndarray) -> None:
-        """Take mono 16 kHz samples of shape (samples,) in."""
+        """Add mono 16 kHz samples of shape (samples,)."""
         self._samples += len(samples)
         samples = np.concatenate([self._rest, samples])
         whole = len(samples) // self._size
@@ -62,27 +62,27 @@ class Envelope:
         pairs = bins[: len(bins) - len(odd)].reshape(-1, 2, 2)
         halved = np.stack([pairs[:, :, 0].min(axis=1), pairs[:, :, 1].max(axis=1)], axis=1)
         self._size *= 2
-        # A bin without its pair goes back among the samples, as its two extremes within the new step.
+        # A step without a pair goes back to the samples, as its two extremes within the new step.
         if len(odd):
             filler = np.full(self._size // 2 - 1, odd[0, 1], np.float32)
             self._rest = np.concatenate([odd[0, :1], filler, self._rest])
         self._bins, self._count = [halved], len(halved)
 
 
-BATCH_SECONDS = 24.0  # of sound recognised at once: 60 s took 160 MB more and were no faster on 2 cores
-BATCH_PIECES = 32
+BATCH_SECONDS = 24.0  # of audio in a batch: 60 s took 160 MB more and were not faster on 2 cores
+BATCH_CHUNKS = 32
 BLOCK_DURATION = 10.0  # s decoded at once
 
 
 class Scorer(Protocol):
-    """What recognises: a `Recognizer`, or anything with its labels and gated scores."""
+    """A `Recognizer`, or anything else with labels and gated scores."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the scores."""
 
     def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Class probabilities of mono 16 kHz sounds, (n, classes), and whether somebody speaks in them, (n,)."""
+        """Class probabilities of mono 16 kHz waveforms, (n, classes), and whether they hold speech, (n,)."""
 
 
 def recognize_timeline(
@@ -96,28 +96,28 @@ def recognize_timeline(
 ) -> Timeline:
     """Recognise the emotions of a recording over time.
 
-    The sound is decoded in blocks and recognised in batches, so the memory does not grow with its length; only the
-    segments themselves are kept.
+    The recording is decoded in blocks and scored in batches, so the memory does not grow with its length; only the
+    segments are kept.
 
     Args:
         scorer: A recogniser.
         source: As for :func:`genser.audio.load_audio`.
         options: How to cut, smooth and merge.
-        turns: Stretches to recognise instead of looking for speech, in order of their start.
-        limits: Bounds beyond which the sound is refused.
-        progress: Called with the seconds taken in, after every block; what it raises ends the work.
+        turns: Speaker turns to recognise instead of detected speech, in order of their start.
+        limits: Bounds beyond which the recording is refused.
+        progress: Called with the duration so far in seconds after every block; an exception from it ends the work.
 
     Raises:
-        AudioError: The sound cannot be read, or turns lie behind its end.
+        AudioError: The recording cannot be read, or turns begin after its end.
     """
     envelope = Envelope()
-    blocks = _told(stream_audio(source, block_duration=BLOCK_DURATION, limits=limits), envelope, progress)
-    pieces = _cut(blocks, make_cutter(options, turns))
-    segments = decide(_joined(_recognized(scorer, pieces)), scorer.labels, options)
+    blocks = _outlined(stream_audio(source, block_duration=BLOCK_DURATION, limits=limits), envelope, progress)
+    chunks = _cut(blocks, make_cutter(options, turns))
+    segments = decide(_joined(_recognized(scorer, chunks)), scorer.labels, options)
     return Timeline(describe(source), envelope.duration, tuple(scorer.labels), tuple(segments), envelope.peaks())
 
 
-def _told(
+def _outlined(
     blocks: Iterable[np.ndarray], envelope: Envelope, progress: Callable[[float], None] | None
 ) -> Iterator[np.ndarray]:
     for block in blocks:
@@ -133,13 +133,13 @@ def _cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Chunk]:
     yield from cutter.close()
 
 
-def _recognized(scorer: Scorer, pieces: Iterable[Chunk]) -> Iterator[tuple[Chunk, np.ndarray, bool]]:
+def _recognized(scorer: Scorer, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, np.ndarray, bool]]:
     batch: list[Chunk] = []
     seconds = 0.0
-    for piece in pieces:
-        batch.append(piece)
-        seconds += piece.end - piece.start
-        if len(batch) == BATCH_PIECES or seconds >= BATCH_SECONDS:
+    for chunk in chunks:
+        batch.append(chunk)
+        seconds += chunk.end - chunk.start
+        if len(batch) == BATCH_CHUNKS or seconds >= BATCH_SECONDS:
             yield from _scored(scorer, batch)
             batch, seconds = [], 0.0
     yield from _scored(scorer, batch)
@@ -148,23 +148,23 @@ def _recognized(scorer: Scorer, pieces: Iterable[Chunk]) -> Iterator[tuple[Chunk
 def _scored(scorer: Scorer, batch: list[Chunk]) -> Iterator[tuple[Chunk, np.ndarray, bool]]:
     if not batch:
         return
-    rows, spoken = scorer.gated_scores([piece.waveform for piece in batch])
-    for piece, row, is_speech in zip(batch, rows, spoken, strict=True):
-        yield replace(piece, waveform=np.empty(0, np.float32)), row, bool(is_speech)
+    rows, spoken = scorer.gated_scores([chunk.waveform for chunk in batch])
+    for chunk, row, is_speech in zip(batch, rows, spoken, strict=True):
+        yield replace(chunk, waveform=np.empty(0, np.float32)), row, bool(is_speech)
 
 
 def _joined(recognized: Iterable[tuple[Chunk, np.ndarray, bool]]) -> list[ChunkScore]:
-    """Pieces of one turn become one sight; of the others, those in which nobody speaks are left out."""
-    sights, made = Sights(), list[ChunkScore]()
+    """Combine the chunks of each turn; drop other chunks without speech."""
+    speech_filter, made = SpeechFilter(), list[ChunkScore]()
     turns: dict[int, list[ChunkScore]] = defaultdict(list)
-    for piece, row, is_speech in recognized:
-        if sight := sights.take(piece, row, is_speech):
-            (made if piece.turn is None else turns[piece.turn]).append(sight)
+    for chunk, row, is_speech in recognized:
+        if scored := speech_filter.take(chunk, row, is_speech):
+            (made if chunk.turn is None else turns[chunk.turn]).append(scored)
     return made + [_mean(parts) for parts in turns.values()]
 
 
 def _mean(parts: list[ChunkScore]) -> ChunkScore:
-    """Scores weighted by duration, of the parts in which somebody speaks if there are any."""
+    """Scores of a turn: the average over its parts with speech (all parts if there are none), weighted by duration."""
     counted = [part for part in parts if part.is_speech] or parts
     durations = [part.end - part.start for part in counted]
     scores = np.average([part.scores for part in counted], axis=0, weights=durations)

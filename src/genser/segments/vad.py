@@ -1,6 +1,6 @@
-"""Speech probabilities become regions of speech: two thresholds, least durations, and a cut where speech never pauses.
+"""Voice activity detection: finds regions of speech with silero-vad, two thresholds and minimum durations.
 
-Every decision uses the past alone, so a file and a live stream of the same sound give the same regions.
+Every decision uses the past only, so a file and a live stream give the same regions.
 """
 
 from collections import deque
@@ -13,9 +13,9 @@ import numpy as np
 from genser.audio import SAMPLE_RATE
 from genser.segments.options import SegmentOptions
 
-FRAME = 512  # samples scored at once: 32 ms
-CONTEXT = 64  # samples before them that the network sees as well
-MOST_FRAMES = 512  # run at once: bounds the memory
+FRAME = 512  # samples per probability: 32 ms
+CONTEXT = 64  # samples before the frame that the network also receives
+MOST_FRAMES = 512  # frames per run, which bounds the memory
 MODEL = Path(__file__).parents[1] / "models" / "silero_vad.onnx"
 
 
@@ -24,13 +24,13 @@ def _session():
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # an LSTM over frames has nothing to share
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # an LSTM over frames cannot use more
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
 
 
 class SpeechDetector:
-    """Speech probability of every frame of a sound that comes in pieces."""
+    """Speech probability of every frame of audio that comes in blocks."""
 
     def __init__(self) -> None:
         self._session = _session()
@@ -39,7 +39,7 @@ class SpeechDetector:
         self._rest = np.empty(0, np.float32)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """Take mono 16 kHz samples of shape (samples,); return the probabilities of the frames they complete."""
+        """Take mono 16 kHz samples of shape (samples,); return the probabilities of the frames that are complete."""
         samples = np.concatenate([self._rest, samples])
         frames = len(samples) // FRAME
         self._rest = samples[frames * FRAME :]
@@ -48,7 +48,7 @@ class SpeechDetector:
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def close(self) -> np.ndarray:
-        """Return the probability of the last, unfinished frame, filled up with zeros; empty if there is none."""
+        """Return the probability of the last, unfinished frame, padded with zeros; empty if there is none."""
         if not len(self._rest):
             return self._rest
         return self.push(np.zeros(FRAME - len(self._rest), np.float32))
@@ -61,9 +61,9 @@ class SpeechDetector:
         return probabilities
 
 
-SHORT_PAUSE = 0.096  # s: ends a region that is past half of its longest duration (98 ms in silero-vad)
-CUT_SEARCH = 0.4  # s before the longest duration in which the least speech-like frame is sought
-HYSTERESIS = 0.15  # speech goes on until its probability falls this far below the threshold, as in silero-vad
+SHORT_PAUSE = 0.096  # s: pause that ends a region past half of its maximum duration (98 ms in silero-vad)
+CUT_SEARCH = 0.4  # s before the maximum duration in which the least speech-like frame is chosen
+HYSTERESIS = 0.15  # speech continues until its probability falls this far below the threshold, as in silero-vad
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Region:
     Attributes:
         start: First sample.
         end: One past the last sample.
-        follows_cut: It begins where the one before was cut for its length, not after a pause.
-        is_cut: It was cut for its length.
-        decided: Number of samples after which it was decided.
+        follows_cut: Whether it begins where the region before was cut for its length, not after a pause.
+        is_cut: Whether it was cut for its length.
+        decided: Number of samples after which the region was decided.
     """
 
     start: int
@@ -102,7 +102,7 @@ class RegionTracker:
         return self._position if self._start is None else self._start
 
     def step(self, probability: float) -> Region | None:
-        """Take the probability of the next frame; return the region that it decides, if any."""
+        """Take the probability of the next frame; return a region if this frame decides one."""
         frame, self._position = self._position, self._position + FRAME
         self._recent.append((probability, frame))
         if probability >= self._options.threshold:
@@ -116,7 +116,7 @@ class RegionTracker:
         return self._decide(self._start)
 
     def close(self) -> Region | None:
-        """End the sound; return the region that was still open, if it is long enough."""
+        """End the recording; return the region that was still open, if it is long enough."""
         if self._start is None:
             return None
         return self._end(self._start, self._position if self._quiet is None else self._quiet)
