@@ -18,13 +18,13 @@ from genser.segments.vad import CUT_SEARCH, FRAME
 class Stream:
     """Recognises audio that comes in blocks; the segments do not depend on the sizes of the blocks.
 
-    The segments are those of a file with causal smoothing. A segment is returned at most `latency` seconds after its end,
-    plus the time of the model and the length of a block.
+    The segments are those of a file with causal smoothing. A segment is returned at most `latency` seconds after its
+    end, plus the time of the model and the length of a block.
 
     Args:
         scorer: A recogniser.
-        options: How to cut; smoothing must be ``"causal"`` or ``"none"``, and neighbours are not merged, as both would need
-            audio that has not come yet.
+        options: How to cut; smoothing must be ``"causal"`` or ``"none"``, and neighbours are not merged, as both would
+            need audio that has not come yet.
         sample_rate: Sample rate of the blocks in Hz.
     """
 
