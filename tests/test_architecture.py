@@ -69,7 +69,8 @@ NAMED = sorted(set(re.findall(r"`((?:\w+/)*\w+\.py)(?::(\w+))?`", PAGE.read_text
 @pytest.mark.parametrize(("path", "name"), [pair for pair in NAMED if not pair[0].startswith("tests/")])
 def test_a_named_file_and_function_exist(path, name):
     tree = ast.parse((SOURCE / path).read_text("utf-8"))
-    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    functions = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, functions)}
     assert not name or name in defined
 
 
