@@ -1,4 +1,4 @@
-"""The model card, made from what was measured."""
+"""Write the model card of a bundled model from its measurements."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,18 +11,18 @@ Recognises seven emotions in speech by distribution transport (Gen-SER): the low
 
 **Licence**: CC BY-NC-SA 4.0 (no commercial use), since it was trained on RAVDESS and nEMO. Contains Whisper's encoder, MIT, (c) 2022 OpenAI.
 
-## What it says
+## Output
 
 One of neutral, happiness, sadness, anger, fear, disgust, surprise: **how a sentence sounds as if acted**, not what a person feels. Calm, which only RAVDESS has and
-which is acted as a second baseline, counts as neutral. Boredom, 79 clips of one corpus, is left out: a class heard in one corpus alone would be that corpus' sound.
-Scores are probabilities, calibrated on speakers that were not trained on. Where nobody speaks the label is "no speech". Beside them the model tells whether a sound is
-"familiar": like those that it learned from in voice, language, room and microphone. Expect far more mistakes in sounds that are not.
+which is acted as a second baseline, counts as neutral. Boredom, 79 clips of one corpus, is omitted: a class of a single corpus would be learned as the sound of that corpus.
+Scores are probabilities, calibrated on held-out training speakers. Clips without speech get the label "no speech". The field
+"familiar" is the probability that a clip resembles the training corpora in voice, language, room and microphone. Expect far more errors on clips that do not.
 
 ## What it must not be used for
 
 Decisions about people: hiring, policing, schools, insurance, health, credit, border control, or the surveillance of workers. Emotion recognition in workplaces and
-schools is forbidden in the European Union (AI Act, Article 5). It has heard adults acting short sentences in English, German and Polish in quiet rooms; on spontaneous
-speech, children, other languages and other cultures expect far less, and nothing was measured.
+schools is forbidden in the European Union (AI Act, Article 5). The training data are adults acting short sentences in English, German and Polish in quiet rooms.
+On spontaneous speech, children, other languages and other cultures expect far lower scores; none was measured.
 """
 
 FOOTER = """
@@ -39,7 +39,7 @@ exponents that were fitted without the corpus; how much is understood differs so
 
 
 RECORDINGS = "## Recordings outside a studio"
-TOLD = ("heard_as_speech", "familiar")
+TOLD = ("counted_as_speech", "familiar")
 
 
 def page(size: str, text: str) -> str:
@@ -66,19 +66,19 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def named(group: str) -> str:
-    """A group of clips with its language: every corpus has one of its own, so scores by corpus are scores by language."""
+    """Name of a group of clips with its language; every corpus has a language of its own."""
     corpus, comma, gender = group.partition(", ")
     return f"{corpus} ({LANGUAGES[corpus]}){comma}{gender}" if corpus in LANGUAGES else group
 
 
 def reliability_table(bins: list[Mapping[str, float]]) -> str:
-    """How often the label is right where the model is so sure of it; bins of equal count."""
+    """Accuracy and mean confidence in bins of equal count."""
     rows = [(f"{one['confidence']:.2f}", f"{one['accuracy']:.2f}", str(one["count"])) for one in bins]
     return table(("score of the label, mean", "share that is right", "clips"), rows)
 
 
 def training_table(counts: Mapping[str, Mapping[str, Any]]) -> str:
-    """What was trained on."""
+    """Training data of each corpus."""
     rows = [
         (name, LANGUAGES[name], *(str(counts[name][key]) for key in ("clips", "speakers", "hours")), LICENCES[name])
         for name in CORPORA
@@ -87,7 +87,7 @@ def training_table(counts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def scores_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
-    """Scores on speakers never trained on, with intervals by speaker."""
+    """Scores on held-out speakers, with intervals by speaker."""
     rows = []
     for name, row in held_out.items():
         rows.append(
@@ -126,7 +126,7 @@ def disturbed_table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def across_table(across: Mapping[str, Mapping[str, Any]]) -> str:
-    """Scores on each corpus of a model that learned from the other two."""
+    """Scores on each corpus of a model trained on the other two."""
     rows = []
     for name, row in across.items():
         others = " and ".join(other for other in CORPORA if other != name)
@@ -137,11 +137,11 @@ def across_table(across: Mapping[str, Mapping[str, Any]]) -> str:
         )
         rows.append((named(name), others, *cells))
     told = ("UA %, 95 % interval", "ECE %", "ECE %, calibrated without it", "familiar %")
-    return table(("heard", "learned from", "clips", *told), rows)
+    return table(("tested on", "trained on", "clips", *told), rows)
 
 
 def rounding_sentence(found: Mapping[str, Any]) -> str:
-    """What computing in eight bits costs on the held-out speakers."""
+    """Cost of eight bits on the held-out speakers."""
     cost = found["eight_bits"]
     if cost is None:
         return "This file computes in float32. In eight bits too few labels stayed as they were."
@@ -159,15 +159,15 @@ def card(size: str, encoder: str, counts: Mapping[str, Any], found: Mapping[str,
     parts = [
         HEADER.format(size=size, encoder=encoder),
         f"## Trained on\n\n{training_table(counts)}",
-        f"## Speakers it never heard\n\n{scores_table(found['held_out'])}\n\n{recall_table(found['held_out'])}\n\n"
+        f"## Held-out speakers\n\n{scores_table(found['held_out'])}\n\n{recall_table(found['held_out'])}\n\n"
         f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they say little.\n\n"
         f"{rounding_sentence(found)}",
-        f"## Voices recorded elsewhere\n\nThe same recipe, learning from two corpora and hearing the third: other speakers, another language, other rooms and microphones. "
+        f"## Voices recorded elsewhere\n\nThe same recipe, trained on two corpora and tested on the third: other speakers, another language, other rooms and microphones. "
         f"Expect this, and not the table above, of your own recordings.\n\n{across_table(found['across'])}",
         f"## Calibration\n\nOn all held-out clips. A score of 0.8 should be right in 80 of 100 cases.\n\n"
         f"{reliability_table(found['held_out']['all']['reliability'])}",
         f"{RECORDINGS}\n\n{disturbed_table(found['disturbed'])}",
-        f"## Silence, noise and music\n\n{percent(gate['made'])} % of made sounds without speech are called no speech "
+        f"## Silence, noise and music\n\n{percent(gate['made'])} % of synthetic sounds are called no speech "
         f"({'weakest: ' + weakest if weakest else 'every family above 95 %'}), and {percent(gate['clips'])} % of the held-out clips.",
         FOOTER.strip(),
     ]

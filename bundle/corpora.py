@@ -1,4 +1,4 @@
-"""The three corpora of the bundled model, and which of their speakers are never trained on."""
+"""The three corpora of the bundled models, and the speakers that are held out of training."""
 
 import io
 from dataclasses import replace
@@ -20,7 +20,7 @@ HELD_OUT_SHARE, HELD_OUT_SEED = 0.2, 2026
 
 
 def read_corpora(folder: Path) -> list[Utterance]:
-    """All utterances; the split ``test`` marks a fifth of each corpus' speakers, drawn once, alternating in gender."""
+    """All utterances; the split test is a fifth of each corpus' speakers, drawn once and alternating in gender."""
     utterances = [item for name in CORPORA for item in prepare(name, folder / name).utterances]
     train, test = validation_split(utterances, HELD_OUT_SHARE, HELD_OUT_SEED)
     sides = dict.fromkeys(train.tolist(), "train") | dict.fromkeys(test.tolist(), "test")
@@ -28,7 +28,7 @@ def read_corpora(folder: Path) -> list[Utterance]:
 
 
 def decoded(utterances: list[Utterance], folder: Path) -> list[Utterance]:
-    """The same clips at 16 kHz in files that are read at once: a build reads every clip about forty times."""
+    """The same clips in files at 16 kHz that decode fast: a build reads every clip about forty times."""
     folder.mkdir(parents=True, exist_ok=True)
     with decoding_threads() as threads:
         paths = threads.map(lambda item: _decoded(item, folder), utterances)
@@ -36,7 +36,7 @@ def decoded(utterances: list[Utterance], folder: Path) -> list[Utterance]:
 
 
 def _decoded(item: Utterance, folder: Path) -> str:
-    path = folder / f"{item.corpus}-{Path(item.path).stem}.au"  # a WAV file of floats has the time in it
+    path = folder / f"{item.corpus}-{Path(item.path).stem}.au"  # a WAV file of floats contains the time of writing
     if not path.exists():
         buffer = io.BytesIO()
         soundfile.write(buffer, load_audio(item.path), SAMPLE_RATE, format="AU", subtype="FLOAT")

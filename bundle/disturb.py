@@ -1,4 +1,4 @@
-"""What happens to recordings outside a studio, each at one stated strength."""
+"""Disturbances of recordings outside a studio, each at one fixed strength."""
 
 import io
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def telephone(waveform: Waveform) -> Waveform:
 
 
 def telephone_line(waveform: Waveform) -> Waveform:
-    """8 kHz in 8 bits of μ-law (G.711), from 0 Hz on: none of the bands that the models learned from."""
+    """8 kHz in 8 bits of μ-law (G.711), without a lower limit: no band of the training augmentation."""
     import soxr
 
     narrow = soxr.resample(waveform, SAMPLE_RATE, 8_000)
@@ -33,12 +33,12 @@ def telephone_line(waveform: Waveform) -> Waveform:
 
 
 def quiet(waveform: Waveform) -> Waveform:
-    """30 dB more quiet."""
+    """30 dB quieter."""
     return waveform * np.float32(10 ** (-30 / 20))
 
 
 def opus(waveform: Waveform) -> Waveform:
-    """There and back through Opus at 24 kbit/s."""
+    """Encoded with Opus at 24 kbit/s and decoded."""
     import av
 
     buffer = io.BytesIO()

@@ -1,9 +1,9 @@
-"""Measure a bundled model on speakers it never heard, and write its card.
+"""Measure a bundled model on held-out speakers.
 
     python bundle/measure.py MODEL.onnx --data DATA -o CARD.json
     python bundle/measure.py MODEL.onnx --data DATA --against OTHER.onnx -o DIFFERENCE.json
 
-Everything is measured on the file that ships, from sound. Two files are compared on the same draws of speakers.
+Everything is measured from audio with the file that ships. Two files are compared on the same resamples of speakers.
 """
 
 import argparse
@@ -34,7 +34,7 @@ DISTURBED_EACH = 300
 
 
 def scored(recognizer: Any, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class probabilities (clips, classes), whether each was heard as speech, and whether as familiar."""
+    """Class probabilities (clips, classes), and for each clip whether it counts as speech and as in-domain."""
     answers = list(recognizer.predict_many((clip, SAMPLE_RATE) for clip in clips))
     scores = np.array([[answer.scores[name] for name in recognizer.labels] for answer in answers])
     spoken = np.array([answer.label != NO_SPEECH for answer in answers])
@@ -49,7 +49,7 @@ def evaluation(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequ
 
 
 def summary(found: Evaluation) -> dict[str, Any]:
-    """What the card says of one set of clips."""
+    """Scores of one set of clips for the card."""
     interval = found.intervals["ua"]
     return {
         "utterances": found.utterances,
@@ -64,12 +64,12 @@ def summary(found: Evaluation) -> dict[str, Any]:
 
 
 def summary_of(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Any]:
-    """The same straight from scores."""
+    """The same from class probabilities."""
     return summary(evaluation(scores, utterances, labels))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Any:
-    """UA of some scores minus that of others, such as those of an exact file, on the same draws of speakers."""
+    """UA of some scores minus that of others, on the same resamples of speakers."""
     speakers = np.array(["/".join(item.speaker_key) for item in utterances])
     truth = np.array([list(labels).index(item.label) for item in utterances])
     found = paired_bootstrap(ours, theirs, truth, speakers, classes=len(labels)).interval.to_dict()
@@ -88,14 +88,14 @@ def groups() -> dict[str, Callable[[Utterance], bool]]:
 
 
 def disturbed(recognizer: Any, utterances: list[Utterance], clips: list[np.ndarray]) -> dict[str, Any]:
-    """Mean UA over the corpora, clean and under every disturbance, and how often clips are still heard as speech."""
+    """Mean UA over the corpora, clean and under every disturbance, and the share of clips that count as speech."""
     places = [place for name in CORPORA for place in _evenly(utterances, name)]
     chosen = [utterances[place] for place in places]
     rows = {}
     for name, alter in CONDITIONS.items():
         scores, speech, familiar = scored(recognizer, [alter(clips[place]) for place in places])
         per_corpus = [_ua(scores, chosen, recognizer.labels, corpus) for corpus in CORPORA]
-        shares = {"heard_as_speech": float(speech.mean()), "familiar": float(familiar.mean())}
+        shares = {"counted_as_speech": float(speech.mean()), "familiar": float(familiar.mean())}
         rows[name] = {"ua": float(np.mean(per_corpus)), **shares}
     return rows
 
@@ -115,7 +115,7 @@ def _ua(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[st
 
 
 def no_speech(recognizer: Any) -> dict[str, float]:
-    """Share of made sounds, by family, that are called no speech; other draws than the gate has learned from."""
+    """Share of synthetic noise with the label "no speech", by family; drawn with another seed than in training."""
     rates = {}
     for family in FAMILIES:
         sounds = [synthetic_noise(family, number, seed=MADE_SEED) for number in range(MADE_EACH)]
@@ -123,8 +123,8 @@ def no_speech(recognizer: Any) -> dict[str, float]:
     return rates
 
 
-def heard(data: Path) -> tuple[list[Utterance], list[np.ndarray]]:
-    """Clips of the held-out speakers, and their sound."""
+def held_out_clips(data: Path) -> tuple[list[Utterance], list[np.ndarray]]:
+    """Clips of the held-out speakers, and their waveforms."""
     kept, _ = for_task(read_corpora(data), "emotion", find_label_map(LABELS))
     held_out = [item for item in kept if item.split == "test"]
     return held_out, [load_audio(item.path) for item in held_out]
@@ -133,7 +133,7 @@ def heard(data: Path) -> tuple[list[Utterance], list[np.ndarray]]:
 def compare(model: str, other: str, data: Path) -> dict[str, Any]:
     """UA of one file minus that of another, by corpus, over all, and under every disturbance, with paired intervals."""
     first, second = genser.load(model), genser.load(other)
-    held_out, clips = heard(data)
+    held_out, clips = held_out_clips(data)
     found: dict[str, Any] = {}
     for name, alter in CONDITIONS.items():
         altered = [alter(clip) for clip in clips]
@@ -147,9 +147,9 @@ def compare(model: str, other: str, data: Path) -> dict[str, Any]:
 
 
 def measure(model: str, data: Path, exact: str | None = None) -> dict[str, Any]:
-    """Everything that the card reports; with the same model in float32 also what rounding to eight bits costs."""
+    """Everything that the card reports; with the same model in float32, also the cost of eight bits."""
     recognizer = genser.load(model)
-    held_out, clips = heard(data)
+    held_out, clips = held_out_clips(data)
     scores, speech, familiar = scored(recognizer, clips)
     found = {}
     for name, inside in groups().items():

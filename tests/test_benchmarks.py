@@ -11,7 +11,7 @@ import torch
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 GOALS = {
-    "train_step_gpu": ("plain, float32", "captured, bfloat16", "loss curve"),
+    "train_step_gpu": ("plain, float32", "recorded, bfloat16", "loss curve"),
     "encode_gpu": ("transformers, bfloat16", "genser, bfloat16", "packed, bfloat16", "decoding"),
     "cold_start": ("genser predict", "floor"),
     "folder_throughput": ("predict_many", "one thread", "transformers' pipeline", "resident"),

@@ -1,6 +1,7 @@
-"""What the build of the bundled models works out of scores, and says of it."""
+"""Measurements and cards of the bundled models."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,7 @@ def utterances():
     ]
 
 
-def test_rounding_is_told_as_a_paired_difference(utterances):
+def test_rounding_is_reported_as_a_paired_difference(utterances):
     from measure import difference
 
     exact = np.eye(2)[np.arange(16) % 2] * 0.8 + 0.1
@@ -41,7 +42,7 @@ def test_rounding_is_told_as_a_paired_difference(utterances):
 
 
 @pytest.mark.parametrize(("precision", "words"), [("int8", "computed in eight bits"), ("float32", "tried and cost")])
-def test_the_card_says_what_eight_bits_cost(precision, words):
+def test_the_card_reports_what_eight_bits_cost(precision, words):
     from card import rounding_sentence
 
     cost = {"estimate": -0.0012, "low": -0.0051, "high": 0.002, "agreement": 0.979}
@@ -50,43 +51,44 @@ def test_the_card_says_what_eight_bits_cost(precision, words):
     assert "UA -0.1 (-0.5 to +0.2), 97.9 % of the labels alike" in said
 
 
-def test_the_card_says_when_eight_bits_were_refused():
+def test_the_card_reports_that_eight_bits_were_refused():
     from card import rounding_sentence
 
     assert "too few labels" in rounding_sentence({"precision": "float32", "eight_bits": None})
 
 
-def test_a_corpus_left_out_is_calibrated_without_it(utterances):
-    """Its own errors must not tell how sure the recipe may be of it."""
+def test_a_held_out_corpus_does_not_move_its_own_blind_calibration(utterances):
     import build
 
+    from genser.training.calibration import HeldOutPredictions
+
     corpora = np.repeat(["ravdess", "emodb", "nemo"], [4, 4, 8])
-    labels = np.arange(16) % 2
-    inside = build.HeldOutPredictions(np.arange(16), np.eye(2)[labels] * 0.4 + 0.3, np.zeros(16), labels, corpora)
-    workshop = SimpleNamespace(frozen=SimpleNamespace(utterances=tuple(utterances), classes=LABELS))
+    labels, items = np.arange(16) % 2, tuple(replace(item, split="train") for item in utterances)
+    inside = HeldOutPredictions(np.arange(16), np.eye(2)[labels] * 0.4 + 0.3, np.zeros(16), labels, corpora)
 
     def summary(wrong):
         answers = np.where(corpora == wrong, 1 - labels, labels)
-        across = build.HeldOutPredictions(np.arange(16), np.eye(2)[answers] * 0.4 + 0.3, np.ones(16), labels, corpora)
-        return build.summaries(workshop, build.Calibration.fitted(inside, across), inside, across, across)
+        outside = HeldOutPredictions(np.arange(16), np.eye(2)[answers] * 0.4 + 0.3, np.ones(16), labels, corpora)
+        calibration = build.Calibration.fitted(inside, outside)
+        dataset = SimpleNamespace(utterances=items, classes=LABELS)
+        return build.summaries(
+            SimpleNamespace(inside=inside, outside=outside, calibration=calibration, dataset=dataset)
+        )
 
     assert summary("emodb")["emodb"]["ece_blind"] > 0.9 > summary("emodb")["emodb"]["ece"]
     assert summary("none")["emodb"]["ece_blind"] < 0.1
     assert all(row["familiar"] == 0 for row in summary("none").values())
 
 
-def test_no_held_out_clip_moves_the_calibration():
+def test_every_size_is_the_packaged_recipe_with_its_states(tmp_path):
     import build
 
-    rows, labels, corpora = np.arange(16), np.arange(16) % 2, np.array(["toy"] * 16)
-    sure = np.eye(2)[labels] * 0.4 + 0.3
-    inside = build.HeldOutPredictions(rows[:8], sure[:8], np.zeros(8), labels[:8], corpora[:8])
+    from genser.training.recipe import load_recipe
 
-    def fitted(others):
-        across = build.HeldOutPredictions(rows, np.concatenate([sure[:8], others]), np.ones(16), labels, corpora)
-        return build.Calibration.fitted(inside, build.among(across, rows[:8]))
-
-    assert fitted(sure[8:]) == fitted(sure[8:, ::-1])
+    for size, states in (("base", (3, 4)), ("tiny", (2, 3))):
+        config = build.recipe_for(size, tmp_path)
+        assert config.encoder.pooling.states == states
+        assert replace(config, license="", encoder=load_recipe("bundled").encoder) == load_recipe("bundled")
 
 
 def test_a_telephone_line_has_no_upper_band_and_keeps_the_level():
@@ -101,7 +103,7 @@ def test_a_telephone_line_has_no_upper_band_and_keeps_the_level():
     assert power[:3_500].sum() == pytest.approx(kept.sum(), rel=0.05)
 
 
-def test_a_corpus_left_out_is_named_with_what_was_learned_from():
+def test_a_held_out_corpus_is_listed_with_the_training_corpora():
     from card import across_table
 
     row = {"ua": 0.5, "ua_interval": [0.4, 0.6], "ece": 0.1, "utterances": 9}

@@ -57,7 +57,7 @@ def model(corpus):
 
 
 def test_training_leaves_a_model_and_its_metrics(model):
-    assert {path.name for path in model.iterdir()} == {"config.json", "head.safetensors", "run"}
+    assert {path.name for path in model.iterdir()} == {"card.md", "config.json", "head.safetensors", "run"}
     metrics = [json.loads(line) for line in (model / "run/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in metrics] == [20, 40, 60]
     assert all(0 <= row["validation_ua"] <= 1 for row in metrics)
@@ -125,7 +125,7 @@ def test_a_folder_a_label_becomes_a_manifest(corpus, tmp_path):
         (["--recipe", "missing"], "No recipe 'missing'"),
     ],
 )
-def test_wrong_usage_is_told_in_a_sentence(corpus, arguments, word):
+def test_wrong_usage_is_reported_in_a_sentence(corpus, arguments, word):
     done = genser("train", "manifest.csv", *arguments, cwd=corpus, check=2)
     assert word in done.stderr
     assert "Traceback" not in done.stderr

@@ -116,5 +116,5 @@ def test_a_copy_that_fails_is_replaced_by_the_clip_itself_and_reported(tmp_path,
     assert len(dataset.utterances) == 6
     assert dataset.problems
     for problem in dataset.problems:
-        assert "altered copy 1: RuntimeError: too loud" in str(problem)
+        assert "augmented copy 1: RuntimeError: too loud" in str(problem)
         np.testing.assert_array_equal(dataset.augmented[problem.row, 0], dataset.features[problem.row])

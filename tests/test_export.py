@@ -72,7 +72,7 @@ def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
     features = model.encoder(torch.from_numpy(batch), torch.from_numpy(sizes))
     fit_in_domain_score(made.head, features[:20], ["toy"] * 20)
     middle = float(made.head.in_domain.distance(features).median())
-    Calibration(3.0, 0.5, middle, 9.0).give_to(made.head)
+    Calibration(3.0, 0.5, middle, 9.0).apply(made.head)
     exponents = made.head.exponent(made.head.in_domain_score(features))
     assert exponents.min() < 1.5 < 2 < exponents.max()
     save_model(folder, made.head, made.encoder, made.fingerprint)

@@ -136,7 +136,9 @@ def spread(rows=300):
 def test_components_are_uncorrelated_centred_and_of_unit_mean_square():
     rows = spread()
     for flattening in (0.0, 0.5, 1.0):
-        out = PrincipalComponents(FeatureTransformConfig(4, 16, 3, flattening)).fit(rows)(rows)[:, 0]
+        out = PrincipalComponents(FeatureTransformConfig(4, 16, components=3, flattening=flattening)).fit(rows)(rows)[
+            :, 0
+        ]
         covariance = out.T @ out / len(out)
         assert out.mean(0).abs().max() < 1e-4
         assert (covariance - covariance.diag().diag()).abs().max() < 1e-3
@@ -147,14 +149,14 @@ def test_components_are_uncorrelated_centred_and_of_unit_mean_square():
 def test_components_keep_what_varies():
     """Three components of three-dimensional rows lose almost nothing: distances stay, up to one factor."""
     rows = spread()
-    front = PrincipalComponents(FeatureTransformConfig(4, 16, 3)).fit(rows)
+    front = PrincipalComponents(FeatureTransformConfig(4, 16, components=3)).fit(rows)
     before = torch.pdist(front.standardizer(rows).flatten(1))
     after = torch.pdist(front(rows)[:, 0])
     assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.999
 
 
 def test_a_head_on_components_transports_them():
-    front = FeatureTransformConfig(4, 16, 12, 0.3)
+    front = FeatureTransformConfig(4, 16, components=12, flattening=0.3)
     config = HeadConfig(("a", "b"), EstimatorConfig(dim=12, conditions=1, depth=1, heads=2), feature_transform=front)
     head = TransportHead(config)
     head.feature_transform.fit(torch.randn(50, 4, 16))
@@ -165,7 +167,7 @@ def test_a_head_on_components_transports_them():
 
 def test_too_few_rows_for_the_components_are_named():
     with pytest.raises(ConfigError, match="10 rows"):
-        PrincipalComponents(FeatureTransformConfig(4, 16, 12)).fit(torch.randn(10, 4, 16))
+        PrincipalComponents(FeatureTransformConfig(4, 16, components=12)).fit(torch.randn(10, 4, 16))
 
 
 def test_the_ridge_prior_solves_both_forms_of_the_problem():
@@ -187,7 +189,7 @@ def test_the_ridge_prior_solves_both_forms_of_the_problem():
 def test_an_untrained_head_with_a_ridge_prior_gives_its_estimate():
     config = HeadConfig(
         ("a", "b"),
-        EstimatorConfig(32, 4, 24, 1, 4),
+        EstimatorConfig(32, 4, width=24, depth=1, heads=4),
         ridge_prior=1.0,
         feature_transform=FeatureTransformConfig(4, 32, repeat=True),
     )
@@ -203,7 +205,9 @@ def test_an_untrained_head_with_a_ridge_prior_gives_its_estimate():
 
 def test_a_repeated_state_is_both_condition_and_start():
     front = FeatureTransformConfig(4, 16, repeat=True)
-    head = TransportHead(HeadConfig(("a", "b"), EstimatorConfig(16, 4, 8, 1, 2), feature_transform=front))
+    head = TransportHead(
+        HeadConfig(("a", "b"), EstimatorConfig(16, 4, width=8, depth=1, heads=2), feature_transform=front)
+    )
     x_1, X_c = head.ends(torch.randn(5, 4, 16))
     assert X_c.shape == (5, 4, 16)
     assert torch.equal(X_c[:, -1], x_1)
@@ -247,8 +251,8 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
         (lambda: HeadConfig(("a",), TINY, exponent=0), "exponent"),
         (lambda: HeadConfig(("a",), TINY, ridge_prior=1.0), "repeat"),
         (lambda: HeadConfig(("a",), TINY, feature_transform=FeatureTransformConfig(4, 30)), "feature transform gives"),
-        (lambda: FeatureTransformConfig(2, 8, 17), "17 components"),
-        (lambda: FeatureTransformConfig(2, 8, 4, 1.5), "flattening"),
+        (lambda: FeatureTransformConfig(2, 8, components=17), "17 components"),
+        (lambda: FeatureTransformConfig(2, 8, components=4, flattening=1.5), "flattening"),
         (lambda: TransportHead(HeadConfig(tuple("abcdefghijklmnop"), TINY)), "16 classes"),
     ],
 )

@@ -14,7 +14,7 @@ from genser.model.speech_model import SpeechModel, check_encoder
 from genser.transport import Sampler
 from genser.transport.codes import probabilities, projections
 
-NETWORK = EstimatorConfig(64, 3, 16, depth=1, heads=2, tokens="concatenated", ensemble=2)
+NETWORK = EstimatorConfig(64, 3, width=16, depth=1, heads=2, tokens="concatenated", ensemble=2)
 TRANSFORM = FeatureTransformConfig(3, 64, repeat=True)
 CONFIG = HeadConfig(LABELS, NETWORK, sampler=Sampler(2), feature_transform=TRANSFORM, exponent=1.5)
 

@@ -25,7 +25,7 @@ def test_packaged_plans_are_valid():
         plan = load_plan(name)
         assert plan.heads
         for settings in [candidate for head in plan.heads for candidate in head.candidates]:
-            assert plan.config(settings, 0).head(("a", "b"), 20, 64).labels == ("a", "b")
+            assert plan.config(settings, 0).head_config(("a", "b"), 20, 64).labels == ("a", "b")
 
 
 def test_the_default_plan_compares_every_head_with_as_many_candidates_each():

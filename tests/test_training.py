@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -11,12 +12,11 @@ import torch
 
 from genser.errors import ConfigError, ModelError
 from genser.model import TransportHead
+from genser.model.estimator import NetworkConfig
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, load_recipe, train
 from genser.training.batches import balance_weights, draw_rows
 from genser.training.distributed import processes
-from genser.training.optimizer import learning_rate
-from genser.training.recipe import NetworkConfig
-from genser.training.train import predict
+from genser.training.train import learning_rate, predict
 from genser.transport import Objective
 
 LABELS = ("calm", "cross", "merry")
@@ -46,7 +46,7 @@ def recipe(**changes):
 
 def fresh(config):
     torch.manual_seed(11)
-    return TransportHead(config.head(LABELS, states=3, dim=16))
+    return TransportHead(config.head_config(LABELS, states=3, dim=16))
 
 
 def same(a, b):
@@ -65,7 +65,7 @@ def test_training_learns_what_it_was_not_shown():
 def test_the_same_seed_gives_the_same_model_and_another_seed_another():
     heads = []
     for seed in (3, 3, 4):
-        config = recipe(seed=seed, network=NetworkConfig(depth=1, heads=2, dropout=0.2))
+        config = recipe(seed=seed, steps=20, network=NetworkConfig(depth=1, heads=2, dropout=0.2))
         heads.append(fresh(config))
         torch.manual_seed(seed * 17 + len(heads))  # whatever the caller drew before must not matter
         train(heads[-1], problem(), config)
@@ -78,7 +78,7 @@ def test_training_leaves_the_callers_random_numbers_alone():
     expected = torch.rand(3)
     torch.manual_seed(5)
     config = recipe(steps=3)
-    head = TransportHead(config.head(LABELS, states=3, dim=16))
+    head = TransportHead(config.head_config(LABELS, states=3, dim=16))
     torch.manual_seed(5)
     train(head, problem(), config)
     assert torch.equal(torch.rand(3), expected)
@@ -96,10 +96,10 @@ def killed_after(step):
     return on_step
 
 
-@pytest.mark.parametrize("keep", ["best", "last"])
-@pytest.mark.parametrize("stop", [9, 25, 41])
+@pytest.mark.parametrize(("keep", "stop"), [("best", 9), ("last", 25), ("best", 31)])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, keep, stop):
-    config = recipe(keep=keep, network=NetworkConfig(depth=1, heads=2, dropout=0.1))
+    network = NetworkConfig(depth=1, heads=2, dropout=0.1, ensemble=2)
+    config = recipe(keep=keep, network=network, steps=40)
     whole, broken, resumed = fresh(config), fresh(config), fresh(config)
     expected = train(whole, problem(), config, problem(seed=1))
     with pytest.raises(Killed):
@@ -113,7 +113,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, keep, st
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
-    config = recipe()
+    config = recipe(steps=20)
     train(fresh(config), problem(), config, problem(seed=1), folder=tmp_path)
     steps = []
     again = fresh(config)
@@ -146,32 +146,38 @@ def test_checkpoints_are_never_pickles(tmp_path):
     assert not any(b"pickle" in path.read_bytes() or path.read_bytes()[:2] == b"PK" for path in tmp_path.iterdir())
 
 
-def _worker(rank, world, port, queue):
+def _worker(rank, world, port, queue, folder):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    config = recipe(steps=12)
+    config = recipe(steps=6)
     head = fresh(config)
     with processes("cpu") as place:
+        with place.one_by_one():
+            found = (folder / "made").exists()
+            time.sleep(0.3 if place.rank == 0 else 0)
+            (folder / "made").touch()
         result = train(head, problem(), config, problem(seed=1), processes=place)
-    queue.put((rank, [row["loss"] for row in result.history], head.estimator.fusion.weight.detach().numpy()))
+    losses = [row["loss"] for row in result.history]
+    queue.put((rank, found, losses, head.estimator.fusion.weight.detach().numpy()))
 
 
-def test_two_processes_learn_what_one_does_at_the_same_global_batch():
+def test_two_processes_learn_what_one_does_and_one_of_them_prepares_first(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    workers = [context.Process(target=_worker, args=(rank, 2, port, queue)) for rank in range(2)]
+    workers = [context.Process(target=_worker, args=(rank, 2, port, queue, tmp_path)) for rank in range(2)]
     for worker in workers:
         worker.start()
     answers = sorted((queue.get(timeout=120) for _ in workers), key=lambda answer: answer[0])
     for worker in workers:
         worker.join(timeout=30)
-    config = recipe(steps=12)
+    config = recipe(steps=6)
     alone = fresh(config)
     losses = [row["loss"] for row in train(alone, problem(), config, problem(seed=1)).history]
-    for _, theirs, weight in answers:
+    assert [found for _, found, _, _ in answers] == [False, True]
+    for _, _, theirs, weight in answers:
         np.testing.assert_allclose(theirs, losses, rtol=1e-4)
         np.testing.assert_allclose(weight, alone.estimator.fusion.weight.detach().numpy(), atol=1e-4)
 
@@ -226,7 +232,7 @@ def test_packaged_recipes_are_valid(name):
 
 def test_the_paper_recipe_is_what_the_paper_prints():
     config = load_recipe("paper")
-    head = config.head(LABELS, states=25, dim=1024)
+    head = config.head_config(LABELS, states=25, dim=1024)
     assert (config.batch_size, config.steps, config.optimizer.lr) == (128, 400_000, 5e-4)
     assert (head.estimator.depth, head.estimator.heads, head.estimator.conditions) == (4, 16, 24)
     assert config.objective == Objective()

@@ -9,10 +9,10 @@ import torch
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError
 from genser.model import TransportHead
+from genser.model.estimator import NetworkConfig
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, load_recipe, train
 from genser.training.batches import draw_features
-from genser.training.data import Dataset, divide
-from genser.training.recipe import NetworkConfig
+from genser.training.data import Dataset, sides
 from genser.transport import Objective
 
 
@@ -25,13 +25,14 @@ def dataset(copies=2):
 
 def test_validation_rows_have_no_copies():
     config = TrainConfig(augmented_copies=2, validation=0.25)
-    data, held_out = divide(dataset(), config)
+    train_rows, held_out_rows = sides(dataset(), config)
+    data, held_out = dataset().training_rows(train_rows, config), dataset().rows(held_out_rows)
     assert held_out.augmented is None
     assert data.augmented.shape == (6, 2, 2, 8)
 
 
 def test_a_recipe_that_wants_more_copies_than_there_are_is_refused():
-    with pytest.raises(ConfigError, match="wants 3 altered copies of every clip; the features have 2"):
+    with pytest.raises(ConfigError, match="asks for 3 augmented copies of every clip, the features have 2"):
         dataset().training_rows(np.arange(8), TrainConfig(augmented_copies=3))
     with pytest.raises(ConfigError, match="have 0"):
         replace(dataset(), augmented=None).training_rows(np.arange(8), TrainConfig(augmented_copies=1))
@@ -79,7 +80,7 @@ def trained(data, folder=None, on_step=None, **changes):
         **changes,
     )
     torch.manual_seed(11)
-    head = TransportHead(config.head(("a", "b", "c"), states=3, dim=16))
+    head = TransportHead(config.head_config(("a", "b", "c"), states=3, dim=16))
     train(head, data, config, folder=folder, on_step=on_step)
     return torch.cat([parameter.detach().flatten() for parameter in head.parameters()])
 

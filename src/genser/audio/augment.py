@@ -47,14 +47,14 @@ class Augmentation:
             telephone band.
     """
 
-    speed: tuple[float, ...] = (0.87, 1.15)
-    gain: tuple[float, ...] = (-8.0, 8.0)
-    noise: tuple[float, ...] = (15.0, 35.0)
+    speed: tuple[float, float] = (0.87, 1.15)
+    gain: tuple[float, float] = (-8.0, 8.0)
+    noise: tuple[float, float] = (15.0, 35.0)
     noise_chance: float = 0.5
     tilt: float = 0.4
     telephone_chance: float = 0.0
     room_chance: float = 0.0
-    crop: tuple[float, ...] = (0.5, 1.0)
+    crop: tuple[float, float] = (0.5, 1.0)
     crop_chance: float = 0.0
     exclusive: bool = False
 

@@ -1,8 +1,7 @@
-"""Made sounds in which nobody speaks: silence, noises, tones, clicks, music; NumPy only.
+"""Synthetic sounds without speech: silence, noise, tones, clicks and music; NumPy only.
 
-A speech gate needs to have heard what it shall turn away. Made sounds cost no corpus and no licence, and a gate fitted
-to some of these families turns away the others too: held-out families were rejected in 99 % of their clips, held-out
-speakers in none.
+A speech gate is trained against them. They need no corpus and no licence, and a gate fitted to some families rejects
+the others too: 99 % of the clips of held-out families, and no clip of held-out speakers.
 """
 
 import hashlib
@@ -18,31 +17,31 @@ from genser.errors import ConfigError
 
 Sound = np.ndarray
 Maker = Callable[[int, np.random.Generator], Sound]
-"""Makes a sound of a number of samples, at any level."""
+"""Makes a sound with a number of samples, at any level."""
 
 Timbre = Callable[[float, int, np.random.Generator], Sound]
-"""Makes one note of a frequency in Hz and a number of samples."""
+"""Makes a note of a frequency in Hz with a number of samples."""
 
 DURATIONS = (1.0, 5.0)
-"""Shortest and longest made sound, in seconds."""
+"""Shortest and longest sound, in seconds."""
 
 PEAKS = (-40.0, 0.0)
-"""Range of the peak of a made sound that is not silence, in dB against full scale."""
+"""Range of the peak of a sound that is not silence, in dB relative to full scale."""
 
 NOISE_FLOORS = (-90.0, -50.0)
-"""Range of the noise that some sounds are laid on, in dB against full scale."""
+"""Range of the white noise that is added to some sounds, in dB relative to full scale."""
 
 SCALE = (0, 2, 4, 5, 7, 9, 11, 12, 14)  # major, in semitones
 CHORD_TONES = (0, 3, 4, 7, 9, 12, 16)  # in semitones
 
 
 def synthetic_noise(family: str, number: int, seed: int = 0) -> Sound:
-    """One sound without speech.
+    """Make one sound without speech.
 
     Args:
         family: Name among :data:`FAMILIES`.
-        number: Which of the family's sounds; each has its own length, level, pitch …
-        seed: Draw of all sounds.
+        number: Number of the sound in its family; each has its own length, level, pitch and so on.
+        seed: Seed of all sounds.
 
     Returns:
         Float32 waveform at 16 kHz within [-1, 1], 1 to 5 s long, the same for the same arguments.
@@ -51,7 +50,7 @@ def synthetic_noise(family: str, number: int, seed: int = 0) -> Sound:
         ConfigError: There is no such family.
     """
     if family not in FAMILIES:
-        raise ConfigError(f"There is no family {family!r} of made sounds. Choose among {', '.join(FAMILIES)}.")
+        raise ConfigError(f"Unknown family of synthetic noise {family!r}: use one of {', '.join(FAMILIES)}.")
     digest = hashlib.sha256(json.dumps([seed, family, number]).encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest))
     samples = int(generator.uniform(*DURATIONS) * 100) * SAMPLE_RATE // 100  # odd lengths are slow to transform
@@ -62,7 +61,7 @@ def synthetic_noise(family: str, number: int, seed: int = 0) -> Sound:
 
 
 def _recorded(sound: Sound, generator: np.random.Generator) -> Sound:
-    """Bring to a drawn peak; three in ten sounds get a floor of white noise."""
+    """Scale to a drawn peak; three in ten sounds get a floor of white noise."""
     sound = sound / max(np.abs(sound).max(), 1e-9) * _amplitude(generator.uniform(*PEAKS))
     if generator.random() < 0.3:
         sound = sound + _amplitude(generator.uniform(*NOISE_FLOORS)) * generator.standard_normal(len(sound))
@@ -84,7 +83,7 @@ def _gliding(frequencies: np.ndarray) -> Sound:
 
 
 def _oscillation(rate: float, samples: int, generator: np.random.Generator) -> np.ndarray:
-    """A slow sine of a rate in Hz that begins anywhere in its period."""
+    """A sine with a rate in Hz and a random phase."""
     return np.sin(2 * np.pi * (rate * _times(samples) + generator.random()))
 
 
@@ -92,7 +91,7 @@ def _oscillation(rate: float, samples: int, generator: np.random.Generator) -> n
 
 
 def _silence(samples: int, generator: np.random.Generator) -> Sound:
-    """Digital silence, or the last bits of a 16-bit recording of nothing."""
+    """Digital silence, or noise in the lowest bits of a 16-bit recording."""
     if generator.random() < 0.3:
         return np.zeros(samples)
     floor = _amplitude(generator.uniform(-100, -70))
@@ -106,7 +105,7 @@ def _noise(samples: int, generator: np.random.Generator, colour: float) -> Sound
 
 
 def _modulated_noise(samples: int, generator: np.random.Generator) -> Sound:
-    """Noise that swells and fades 0.5 to 8 times a second, as surf, engines and saws do."""
+    """Noise whose level rises and falls 0.5 to 8 times a second, like surf, engines and saws."""
     swell = 0.5 + 0.5 * _oscillation(generator.uniform(0.5, 8), samples, generator)
     return swell * _noise(samples, generator, generator.uniform(0.5, 1.5))
 
@@ -125,13 +124,13 @@ def _tone(samples: int, generator: np.random.Generator) -> Sound:
 
 
 def _sweep(samples: int, generator: np.random.Generator) -> Sound:
-    """A sine that rises or falls through several octaves."""
+    """A sine whose pitch rises or falls by several octaves."""
     way = np.geomspace(generator.uniform(60, 400), generator.uniform(800, 6000), samples)
     return _gliding(way if generator.random() < 0.5 else way[::-1])
 
 
 def _siren(samples: int, generator: np.random.Generator) -> Sound:
-    """A sine that wanders up and down by three tenths, 0.2 to 5 times a second."""
+    """A sine whose frequency varies by 30 %, 0.2 to 5 times a second."""
     centre, rate = generator.uniform(500, 900), generator.uniform(0.2, 5)
     return _gliding(centre * (1 + 0.3 * _oscillation(rate, samples, generator)))
 
@@ -173,14 +172,14 @@ def _organ(frequency: float, samples: int, generator: np.random.Generator) -> So
 
 
 def _bell(frequency: float, samples: int, generator: np.random.Generator) -> Sound:
-    """Frequency modulation whose depth dies away: struck metal, electric pianos."""
+    """Frequency modulation with a decaying depth, like struck metal or an electric piano."""
     times, ratio = _times(samples), generator.choice((1.4, 2, 3.5))
     depth = generator.uniform(1, 6) * np.exp(-3 * times)
     return np.sin(2 * np.pi * frequency * times + depth * np.sin(2 * np.pi * frequency * ratio * times))
 
 
 def _pluck(frequency: float, samples: int, generator: np.random.Generator) -> Sound:
-    """A plucked string: one period of noise, smoothed on each round (Karplus and Strong, 1983)."""
+    """A plucked string: one period of noise, smoothed at each repetition (Karplus and Strong, 1983)."""
     period = generator.uniform(-1, 1, int(SAMPLE_RATE / frequency))
     rounds = []
     for _ in range(0, samples, len(period)):
@@ -193,7 +192,7 @@ def _pluck(frequency: float, samples: int, generator: np.random.Generator) -> So
 
 
 def _melody(samples: int, generator: np.random.Generator, timbre: Timbre, voices: int = 1) -> Sound:
-    """Notes of 0.12 to 0.6 s on one scale, one after the other, each dying away."""
+    """A sequence of decaying notes of 0.12 to 0.6 s on one scale."""
     sound, start, root = np.zeros(samples), 0, generator.uniform(110, 440)
     while start < samples:
         here = min(int(generator.uniform(0.12, 0.6) * SAMPLE_RATE), samples - start)
@@ -206,14 +205,14 @@ def _melody(samples: int, generator: np.random.Generator, timbre: Timbre, voices
 
 
 def _chord(samples: int, generator: np.random.Generator, timbre: Timbre) -> Sound:
-    """Three notes held together with a tremolo of 0.1 to 3 Hz."""
+    """Three simultaneous notes with a tremolo of 0.1 to 3 Hz."""
     root, tones = generator.uniform(80, 400), generator.choice(CHORD_TONES, 3, replace=False)
     tremolo = 0.6 + 0.4 * _oscillation(generator.uniform(0.1, 3), samples, generator)
     return tremolo * sum(timbre(root * 2 ** (tone / 12), samples, generator) for tone in tones)
 
 
 def _drums(samples: int, generator: np.random.Generator) -> Sound:
-    """A steady beat of falling thuds and bursts of noise."""
+    """A steady beat of falling tones and bursts of noise."""
     sound = np.zeros(samples)
     for start in range(0, samples, int(generator.uniform(0.18, 0.6) * SAMPLE_RATE)):
         times = _times(min(int(0.15 * SAMPLE_RATE), samples - start))
@@ -226,7 +225,7 @@ def _drums(samples: int, generator: np.random.Generator) -> Sound:
 
 
 def _music(samples: int, generator: np.random.Generator) -> Sound:
-    """Strings, drums and an organ together."""
+    """Plucked strings, drums and an organ."""
     strings = _melody(samples, generator, _pluck, voices=2)
     return strings + 0.5 * _drums(samples, generator) + 0.3 * _chord(samples, generator, _organ)
 
@@ -245,7 +244,7 @@ def _irregular_clicks(samples: int, generator: np.random.Generator) -> Sound:
 
 
 def _clicks(places: np.ndarray, samples: int, generator: np.random.Generator) -> Sound:
-    """The same short burst at each place, at different levels, over a trace of noise."""
+    """The same short burst at each position, at varying levels, over faint noise."""
     length = int(generator.uniform(1, 60))
     burst = generator.standard_normal(length) * np.exp(-np.arange(length) / (length / 4 + 1))
     strokes = np.zeros(samples)
@@ -277,4 +276,4 @@ FAMILIES: dict[str, Maker] = {
     "irregular-clicks": _irregular_clicks,
     "drums": _drums,
 }
-"""Makers of all families, by name."""
+"""Maker of each family, by name."""

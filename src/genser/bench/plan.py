@@ -21,16 +21,15 @@ A plan is a YAML file, and nothing of it is in code::
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from genser.config import build, override, to_mapping
+from genser.config import build, load_yaml, override, packaged, to_mapping
 from genser.encoders import Pooling
 from genser.errors import ConfigError
 from genser.model.heads import HEADS
-from genser.training.recipe import TrainConfig, load_recipe, read_yaml
+from genser.training.recipe import TrainConfig, load_recipe
 
 Settings = Mapping[str, Any]
 """Settings of a recipe by dotted key."""
@@ -165,7 +164,7 @@ def load_plan(source: str, settings: Settings | None = None, **changes: Any) -> 
         ConfigError: If it does not exist, or names an unknown head or key.
     """
     where = f"bench plan {source!r}"
-    mapping = read_yaml(_find(source), where)
+    mapping = load_yaml(source, PLANS, "bench plan")
     unknown = set(mapping) - {*_OWN, *_PLAIN}
     if unknown:
         raise ConfigError(f"{where}: unknown key {sorted(unknown)[0]!r}; known are {', '.join((*_OWN, *_PLAIN))}.")
@@ -185,20 +184,14 @@ def load_plan(source: str, settings: Settings | None = None, **changes: Any) -> 
 
 def plans() -> list[str]:
     """Names of the packaged plans."""
-    folder = resources.files("genser.bench") / "plans"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return packaged(PLANS)
 
+
+PLANS = "bench/plans"
+"""Folder of the packaged plans inside the package."""
 
 _OWN = ("recipe", "settings", "poolings", "heads", "ablations")
 _PLAIN = ("ablated", "seeds", "ablation_seeds", "inner_splits", "inner_share", "steps")
-
-
-def _find(source: str) -> str:
-    if source in plans():
-        return (resources.files("genser.bench") / "plans" / f"{source}.yaml").read_text("utf-8")
-    if not Path(source).is_file():
-        raise ConfigError(f"No bench plan {source!r}: give a YAML file, or one of {', '.join(plans())}.")
-    return Path(source).read_text("utf-8")
 
 
 def _head(name: str, entry: Mapping[str, Any]) -> HeadPlan:

@@ -61,7 +61,7 @@ class Training:
         """The trained head, and the seconds it took."""
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            config = self.config.head(dataset.classes, *dataset.features.shape[1:])
+            config = self.config.head_config(dataset.classes, *dataset.features.shape[1:])
             head = make_head(replace(config, kind=self.head))
         started = time.perf_counter()
         train(head.to(self.device), dataset.training_rows(self.train, self.config), self.config)

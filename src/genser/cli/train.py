@@ -1,11 +1,13 @@
-"""``genser train``: a manifest becomes a model folder."""
+"""``genser train``: train a model on a manifest."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from genser.training.run import TrainedModel
 
 
 def train(
@@ -17,33 +19,37 @@ def train(
     store: Path = Path("features"),
     device: str = "cpu",
 ) -> int:
-    """Train a transport head on a manifest (Algorithm 1); a run that was stopped goes on.
+    """Train a model on a manifest (Algorithm 1); a run that was stopped is resumed.
 
-    Any setting of the recipe can be given by its dotted name, such as --optimizer.lr 1e-4 or --path.k=4. Under torchrun
-    the processes share every batch.
+    Every setting of the recipe is an option by its dotted name, such as --optimizer.lr 1e-4, --head mlp or
+    --license "CC BY 4.0". Under torchrun the processes share every batch.
 
     Args:
-        manifest: CSV, JSON lines or Parquet with at least the columns path and label.
-        recipe: "small", "paper", or a YAML file.
+        manifest: CSV, JSON lines or Parquet with the columns path and label and, where known, speaker and corpus.
+        recipe: "small" (a few thousand clips), "bundled" (as the bundled models: adapted encoder, two exponents of
+            calibration; takes hours), "paper" (the paper's network), or a YAML file.
         encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank". The default
-            is the encoder of the recipe, whose pooling is kept.
-        output: Model folder; checkpoints and metrics.jsonl go into run/ inside.
+            is the encoder of the recipe. Settings that another kind cannot have are reset, and a message names them.
+        output: Model folder; checkpoints and metrics.jsonl are in run/ inside.
         store: Folder of the feature store.
         device: "cpu" or "cuda".
 
     Returns:
-        0 if all went well, 1 if some utterances could not be read and were left out.
+        0 if all went well, 1 if some utterances could not be read and were omitted.
     """
     from genser.cli._extras import training_extra
     from genser.cli._overrides import parse_overrides
     from genser.cli._progress import progress_bars
 
+    def report(sentence: str) -> None:
+        print(f"genser: {sentence}", file=sys.stderr)
+
     with training_extra("Training"):
         from genser.encoders import named_encoder
         from genser.training.recipe import load_recipe
         from genser.training.run import run_training
-    config = load_recipe(recipe, parse_overrides(overrides))
-    config = replace(config, encoder=named_encoder(encoder, config.encoder)) if encoder else config
+    named = named_encoder(encoder) if encoder else None
+    config = load_recipe(recipe, parse_overrides(overrides), named, report)
     with progress_bars() as bars:
         trained = run_training(
             manifest,
@@ -51,7 +57,10 @@ def train(
             output,
             store,
             device,
-            lambda stage, done, total, notes: bars(stage, done, total, **_notable(notes)),
+            progress=lambda stage, done, total, metrics: bars(
+                stage, done, total, **{name: metrics[name] for name in ("loss", "validation_ua") if name in metrics}
+            ),
+            report=report,
         )
     for problem in trained.dataset.problems:
         print(problem, file=sys.stderr)
@@ -59,11 +68,7 @@ def train(
     return 1 if trained.dataset.problems else 0
 
 
-def _notable(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in ("loss", "validation_ua") if name in metrics}
-
-
-def _summary(trained: Any) -> str:
+def _summary(trained: "TrainedModel") -> str:
     best = trained.result.best
     validation = f", best validation UA {100 * best:.1f} %" if best >= 0 else ""
     rows, classes = len(trained.dataset.utterances), ", ".join(trained.dataset.classes)

@@ -20,7 +20,7 @@ from genser.files import atomic_file
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import sealed
 from genser.inference.torch_backend import run_model
-from genser.model.folder import load_model, load_speech_model
+from genser.model.folder import CARD, load_model, load_speech_model
 from genser.model.speech_model import SpeechModel
 
 PRECISIONS = ("float32", "int8")
@@ -66,7 +66,7 @@ def export_onnx(
         tolerance: Largest allowed difference of a score from torch's. None means 0.1 in int8, where 99 % of the labels
             must agree as well, and in float32 1e-4 times the calibration exponent, which amplifies rounding errors.
         encoder: Present source of the encoder, if it was moved, see :func:`genser.model.folder.load_speech_model`.
-        card: Model card in Markdown to store in the file.
+        card: Model card in Markdown to store in the file; None takes the folder's own, if it has one.
         info: Entries to add to the folder's ``info``.
 
     Raises:
@@ -81,6 +81,8 @@ def export_onnx(
         raise ConfigError(f"The folder {path.parent} does not exist. Create it, or choose another output.")
     model = load_model(Path(folder))
     reference = load_speech_model(model, encoder)
+    if card is None and (model.folder / CARD).is_file():
+        card = (model.folder / CARD).read_text(encoding="utf-8")
     metadata = {**model.description, "info": {**model.info, **(info or {})}, "card": card, "precision": precision}
     content = sealed(_graph(reference, precision), metadata)
     if tolerance is None:

@@ -90,15 +90,11 @@ def rms_norm(x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
 TOKENS = ("fused", "concatenated")
 
 
-@dataclass(frozen=True)
-class EstimatorConfig:
-    """Size and form of x_θ.
-
-    The defaults give the paper's network: 71.4 M parameters for the 24 conditions of a large HuBERT.
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The part of :class:`EstimatorConfig` that a recipe chooses; the encoder decides the rest.
 
     Attributes:
-        dim: L, width of the speech features and of the class codes.
-        conditions: Number of hidden states in X_c.
         width: Width of the transformer; None means L. With another width a projection back to L is added.
         depth: Number of transformer blocks.
         heads: Attention heads.
@@ -108,8 +104,6 @@ class EstimatorConfig:
         ensemble: Number of networks of that size whose estimates are averaged, see :class:`Ensemble`.
     """
 
-    dim: int = 1024
-    conditions: int = 24
     width: int | None = None
     depth: int = 4
     heads: int = 16
@@ -118,15 +112,37 @@ class EstimatorConfig:
     ensemble: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("dim", "depth", "heads", "ensemble", "conditions"):
-            if getattr(self, name) < (0 if name == "conditions" else 1):
+        for name in ("depth", "heads", "ensemble"):
+            if getattr(self, name) < 1:
                 raise ConfigError(f"network.{name} is too small: {getattr(self, name)}.")
-        if self.inner % (2 * self.heads):
-            raise ConfigError(f"network.width {self.inner} must be an even multiple of network.heads {self.heads}.")
+        if self.width is not None and (self.width < 1 or self.width % (2 * self.heads)):
+            raise ConfigError(f"network.width {self.width} must be an even multiple of network.heads {self.heads}.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"network.dropout must lie in [0, 1), got {self.dropout}.")
         if self.tokens not in TOKENS:
             raise ConfigError(f"Unknown network.tokens {self.tokens!r}: use one of {', '.join(TOKENS)}.")
+
+
+@dataclass(frozen=True)
+class EstimatorConfig(NetworkConfig):
+    """Size and form of x_θ.
+
+    The defaults give the paper's network: 71.4 M parameters for the 24 conditions of a large HuBERT.
+
+    Attributes:
+        dim: L, width of the speech features and of the class codes.
+        conditions: Number of hidden states in X_c.
+    """
+
+    dim: int = 1024
+    conditions: int = 24
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dim < 1 or self.conditions < 0:
+            raise ConfigError(f"dim and conditions are too small: {self.dim} and {self.conditions}.")
+        if self.inner % (2 * self.heads):
+            raise ConfigError(f"network.width {self.inner} must be an even multiple of network.heads {self.heads}.")
 
     @property
     def inner(self) -> int:

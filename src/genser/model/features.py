@@ -19,13 +19,11 @@ LARGEST_GRAM = 1536
 """Largest number of rows, evenly spaced, to which principal components are fitted."""
 
 
-@dataclass(frozen=True)
-class FeatureTransformConfig:
-    """What is applied to pooled features before the estimator.
+@dataclass(frozen=True, kw_only=True)
+class TransformConfig:
+    """The part of :class:`FeatureTransformConfig` that a recipe chooses; the encoder decides the rest.
 
     Attributes:
-        states: Number of pooled states that the encoder gives.
-        dim: Their width.
         components: Number of principal components to which all states together are projected; 0 keeps the states.
             The projection is then both x_1 and the only condition.
         flattening: 0 keeps the standard deviations of the components, 1 makes all of them equal (whitening).
@@ -33,8 +31,6 @@ class FeatureTransformConfig:
             Components are always repeated.
     """
 
-    states: int
-    dim: int
     components: int = 0
     flattening: float = 0.0
     repeat: bool = False
@@ -45,6 +41,22 @@ class FeatureTransformConfig:
                 "feature_transform.components must be at least 0 and feature_transform.flattening lie in [0, 1], got "
                 f"{self.components} and {self.flattening}."
             )
+
+
+@dataclass(frozen=True)
+class FeatureTransformConfig(TransformConfig):
+    """What is applied to pooled features before the estimator.
+
+    Attributes:
+        states: Number of pooled states that the encoder gives.
+        dim: Their width.
+    """
+
+    states: int
+    dim: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.components > self.states * self.dim:
             raise ConfigError(
                 f"{self.states} x {self.dim} features have no {self.components} components: lower "

@@ -29,6 +29,8 @@ from genser.model.speech_model import SpeechModel, check_encoder
 
 FORMAT = 2
 CONFIG, HEAD, GATE, ENCODER = "config.json", "head.safetensors", "gate.safetensors", "encoder.safetensors"
+CARD = "card.md"
+"""Name of the model card in a model folder; an export puts it into the ONNX file."""
 WEIGHT_ENDINGS = {".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz"}
 
 

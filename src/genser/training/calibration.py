@@ -1,4 +1,4 @@
-"""How sure a head may be: fitted to clips of speakers that it never heard, and of corpora."""
+"""Calibrate a head on held-out predictions: exponents of the scores, and the boundary of the in-domain score."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -14,42 +14,28 @@ from genser.training.batches import TrainingData, balance_weights
 from genser.transport.codes import probabilities
 
 EXPONENTS = np.round(np.geomspace(0.5, 6.0, 60), 3)
-"""Exponents that are tried."""
+"""Candidate exponents."""
 
 FEWEST = 50
-"""Clips from which an exponent can be told at all."""
+"""Clips that fitting an exponent needs at least."""
 
 PART = 4096
 """Rows that are scored at once."""
 
-DIRECTIONS = 8
-"""By which familiarity is told. From 8 to 128, a corpus left out was told from unheard speakers equally well."""
-
-
-@torch.no_grad()
-def calibrate(head: Head, held_out: TrainingData) -> None:
-    """Give a head the exponent under which it is as confident as it is right on speakers it has not learned from.
-
-    With fewer than :data:`FEWEST` clips it keeps the one that it has. The order of classes does not change.
-    """
-    if len(held_out) < FEWEST:
-        return
-    device = next(head.parameters()).device
-    rows = [head.eval().coordinates(part.to(device).float()).cpu() for part in held_out.features.split(PART)]
-    exponent = fit_exponent(torch.cat(rows).numpy(), held_out.labels.numpy())
-    head.config = replace(head.config, exponent=exponent)
+COMPONENTS = 8
+"""Principal components of the in-domain score. From 8 to 128, they separate held-out corpora equally well."""
 
 
 def fit_exponent(coordinates: np.ndarray, labels: np.ndarray, corpora: np.ndarray | None = None) -> float:
-    """Exponent of the clipped coordinates under which the answers are as confident as they are right.
+    """Fit the exponent of the clipped coordinates under which the mean confidence equals the accuracy.
 
-    Mean confidence is matched to accuracy over held-out speakers, classes counting alike: a single exponent can do no
-    more than move all confidences together, and this is the part of the calibration error that it can remove.
+    A single exponent can only move all confidences together, and this is the part of the calibration error that it can
+    remove. It does not change the order of the classes.
 
     Args:
-        coordinates: Projections on the class codes from heads that never heard the speaker, shape (rows, classes).
-        labels: Class indices, shape (rows,).
-        corpora: What else counts alike, shape (rows,): first these, then the classes inside each. None for one corpus.
+        coordinates: Held-out evidence for each class, see :meth:`Head.coordinates`, shape (rows, classes).
+        labels: Class indices, shape (rows,); classes count alike.
+        corpora: Corpus of each row, shape (rows,): corpora count alike, and classes within each. None is one corpus.
     """
     weights = _weights(labels, corpora)
     accuracy = weights @ (coordinates.argmax(1) == labels)
@@ -64,21 +50,31 @@ def _weights(labels: np.ndarray, corpora: np.ndarray | None) -> np.ndarray:
 
 @torch.no_grad()
 def fit_in_domain_score(head: Head, features: Float[Tensor, "rows states dim"], corpora: Iterable[str]) -> None:
-    """Have a head tell recordings like the given ones, corpora counting alike; see :class:`InDomainScore`."""
-    front = head.config.feature_transform
+    """Give a head the in-domain score of its training rows, corpora counting alike; see :class:`InDomainScore`."""
+    transform = head.config.feature_transform
+    components = min(COMPONENTS, transform.states * transform.dim - 1, len(features) - 1)
     weights = balance_weights([(name,) for name in corpora])
-    head.in_domain = InDomainScore(front.states, front.dim, DIRECTIONS).fit(features, weights)
-    head.config = replace(head.config, in_domain_components=DIRECTIONS)
+    score = InDomainScore(transform.states, transform.dim, components).fit(features, weights)
+    head.in_domain = score.to(next(head.parameters()).device)
+    head.config = replace(head.config, in_domain_components=components)
+
+
+def drop_in_domain_score(head: Head) -> None:
+    """Remove the in-domain score of a head, if it has one."""
+    if head.config.in_domain_components:
+        del head.in_domain
+        head.config = replace(head.config, in_domain_components=0)
 
 
 @dataclass(frozen=True)
 class HeldOutPredictions:
-    """Clips as they were heard by heads that know nobody in them.
+    """Predictions of clips by heads that were not trained on their speakers, or not on their corpora.
 
     Attributes:
-        rows: What tells the clips from each other, shape (rows,).
-        coordinates: Projections on the class codes, shape (rows, classes).
-        distances: From what the head learned from, see :meth:`InDomainScore.distance`; shape (rows,).
+        rows: Indices of the clips, shape (rows,).
+        coordinates: Evidence for each class before calibration, shape (rows, classes).
+        distances: Distance from the training rows, see :meth:`InDomainScore.distance`, shape (rows,); 0 without an
+            in-domain score.
         labels: Class indices, shape (rows,).
         corpora: Names, shape (rows,).
     """
@@ -90,27 +86,46 @@ class HeldOutPredictions:
     corpora: np.ndarray
 
     @classmethod
+    @torch.inference_mode()
+    def of(cls, head: Head, rows: np.ndarray, data: TrainingData, corpora: np.ndarray) -> "HeldOutPredictions":
+        """Predict some rows.
+
+        Args:
+            head: In evaluation mode.
+            rows: Indices of the rows.
+            data: Their features and labels.
+            corpora: Their corpora.
+        """
+        device = next(head.parameters()).device
+        parts = [part.to(device).float() for part in data.features.split(PART)]
+        coordinates = torch.cat([head.coordinates(part) for part in parts]).cpu().numpy()
+        distances = np.zeros(len(rows))
+        if head.config.in_domain_components:
+            distances = torch.cat([head.in_domain.distance(part) for part in parts]).cpu().numpy()
+        return cls(rows, coordinates, distances, data.labels.numpy(), corpora)
+
+    @classmethod
     def joined(cls, parts: Iterable["HeldOutPredictions"]) -> "HeldOutPredictions":
-        """One after the other."""
+        """Concatenate predictions."""
         parts = list(parts)
         return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
 
     def where(self, chosen: np.ndarray) -> "HeldOutPredictions":
-        """Those of the clips that a mask names."""
+        """Predictions of the clips for which a mask is true."""
         return HeldOutPredictions(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Two exponents, and where one ends and the other begins.
+    """Exponents for in-domain and out-of-domain clips, and the boundary between them.
 
-    Strangers from a known corpus are understood better than their coordinates say, those from other rooms and
-    languages worse. With one exponent for both a model is too unsure of the first and too sure of the second.
+    Unseen speakers of a training corpus score higher than their confidence suggests, clips of other rooms and languages
+    lower. With one exponent for both a model is underconfident on the first and overconfident on the second.
 
     Attributes:
-        exponent: Exponent of familiar clips.
-        out_of_domain_exponent: That of the others.
-        boundary: Distance at which a clip is as likely the one as the other.
+        exponent: Exponent of in-domain clips.
+        out_of_domain_exponent: Exponent of out-of-domain clips.
+        boundary: Distance at which a clip is as likely in-domain as out-of-domain.
         slope: How steeply the odds fall with the distance.
     """
 
@@ -120,12 +135,12 @@ class Calibration:
     slope: float
 
     @classmethod
-    def fitted(cls, familiar: HeldOutPredictions, foreign: HeldOutPredictions) -> "Calibration":
-        """Fit to both kinds; classes count alike inside a corpus, and corpora count alike.
+    def fitted(cls, inside: HeldOutPredictions, outside: HeldOutPredictions) -> "Calibration":
+        """Fit to in-domain and out-of-domain predictions.
 
-        The boundary lies between two normal distributions of one width.
+        Corpora count alike, and classes within each. The boundary separates two normal distributions of one width.
         """
-        kinds = familiar, foreign
+        kinds = inside, outside
         weights = [_weights(kind.labels, kind.corpora) for kind in kinds]
         means = [weight @ kind.distances for weight, kind in zip(weights, kinds, strict=True)]
         spreads = [w @ (k.distances - mean) ** 2 for w, k, mean in zip(weights, kinds, means, strict=True)]
@@ -134,19 +149,40 @@ class Calibration:
         return cls(*exponents, float(np.mean(means)), slope)
 
     def in_domain(self, distances: np.ndarray) -> np.ndarray:
-        """Probability of being familiar."""
+        """Probability of being in-domain."""
         return 1 / (1 + np.exp(np.clip(self.slope * (distances - self.boundary), -50, 50)))
 
-    def scores(self, heard: HeldOutPredictions) -> np.ndarray:
+    def scores(self, predictions: HeldOutPredictions) -> np.ndarray:
         """Calibrated class probabilities, shape (rows, classes)."""
-        share = self.in_domain(heard.distances)[:, None]
-        return probabilities(
-            heard.coordinates, self.out_of_domain_exponent + (self.exponent - self.out_of_domain_exponent) * share
-        )
+        share = self.in_domain(predictions.distances)[:, None]
+        exponents = self.out_of_domain_exponent + (self.exponent - self.out_of_domain_exponent) * share
+        return probabilities(predictions.coordinates, exponents)
 
     @torch.no_grad()
-    def give_to(self, head: Head) -> None:
-        """Calibrate a head that has learned familiarity."""
+    def apply(self, head: Head) -> None:
+        """Calibrate a head that has an in-domain score."""
         head.config = replace(head.config, exponent=self.exponent, out_of_domain_exponent=self.out_of_domain_exponent)
         head.in_domain.boundary.fill_(self.boundary)
         head.in_domain.slope.fill_(self.slope)
+
+
+def calibrate(head: Head, inside: HeldOutPredictions, outside: HeldOutPredictions | None = None) -> Calibration | None:
+    """Calibrate a head on held-out predictions.
+
+    Args:
+        head: Changed in place. With ``outside`` it has an in-domain score.
+        inside: Predictions of unseen speakers of the training corpora. With fewer than :data:`FEWEST` the head stays
+            as it is.
+        outside: Predictions of unseen corpora; None fits one exponent for all clips.
+
+    Returns:
+        The calibration with ``outside``, else None.
+    """
+    if len(inside.rows) < FEWEST:
+        return None
+    if outside is None or len(outside.rows) < FEWEST:
+        head.config = replace(head.config, exponent=fit_exponent(inside.coordinates, inside.labels, inside.corpora))
+        return None
+    calibration = Calibration.fitted(inside, outside)
+    calibration.apply(head)
+    return calibration

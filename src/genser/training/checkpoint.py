@@ -8,35 +8,41 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from genser.errors import ModelError
+from genser.files import atomic_write
 
 
 def append_metrics(path: Path, metrics: dict[str, float]) -> None:
-    """Add a line."""
+    """Add a line of metrics to a file of JSON lines."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(metrics) + "\n")
 
 
 def read_metrics(path: Path, until: int) -> list[dict[str, float]]:
-    """Lines up to a step; later ones, which a killed run wrote after its last checkpoint, are dropped from the file."""
+    """Read the metrics up to a step; later lines, which a killed run wrote after its last checkpoint, are removed."""
     if not path.exists():
         return []
     lines = [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
     kept = [line for line in lines if json.loads(line)["step"] <= until]
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    part.replace(path)
+    atomic_write(path, "".join(line + "\n" for line in kept).encode())
     return [json.loads(line) for line in kept]
 
 
 @dataclass
 class TrainState:
-    """Everything that changes while training.
+    """Everything that changes during training.
 
-    All randomness of a step follows from the seed and the step's number, so no generator state needs to be kept.
+    All randomness of a step follows from the seed and the step's number, so no state of a generator is kept.
+
+    Attributes:
+        head: With the current weights.
+        average: Moving average of the trained parameters.
+        optimizer: With its moments.
+        step: Steps done.
+        best: Best validation UA so far; −1 before the first evaluation.
     """
 
     head: nn.Module
@@ -52,25 +58,23 @@ class TrainState:
 
 
 def save_checkpoint(state: TrainState, path: Path, identity: str) -> None:
-    """Write a checkpoint whole or not at all.
+    """Write a checkpoint; the file appears under its name only once it is complete.
 
     Args:
-        state: What to keep.
-        path: Target file.
-        identity: Hash of recipe and data; a checkpoint is only ever resumed by the run that made it.
+        state: Of the run.
+        path: File to write.
+        identity: Hash of recipe and data; a checkpoint is resumed only by a run with the same one.
     """
     tensors = {name: tensor.detach().contiguous() for name, tensor in _tensors(state)}
     meta = {"step": state.step, "best": state.best, "identity": identity}
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"genser": json.dumps(meta)})
-    part.replace(path)
+    atomic_write(path, save(tensors, metadata={"genser": json.dumps(meta)}))
 
 
 def load_checkpoint(state: TrainState, path: Path, identity: str) -> None:
-    """Put a run back to where its checkpoint was written.
+    """Restore the state of a run from its checkpoint.
 
     Raises:
-        ModelError: If the file is damaged, or was made by another recipe or on other data.
+        ModelError: The file is damaged, or belongs to another recipe or other data.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -81,12 +85,12 @@ def load_checkpoint(state: TrainState, path: Path, identity: str) -> None:
             for name, tensor in _tensors(state):
                 tensor.data.copy_(file.get_tensor(name))
     except (SafetensorError, ValueError) as error:
-        raise ModelError(f"{path} is not a readable checkpoint: {error}. Delete it to start afresh.") from error
+        raise ModelError(f"{path} is not a readable checkpoint: {error}. Delete it to start anew.") from error
     state.step, state.best = meta["step"], meta["best"]
 
 
 def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the state with a stable name; those of the optimiser only where it has any."""
+    """Every tensor of the state with a stable name; the optimiser has none before its first step."""
     yield from ((f"model.{name}", value) for name, value in state.head.state_dict().items())
     for index, parameter in enumerate(state.parameters):
         yield f"average.{index}", state.average[index]
@@ -95,7 +99,7 @@ def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
 
 
 def _revive_moments(state: TrainState, names: list[str]) -> None:
-    """Make the optimiser's empty moments for every parameter that has some in the checkpoint."""
+    """Create the optimiser's moments for every parameter that has some in the checkpoint."""
     for index, parameter in enumerate(state.parameters):
         if f"optimizer.{index}.exp_avg" in names:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}

@@ -1,5 +1,6 @@
-"""From a manifest to rows to learn from."""
+"""From a manifest to rows to learn from, divided into a training and a validation side."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,12 +11,15 @@ from torch import Tensor
 from genser.audio.augment import Augmentation, AugmentedCopy
 from genser.data.features import FeatureProblem, extract_features, open_store
 from genser.data.labels import find_label_map, for_task
-from genser.data.splits import check_leaks, validation_split
+from genser.data.splits import check_leaks, folds, validation_split
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
 from genser.errors import ConfigError, ManifestError
 from genser.training.batches import TrainingData, balance_weights
 from genser.training.recipe import TrainConfig
+
+Report = Callable[[str], None]
+"""Called with a sentence for people."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,10 @@ class Dataset:
         utterances: Those that have both a class and features.
         features: Pooled hidden states, float32 of shape (utterances, states, dim).
         classes: Class names in the order of their indices.
-        problems: Utterances whose sound could not be read.
-        left_out: Number of utterances without a class in this task.
-        augmented: The same features of altered copies, shape (utterances, copies, states, dim); None without copies. A
-            copy that could not be encoded is the clip itself.
+        problems: Utterances that could not be read.
+        left_out: Number of utterances without a class in this task, which are omitted.
+        augmented: Features of augmented copies, shape (utterances, copies, states, dim); None without copies. A copy
+            that could not be encoded is the clip itself.
     """
 
     utterances: tuple[Utterance, ...]
@@ -45,48 +49,60 @@ class Dataset:
         index = {name: position for position, name in enumerate(self.classes)}
         return np.array([index[item.label] for item in self.utterances], dtype=np.int64)
 
-    def rows(self, places: np.ndarray) -> TrainingData:
-        """The utterances at the given positions as they are, to be scored."""
-        return TrainingData(torch.from_numpy(self.features[places]), torch.from_numpy(self.labels[places]))
+    @property
+    def corpora(self) -> np.ndarray:
+        """Name of the corpus of every utterance; empty if it has none."""
+        return np.array([item.corpus or "" for item in self.utterances])
 
-    def training_rows(self, places: np.ndarray, config: TrainConfig) -> TrainingData:
-        """The utterances at the given positions to learn from, balanced and altered as a recipe says.
+    def rows(self, indices: np.ndarray) -> TrainingData:
+        """Rows to score: features and labels without balance, centring and copies."""
+        return TrainingData(torch.from_numpy(self.features[indices]), torch.from_numpy(self.labels[indices]))
+
+    def training_rows(self, indices: np.ndarray, config: TrainConfig) -> TrainingData:
+        """Rows to train on: balanced, centred and with the augmented copies that a recipe asks for.
 
         Raises:
-            ConfigError: If the recipe wants more altered copies than there are.
+            ConfigError: The recipe asks for more augmented copies than there are, or for centring of corpora that have
+                no class in common.
         """
-        keys = [_balance_key(self.utterances[place], config.balance) for place in places]
+        keys = [_balance_key(self.utterances[index], config.balance) for index in indices]
         weights = None if config.balance == "none" else balance_weights(keys)
-        rows = self.rows(places)
-        augmented = torch.from_numpy(self._copies(config.augmented_copies)[places]) if config.augmented_copies else None
+        rows = self.rows(indices)
+        augmented = (
+            torch.from_numpy(self._copies(config.augmented_copies)[indices]) if config.augmented_copies else None
+        )
         if config.centre:
-            shifts = self._shifts(places)
+            shifts = self._shifts(indices)
             rows = replace(rows, features=rows.features + shifts)
             augmented = None if augmented is None else augmented + shifts[:, None]
         return replace(rows, weights=weights, augmented=augmented, augmented_share=config.augmented_share)
 
-    def _shifts(self, places: np.ndarray) -> Tensor:
-        """What moves every row so that all corpora have one mean over the classes they share, classes counting alike.
+    def _shifts(self, indices: np.ndarray) -> Tensor:
+        """Shift of every row under which all corpora have one mean over the classes they share, classes counting alike.
 
-        The mean of a corpus tells its microphones, rooms and language; moved, it can not be relied on.
+        The mean of a corpus reflects its microphones, rooms and language. After the shift, a head cannot rely on it.
         """
-        corpora = np.array([self.utterances[place].corpus or "" for place in places])
-        labels, rows = self.labels[places], self.features[places].astype(np.float64)
+        corpora = self.corpora[indices]
+        labels, rows = self.labels[indices], self.features[indices].astype(np.float64)
         names = sorted(set(corpora))
         shared = set.intersection(*(set(labels[corpora == name]) for name in names))
         if not shared:
-            raise ConfigError(f"centre needs a class that all corpora share; {', '.join(names)} share none.")
+            raise ConfigError(
+                f"centre needs a class that all corpora share, but {', '.join(names)} share none. Set centre to false."
+            )
         means = {
             name: np.mean([rows[(corpora == name) & (labels == label)].mean(0) for label in sorted(shared)], axis=0)
             for name in names
         }
-        whole = np.mean(list(means.values()), axis=0)
-        return torch.from_numpy(np.stack([whole - means[name] for name in corpora])).float()
+        overall = np.mean(list(means.values()), axis=0)
+        return torch.from_numpy(np.stack([overall - means[name] for name in corpora])).float()
 
     def _copies(self, count: int) -> np.ndarray:
-        there = 0 if self.augmented is None else self.augmented.shape[1]
-        if self.augmented is None or count > there:
-            raise ConfigError(f"The recipe wants {count} altered copies of every clip; the features have {there}.")
+        present = 0 if self.augmented is None else self.augmented.shape[1]
+        if self.augmented is None or count > present:
+            raise ConfigError(
+                f"The recipe asks for {count} augmented copies of every clip, the features have {present}."
+            )
         return self.augmented[:, :count]
 
 
@@ -109,79 +125,124 @@ def build_dataset(
         utterances: From a manifest.
         encoder: Where features come from.
         store: Folder of the feature store.
-        task: Which column is the class.
+        task: Task whose column is the class.
         labels: Label map, by name or as ``file.toml:name``; None takes the labels as they are, sorted.
-        augmented_copies: Augmented copies of every clip to encode beside the clip itself.
-        augmentation: How these are altered; None for the defaults.
-        copied: The utterances that need copies; the others' copies are the clips themselves. None for all.
-        bf16: Whether the clips themselves are encoded in bfloat16 as well, as copies always are; None does so on a GPU.
-        progress: Called with the rows done and the rows to do.
+        augmented_copies: Augmented copies of every clip to encode.
+        augmentation: How copies are altered; None for the defaults.
+        copied: Utterances that need copies; a copy of any other is the clip itself. None for all.
+        bf16: Whether clips are encoded in bfloat16, as copies always are; None does so on a GPU.
+        progress: Called with the number of rows done and to do.
 
     Raises:
-        ManifestError: If fewer than two classes are left.
+        ManifestError: Fewer than two classes are left.
     """
-    chosen = find_label_map(labels) if labels else None
-    kept, left_out = for_task(utterances, task, chosen)
+    label_map = find_label_map(labels) if labels else None
+    kept, left_out = for_task(utterances, task, label_map)
     present = {item.label for item in kept}
-    classes = tuple(name for name in chosen.classes if name in present) if chosen else tuple(sorted(present))
+    classes = tuple(name for name in label_map.classes if name in present) if label_map else tuple(sorted(present))
     if len(classes) < 2:
-        raise ManifestError(f"The manifest has {len(classes)} class(es) of the task {task!r}; learning needs two.")
+        raise ManifestError(
+            f"The manifest has {len(classes)} class(es) of the task {task!r}. Training needs two or more: check its "
+            "column and the label map."
+        )
     features, problems = extract_features(kept, encoder, open_store(store, encoder, bf16=bf16), progress=progress)
-    there = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))
-    dataset = Dataset(tuple(kept[i] for i in there), features[there], classes, tuple(problems), len(left_out))
-    numbered = [AugmentedCopy(augmentation or Augmentation(), number) for number in range(1, augmented_copies + 1)]
-    if not numbered:
+    read = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))
+    dataset = Dataset(tuple(kept[i] for i in read), features[read], classes, tuple(problems), len(left_out))
+    copies = [AugmentedCopy(augmentation or Augmentation(), number) for number in range(1, augmented_copies + 1)]
+    if not copies:
         return dataset
     chosen = dataset.utterances if copied is None else set(copied)
-    places = np.array([place for place, item in enumerate(dataset.utterances) if item in chosen], dtype=np.int64)
-    return _with_copies(dataset, places, numbered, encoder, store, progress)
+    indices = np.array([index for index, item in enumerate(dataset.utterances) if item in chosen], dtype=np.int64)
+    return _with_copies(dataset, indices, copies, encoder, store, progress)
 
 
 def _with_copies(
     dataset: Dataset,
-    places: np.ndarray,
-    views: list[AugmentedCopy],
+    indices: np.ndarray,
+    copies: list[AugmentedCopy],
     encoder: SpeechEncoder,
     store: str,
     progress: Callable[[int, int], None] | None,
 ) -> Dataset:
-    """Encode altered copies of some rows; one that fails is replaced by the clip itself and told among the problems.
+    """Encode augmented copies of some rows; a copy that fails is replaced by the clip and listed among the problems.
 
-    Copies are encoded in bfloat16: 2.5 times as fast on a CPU with its instructions (0.0081 against 0.0207 CPU seconds
-    a second of sound, Whisper-base), with an error far below what the alteration itself changes.
+    Copies are encoded in bfloat16. That is 2.5 times as fast on a CPU with its instructions (0.0081 against 0.0207 CPU
+    seconds a second of sound, Whisper-base), with an error far below what the alteration itself changes.
     """
-    copies = np.repeat(dataset.features[:, None], len(views), axis=1)
-    utterances, problems = [dataset.utterances[place] for place in places], list(dataset.problems)
-    for number, view in enumerate(views):
-        opened = open_store(store, encoder, augmented_copy=view, bf16=True)
+    augmented = np.repeat(dataset.features[:, None], len(copies), axis=1)
+    utterances, problems = [dataset.utterances[index] for index in indices], list(dataset.problems)
+    for place, copy in enumerate(copies):
+        opened = open_store(store, encoder, augmented_copy=copy, bf16=True)
         features, failed = extract_features(utterances, encoder, opened, progress=progress)
-        there = ~np.isnan(features).any(axis=(1, 2))
-        copies[places[there], number] = features[there]
-        problems += [replace(one, reason=f"altered copy {view.number}: {one.reason}") for one in failed]
-    return replace(dataset, augmented=copies, problems=tuple(problems))
+        read = ~np.isnan(features).any(axis=(1, 2))
+        augmented[indices[read], place] = features[read]
+        problems += [replace(one, reason=f"augmented copy {copy.number}: {one.reason}") for one in failed]
+    return replace(dataset, augmented=augmented, problems=tuple(problems))
 
 
-def divide(dataset: Dataset, config: TrainConfig) -> tuple[TrainingData, TrainingData | None]:
-    """Rows of both sides, see :func:`sides`; None without a validation side."""
-    train, validation = sides(dataset, config)
-    return dataset.training_rows(train, config), dataset.rows(validation) if len(validation) else None
+def sides(dataset: Dataset, config: TrainConfig, report: Report = lambda _: None) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and the validation side; rows of the split ``test`` are on neither.
 
+    The validation side is the manifest's own, else whole speakers, else single recordings where a speaker is unknown.
 
-def sides(dataset: Dataset, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the training and the validation side: the manifest's own, else whole speakers; never the test split.
+    Args:
+        dataset: All utterances.
+        config: Its share and seed of validation.
+        report: Called if speakers are unknown.
 
     Raises:
-        ManifestError: If a speaker or a sound is on both sides, or speakers are unknown.
+        ManifestError: There is no training side.
     """
     splits = np.array([item.split or "train" for item in dataset.utterances])
     train, validation = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "validation")
     if not len(train):
-        raise ManifestError("No row of the manifest is in the split 'train'.")
-    if not len(validation) and config.validation:
-        inner, held_out = validation_split([dataset.utterances[i] for i in train], config.validation, config.seed)
-        train, validation = train[inner], train[held_out]
-        check_leaks(*([dataset.utterances[i] for i in side] for side in (train, validation)))
-    return train, validation
+        raise ManifestError("No row of the manifest is in the split 'train'. Mark some, or leave the column empty.")
+    if len(validation) or not config.validation:
+        return train, validation
+    utterances = [dataset.utterances[index] for index in train]
+    if speakers_known(utterances):
+        inner, held_out = validation_split(utterances, config.validation, config.seed)
+        check_leaks(*([utterances[index] for index in side] for side in (inner, held_out)))
+    else:
+        inner, held_out = _recording_split(utterances, config.validation, config.seed)
+        report(
+            "Some rows have no speaker, so the validation side is a random share of the recordings. Its scores are "
+            "optimistic, since its speakers may be on the training side: fill the column 'speaker'."
+        )
+    return train[inner], train[held_out]
+
+
+def speakers_known(utterances: Sequence[Utterance]) -> bool:
+    """Whether every utterance names its speaker."""
+    return all(item.speaker is not None for item in utterances)
+
+
+def _recording_split(utterances: Sequence[Utterance], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out a share of the recordings of each class; all parts of a recording are on one side."""
+    classes: dict[str, set[str]] = defaultdict(set)
+    for path, label in {item.path: item.label or "" for item in utterances}.items():
+        classes[label].add(path)
+    generator, held_out = np.random.default_rng(seed), set()
+    for _, paths in sorted(classes.items()):
+        drawn = generator.permutation(sorted(paths))
+        held_out |= set(drawn[: round(share * len(drawn))].tolist())
+    chosen = np.array([item.path in held_out for item in utterances])
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def calibration_folds(dataset: Dataset, train: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Divide a training side into folds of whole speakers, or of recordings if a speaker is unknown.
+
+    Returns:
+        Indices of the rows to train on and to predict in each fold; none if there is a single speaker.
+    """
+    utterances = [dataset.utterances[index] for index in train]
+    is_known = speakers_known(utterances)
+    count = min(count, len({item.speaker_key if is_known else item.path for item in utterances}))
+    if count < 2:
+        return []
+    found = folds(utterances, "kfold-speaker" if is_known else "random", k=count)
+    return [(train[fold.train], train[fold.test]) for fold in found]
 
 
 def _balance_key(utterance: Utterance, balance: str) -> tuple[str, ...]:

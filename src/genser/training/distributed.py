@@ -1,9 +1,10 @@
-"""Several processes under torchrun: every one draws the same global batch and works on its own slice of it."""
+"""Several processes under torchrun: each draws the same batch and computes its slice of it."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
@@ -11,17 +12,31 @@ from torch import Tensor, distributed
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this one is."""
+    """The rank of this process, and the number of processes."""
 
     rank: int = 0
     world: int = 1
 
+    @contextmanager
+    def one_by_one(self) -> Iterator[None]:
+        """Run a block in one process after the other, so that the later ones find the files of the first."""
+        for _ in range(self.rank):
+            distributed.barrier()
+        yield
+        for _ in range(self.rank + 1, self.world):
+            distributed.barrier()
+
     def slice(self, batch: Tensor) -> Tensor:
-        """This process's rows of a global batch."""
+        """Rows of a batch that this process computes."""
         return batch[self.rank :: self.world]
 
     def average(self, gradients: list[Tensor], share: float) -> None:
-        """Replace gradients of the mean over a slice, ``share`` of the batch, by those of the mean over the batch."""
+        """Replace gradients of the mean over a slice by those of the mean over the batch.
+
+        Args:
+            gradients: Changed in place.
+            share: Share of the batch that the slice is.
+        """
         if self.world == 1:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients]) * share
@@ -38,19 +53,22 @@ class Processes:
 
 
 ALONE = Processes()
-"""The only process of a run that torchrun did not start."""
+"""The only process of a run without torchrun."""
+
+PATIENCE = timedelta(days=7)
+"""Time that processes wait for another, such as for the one that encodes a corpus."""
 
 
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started, if any; leave them at the end."""
+    """Join the processes that torchrun started, if any, and take this one's GPU; leave them at the end."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
         return
     if device.startswith("cuda"):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     try:
         yield Processes(distributed.get_rank(), world)
     finally:

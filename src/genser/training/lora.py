@@ -1,8 +1,8 @@
-"""Low-rank adaptation of an encoder (LoRA, Hu et al., 2022) before its states are averaged and kept.
+"""Low-rank adaptation of an encoder (LoRA, Hu et al., 2022) before its features are computed and stored.
 
-A frozen encoder was made to write down words. A few low-rank terms in its layers teach it what tells emotions apart,
-and what noise, telephones and cut ends do not change: altered clips are pulled towards the features that the frozen
-encoder has of the clean ones. Afterwards the terms are part of the weights, so that nothing costs more than before.
+A speech recognition encoder is trained for words. Low-rank terms in its layers are trained here to separate emotions
+and to ignore noise, telephone bands and cropping: features of augmented clips are pulled towards the frozen encoder's
+features of the clips themselves. Afterwards the terms are merged into the weights, so inference costs what it did.
 """
 
 import hashlib
@@ -31,19 +31,21 @@ from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
 
 POOL = 256
-"""Clips drawn together, so that clips of like length share a batch."""
+"""Clips drawn together, so that clips of similar length share a batch."""
 
-VIEWS = 1 << 20
-"""Number of the first altered copy, far from those that a head learns from."""
+FIRST_COPY = 1 << 20
+"""Number of the first augmented copy; a head is trained on copies with small numbers."""
 
 HEAD_RATE, HEAD_DECAY, WARMUP = 1e-3, 0.05, 0.1
+"""Learning rate and weight decay of the linear head, and the share of all steps with a rising rate."""
+
 Progress = Callable[[int, int], None]
 Clip = tuple[int, np.ndarray]
 """A row and its waveform."""
 
 
 class LowRank(nn.Module):
-    """A weight matrix plus a product of two thin ones, of which the second starts at 0."""
+    """A weight matrix plus the product of two low-rank factors, of which the second is initialised to 0."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
@@ -52,39 +54,39 @@ class LowRank(nn.Module):
         self.up = nn.Parameter(torch.zeros(rows, rank, device=weight.device))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The adapted matrix."""
+        """Add the low-rank term."""
         return weight + self.up @ self.down
 
 
 def adapted_encoder(
     encoder: SpeechEncoder,
     dataset: Dataset,
-    places: np.ndarray,
+    training: np.ndarray,
     config: TrainConfig,
     folder: Path,
     progress: Progress | None = None,
 ) -> SpeechEncoder:
-    """A copy of an encoder that was adapted to the given rows, taken from the folder where it was made before.
+    """Adapt a copy of an encoder to training rows, or load it if the same adaptation was done before.
 
     Args:
-        encoder: Frozen; it stays as it is.
-        dataset: With the features that it gives.
-        places: Rows of the training speakers.
-        config: Recipe; its alterations, balance and centring hold here as well.
-        folder: Where adapted weights are kept, under a name that follows from all that they depend on.
-        progress: Told the steps done and to do.
+        encoder: Frozen; it is not changed.
+        dataset: All rows, with the features of this encoder.
+        training: Indices of the training rows.
+        config: Recipe; its augmentation, balance and centring apply here too.
+        folder: Folder of adapted weights; a file is named by the hash of everything that its weights depend on.
+        progress: Called with the number of steps done and to do.
 
     Raises:
-        ConfigError: The recipe has no rank, or the encoder no layers.
+        ConfigError: The recipe's rank is 0, or the encoder has no layers.
     """
     if not config.adaptation.rank:
-        raise ConfigError("adaptation.rank is 0: nothing is adapted. Give a rank such as 16.")
+        raise ConfigError("adaptation.rank is 0, so nothing is adapted. Give a rank such as 16.")
     copy = _thawed(encoder)
-    path = folder / f"adapted-{_identity(encoder, dataset, places, config)[:24]}.safetensors"
+    path = folder / f"adapted-{_identity(encoder, dataset, training, config)[:24]}.safetensors"
     if not path.exists():
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(config.seed)
-            _Adaptation(copy, dataset, places, config).run(progress or (lambda *_: None))
+            _Adaptation(copy, dataset, training, config).run(progress or (lambda *_: None))
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, save({name: tensor.cpu().half() for name, tensor in copy.state_dict().items()}))
     copy.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
@@ -92,25 +94,25 @@ def adapted_encoder(
 
 
 def _thawed(encoder: SpeechEncoder) -> SpeechEncoder:
-    """A copy without the fingerprint that the original may have worked out."""
+    """Copy an encoder without the fingerprint that the original may have cached."""
     copy = deepcopy(encoder)
     for module in copy.modules():
         module.__dict__.pop("fingerprint", None)
     return copy
 
 
-def _identity(encoder: SpeechEncoder, dataset: Dataset, places: np.ndarray, config: TrainConfig) -> str:
-    """Hash of everything that the adapted weights follow from."""
+def _identity(encoder: SpeechEncoder, dataset: Dataset, training: np.ndarray, config: TrainConfig) -> str:
+    """Hash of everything that the adapted weights depend on."""
     names = ("adaptation", "augmentation", "balance", "centre", "augmented_share", "seed")
     settings = {name: value for name, value in to_mapping(config).items() if name in names}
     digest = hashlib.sha256(json.dumps([encoder.fingerprint, settings, dataset.classes], sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(dataset.features[places]).tobytes())
-    digest.update(dataset.labels[places].tobytes())
+    digest.update(np.ascontiguousarray(dataset.features[training]).tobytes())
+    digest.update(dataset.labels[training].tobytes())
     return digest.hexdigest()
 
 
 def _matrices(encoder: SpeechEncoder) -> list[nn.Linear]:
-    """Linear maps of the encoder's layers."""
+    """Linear modules in the encoder's layers."""
     found = [
         module
         for name, module in encoder.named_modules()
@@ -122,15 +124,15 @@ def _matrices(encoder: SpeechEncoder) -> list[nn.Linear]:
 
 
 class _Adaptation:
-    """One run: an encoder with low-rank terms, a linear head beside it, and what both learn from."""
+    """One adaptation: an encoder with low-rank terms, a linear head on its features, and their training rows."""
 
-    def __init__(self, encoder: SpeechEncoder, dataset: Dataset, places: np.ndarray, config: TrainConfig) -> None:
+    def __init__(self, encoder: SpeechEncoder, dataset: Dataset, training: np.ndarray, config: TrainConfig) -> None:
         self.encoder, self.config = encoder, config
-        rows = dataset.training_rows(places, config.without_augmentation())
+        rows = dataset.training_rows(training, config.without_augmentation())
         self.device = encoder.device
-        self.utterances = [dataset.utterances[place] for place in places]
-        self.wanted = torch.from_numpy(dataset.features[places]).to(self.device)
-        self.shifts = rows.features.to(self.device) - self.wanted
+        self.utterances = [dataset.utterances[index] for index in training]
+        self.frozen = torch.from_numpy(dataset.features[training]).to(self.device)
+        self.shifts = rows.features.to(self.device) - self.frozen
         self.mean, self.scale = rows.features.mean(0).to(self.device), rows.features.std(0).to(self.device)
         self.labels = rows.labels.to(self.device)
         self.weights = torch.ones(len(rows)) if rows.weights is None else rows.weights
@@ -139,13 +141,13 @@ class _Adaptation:
         nn.init.zeros_(self.head.bias)
 
     def run(self, progress: Progress) -> None:
-        """Learn, and make the low-rank terms part of the weights."""
+        """Train the low-rank terms and the head, then merge the terms into the weights."""
         matrices, settings = _matrices(self.encoder), self.config.adaptation
         for matrix in matrices:
             parametrize.register_parametrization(matrix, "weight", LowRank(matrix.weight, settings.rank))
-        thin = [parameter for matrix in matrices for parameter in matrix.parametrizations.weight[0].parameters()]
+        factors = [parameter for matrix in matrices for parameter in matrix.parametrizations.weight[0].parameters()]
         groups = [
-            {"params": thin, "lr": settings.lr, "weight_decay": 0.0},
+            {"params": factors, "lr": settings.lr, "weight_decay": 0.0},
             {"params": self.head.parameters(), "lr": HEAD_RATE, "weight_decay": HEAD_DECAY},
         ]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
@@ -153,7 +155,7 @@ class _Adaptation:
         for step, batch in enumerate(self._batches()):
             optimizer.zero_grad()
             self._loss(batch).backward()
-            nn.utils.clip_grad_norm_(thin, 1.0)
+            nn.utils.clip_grad_norm_(factors, 1.0)
             optimizer.step()
             schedule.step()
             progress(step + 1, settings.steps)
@@ -161,12 +163,12 @@ class _Adaptation:
             parametrize.remove_parametrizations(matrix, "weight")
 
     def _rate(self, step: int) -> float:
-        """Linear warm-up, linear decay to 0."""
+        """Factor of the learning rate: linear warm-up, then linear decay to 0."""
         steps = self.config.adaptation.steps
         return min(1.0, (step + 1) / (WARMUP * steps)) * max(1 - step / steps, 0.0)
 
     def _loss(self, batch: list[Clip]) -> Tensor:
-        """Cross-entropy of the head on noisy features, and how far they are from those of the frozen encoder."""
+        """Cross-entropy of the head on noisy features, plus their distance from the frozen encoder's features."""
         settings, rows = self.config.adaptation, torch.tensor([row for row, _ in batch], device=self.device)
         waveforms, lengths = map(torch.from_numpy, padded([waveform for _, waveform in batch]))
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -174,18 +176,18 @@ class _Adaptation:
         features = features.float()
         given = ((features + self.shifts[rows] - self.mean) / self.scale).flatten(1)
         scores = self.head(given + settings.noise * torch.randn_like(given))
-        away = ((features - self.wanted[rows]) / self.scale).square().mean()
-        return cross_entropy(scores, self.labels[rows]) + settings.fidelity * away
+        distance = ((features - self.frozen[rows]) / self.scale).square().mean()
+        return cross_entropy(scores, self.labels[rows]) + settings.fidelity * distance
 
     def _batches(self) -> Iterator[list[Clip]]:
-        """As many batches as there are steps, decoded one pool of clips ahead."""
+        """One batch for each step; the next pool of clips is decoded in advance."""
         left = self.config.adaptation.steps
         generator = torch.Generator().manual_seed(self.config.seed)
         with decoding_threads() as threads:
             pools = (self._pool(number, generator) for number in range(left))
-            coming = [threads.submit(self._sound, *drawn) for drawn in next(pools)]
+            coming = [threads.submit(self._load, *drawn) for drawn in next(pools)]
             while left:
-                pool, coming = coming, [threads.submit(self._sound, *drawn) for drawn in next(pools, [])]
+                pool, coming = coming, [threads.submit(self._load, *drawn) for drawn in next(pools, [])]
                 for batch in self._batched([clip.result() for clip in pool], generator)[:left]:
                     yield batch
                     left -= 1
@@ -193,21 +195,21 @@ class _Adaptation:
                 clip.cancel()
 
     def _pool(self, number: int, generator: torch.Generator) -> list[tuple[int, int, bool]]:
-        """Rows drawn by weight, the number of their copy, and whether they are altered."""
+        """Draw rows by weight, each with the number of its copy and whether it is augmented."""
         rows = torch.multinomial(self.weights, POOL, replacement=True, generator=generator)
-        altered = torch.rand(POOL, generator=generator) < self.config.augmented_share
-        return [(int(row), number * POOL + place, bool(altered[place])) for place, row in enumerate(rows)]
+        is_copy = torch.rand(POOL, generator=generator) < self.config.augmented_share
+        return [(int(row), number * POOL + place, bool(is_copy[place])) for place, row in enumerate(rows)]
 
-    def _sound(self, row: int, number: int, is_altered: bool) -> Clip:
+    def _load(self, row: int, number: int, is_copy: bool) -> Clip:
         item: Utterance = self.utterances[row]
         waveform = load_audio(item.path, start=item.start, end=item.end)[: self.encoder.max_samples]
-        if is_altered:
-            view = AugmentedCopy(self.config.augmentation, VIEWS + number, self.config.seed)
-            waveform = view(waveform, str(row))[: self.encoder.max_samples]
+        if is_copy:
+            copy = AugmentedCopy(self.config.augmentation, FIRST_COPY + number, self.config.seed)
+            waveform = copy(waveform, str(row))[: self.encoder.max_samples]
         return row, waveform
 
     def _batched(self, clips: list[Clip], generator: torch.Generator) -> list[list[Clip]]:
-        """Clips of like length together, in random order."""
+        """Batches of clips of similar length, in random order."""
         lengths = [len(waveform) for _, waveform in clips]
         groups = batches_of(lengths, self.config.adaptation.batch_seconds * SAMPLE_RATE)
         return [[clips[index] for index in groups[place]] for place in torch.randperm(len(groups), generator=generator)]

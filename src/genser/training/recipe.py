@@ -1,22 +1,25 @@
-"""What a training run is made of: recipes in YAML, overridden key by key."""
+"""Recipes: all settings of a training run, read from YAML and overridden key by key."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from genser.audio.augment import Augmentation
-from genser.config import build, override
+from genser.config import build, check_choice, check_ranges, load_yaml, override, packaged, to_mapping
 from genser.encoders import KINDS, EncoderConfig
-from genser.errors import ConfigError, MissingExtraError
-from genser.model.estimator import EstimatorConfig
-from genser.model.features import FeatureTransformConfig
-from genser.model.transport_head import HeadConfig
+from genser.errors import ConfigError
+from genser.model.estimator import EstimatorConfig, NetworkConfig
+from genser.model.features import FeatureTransformConfig, TransformConfig
+from genser.model.head import HeadConfig
+from genser.model.heads import HEADS
 from genser.transport import BridgePath, Objective, Sampler
+
+RECIPES = "training/recipes"
+"""Folder of the packaged recipes inside the package."""
 
 BALANCES = ("none", "class", "corpus", "corpus-class", "class-corpus")
 PRECISIONS = ("float32", "bfloat16")
+TASKS = ("emotion", "gender")
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ class OptimizerConfig:
 
     Attributes:
         lr: Peak learning rate; the paper's is 5e-4.
-        weight_decay: Decoupled decay of matrices; vectors and biases are left alone.
+        weight_decay: Decoupled decay of matrices; vectors and biases have none.
         warmup: Share of all steps over which the rate rises from 0.
-        final: Share of the peak that the cosine ends at.
+        final: Share of the peak at which the cosine ends.
         clip: Largest norm of the gradient; 0 turns clipping off.
-        ema: Decay of the exponential moving average of the weights that is kept as the model; 0 keeps the weights.
+        ema: Decay of the exponential moving average of the weights that becomes the model; 0 takes the weights.
     """
 
     lr: float = 5e-4
@@ -40,44 +43,22 @@ class OptimizerConfig:
     ema: float = 0.999
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0 or self.clip < 0:
-            raise ConfigError("The learning rate must be positive, weight decay and clip not negative.")
-        if not (0 <= self.warmup < 1 and 0 <= self.final <= 1 and 0 <= self.ema < 1):
-            raise ConfigError("warmup and ema must lie in [0, 1), final in [0, 1].")
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """The free part of :class:`genser.model.EstimatorConfig`; the encoder decides the rest."""
-
-    width: int | None = None
-    depth: int = 4
-    heads: int = 16
-    dropout: float = 0.0
-    tokens: str = "fused"
-    ensemble: int = 1
-
-
-@dataclass(frozen=True)
-class ComponentsConfig:
-    """The free part of :class:`genser.model.FeatureTransformConfig`; the encoder decides the rest."""
-
-    components: int = 0
-    flattening: float = 0.0
-    repeat: bool = False
+        check_ranges(self, lr="(0, inf)", weight_decay="[0, inf)", clip="[0, inf)")
+        check_ranges(self, warmup="[0, 1)", ema="[0, 1)", final="[0, 1]")
 
 
 @dataclass(frozen=True)
 class AdaptationConfig:
-    """Low-rank adaptation of the encoder before features are taken, see :mod:`genser.training.lora`.
+    """Low-rank adaptation of the encoder before features are computed, see :mod:`genser.training.lora`.
 
     Attributes:
-        rank: Of what is added to every matrix of the encoder's layers; 0 leaves the encoder as it is.
+        rank: Rank of the term that is added to each matrix of the encoder's layers; 0 turns adaptation off.
         steps: Optimiser steps.
         lr: Peak learning rate.
-        fidelity: Weight of the mean square distance, in deviations, from the frozen encoder's features of clean clips.
-        noise: Deviation of the noise on standardised features before the linear head that is learned beside.
-        batch_seconds: Sound in a batch.
+        fidelity: Weight of the mean square distance, in standard deviations, from the frozen encoder's features of the
+            unaltered clips.
+        noise: Standard deviation of the noise on standardised features before the linear head.
+        batch_seconds: Seconds of audio in a batch.
     """
 
     rank: int = 0
@@ -88,10 +69,27 @@ class AdaptationConfig:
     batch_seconds: float = 48.0
 
     def __post_init__(self) -> None:
-        if self.rank < 0 or self.steps < 1 or min(self.fidelity, self.noise) < 0:
-            raise ConfigError("adaptation: rank, fidelity and noise must not be negative, and steps at least 1.")
-        if min(self.lr, self.batch_seconds) <= 0:
-            raise ConfigError("adaptation: lr and batch_seconds must be above 0.")
+        check_ranges(self, rank="[0, inf)", steps="[1, inf)", fidelity="[0, inf)", noise="[0, inf)")
+        check_ranges(self, lr="(0, inf)", batch_seconds="(0, inf)")
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """Which held-out predictions calibrate the scores, see :mod:`genser.training.calibration`.
+
+    Attributes:
+        folds: Speaker folds of the training side. The recipe is trained once for each, and predicts the speakers that
+            it was not trained on. 0 takes the validation side instead, which needs no further training.
+        across_corpora: Whether the recipe is also trained without each corpus in turn. The model then gets a second
+            exponent for out-of-domain clips, and the in-domain score. It needs two corpora or more.
+    """
+
+    folds: int = 0
+    across_corpora: bool = False
+
+    def __post_init__(self) -> None:
+        if self.folds < 0 or self.folds == 1:
+            raise ConfigError(f"calibration.folds must be 0, or 2 and more, got {self.folds}.")
 
 
 @dataclass(frozen=True)
@@ -100,36 +98,41 @@ class TrainConfig:
 
     Attributes:
         encoder: Where features come from.
-        adaptation: Whether and how it is adapted to the training speakers first.
-        feature_transform: Whether features are reduced to principal components first.
-        network: Size and form of the estimator.
+        adaptation: Whether and how the encoder is adapted to the training side first.
+        feature_transform: Whether features are reduced to principal components.
+        head: Kind of head: ``"transport"`` or one of the baselines, such as ``"mlp"``.
+        network: Size and form of the head's network.
         path: Probability path.
         objective: How training examples are drawn.
         sampler: Steps and read-out of the finished model.
         optimizer: Optimiser and schedule.
         ridge_prior: Penalty of the ridge regression that the estimator starts from; 0 has none.
         state: How the state x_t enters the estimate, see :class:`genser.model.HeadConfig`.
-        task: Which column of the manifest is learned: ``"emotion"`` or ``"gender"``.
+        task: Column of the manifest that is learned: ``"emotion"`` or ``"gender"``.
         labels: Name of a label map, or a path to one; None keeps the manifest's labels.
-        batch_size: Items a step, over all processes.
+        batch_size: Rows a step, over all processes.
         steps: Optimiser steps.
-        balance: What is drawn equally often: nothing, classes, corpora, classes within corpora, or corpora within
-            classes.
-        centre: Whether training rows are moved so that all corpora have one mean, classes counting alike.
-        augmented_copies: Augmented copies of every training clip; validation and test clips are never altered.
-        augmented_share: How often a drawn training row is one of its altered copies.
+        balance: What is drawn equally often: ``"none"``, classes, corpora, ``"corpus-class"`` (classes within corpora)
+            or ``"class-corpus"`` (corpora within classes).
+        centre: Whether training rows are shifted so that all corpora have one mean, classes counting alike.
+        augmented_copies: Augmented copies of every training clip; validation and test clips have none.
+        augmented_share: How often a drawn training row is one of its augmented copies.
         augmentation: How strongly these copies are altered.
-        validation: Share of the speakers held out where the manifest has no validation split; 0 trains on all.
-        evaluate_every: Steps between two looks at the validation speakers.
+        calibration: Which held-out predictions calibrate the scores.
+        speech_gate: Whether the model gets a speech gate, trained on the training clips against synthetic noise.
+        validation: Share of the speakers held out if the manifest has no validation split; 0 trains on all.
+        evaluate_every: Steps between two evaluations on the validation side.
         checkpoint_every: Steps between two checkpoints.
         keep: Which weights become the model: ``"best"`` by validation UA, or ``"last"``.
-        precision: Arithmetic of the network; features and optimiser stay float32.
-        seed: Everything random follows from it.
+        precision: Arithmetic of the network; features and optimiser stay in float32.
+        license: Licence of the trained weights, written into the model and its card; empty means unknown.
+        seed: Seed of everything random.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
-    feature_transform: ComponentsConfig = field(default_factory=ComponentsConfig)
+    feature_transform: TransformConfig = field(default_factory=TransformConfig)
+    head: str = "transport"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     path: BridgePath = field(default_factory=BridgePath)
     objective: Objective = field(default_factory=Objective)
@@ -146,28 +149,25 @@ class TrainConfig:
     augmented_copies: int = 0
     augmented_share: float = 0.5
     augmentation: Augmentation = field(default_factory=Augmentation)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    speech_gate: bool = False
     validation: float = 0.15
     evaluate_every: int = 100
     checkpoint_every: int = 500
     keep: str = "best"
     precision: str = "float32"
+    license: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "evaluate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0 <= self.validation < 1:
-            raise ConfigError(f"validation is a share of the speakers in [0, 1), got {self.validation}.")
-        if self.augmented_copies < 0 or not 0 <= self.augmented_share <= 1:
-            raise ConfigError(
-                "augmented_copies must not be negative and augmented_share must lie in [0, 1], got "
-                f"{self.augmented_copies} and {self.augmented_share}."
-            )
-        _one_of("balance", self.balance, BALANCES)
-        _one_of("keep", self.keep, ("best", "last"))
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("task", self.task, ("emotion", "gender"))
+        at_least_one = dict.fromkeys(("batch_size", "steps", "evaluate_every", "checkpoint_every"), "[1, inf)")
+        check_ranges(self, **at_least_one, validation="[0, 1)", augmented_copies="[0, inf)", augmented_share="[0, 1]")
+        check_ranges(self, ridge_prior="[0, inf)")
+        check_choice("balance", self.balance, BALANCES)
+        check_choice("keep", self.keep, ("best", "last"))
+        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("task", self.task, TASKS)
+        check_choice("head", self.head, HEADS)
         if self.adaptation.rank and not KINDS[self.encoder.kind].embeds:
             raise ConfigError(
                 f"adaptation.rank is {self.adaptation.rank}, but a model folder cannot contain an adapted encoder of "
@@ -175,80 +175,75 @@ class TrainConfig:
             )
 
     def without_augmentation(self) -> "TrainConfig":
-        """The same without altered copies."""
+        """The same without augmented copies."""
         return replace(self, augmented_copies=0)
 
-    def head(self, labels: tuple[str, ...], states: int, dim: int) -> HeadConfig:
+    def head_config(self, labels: tuple[str, ...], states: int, dim: int) -> HeadConfig:
         """The head that this recipe makes of features of shape (rows, states, dim)."""
-        front = FeatureTransformConfig(
-            states,
-            dim,
-            self.feature_transform.components,
-            self.feature_transform.flattening,
-            self.feature_transform.repeat,
-        )
-        conditions, width = front.shape
-        network = {name: getattr(self.network, name) for name in self.network.__dataclass_fields__}
-        estimator = EstimatorConfig(dim=width, conditions=conditions, **network)
-        own = {"state": self.state, "ridge_prior": self.ridge_prior}
-        return HeadConfig(labels, estimator, self.path, self.sampler, feature_transform=front, **own)
+        transform = FeatureTransformConfig(states, dim, **to_mapping(self.feature_transform))
+        conditions, width = transform.shape
+        estimator = EstimatorConfig(width, conditions, **to_mapping(self.network))
+        own = {"kind": self.head, "state": self.state, "ridge_prior": self.ridge_prior}
+        return HeadConfig(labels, estimator, self.path, self.sampler, feature_transform=transform, **own)
 
 
-def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+def load_recipe(
+    source: str,
+    overrides: Mapping[str, Any] | None = None,
+    encoder: EncoderConfig | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> TrainConfig:
     """Read a recipe and apply overrides.
 
     Args:
-        source: Name of a packaged recipe (``"paper"``, ``"small"``) or path to a YAML file.
+        source: Name of a packaged recipe, see :func:`recipes`, or path to a YAML file.
         overrides: Values by dotted key, such as ``{"optimizer.lr": "1e-4"}``.
+        encoder: Encoder in place of the recipe's. One of the recipe's kind keeps its pooling. For one of another kind,
+            settings that it cannot have are reset, before the overrides are applied.
+        report: Called with a sentence about settings that were reset.
 
     Raises:
-        ConfigError: If the recipe does not exist, is no table, or has an unknown key or a value of the wrong type.
+        ConfigError: The recipe does not exist, is not a table, or has an unknown key or a value of the wrong type.
     """
-    mapping = read_yaml(_find(source), f"recipe {source!r}")
+    where = f"recipe {source!r}"
+    mapping = load_yaml(source, RECIPES, "recipe")
+    if encoder is not None:
+        mapping = _with_encoder(mapping, encoder, where, report)
     for key, value in (overrides or {}).items():
         mapping = override(mapping, key, value)
-    return build(TrainConfig, mapping, f"recipe {source!r}")
+    return build(TrainConfig, mapping, where)
 
 
 def recipes() -> list[str]:
     """Names of the packaged recipes."""
-    folder = resources.files("genser.training") / "recipes"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return packaged(RECIPES)
 
 
-def _find(source: str) -> str:
-    if source in recipes():
-        return (resources.files("genser.training") / "recipes" / f"{source}.yaml").read_text("utf-8")
-    path = Path(source)
-    if not path.is_file():
-        raise ConfigError(f"No recipe {source!r}: give a YAML file, or one of {', '.join(recipes())}.")
-    return path.read_text("utf-8")
+def _with_encoder(
+    mapping: Mapping[str, Any], encoder: EncoderConfig, where: str, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Settings of a recipe with another encoder, and without what that encoder cannot have."""
+    old = build(TrainConfig, mapping, where)
+    if encoder.kind == old.encoder.kind:
+        pooling = {"pooling": to_mapping(old.encoder.pooling)} if encoder.pooling.plain else {}
+        return {**mapping, "encoder": to_mapping(encoder) | pooling}
+    changes: dict[str, Any] = {"encoder.pooling": to_mapping(encoder.pooling)}
+    if not KINDS[encoder.kind].embeds:
+        changes["adaptation.rank"] = 0
+    if encoder.kind == "fbank" and old.feature_transform.components:
+        changes |= {"feature_transform.components": 0, "feature_transform.repeat": True}
+    before, after = to_mapping(old), {**mapping, "encoder": to_mapping(encoder)}
+    reset = []
+    for key, value in changes.items():
+        after = override(after, key, value)
+        if _setting(before, key) != value:
+            reset.append(key)
+    if reset:
+        report(f"The encoder {encoder.kind} replaces {old.encoder.kind}; {', '.join(reset)} are reset to fit it.")
+    return after
 
 
-def read_yaml(text: str, where: str) -> dict[str, Any]:
-    """Settings from YAML.
-
-    Args:
-        text: YAML.
-        where: Named in errors, such as ``"recipe 'small'"``.
-
-    Raises:
-        ConfigError: If it is no YAML or no table.
-        MissingExtraError: If PyYAML is not installed.
-    """
-    try:
-        import yaml
-    except ImportError:
-        raise MissingExtraError("train", f"Reading the {where}") from None
-    try:
-        mapping = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {error}") from error
-    if not isinstance(mapping, dict):
-        raise ConfigError(f"{where} must be a table of settings, got {type(mapping).__name__}.")
+def _setting(mapping: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        mapping = mapping[part]
     return mapping
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"Unknown {name} {value!r}: use one of {', '.join(known)}.")

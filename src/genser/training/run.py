@@ -1,10 +1,11 @@
-"""A whole training run: manifest in, model folder out."""
+"""A complete training run: a manifest becomes a model folder."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from genser._version import __version__
@@ -12,133 +13,317 @@ from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
-from genser.model.folder import save_model
+from genser.files import atomic_write
+from genser.metrics.classification import confusion_matrix, unweighted_accuracy
+from genser.model.folder import CARD, save_model
 from genser.model.head import Head
 from genser.model.heads import make_head
-from genser.training.batches import TrainingData
-from genser.training.calibration import calibrate
-from genser.training.data import Dataset, build_dataset, divide, sides
-from genser.training.distributed import processes
+from genser.training.calibration import (
+    FEWEST,
+    Calibration,
+    HeldOutPredictions,
+    calibrate,
+    drop_in_domain_score,
+    fit_in_domain_score,
+)
+from genser.training.card import model_card
+from genser.training.data import Dataset, Report, build_dataset, calibration_folds, sides, speakers_known
+from genser.training.distributed import ALONE, Processes, processes
 from genser.training.lora import adapted_encoder
 from genser.training.recipe import TrainConfig
+from genser.training.speech_gate import train_gate
 from genser.training.train import TrainResult, train
 
 Progress = Callable[[str, int, int, dict[str, Any]], None]
-"""Told the stage (``"features"``, ``"adaptation"``, ``"steps"``), what is done of it, of how much, latest metrics."""
+"""Called with the stage (``"features"``, ``"adaptation"``, ``"steps"`` or ``"calibration"``), the amount done, the
+amount to do, and the latest metrics."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a run leaves behind.
+    """Result of a run.
 
     Attributes:
         folder: The model folder.
         dataset: What it was trained on.
         result: How training went.
+        inside: Predictions of unseen speakers; None without validation side and folds.
+        outside: Predictions of unseen corpora; None unless the recipe asks for them.
+        calibration: Fitted to both; None if there is one exponent.
     """
 
     folder: Path
     dataset: Dataset
     result: TrainResult
+    inside: HeldOutPredictions | None = None
+    outside: HeldOutPredictions | None = None
+    calibration: Calibration | None = None
 
 
 def run_training(
-    manifest: Path, config: TrainConfig, out: Path, store: Path, device: str = "cpu", progress: Progress | None = None
+    manifest: Path,
+    config: TrainConfig,
+    out: Path,
+    store: Path,
+    device: str = "cpu",
+    *,
+    progress: Progress = lambda *_: None,
+    report: Report = lambda _: None,
+    info: dict[str, Any] | None = None,
 ) -> TrainedModel:
-    """Encode what is not stored yet, train a transport head, calibrate it on the validation side, and write the model.
+    """Encode what is not stored yet, train a head, calibrate it, train a speech gate, and write the model folder.
+
+    Under torchrun one process encodes, calibrates and writes; all share the training steps.
 
     Args:
         manifest: CSV, JSON lines or Parquet.
         config: Recipe.
-        out: Output folder: the model folder, with the run's checkpoints and metrics in ``run/``.
+        out: Output folder: the model with its card, and the run's checkpoints and metrics in ``run/``.
         store: Folder of the feature store.
         device: Where to encode and train, such as ``"cuda"``.
         progress: See :data:`Progress`.
+        report: Called with a sentence about rows that were omitted and settings without effect.
+        info: Further facts for the model's description, such as its name.
 
     Raises:
-        GenserError: If the manifest, the recipe or a resumed run does not fit.
+        GenserError: The manifest, the recipe or a resumed run does not fit.
     """
-    tell = progress or (lambda *_: None)
-    run = out / "run"
-    run.mkdir(parents=True, exist_ok=True)
-    encoder, dataset = gather(read_manifest(manifest), config, store, run, device, tell)
-    data, validation = divide(dataset, config)
+    (out / "run").mkdir(parents=True, exist_ok=True)
     with processes(device) as place:
-        head = fresh_head(config, dataset.classes, dataset.features.shape[1:]).to(device)
+        report = report if place.rank == 0 else lambda _: None
+        progress = progress if place.rank == 0 else lambda *_: None
+        with place.one_by_one():
+            workshop = Workshop.open(read_manifest(manifest), config, store, out / "run", device, progress)
+            training, validation = sides(workshop.dataset, config, report)
+            encoder, dataset = workshop.features(training)
+        if dataset.left_out:
+            rows = "1 row has" if dataset.left_out == 1 else f"{dataset.left_out} rows have"
+            report(f"{rows} no class in the task {config.task!r}, and training omits them.")
+        head, result = workshop.fit(dataset, training, validation, folder=out / "run", place=place)
+        trained = TrainedModel(out, dataset, result)
+        if place.rank == 0:
+            trained = _calibrated(trained, workshop, head, training, validation, report)
+            _save(trained, workshop, head, encoder, training, validation, info or {})
+    return trained
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Recipe, encoder and features from which all models of a run are trained.
+
+    Attributes:
+        config: Recipe.
+        encoder: As it was published.
+        dataset: Its features; with augmented copies unless the recipe adapts the encoder.
+        store: Folder of the feature store.
+        folder: Folder of adapted weights.
+        device: Where to encode and train.
+        progress: See :data:`Progress`.
+    """
+
+    config: TrainConfig
+    encoder: SpeechEncoder
+    dataset: Dataset
+    store: Path
+    folder: Path
+    device: str
+    progress: Progress
+
+    @classmethod
+    def open(
+        cls,
+        utterances: Sequence[Utterance],
+        config: TrainConfig,
+        store: Path,
+        folder: Path,
+        device: str = "cpu",
+        progress: Progress = lambda *_: None,
+    ) -> "Workshop":
+        """Load the encoder and encode all utterances."""
+        encoder = load_encoder(config.encoder, device)
+        copies = 0 if config.adaptation.rank else config.augmented_copies
+        dataset = _encode(utterances, encoder, config, store, progress, augmented_copies=copies)
+        return cls(config, encoder, dataset, store, folder, device, progress)
+
+    def features(self, training: np.ndarray) -> tuple[SpeechEncoder, Dataset]:
+        """The encoder, adapted to some rows if the recipe says so, and its features of all rows.
+
+        Features of adapted encoders are in bfloat16, since each encoder needs all of them anew.
+        """
+        if not self.config.adaptation.rank:
+            return self.encoder, self.dataset
+        tell = _stage(self.progress, "adaptation")
+        encoder = adapted_encoder(self.encoder, self.dataset, training, self.config, self.folder, tell)
+        utterances = self.dataset.utterances
+        options = {"augmented_copies": self.config.augmented_copies, "bf16": True}
+        copied = {utterances[index] for index in training}
+        dataset = _encode(utterances, encoder, self.config, self.store, self.progress, copied=copied, **options)
+        return encoder, replace(
+            dataset, problems=self.dataset.problems + dataset.problems, left_out=self.dataset.left_out
+        )
+
+    def fit(
+        self,
+        dataset: Dataset,
+        training: np.ndarray,
+        validation: np.ndarray | None = None,
+        *,
+        folder: Path | None = None,
+        place: Processes = ALONE,
+    ) -> tuple[Head, TrainResult]:
+        """Train a head on some rows of a dataset."""
+        config = self.config
+        head = fresh_head(config, dataset.classes, dataset.features.shape[1:]).to(self.device)
         result = train(
             head,
-            data,
+            dataset.training_rows(training, config),
             config,
-            validation,
-            folder=run,
-            on_step=lambda step, metrics: tell("steps", step + 1, config.steps, metrics),
+            dataset.rows(validation) if validation is not None and len(validation) else None,
+            folder=folder,
+            on_step=(lambda step, metrics: self.progress("steps", step, config.steps, metrics)) if folder else None,
             processes=place,
         )
-        if validation is not None:
-            calibrate(head, validation)
-        if place.rank == 0:
-            embed = encoder if config.adaptation.rank else None
-            info = _info(config, dataset, data, result)
-            save_model(out, head.cpu(), config.encoder, encoder.fingerprint, info, embed=embed)
-    return TrainedModel(out, dataset, result)
+        if config.calibration.across_corpora:
+            fit_in_domain_score(head, torch.from_numpy(dataset.features[training]), dataset.corpora[training])
+        return head.eval(), result
 
-
-def gather(
-    utterances: Sequence[Utterance],
-    config: TrainConfig,
-    store: Path,
-    folder: Path,
-    device: str = "cpu",
-    tell: Progress = lambda *_: None,
-) -> tuple[SpeechEncoder, Dataset]:
-    """The encoder of a recipe, adapted where it says so, and the features that it gives.
-
-    Args:
-        utterances: Training, validation and other rows; adapted to are the training side's alone.
-        config: Recipe.
-        store: Folder of the feature store.
-        folder: Where adapted weights are kept.
-        device: Where to encode and adapt.
-        tell: See :data:`Progress`; adaptation is the stage ``"adaptation"``.
-    """
-
-    def built(encoder: SpeechEncoder, copies: int) -> Dataset:
-        options = {
-            "task": config.task,
-            "labels": config.labels,
-            "augmented_copies": copies,
-            "augmentation": config.augmentation,
-        }
-        return build_dataset(utterances, encoder, str(store), **options, progress=_stage(tell, "features"))
-
-    encoder = load_encoder(config.encoder, device)
-    if config.adaptation.rank:
-        frozen = built(encoder, 0)
-        train = sides(frozen, config)[0]
-        encoder = adapted_encoder(encoder, frozen, train, config, folder, _stage(tell, "adaptation"))
-    return encoder, built(encoder, config.augmented_copies)
-
-
-def _stage(tell: Progress, name: str) -> Callable[[int, int], None]:
-    return lambda done, total: tell(name, done, total, {})
+    def held_out(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> HeldOutPredictions:
+        """Train the recipe anew for each part, on some rows, and predict others."""
+        parts, found = list(parts), []
+        for number, (training, test) in enumerate(parts):
+            self.progress("calibration", number, len(parts), {})
+            _, dataset = self.features(training)
+            head, _ = self.fit(dataset, training)
+            found.append(HeldOutPredictions.of(head, test, dataset.rows(test), dataset.corpora[test]))
+        self.progress("calibration", len(parts), len(parts), {})
+        return HeldOutPredictions.joined(found)
 
 
 def fresh_head(config: TrainConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> Head:
-    """A head of a recipe with its first weights, which follow from the recipe's seed alone."""
+    """A head of a recipe with its initial weights, which follow from the recipe's seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        return make_head(config.head(classes, *shape))
+        return make_head(config.head_config(classes, *shape))
 
 
-def _info(config: TrainConfig, dataset: Dataset, data: TrainingData, result: TrainResult) -> dict[str, Any]:
-    """What the model tells of its making."""
-    corpora = sorted({item.corpus or "unnamed" for item in dataset.utterances})
-    return {
+def _encode(
+    utterances: Sequence[Utterance],
+    encoder: SpeechEncoder,
+    config: TrainConfig,
+    store: Path,
+    progress: Progress,
+    **options: Any,
+) -> Dataset:
+    own = {"task": config.task, "labels": config.labels, "augmentation": config.augmentation}
+    return build_dataset(utterances, encoder, str(store), **own, **options, progress=_stage(progress, "features"))
+
+
+def _stage(progress: Progress, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(name, done, total, {})
+
+
+def _calibrated(
+    trained: TrainedModel,
+    workshop: Workshop,
+    head: Head,
+    training: np.ndarray,
+    validation: np.ndarray,
+    report: Report,
+) -> TrainedModel:
+    """Calibrate a head on held-out predictions, as the recipe says.
+
+    Rows of the split ``test`` are predicted along with their corpus, but do not move the calibration.
+    """
+    settings, dataset = workshop.config.calibration, trained.dataset
+    inside = outside = None
+    parts = calibration_folds(dataset, training, settings.folds) if settings.folds else []
+    if parts:
+        inside = workshop.held_out(parts)
+    elif len(validation):
+        inside = HeldOutPredictions.of(head, validation, dataset.rows(validation), dataset.corpora[validation])
+    corpora = sorted(set(dataset.corpora[training]))
+    if settings.across_corpora and len(corpora) < 2:
+        report(
+            "calibration.across_corpora has no effect, since the manifest has one corpus: one exponent calibrates all "
+            "clips, and the model has no in-domain score."
+        )
+    elif settings.across_corpora:
+        every = np.arange(len(dataset.utterances))
+        among = [(every[dataset.corpora != name], every[dataset.corpora == name]) for name in corpora]
+        outside = workshop.held_out(
+            (rows, test[np.isin(dataset.labels[test], dataset.labels[rows])]) for rows, test in among
+        )
+    if inside is None:
+        drop_in_domain_score(head)
+        report("The model is not calibrated, since nothing was held out: set validation or calibration.folds.")
+        return trained
+    if len(inside.rows) < FEWEST:
+        report(f"The model is not calibrated, since {len(inside.rows)} held-out clips are fewer than {FEWEST}.")
+    known = None if outside is None else outside.where(np.isin(outside.rows, training))
+    calibration = calibrate(head, inside, known)
+    if calibration is None:
+        drop_in_domain_score(head)
+    return replace(trained, inside=inside, outside=outside, calibration=calibration)
+
+
+def _save(
+    trained: TrainedModel,
+    workshop: Workshop,
+    head: Head,
+    encoder: SpeechEncoder,
+    training: np.ndarray,
+    validation: np.ndarray,
+    info: dict[str, Any],
+) -> None:
+    """Write the model folder with its speech gate and its card."""
+    config, dataset = workshop.config, trained.dataset
+    gate = None
+    if config.speech_gate:
+        speech = torch.from_numpy(dataset.features[training])
+        if dataset.augmented is not None:
+            speech = torch.cat([speech, torch.from_numpy(dataset.augmented[training, 0])])
+        gate = train_gate(encoder, config.encoder.pooling, speech)
+    info = {**_info(trained, config, training, validation), **info}
+    embed = encoder if config.adaptation.rank else None
+    save_model(
+        trained.folder,
+        head.cpu(),
+        config.encoder,
+        encoder.fingerprint,
+        info,
+        license=config.license,
+        gate=gate,
+        embed=embed,
+    )
+    card = model_card(
+        trained.folder.name, config, dataset, training, info, gate is not None, trained.calibration is not None
+    )
+    atomic_write(trained.folder / CARD, card.encode())
+
+
+def _info(trained: TrainedModel, config: TrainConfig, training: np.ndarray, validation: np.ndarray) -> dict[str, Any]:
+    """Facts about the run that the model keeps."""
+    dataset, best = trained.dataset, trained.result.best
+    info = {
         "genser": __version__,
         "recipe": to_mapping(config),
-        "corpora": corpora,
+        "corpora": sorted({name or "unnamed" for name in dataset.corpora.tolist()}),
         "utterances": len(dataset.utterances),
-        "training_utterances": len(data),
+        "training_utterances": len(training),
         "speakers": len({item.speaker_key for item in dataset.utterances if item.speaker_key}),
-        "validation_ua": result.best if result.best >= 0 else None,
+        "validation_ua": best if best >= 0 else None,
     }
+    if len(validation) and not speakers_known([dataset.utterances[index] for index in training]):
+        info["validation_split"] = "recordings"
+    if trained.inside is not None and config.calibration.folds:
+        info["out_of_fold_ua"] = _ua(trained.inside, len(dataset.classes))
+    if trained.outside is not None:
+        names = sorted(set(trained.outside.corpora.tolist()))
+        parts = {name: trained.outside.where(trained.outside.corpora == name) for name in names}
+        info["across_corpora_ua"] = {name: _ua(part, len(dataset.classes)) for name, part in parts.items()}
+    return info
+
+
+def _ua(predictions: HeldOutPredictions, classes: int) -> float:
+    confusion = confusion_matrix(predictions.labels, predictions.coordinates.argmax(1), classes)
+    return float(unweighted_accuracy(confusion))

@@ -1,15 +1,37 @@
-"""Fit the speech gate: logistic regression on pooled states of speech and of everything else."""
+"""Train a speech gate: logistic regression on pooled states of speech against synthetic noise."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from genser.audio.synthetic_noise import FAMILIES, synthetic_noise
+from genser.encoders import Pooling, SpeechEncoder, encode
 from genser.errors import ConfigError
 from genser.model.features import Standardizer
 from genser.model.speech_gate import SpeechGate
+
+SOUNDS_EACH = 30
+"""Sounds of each family of synthetic noise that a gate is trained on."""
+
+
+def train_gate(encoder: SpeechEncoder, pooling: Pooling, speech: Float[Tensor, "clips states dim"]) -> SpeechGate:
+    """Train a gate between clips with speech and synthetic noise of all families.
+
+    The gate looks at one pooled state: the last mean over time of the highest hidden state.
+
+    Args:
+        encoder: Of the clips' features; it encodes the noise.
+        pooling: How it pools.
+        speech: Features of clips with speech, among them augmented copies if training has them.
+    """
+    sounds = [synthetic_noise(family, number) for family in FAMILIES for number in range(SOUNDS_EACH)]
+    noise = torch.from_numpy(encode(encoder, sounds))
+    means = [place for place, name in enumerate(pooling.statistics) if name.endswith("mean")] or [-1]
+    each = noise.shape[1] // len(pooling.statistics)
+    return fit_gate(speech, noise, states=((means[-1] % len(pooling.statistics) + 1) * each - 1,))
 
 
 def fit_gate(
@@ -20,25 +42,25 @@ def fit_gate(
     penalty: float = 0.03,
     threshold: float = 0.5,
 ) -> SpeechGate:
-    """Fit a gate that tells clips with speech from other sounds.
+    """Fit a gate that separates clips with speech from other sounds.
 
-    Both kinds count equally, however many there are of each. Features are standardised for the fit, and that is folded
-    into the gate's weights. The gated mean of one lower state suffices: fitted to it with this penalty, a gate turned
-    away no clip of unseen speakers and 99 % of the sounds of unseen families.
+    Both kinds count equally, however many there are of each. Features are standardised for the fit, and the
+    standardisation is folded into the gate's weights. The gated mean of one lower state suffices: fitted to it with
+    this penalty, a gate rejected no clip of unseen speakers and 99 % of the sounds of unseen families.
 
     Args:
         speech: Pooled states of clips with speech.
         other: Pooled states of sounds without.
-        states: Positions of the pooled states the gate looks at; None for all. The others get weight 0.
-        penalty: Weight of half the squared norm of the weights on standardised features, beside the mean loss.
+        states: Indices of the pooled states that the gate looks at; None for all. The others get weight 0.
+        penalty: Factor of half the squared norm of the weights on standardised features, added to the mean loss.
         threshold: Probability from which a clip counts as speech.
 
     Returns:
         The gate, on the CPU, in float32.
 
     Raises:
-        ConfigError: A kind has no row or a value that is not finite, their shapes differ, the states are not among
-            those given, the penalty is not positive or the threshold not in (0, 1).
+        ConfigError: A kind has no row or a value that is not finite, their shapes differ, a state does not exist, the
+            penalty is not positive, or the threshold is not in (0, 1).
     """
     _check(speech, other, penalty)
     count, dim = speech.shape[1:]
@@ -47,40 +69,17 @@ def fit_gate(
     features = torch.cat([speech[:, chosen].cpu(), other[:, chosen].cpu()])
     target = torch.cat([torch.ones(len(speech)), torch.zeros(len(other))]).double()
     share = target / (2 * len(speech)) + (1 - target) / (2 * len(other))
-    front = Standardizer(len(chosen), dim).fit(features, share)
-    weight, bias = _logistic_regression(front(features).flatten(1).double(), target, share, penalty)
-    weight = weight.unflatten(0, (len(chosen), dim)) / front.scale
+    scaling = Standardizer(len(chosen), dim).fit(features, share)
+    weight, bias = _logistic_regression(scaling(features).flatten(1).double(), target, share, penalty)
+    weight = weight.unflatten(0, (len(chosen), dim)) / scaling.scale
     with torch.no_grad():
         gate.weight[chosen] = weight.float()
-        gate.bias.copy_(bias - (weight * front.mean).sum())
+        gate.bias.copy_(bias - (weight * scaling.mean).sum())
     return gate.eval().requires_grad_(False)
 
 
-@torch.no_grad()
-def rejection_rates(
-    gate: SpeechGate, features: Float[Tensor, "clips states dim"], names: Sequence[str]
-) -> dict[str, float]:
-    """Share of clips that a gate takes for no speech, by name.
-
-    Args:
-        gate: The gate.
-        features: Pooled states of the clips.
-        names: What each clip is counted under, such as its corpus or its family of made sounds.
-
-    Raises:
-        ConfigError: There are not as many names as clips.
-    """
-    if len(names) != len(features):
-        raise ConfigError(f"{len(features)} clips need as many names, got {len(names)}.")
-    rejected = (gate(features) < gate.threshold).tolist()
-    by_name: dict[str, list[bool]] = {name: [] for name in names}
-    for name, answer in zip(names, rejected, strict=True):
-        by_name[name].append(answer)
-    return {name: sum(answers) / len(answers) for name, answers in by_name.items()}
-
-
 def _logistic_regression(features: Tensor, target: Tensor, share: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """Weights and bias that minimise weighted cross-entropy and penalty; convex, so that there is one minimum."""
+    """Weights and bias that minimise the weighted cross-entropy plus the penalty; this convex loss has one minimum."""
     weight = features.new_zeros(features.shape[1], requires_grad=True)
     bias = features.new_zeros((), requires_grad=True)
     settings = {"max_iter": 1000, "tolerance_grad": 1e-9, "tolerance_change": 1e-14}
@@ -101,21 +100,21 @@ def _check(speech: Tensor, other: Tensor, penalty: float) -> None:
     for kind, rows in (("speech", speech), ("other", other)):
         if rows.ndim != 3 or not len(rows):
             raise ConfigError(
-                f"A gate is fitted to rows (clips, states, dim) of both kinds; {kind} is {tuple(rows.shape)}."
+                f"A gate is fitted to rows (clips, states, dim) of both kinds, but {kind} is {tuple(rows.shape)}."
             )
         if not rows.isfinite().all():
-            raise ConfigError(f"The features of {kind} hold values that are not finite. Leave out the broken clips.")
+            raise ConfigError(f"The features of {kind} have values that are not finite. Remove the broken clips.")
     if speech.shape[1:] != other.shape[1:]:
         raise ConfigError(
             f"Speech of {tuple(speech.shape[1:])} and other sounds of {tuple(other.shape[1:])} states and dimensions "
-            "come from different encoders. Encode both with the same."
+            "come from different encoders. Encode both with the same one."
         )
     if not penalty > 0:
-        raise ConfigError(f"The penalty must be positive, got {penalty}; without one separable kinds have no fit.")
+        raise ConfigError(f"The penalty must be positive, got {penalty}: without one, separable kinds have no fit.")
 
 
 def _chosen(states: Iterable[int] | None, count: int) -> list[int]:
-    """The states to look at, checked."""
+    """Check the indices of the states."""
     chosen = list(range(count)) if states is None else list(states)
     if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= state < count for state in chosen):
         raise ConfigError(f"A gate looks at one or more different states among 0 to {count - 1}, got {chosen}.")

@@ -1,57 +1,52 @@
-"""Algorithm 1, top to bottom: features and classes in, a trained head out.
+"""Train a head on stored features: Algorithm 1 of the paper, top to bottom.
 
-Whatever is random in step n — the rows, their altered copies, the mix-up, the noise, the times, the dropout — follows
-from the seed and n alone. So the same seed gives the same model, a resumed run repeats an uninterrupted one exactly,
-and several processes agree on a batch without speaking of it.
+From the command line, which encodes a manifest first (see :mod:`genser.training.run`):
+
+    genser train manifest.csv -o model                                                 on a CPU
+    genser train manifest.csv -o model --device cuda                                   on a GPU
+    torchrun --nproc-per-node 4 -m genser train manifest.csv -o model --device cuda    on four GPUs
+
+From Python: ``train(make_head(config.head_config(...)), data, config, validation)``.
+
+A step draws rows, mixes them up and adds noise, draws a time t for each and a state x_t on its path, lets the head
+estimate x_0, and moves the weights along the gradient of the squared error (Eq. 8) by AdamW; an exponential moving
+average of the weights becomes the model. It is the same step everywhere. On a GPU it is recorded once as a CUDA graph
+and replayed, because the thousand small kernels of a plain step wait for their launches; the speed of that recording
+has not been measured yet. With several processes all draw the same batch, and each computes its share of it.
+
+Everything random in step n follows from the seed and n: the rows, their augmented copies, mix-up, noise, times and
+dropout. So the same seed gives the same model, and a resumed run equals an uninterrupted one.
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
+from genser.model.head import Head
 from genser.training.batches import (
     SEED_STRIDE,
     TrainingData,
     draw_features,
     draw_rows,
-    fits_in_memory,
+    fits_on_device,
     fitting_rows,
     identity,
     resident_features,
-    resident_places,
+    resident_indices,
 )
 from genser.training.checkpoint import TrainState, append_metrics, load_checkpoint, read_metrics, save_checkpoint
-from genser.training.cuda_graph import CapturedStep, captured_step
+from genser.training.cuda_graph import recorded
 from genser.training.distributed import ALONE, Processes
-from genser.training.optimizer import autocast, average_towards, averaged, learning_rate, make_optimizer
-from genser.training.recipe import TrainConfig
-from genser.transport import Objective
-
-
-class Head(Protocol):
-    """What the trainer needs of a head; the baselines are trained by the same code."""
-
-    feature_transform: nn.Module
-
-    def fit(self, features: Tensor, labels: Tensor, weights: Tensor | None) -> None:
-        """Learn what needs no gradient from the training rows."""
-
-    def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:
-        """Inputs of the loss, each batch first, for standardised features and class shares; may draw."""
-
-    def loss(self, *example: Tensor) -> Tensor:
-        """Mean loss over the rows of an example; draws nothing but dropout."""
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Class probabilities of raw features."""
+from genser.training.recipe import OptimizerConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class TrainResult:
 
 
 def train(
-    head: Any,
+    head: Head,
     data: TrainingData,
     config: TrainConfig,
     validation: TrainingData | None = None,
@@ -71,164 +66,197 @@ def train(
     folder: Path | None = None,
     on_step: Callable[[int, dict[str, Any]], None] | None = None,
     processes: Processes = ALONE,
-    captured: bool | None = None,
 ) -> TrainResult:
     """Train a head in place; its weights become the chosen average of the run.
 
     Args:
-        head: Any :class:`Head`; what needs no gradient is fitted to the rows of ``data`` first.
-        data: Rows of the training speakers.
+        head: On the device to train on; its feature transform and ridge prior are fitted first.
+        data: Rows of the training side.
         config: The recipe.
-        validation: Rows of the held-out speakers.
-        folder: Where ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl`` are kept. A run that finds its
-            own ``last.safetensors`` goes on from there.
+        validation: Rows of the validation side.
+        folder: Folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``. A run that finds its own
+            ``last.safetensors`` there resumes from it.
         on_step: Called with the number and the metrics of every step.
-        processes: Place among the processes of a distributed run.
-        captured: Whether steps are recorded as a CUDA graph over features that stay on the device, which changes
-            results by rounding alone; None does so where the GPU can and has room.
+        processes: This process among those of a distributed run.
 
     Raises:
-        ModelError: If the folder holds a checkpoint of another recipe or other data.
+        ModelError: The folder holds a checkpoint of another recipe or other data.
     """
-    device = next(head.parameters()).device
+    device, started = next(head.parameters()).device, time.monotonic()
     head.to(data.features.device).fit(*fitting_rows(data))
-    head.to(device)
-    state = TrainState(head, [], make_optimizer(head, config.optimizer))
+    state = TrainState(head.to(device), [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
-    run = _Run(state, data, config, validation, folder, processes)
-    run.resume()
-    with torch.random.fork_rng([run.device] if run.device.type == "cuda" else []):
-        run.captured = captured_step(state, data, config, processes, captured)
+    run = identity(config, data) if folder else ""
+    history: list[dict[str, float]] = []
+    if folder and (folder / "last.safetensors").exists():
+        load_checkpoint(state, folder / "last.safetensors", run)
+        history = read_metrics(folder / "metrics.jsonl", until=state.step)
+    keeper = folder if processes.rank == 0 else None
+    best: list[Tensor] | None = None
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        step = Step(state, data, config, processes)
         while state.step < config.steps:
-            metrics = run.advance()
+            torch.manual_seed(config.seed * SEED_STRIDE + state.step)
+            lr = learning_rate(state.step, config.steps, config.optimizer)
+            loss, norm = step(draw_rows(data, config.batch_size, state.step, config.seed), lr)
+            state.step += 1
+            metrics: dict[str, Any] = {"step": state.step, "loss": loss, "gradient_norm": norm, "lr": lr}
+            is_last = state.step == config.steps
+            if is_last or state.step % config.evaluate_every == 0:
+                metrics = {name: float(value) for name, value in metrics.items()}
+                if validation is not None:
+                    with averaged(state):
+                        metrics["validation_ua"] = ua = validation_ua(head, validation)
+                        if ua > state.best:
+                            state.best, best = ua, [parameter.detach().clone() for parameter in state.parameters]
+                            if keeper:
+                                save_checkpoint(state, keeper / "best.safetensors", run)
+                history.append(metrics | {"seconds": round(time.monotonic() - started, 3)})
+                if keeper:
+                    append_metrics(keeper / "metrics.jsonl", history[-1])
+            if keeper and (is_last or state.step % config.checkpoint_every == 0):
+                save_checkpoint(state, keeper / "last.safetensors", run)
             if on_step:
                 on_step(state.step, metrics)
-    return run.finish()
+
+    result = TrainResult(history, state.best)
+    if config.keep == "last" or validation is None:
+        _set_weights(state, state.average)
+    elif best is not None:
+        _set_weights(state, best)
+    else:  # the run was resumed after its best evaluation, whose checkpoint has the averaged weights
+        assert folder is not None
+        load_checkpoint(state, folder / "best.safetensors", run)
+    return result
 
 
-@dataclass
-class _Run:
-    """One training run: the state with all that is needed to move it on by a step."""
+class Step:
+    """One optimiser step of Algorithm 1, over inputs that stay in place so that it can be recorded.
 
-    state: TrainState
-    data: TrainingData
-    config: TrainConfig
-    validation: TrainingData | None
-    folder: Path | None
-    processes: Processes
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: list[Tensor] | None = None
-    captured: CapturedStep | None = None
-    kept: Tensor | None = None
+    Args:
+        state: Of the run; weights, moments and average change in place.
+        data: Rows to learn from. They are transformed once and stay on the device if they fit; if not, every batch is
+            transformed and copied.
+        config: The recipe.
+        processes: This process among those of a distributed run.
+    """
 
-    def __post_init__(self) -> None:
-        self.started = time.monotonic()
-        self.identity = identity(self.config, self.data) if self.folder else ""
-        self.device = self.state.parameters[0].device
-        fits = fits_in_memory(self.data, self.state.head.config.feature_transform)
-        self.kept = resident_features(self.state.head, self.data, "float32", self.device) if fits else None
+    def __init__(
+        self, state: TrainState, data: TrainingData, config: TrainConfig, processes: Processes = ALONE
+    ) -> None:
+        self.state, self.data, self.config, self.processes = state, data, config, processes
+        self.device = state.parameters[0].device
+        is_resident = fits_on_device(data, state.head.config.feature_transform, self.device)
+        self.features = resident_features(state.head, data, self.device) if is_resident else None
+        shape = (config.batch_size, *state.head.config.feature_transform.given)
+        self.states = torch.zeros(shape, device=self.device)
+        self.indices = torch.zeros(config.batch_size, dtype=torch.int64, device=self.device)
+        self.labels = torch.zeros_like(self.indices)
+        self.ema_weight = torch.zeros((), device=self.device)
+        self.share = len(processes.slice(self.labels)) / config.batch_size
+        self.differentiate = recorded(self._differentiate, self.device)
+        self.update = recorded(self._update, self.device)
 
-    def resume(self) -> None:
-        """Go on from the last checkpoint, if there is one."""
-        if self.folder and (self.folder / "last.safetensors").exists():
-            load_checkpoint(self.state, self.folder / "last.safetensors", self.identity)
-            self.history = read_metrics(self.folder / "metrics.jsonl", until=self.state.step)
+    def __call__(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """Learn from some rows; return the loss and the norm of the gradient without waiting for the device."""
+        number, seed = self.state.step, self.config.seed
+        if self.features is not None:
+            self._send(self.indices, resident_indices(self.data, rows, number, seed))
+        else:
+            features = draw_features(self.data, rows, number, seed).to(self.device).float()
+            self.states.copy_(self.state.head.feature_transform(features))
+        self._send(self.labels, self.data.labels[rows])
+        self._send(self.ema_weight, torch.tensor(averaging_weight(number, self.config.optimizer.ema)))
+        for group in self.state.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                self._send(group["lr"], torch.tensor(lr))
+            else:
+                group["lr"] = lr
+        self.differentiate()
+        self.processes.average([p.grad for p in self.state.parameters if p.grad is not None], self.share)
+        self.update()
+        return self.processes.total(self.loss * self.share), self.norm.clone()
 
-    def advance(self) -> dict[str, float]:
-        """One optimiser step, and whatever is due after it."""
-        state, config = self.state, self.config
-        torch.manual_seed(config.seed * SEED_STRIDE + state.step)
-        lr = learning_rate(state.step, config.steps, config.optimizer)
-        rows = draw_rows(self.data, config.batch_size, state.step, config.seed)
-        loss, norm = (self.captured or self._learn)(rows, lr)
-        state.step += 1
-        metrics = {"step": state.step, "loss": loss, "gradient_norm": norm, "lr": lr}
-        finished = state.step == config.steps
-        evaluated = finished or state.step % config.evaluate_every == 0
-        kept = finished or state.step % config.checkpoint_every == 0
-        if self.captured and (evaluated or kept):
-            self.captured.catch_up()
-        if evaluated:
-            metrics = {name: float(value) for name, value in metrics.items()} | self._validate()
-            self._record(metrics | {"seconds": round(time.monotonic() - self.started, 3)})
-        if kept:
-            self._keep("last")
-        return metrics
-
-    def _learn(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-        """Algorithm 1 for the given rows: loss of Eq. (8), gradient, update of x_θ and of its average."""
-        state, config = self.state, self.config
-        loss, share = self._loss(rows)
-        state.optimizer.zero_grad()
+    def _differentiate(self) -> None:
+        """Loss of Eq. (8) on this process's share of the batch, and its gradients."""
+        head, objective = self.state.head, self.config.objective
+        states = self.states if self.features is None else self.features[self.indices]
+        target = nn.functional.one_hot(self.labels, len(head.config.labels)).float()
+        batch = objective.augment(states[:, -1], states[:, :-1], target)
+        example = [self.processes.slice(part) for part in head.example(*batch, objective)]
+        is_half = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16) if is_half else nullcontext():
+            loss = head.loss(*example)
+        self.state.optimizer.zero_grad()
         loss.backward()
-        self.processes.average([p.grad for p in state.parameters if p.grad is not None], share)
-        norm = nn.utils.clip_grad_norm_(state.parameters, config.optimizer.clip or math.inf)
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
-        state.optimizer.step()
-        average_towards(state, config.optimizer.ema)
-        return self.processes.total(loss.detach() * share), norm
+        self.loss = loss.detach()
 
-    def _loss(self, rows: Tensor) -> tuple[Tensor, float]:
-        """Loss on this process's slice of the rows, and the share of the batch that the slice is."""
-        head = self.state.head
-        states = self._states(rows)
-        target = nn.functional.one_hot(self.data.labels[rows].to(self.device), len(head.config.labels)).float()
-        batch = self.config.objective.augment(states[:, -1], states[:, :-1], target)
-        example = [self.processes.slice(part) for part in head.example(*batch, self.config.objective)]
-        with autocast(self.config.precision, self.device):
-            return head.loss(*example), len(example[0]) / len(rows)
+    def _update(self) -> None:
+        """Clip the gradient, take a step of AdamW, and move the average towards the new weights."""
+        self.norm = nn.utils.clip_grad_norm_(self.state.parameters, self.config.optimizer.clip or math.inf)
+        self.state.optimizer.step()
+        weights = [parameter.detach() for parameter in self.state.parameters]
+        torch._foreach_lerp_(self.state.average, weights, [self.ema_weight] * len(weights))
 
-    def _states(self, rows: Tensor) -> Tensor:
-        """Standardised features of drawn rows, or of the copies drawn in their stead."""
-        step, seed = self.state.step, self.config.seed
-        if self.kept is not None:
-            return self.kept[resident_places(self.data, rows, step, seed)]
-        features = draw_features(self.data, rows, step, seed)
-        return self.state.head.feature_transform(features.to(self.device).float())
+    def _send(self, target: Tensor, values: Tensor) -> None:
+        """Copy values to the device without waiting; torch keeps pinned memory until the copy is done."""
+        target.copy_(values.pin_memory() if self.device.type == "cuda" else values, non_blocking=True)
 
-    def _validate(self) -> dict[str, float]:
-        """UA of the averaged weights on the validation speakers; keeps the weights if they are the best so far."""
-        if self.validation is None:
-            return {}
-        with averaged(self.state):
-            scores = predict(self.state.head, self.validation.features)
-            confusion = confusion_matrix(self.validation.labels.numpy(), scores.argmax(-1), scores.shape[-1])
-            ua = float(unweighted_accuracy(confusion))
-            if ua > self.state.best:
-                self.state.best = ua
-                self.best = [parameter.detach().clone() for parameter in self.state.parameters]
-                self._keep("best")
-        return {"validation_ua": ua}
 
-    def _record(self, metrics: dict[str, float]) -> None:
-        self.history.append(metrics)
-        if self.folder and self.processes.rank == 0:
-            append_metrics(self.folder / "metrics.jsonl", metrics)
+def make_optimizer(head: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW that decays matrices and leaves vectors and biases alone; on a GPU it can be recorded."""
+    trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if trained[0].device.type != "cuda":
+        return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    lr = torch.tensor(config.lr, device=trained[0].device)
+    return torch.optim.AdamW(groups, lr=lr, fused=True, capturable=True)
 
-    def _keep(self, name: str) -> None:
-        if self.folder and self.processes.rank == 0:
-            save_checkpoint(self.state, self.folder / f"{name}.safetensors", self.identity)
 
-    def finish(self) -> TrainResult:
-        """Leave the chosen average in the head."""
-        result = TrainResult(self.history, self.state.best)
-        if self.config.keep == "last" or self.validation is None:
-            self._settle(self.state.average)
-        elif self.best is not None:
-            self._settle(self.best)
-        else:  # resumed after the best moment, which the checkpoint keeps as plain weights
-            assert self.folder is not None
-            load_checkpoint(self.state, self.folder / "best.safetensors", self.identity)
-        return result
+def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Linear warm-up to the peak, then a cosine down to its final share."""
+    warmup = config.warmup * steps
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(steps - warmup, 1)
+    return config.lr * (config.final + (1 - config.final) * (1 + math.cos(math.pi * progress)) / 2)
 
-    def _settle(self, weights: list[Tensor]) -> None:
-        for parameter, value in zip(self.state.parameters, weights, strict=True):
-            parameter.data.copy_(value)
+
+def averaging_weight(step: int, decay: float) -> float:
+    """Weight of the current weights in their average: larger in early steps, so that the average forgets the start."""
+    return 1 - min(decay, (1 + step) / (10 + step)) if decay else 1.0
+
+
+@contextmanager
+def averaged(state: TrainState) -> Iterator[None]:
+    """Run a block with the averaged weights in the head, then put the current ones back."""
+    current = [parameter.detach().clone() for parameter in state.parameters]
+    _set_weights(state, state.average)
+    try:
+        yield
+    finally:
+        _set_weights(state, current)
+
+
+@torch.no_grad()
+def _set_weights(state: TrainState, values: list[Tensor]) -> None:
+    for parameter, value in zip(state.parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def validation_ua(head: Head, rows: TrainingData) -> float:
+    """Unweighted accuracy of a head on some rows."""
+    scores = predict(head, rows.features)
+    confusion = confusion_matrix(rows.labels.numpy(), scores.argmax(-1), scores.shape[-1])
+    return float(unweighted_accuracy(confusion))
 
 
 @torch.inference_mode()
-def predict(head: Any, features: Tensor, batch_size: int = 4096, **options: Any) -> np.ndarray:
+def predict(head: Head, features: Tensor, batch_size: int = 4096, **options: Any) -> np.ndarray:
     """Class probabilities of raw features, shape (rows, classes); options go to the head, such as a sampler."""
     training, device = head.training, next(head.parameters()).device
     head.eval()

@@ -1,4 +1,4 @@
-"""Low-rank adaptation: what it changes, what it must not, and that a model carries it."""
+"""Low-rank adaptation: what changes, what stays, and that a model folder holds the adapted encoder."""
 
 import csv
 from dataclasses import replace
@@ -18,13 +18,22 @@ from genser.data.manifest import read_manifest
 from genser.encoders import load_encoder
 from genser.errors import ConfigError
 from genser.model.folder import load_model, load_speech_model
+from genser.training import lora
 from genser.training.data import build_dataset, sides
 from genser.training.lora import LowRank, adapted_encoder
 from genser.training.recipe import AdaptationConfig, OptimizerConfig, TrainConfig
-from genser.training.run import gather, run_training
+from genser.training.run import Workshop, run_training
 from genser.transport import Objective
 
 PITCHES = {"sad": 150, "merry": 450}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pools():
+    """Clips for one or two batches at a time; with 256 the tests would decode for a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lora, "POOL", 32)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +58,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(corpus):
     encoder = toy_weights(corpus / "toy.safetensors")
-    adaptation = AdaptationConfig(rank=2, steps=30, lr=5e-3, fidelity=0.1, noise=0.1, batch_seconds=20.0)
+    adaptation = AdaptationConfig(rank=2, steps=12, lr=1e-2, fidelity=0.1, noise=0.1, batch_seconds=8.0)
     small = {"network": replace(TrainConfig().network, width=16, depth=1, heads=2), "steps": 20, "batch_size": 16}
     return TrainConfig(
         encoder, adaptation, validation=0.3, optimizer=OptimizerConfig(ema=0.9), objective=Objective(), **small
@@ -119,7 +128,8 @@ def test_the_same_rows_give_the_same_weights_and_are_taken_from_the_folder(corpu
 
 
 def test_only_the_training_side_is_adapted_to(corpus, config, adapted):
-    encoder, _ = gather(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
+    workshop = Workshop.open(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
+    encoder, _ = workshop.features(sides(workshop.dataset, config)[0])
     assert encoder.fingerprint == adapted.fingerprint  # taken from the folder: the same rows, the training side's
 
 
@@ -158,13 +168,13 @@ def test_a_bench_adapts_to_the_training_side_of_every_fold(corpus, config, tmp_p
     plan = {"recipe": str(tmp_path / "recipe.yaml"), "seeds": 1, "steps": [0, 1], "heads": {"transport": {}}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
     settings = BenchSettings(
-        "kfold-speaker", (corpus / "manifest.csv",), (), tmp_path / "bench", tmp_path / "store", k=3
+        "kfold-speaker", (corpus / "manifest.csv",), (), tmp_path / "bench", tmp_path / "store", k=2
     )
     run_bench(settings, load_plan(str(tmp_path / "plan.yaml")))
-    assert len(list((tmp_path / "bench/encoders").glob("adapted-*.safetensors"))) == 3
+    assert len(list((tmp_path / "bench/encoders").glob("adapted-*.safetensors"))) == 2
     (entry,) = entries(tmp_path / "bench")
     assert entry.encoder == "toy, adapted"
     result = bench_result(tmp_path / "bench")
-    assert sorted({run.spec.fold for run in result.runs}) == [f"kfold-speaker {number}/3" for number in (1, 2, 3)]
-    assert len({run.spec.settings["features"] for run in result.runs}) == 3
+    assert sorted({run.spec.fold for run in result.runs}) == [f"kfold-speaker {number}/2" for number in (1, 2)]
+    assert len({run.spec.settings["features"] for run in result.runs}) == 2
     assert any("adapted to its whole training side" in note for note in result.notes)

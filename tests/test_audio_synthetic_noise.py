@@ -1,4 +1,4 @@
-"""Made sounds without speech."""
+"""Synthetic sounds without speech."""
 
 import subprocess
 import sys
@@ -76,7 +76,7 @@ def test_silence_has_the_steps_of_a_16_bit_recording():
         np.testing.assert_array_equal(steps, np.round(steps))
 
 
-def test_the_colour_of_noise_says_where_its_power_is():
+def test_the_colour_of_noise_decides_the_band_of_its_power():
     colours = ("brown-noise", "pink-noise", "white-noise", "violet-noise")
     low = [np.median([share(synthetic_noise(colour, number), 0, 2000) for number in range(5)]) for colour in colours]
     assert low[0] > 0.95 > low[1] > 0.5 > low[2] > 0.2 > 0.1 > low[3]
@@ -119,6 +119,6 @@ def test_regular_clicks_come_at_one_distance_and_irregular_ones_do_not():
     assert np.median([spread("irregular-clicks", number) for number in range(9)]) > 0.3
 
 
-def test_an_unknown_family_is_refused_with_those_there_are():
+def test_an_unknown_family_is_refused_and_the_known_ones_are_listed():
     with pytest.raises(ConfigError, match=r"'opera'.*siren"):
         synthetic_noise("opera", 0)

@@ -1,4 +1,4 @@
-"""Calibration of scores by one exponent."""
+"""Calibration of scores on held-out predictions."""
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from genser.training.calibration import (
     Calibration,
     HeldOutPredictions,
     calibrate,
+    drop_in_domain_score,
     fit_exponent,
     fit_in_domain_score,
 )
@@ -34,7 +35,7 @@ def test_the_exponent_undoes_a_distortion_of_honest_scores(distortion):
 
 
 def test_classes_count_alike():
-    """A rare class that is always missed lowers the confidence as much as a common one would."""
+    """A rare class that is always wrong lowers the confidence as much as a common one would."""
     common = np.tile([[0.9, 0.1]], (90, 1))
     rare = np.tile([[0.6, 0.4]], (10, 1))
     labels = np.repeat([0, 1], [90, 10])
@@ -43,7 +44,7 @@ def test_classes_count_alike():
 
 
 def test_corpora_count_alike_whatever_their_size():
-    """A large corpus that is half understood moves the exponent no more than a small one that is."""
+    """A large corpus with 50 % accuracy moves the exponent no more than a small one with 100 %."""
     generator = np.random.default_rng(1)
     labels = generator.integers(2, size=1100)
     corpora = np.repeat(["large", "small"], [1000, 100])
@@ -54,11 +55,15 @@ def test_corpora_count_alike_whatever_their_size():
     assert probabilities(coordinates, fit_exponent(coordinates, labels)).max(1).mean() < 0.65
 
 
+def predicted(head, data):
+    return HeldOutPredictions.of(head, np.arange(len(data)), data, np.full(len(data), "toy"))
+
+
 def test_a_head_becomes_as_confident_as_it_is_right():
     head, held_out = fresh(recipe()), problem(rows=300, seed=1)
     train(head, problem(), recipe())
-    before = head(held_out.features).detach()
-    calibrate(head, held_out)
+    before = head.eval()(held_out.features).detach()
+    calibrate(head, predicted(head, held_out))
     after = head(held_out.features).detach()
     assert (after.argmax(1) == before.argmax(1)).all()
     right = (after.argmax(1) == held_out.labels).float().mean()
@@ -66,27 +71,27 @@ def test_a_head_becomes_as_confident_as_it_is_right():
     assert after.amax(1).mean() == pytest.approx(float(right), abs=0.05)
 
 
-def test_few_clips_tell_no_exponent():
-    head = fresh(recipe())
-    calibrate(head, problem(rows=FEWEST - 1))
+def test_too_few_clips_leave_the_head_as_it_is():
+    head = fresh(recipe()).eval()
+    calibrate(head, predicted(head, problem(rows=FEWEST - 1)))
     assert head.config.exponent == 1.0
 
 
 def recordings(count, offset, seed):
-    """Clips that differ along two directions, some of them through another microphone."""
+    """Clips that vary along two directions, with a fixed offset like that of another microphone."""
     generator = torch.Generator().manual_seed(seed)
     speech = torch.randn(count, 2, generator=generator) @ torch.tensor([[6.0, 0, 0, 0, 0, 0], [0, 0, 0, 4.0, 0, 0]])
     return (speech + 0.1 * torch.randn(count, 6, generator=generator) + offset).unflatten(1, (2, 3))
 
 
-def test_familiar_is_what_differs_as_training_clips_do():
+def test_clips_that_differ_as_training_clips_do_are_in_domain():
     eye = InDomainScore(2, 3, 2).fit(recordings(400, 0.0, 0))
     assert eye.distance(recordings(400, 0.0, 1)).exp().mean() == pytest.approx(1, abs=0.1)
     assert eye.distance(4 * recordings(400, 0.0, 1) / 4 + torch.tensor([[9.0, 0, 0], [7.0, 0, 0]])).max() < 2.5
     assert eye.distance(recordings(400, 0.5, 2)).min() > 2.5
 
 
-def test_a_common_corpus_does_not_make_a_rare_one_foreign():
+def test_a_common_corpus_does_not_push_a_rare_one_out_of_domain():
     features = torch.cat([recordings(900, 0.0, 0), recordings(10, 0.2, 1)])
     features[:, 0, 1] += 0.2 * torch.randn(910, generator=torch.Generator().manual_seed(3))
     weights = balance_weights([("common",)] * 900 + [("rare",)] * 10)
@@ -96,7 +101,7 @@ def test_a_common_corpus_does_not_make_a_rare_one_foreign():
 
 
 def kind(right, distance, rows=400, seed=0):
-    """Clips of which a share is understood, at some distance."""
+    """Predictions of which a share is right, at some distance."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(2, size=rows)
     answers = np.where(generator.random(rows) < right, labels, 1 - labels)
@@ -106,17 +111,16 @@ def kind(right, distance, rows=400, seed=0):
     )
 
 
-def test_foreign_clips_are_told_less_surely():
-    familiar, foreign = kind(0.9, 0.0), kind(0.6, 1.0)
-    calibration = Calibration.fitted(familiar, foreign)
+def test_out_of_domain_clips_get_a_lower_confidence():
+    calibration = Calibration.fitted(kind(0.9, 0.0), kind(0.6, 1.0))
     assert calibration.exponent > calibration.out_of_domain_exponent
     assert calibration.boundary == pytest.approx(0.5, abs=0.05)
-    for heard, right in ((kind(0.9, 0.0, seed=1), 0.9), (kind(0.6, 1.0, seed=1), 0.6)):
-        assert calibration.scores(heard).max(1).mean() == pytest.approx(right, abs=0.05)
-        assert (calibration.scores(heard).argmax(1) == heard.coordinates.argmax(1)).all()
+    for predictions, right in ((kind(0.9, 0.0, seed=1), 0.9), (kind(0.6, 1.0, seed=1), 0.6)):
+        assert calibration.scores(predictions).max(1).mean() == pytest.approx(right, abs=0.05)
+        assert (calibration.scores(predictions).argmax(1) == predictions.coordinates.argmax(1)).all()
 
 
-def test_where_the_foreign_is_nearer_nothing_is_told():
+def test_if_out_of_domain_clips_are_nearer_the_score_is_even():
     calibration = Calibration.fitted(kind(0.9, 1.0), kind(0.6, 0.0))
     assert calibration.slope == 0
     assert calibration.in_domain(np.array([-9.0, 9.0])) == pytest.approx(0.5)
@@ -127,12 +131,28 @@ def test_a_head_scores_as_its_calibration_does_and_is_kept_with_it(tmp_path):
     fit_in_domain_score(head, held_out.features[:100], ["toy"] * 100)
     distances = head.in_domain.distance(held_out.features)
     calibration = Calibration(4.0, 1.5, float(distances.median()), 3.0)
-    calibration.give_to(head)
-    coordinates = head.coordinates(held_out.features).detach().numpy()
-    heard = HeldOutPredictions(
-        np.arange(200), coordinates, distances.numpy(), held_out.labels.numpy(), np.full(200, "toy")
-    )
-    assert head(held_out.features).detach().numpy() == pytest.approx(calibration.scores(heard), abs=1e-5)
+    calibration.apply(head)
+    predictions = predicted(head, held_out)
+    assert predictions.coordinates == pytest.approx(head.coordinates(held_out.features).detach().numpy())
+    assert predictions.distances == pytest.approx(distances.numpy())
+    assert head(held_out.features).detach().numpy() == pytest.approx(calibration.scores(predictions), abs=1e-5)
     save_model(tmp_path / "model", head, EncoderConfig("whisper", "nowhere.safetensors"), "fingerprint")
     again = load_model(tmp_path / "model").head
     assert torch.equal(again(held_out.features), head(held_out.features))
+
+
+def test_a_head_is_calibrated_by_one_exponent_or_by_two():
+    one, two = fresh(recipe()).eval(), fresh(recipe()).eval()
+    assert calibrate(one, kind(0.9, 0.0)) is None
+    assert one.config.exponent == fit_exponent(kind(0.9, 0.0).coordinates, kind(0.9, 0.0).labels)
+    fit_in_domain_score(two, problem().features, ["toy"] * 90)
+    assert calibrate(two, kind(0.9, 0.0), kind(0.6, 1.0)) == Calibration.fitted(kind(0.9, 0.0), kind(0.6, 1.0))
+    assert two.config.exponent > two.config.out_of_domain_exponent
+
+
+def test_a_dropped_in_domain_score_leaves_no_trace(tmp_path):
+    head, plain = fresh(recipe()), fresh(recipe())
+    fit_in_domain_score(head, problem().features, ["toy"] * 90)
+    drop_in_domain_score(head)
+    assert head.config == plain.config
+    assert head.state_dict().keys() == plain.state_dict().keys()

@@ -1,4 +1,4 @@
-"""Fitting the speech gate."""
+"""Fitting and training the speech gate."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from genser.errors import ConfigError
-from genser.training.speech_gate import fit_gate, rejection_rates
+from genser.training.speech_gate import fit_gate
 
 STATES, DIM = 3, 4
 
@@ -126,26 +126,11 @@ def test_the_fit_is_the_same_each_time_and_draws_nothing():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_threshold_is_kept_and_moves_rejections_not_probabilities():
+def test_the_threshold_is_kept_and_does_not_change_probabilities():
     speech, other = kinds(distance=0.3)
-    features, names = torch.cat([speech, other]), ["speech"] * len(speech) + ["other"] * len(other)
     strict, lenient = (fit_gate(speech, other, threshold=threshold) for threshold in (0.9, 0.1))
     assert (strict.threshold, lenient.threshold) == (0.9, 0.1)
-    torch.testing.assert_close(strict(features), lenient(features), rtol=0, atol=0)
-    more, fewer = rejection_rates(strict, features, names), rejection_rates(lenient, features, names)
-    assert all(more[name] > fewer[name] for name in ("speech", "other"))
-
-
-def test_rates_count_clips_below_the_threshold_by_name():
-    gate = fit_gate(*kinds())
-    speech, other = kinds(distance=0.3, seed=2)
-    features, names = torch.cat([speech, other]), [f"name {place % 3}" for place in range(65)]
-    rates = rejection_rates(gate, features, names)
-    assert list(rates) == ["name 0", "name 1", "name 2"]
-    below = (gate(features) < gate.threshold).double()
-    assert rates == pytest.approx({f"name {k}": float(below[k::3].mean()) for k in range(3)})
-    gate.threshold = float(gate(features[:1]))
-    assert rejection_rates(gate, features[:1], ["at the threshold"]) == {"at the threshold": 0.0}
+    torch.testing.assert_close(strict(speech), lenient(speech), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -169,9 +154,3 @@ def test_what_cannot_be_fitted_is_refused(change, message):
     arguments = {"speech": speech, "other": other} | change
     with pytest.raises(ConfigError, match=message):
         fit_gate(**arguments)
-
-
-def test_names_have_to_match_the_clips():
-    speech, other = kinds()
-    with pytest.raises(ConfigError, match="as many names"):
-        rejection_rates(fit_gate(speech, other), speech, ["one"])

@@ -1,0 +1,86 @@
+"""Write the model card of a training run: data, licence, scores, use and limits, in Markdown."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genser.training.data import Dataset
+from genser.training.recipe import TrainConfig
+
+LIMITS = """Scores say how an utterance sounds, not what a person feels. Expect far more errors on other speakers,
+languages, rooms and microphones than those of the training data. Do not use the model for decisions about people;
+emotion recognition in workplaces and schools is forbidden in the European Union (AI Act, Article 5)."""
+
+
+def model_card(
+    name: str,
+    config: TrainConfig,
+    dataset: Dataset,
+    training: np.ndarray,
+    info: Mapping[str, Any],
+    has_gate: bool,
+    has_in_domain_score: bool,
+) -> str:
+    """The card in Markdown; it holds no time, so that the same run writes the same card.
+
+    Args:
+        name: Name of the model.
+        config: Recipe.
+        dataset: All utterances of the run.
+        training: Indices of the training side.
+        info: Facts of the run, as the model folder keeps them.
+        has_gate: Whether the model has a speech gate.
+        has_in_domain_score: Whether it has an in-domain score.
+    """
+    encoder = ":".join(filter(None, (config.encoder.kind, config.encoder.source)))
+    adapted = ", adapted to the training side" if config.adaptation.rank else ""
+    parts = [
+        f"# {name}",
+        f"Speech emotion recognition with genser {info['genser']}: {len(dataset.classes)} classes "
+        f"({', '.join(dataset.classes)}), a {config.head} head on the encoder {encoder}{adapted}.",
+        f"**Licence of the weights**: {config.license or 'unknown'}. Check the terms of the training data.",
+        f"## Training data\n\n{_data_table(dataset, training)}",
+        f"## Scores\n\n{_scores(info)}",
+        f"## Use\n\n```\ngenser predict speech.wav --model {name}\ngenser export {name} -o {name}.onnx\n```",
+        f"## Limits\n\n{LIMITS}",
+        _outputs(has_gate, has_in_domain_score),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data_table(dataset: Dataset, training: np.ndarray) -> str:
+    """Clips, speakers and classes of each corpus on the training side."""
+    lines = ["| corpus | clips | speakers | clips of each class |", "| --- | --- | --- | --- |"]
+    for corpus in sorted(set(dataset.corpora[training])):
+        items = [dataset.utterances[index] for index in training if dataset.corpora[index] == corpus]
+        speakers = len({item.speaker for item in items if item.speaker}) or "unknown"
+        counts = Counter(item.label for item in items)
+        classes = ", ".join(f"{label} {counts[label]}" for label in dataset.classes if counts[label])
+        lines.append(f"| {corpus or 'unnamed'} | {len(items)} | {speakers} | {classes} |")
+    return "\n".join(lines)
+
+
+def _scores(info: Mapping[str, Any]) -> str:
+    """Unweighted accuracy on whatever was held out."""
+    lines = []
+    if info.get("validation_ua") is not None:
+        note = ", random recordings: optimistic" if info.get("validation_split") == "recordings" else ""
+        lines.append((f"validation side{note}", info["validation_ua"]))
+    if "out_of_fold_ua" in info:
+        lines.append(("speakers of the training side, each predicted without its fold", info["out_of_fold_ua"]))
+    for corpus, ua in info.get("across_corpora_ua", {}).items():
+        lines.append((f"{corpus}, trained without it", ua))
+    if not lines:
+        return "Nothing was held out, so no score is known."
+    rows = [f"| {what} | {100 * ua:.1f} |" for what, ua in lines]
+    return "\n".join(["| held out | UA % |", "| --- | --- |", *rows])
+
+
+def _outputs(has_gate: bool, has_in_domain_score: bool) -> str:
+    """Outputs of the model besides the scores."""
+    gate = "It has a speech gate: clips without speech get the label `no speech`." if has_gate else ""
+    domain = "It reports how much a clip resembles the training corpora." if has_in_domain_score else ""
+    plain = "" if gate or domain else "It gives a score for every class and nothing else."
+    return f"## Outputs\n\n{' '.join(filter(None, (gate, domain, plain)))}"

@@ -1,0 +1,165 @@
+"""A complete run: what a manifest becomes, with and without speakers, and what the model gets."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from genser.data.utterance import Utterance
+from genser.encoders import EncoderConfig, encode
+from genser.model.estimator import NetworkConfig
+from genser.model.folder import load_model, load_speech_model
+from genser.training.data import Dataset, calibration_folds, sides
+from genser.training.recipe import CalibrationConfig, OptimizerConfig, TrainConfig, load_recipe
+from genser.training.run import run_training
+
+CONFIG = TrainConfig(
+    EncoderConfig("fbank"),
+    network=NetworkConfig(width=16, depth=1, heads=2),
+    optimizer=OptimizerConfig(lr=5e-3, ema=0.9),
+    batch_size=16,
+    steps=20,
+    validation=0.3,
+    license="CC0",
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Six speakers of two corpora with low and high voices; one row has no class."""
+    folder, generator = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
+    rows = [["path", "label", "speaker", "corpus"]]
+    for number in range(91):
+        speaker, label = number % 6, ("sad", "merry")[number // 6 % 2]
+        time = np.arange(8000) / 16000
+        tone = np.sin(2 * np.pi * ((150, 450)[label == "merry"] + 8 * speaker) * time) * (1 + 0.5 * np.sin(20 * time))
+        soundfile.write(folder / f"{number}.wav", 0.3 * tone + 0.05 * generator.standard_normal(8000), 16000)
+        rows.append([f"{number}.wav", label if number < 90 else "", f"s{speaker}", "ab"[speaker % 2]])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(corpus):
+    config = replace(CONFIG, calibration=CalibrationConfig(2, across_corpora=True), speech_gate=True)
+    sentences = []
+    run = run_training(corpus / "manifest.csv", config, corpus / "model", corpus / "store", report=sentences.append)
+    return run, sentences
+
+
+def test_every_training_row_is_predicted_without_its_speaker_and_without_its_corpus(trained):
+    run, _ = trained
+    training = sides(run.dataset, CONFIG)[0]
+    assert sorted(run.inside.rows) == sorted(training)
+    assert sorted(run.outside.rows) == list(range(len(run.dataset.utterances)))
+    assert (run.outside.corpora == run.dataset.corpora[run.outside.rows]).all()
+
+
+def test_the_model_has_gate_and_in_domain_score_and_both_exponents(trained):
+    run, _ = trained
+    model = load_model(run.folder)
+    assert model.license == "CC0"
+    assert model.head.config.in_domain_components
+    assert model.head.config.exponent == run.calibration.exponent
+    assert model.head.config.out_of_domain_exponent == run.calibration.out_of_domain_exponent
+    speech = load_speech_model(model)
+    clips = [np.zeros(32000, np.float32), soundfile.read(run.folder.parent / "0.wav", dtype="float32")[0]]
+    silent, spoken = model.gate(torch.from_numpy(encode(speech.encoder, clips)))
+    assert silent < model.gate.threshold < spoken
+
+
+def test_rows_without_a_class_are_reported(trained):
+    run, sentences = trained
+    assert len(run.dataset.utterances) == 90
+    assert any("1 row has no class" in sentence for sentence in sentences)
+
+
+def test_the_card_lists_data_licence_and_scores(trained):
+    run, _ = trained
+    card = (run.folder / "card.md").read_text("utf-8")
+    for words in (
+        "CC0",
+        "| a | 30 | 2 | merry ",
+        "a, trained without it",
+        "speech gate",
+        "validation side |",
+    ):
+        assert words in card
+
+
+def test_with_one_corpus_there_is_one_exponent_and_a_sentence(corpus, tmp_path):
+    text = (corpus / "manifest.csv").read_text().replace(",b\n", ",a\n").replace(",b\r\n", ",a\r\n")
+    (corpus / "one.csv").write_text(text)
+    config, sentences = replace(CONFIG, steps=5, calibration=CalibrationConfig(0, across_corpora=True)), []
+    run = run_training(corpus / "one.csv", config, tmp_path, corpus / "store", report=sentences.append)
+    assert any("one corpus" in sentence for sentence in sentences)
+    assert run.calibration is None
+    head = load_model(tmp_path).head
+    assert head.config.in_domain_components == 0
+
+
+def dataset(speakers, split=None):
+    items = tuple(
+        Utterance(f"{n}.wav", label="ab"[n % 2], speaker=speaker, corpus="c", split=split)
+        for n, speaker in enumerate(speakers)
+    )
+    return Dataset(items, np.zeros((len(items), 1, 4), np.float32), ("a", "b"), (), 0)
+
+
+def test_without_speakers_recordings_are_divided_and_a_sentence_warns():
+    sentences = []
+    training, validation = sides(dataset([None] * 40), replace(CONFIG, validation=0.25), sentences.append)
+    assert sorted([*training, *validation]) == list(range(40))
+    assert [sum(index % 2 == label for index in validation) for label in (0, 1)] == [5, 5]
+    assert "optimistic" in sentences[0]
+    again = sides(dataset([None] * 40), replace(CONFIG, validation=0.25))
+    assert (again[1] == validation).all()
+
+
+def test_all_parts_of_a_recording_without_speaker_are_on_one_side():
+    items = tuple(
+        Utterance(f"{n // 4}.wav", label="a" if n < 40 else "b", start=float(n % 4), end=n % 4 + 1.0) for n in range(80)
+    )
+    parts = Dataset(items, np.zeros((80, 1, 4), np.float32), ("a", "b"), (), 0)
+    training, validation = sides(parts, CONFIG)
+    assert len(validation)
+    assert not {items[i].path for i in training} & {items[i].path for i in validation}
+
+
+def test_known_speakers_are_divided_as_a_whole_without_a_warning():
+    sentences = []
+    data = dataset([f"s{n // 4}" for n in range(40)])
+    training, validation = sides(data, CONFIG, sentences.append)
+    assert not sentences
+    assert not {data.utterances[i].speaker for i in training} & {data.utterances[i].speaker for i in validation}
+
+
+def test_there_are_no_more_folds_than_speakers():
+    data, every = dataset([f"s{n % 3}" for n in range(12)]), np.arange(12)
+    parts = calibration_folds(data, every, 5)
+    assert len(parts) == 3
+    assert sorted(index for _, test in parts for index in test) == list(range(12))
+    assert calibration_folds(dataset(["one"] * 12), every, 5) == []
+    assert len(calibration_folds(dataset([None] * 12), every, 4)) == 4
+
+
+@pytest.mark.parametrize(("recipe", "resets"), [("small", True), ("bundled", True), ("paper", False)])
+def test_an_encoder_of_another_kind_resets_what_it_cannot_have(recipe, resets):
+    sentences = []
+    config = load_recipe(recipe, {"labels": "none"}, EncoderConfig("fbank"), sentences.append)
+    assert config.encoder == EncoderConfig("fbank")
+    assert config.adaptation.rank == 0
+    assert config.head_config(("a", "b"), 1, 160).labels == ("a", "b")
+    assert bool(sentences) == resets
+
+
+def test_an_encoder_of_the_same_kind_keeps_the_pooling_and_overrides_win():
+    config = load_recipe("small", {}, EncoderConfig("whisper", "mine.safetensors"))
+    assert config.encoder.source == "mine.safetensors"
+    assert config.encoder.pooling == load_recipe("small").encoder.pooling
+    changed = load_recipe("small", {"feature_transform.components": "32"}, EncoderConfig("fbank"))
+    assert changed.feature_transform.components == 32
