@@ -22,7 +22,7 @@ from torch import nn
 
 from genser.model import EstimatorConfig, HeadConfig, TransportHead
 from genser.model.baselines import DIFFUSION_DRAWS, DiffusionHead
-from genser.report.document import COLORS, MARKERS, axes, canvas, to_png
+from genser.report.plots import axes, canvas, mark, to_png
 from genser.transport import Sampler
 
 SIZE = EstimatorConfig(dim=512, conditions=6, depth=2, heads=8)
@@ -68,11 +68,11 @@ def parameters(size: EstimatorConfig) -> dict[str, int]:
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw milliseconds per clip over the classes, both axes logarithmic."""
     names = list(dict.fromkeys(row["what"] for row in rows))
-    with canvas("light", 5.6, 3.8) as figure:
+    with canvas(5.6, 3.8) as figure:
         ax = axes(figure, x="classes", y="CPU ms a clip")
         for place, name in enumerate(names):
             points = [(row["classes"], row["CPU ms a clip"]) for row in rows if row["what"] == name]
-            ax.plot(*zip(*points, strict=True), color=COLORS[place], marker=MARKERS[place], label=name)
+            ax.plot(*zip(*points, strict=True), label=name, **mark(place))
         ax.set(xscale="log", yscale="log")
         ticks = sorted({row["classes"] for row in rows})
         ax.set_xticks(ticks, map(str, ticks))

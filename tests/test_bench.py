@@ -1,4 +1,4 @@
-"""The bench: fair choices, every run kept, a stopped bench goes on, and a report that anyone can make again."""
+"""The bench: fair selection, stored runs, resumption after a stop, and a report from the stored runs alone."""
 
 import json
 import os
@@ -20,12 +20,11 @@ import torch
 
 import genser.bench.runner
 from genser.bench import task as bench_work
-from genser.bench.folder import INDEX, bench_result, entries
 from genser.bench.plan import load_plan
 from genser.bench.pool_runs import System, pool
 from genser.bench.runner import Bench
-from genser.bench.runs import Protocol, load_run
-from genser.bench.task import begin, perform, trace_of, workers
+from genser.bench.runs import INDEX, Protocol, bench_result, entries, load_run
+from genser.bench.task import perform, start_worker, trace_of, workers
 from genser.bench.trace import Trace
 from genser.cli.bench import bench as bench_verb
 from genser.data.splits import Fold
@@ -34,7 +33,7 @@ from genser.errors import ConfigError, GenserError, ManifestError, StoreError
 from genser.metrics.bootstrap import Resampling
 from genser.report import bench as bench_report
 from genser.report.bench import report_bench
-from genser.report.evaluation import write_report
+from genser.report.document import write_report
 from genser.training.data import Dataset
 
 CLASSES = ("calm", "cross", "merry")
@@ -83,7 +82,7 @@ def halves(data):
 
 
 def plan_file(folder, text):
-    """A plan on a recipe of its own, so that nothing here hangs on what a packaged recipe says."""
+    """A plan with its own recipe, so that no test depends on a packaged recipe."""
     (folder / "recipe.yaml").write_text(RECIPE)
     (folder / "plan.yaml").write_text(f"recipe: {folder}/recipe.yaml\n{text}")
     return str(folder / "plan.yaml")
@@ -100,8 +99,16 @@ def a_bench(tmp_path, data=None, **changes):
     return Bench(**given | {"encoder": "fake", "fingerprint": "f" * 8, "folder": tmp_path / "out"} | changes)
 
 
+def selections(bench):
+    return [task for fold in bench.folds for head in bench.plan.heads for task in bench.selections(fold, head)]
+
+
+def trainings(bench):
+    return [task for fold in bench.folds for head in bench.plan.heads for task in bench.trainings(fold, head)]
+
+
 class Inline:
-    """Does at once, in this process, what a pool would do elsewhere; may stop after some tasks."""
+    """A pool that runs tasks at once in this process, and can stop after some of them."""
 
     def __init__(self):
         self.left = 10**6
@@ -119,14 +126,14 @@ class Inline:
 
 @pytest.fixture
 def inline(monkeypatch, tmp_path):
-    """Benches in this process, with one thread as in the others."""
+    """Benches in this process, with one thread."""
     pool_here, threads = Inline(), torch.get_num_threads()
 
     @contextmanager
     def here(data, jobs):
         (tmp_path / "arrays").mkdir(exist_ok=True)
         np.save(tmp_path / "arrays/features.npy", data.features)
-        begin(replace(data, features=None), str(tmp_path / "arrays"), ("features",))
+        start_worker(replace(data, features=None), str(tmp_path / "arrays"), ("features",))
         yield pool_here
 
     monkeypatch.setattr(genser.bench.runner, "workers", here)
@@ -141,7 +148,7 @@ def words(monkeypatch):
 
 
 def contents(folder):
-    """Everything that was measured, but for the seconds it took."""
+    """Every result but the measured times."""
     found = {}
     for path in sorted((folder / "runs").glob("*.npz")):
         run = load_run(path)
@@ -170,18 +177,18 @@ def test_a_bench_measures_every_head_seed_fold_and_ablation(tmp_path, inline):
     assert not any("/corpus" in str(run.spec) + str(run.utterances[:1]) for run in pooled[linear].runs)
 
 
-def test_what_is_only_read_otherwise_is_not_trained_again(tmp_path, inline):
+def test_an_ablation_of_the_sampler_alone_needs_no_training(tmp_path, inline):
     bench = a_bench(tmp_path)
     bench.run()
-    readings = [reading.spec.factor for one in bench.measurements() for reading in one.readings]
-    assert readings.count("read-out") == 2
+    factors = [variant.spec.factor for one in trainings(bench) for variant in one.variants]
+    assert factors.count("read-out") == 2
     # two folds: two candidates of `linear`; each seed of two heads; one seed of k. Nothing for the read-out.
     assert inline.done == 2 * (2 + 2 * 2 + 1)
 
 
 def test_candidates_are_compared_inside_the_training_side(tmp_path, inline):
     bench = a_bench(tmp_path)
-    compared = list(bench.comparisons())
+    compared = selections(bench)
     assert len(compared) == 4
     for task in compared:
         fold = next(fold for fold in bench.folds if set(task.train) <= set(fold.train))
@@ -196,7 +203,7 @@ def test_candidates_are_compared_inside_the_training_side(tmp_path, inline):
 
 
 def test_the_test_side_decides_nothing(tmp_path, inline):
-    """Another test side, with features and labels turned to nonsense, leaves every choice and training as it was."""
+    """A test side with random features leaves every choice and every trained weight as it was."""
     data = dataset()
     fold = halves(data)[:1]
     spoilt = replace(data, features=data.features.copy())
@@ -207,14 +214,14 @@ def test_the_test_side_decides_nothing(tmp_path, inline):
         bench = a_bench(tmp_path / name, one, folds=fold)
         bench.run()
         scores = [json.loads(path.read_text())["ua"] for path in sorted((bench.folder / "candidates").iterdir())]
-        weights = [task.fit(one)[0].state_dict() for task in list(bench.measurements())[:3]]
+        weights = [task.fit(one)[0].state_dict() for task in trainings(bench)[:3]]
         found.append((scores, bench.chosen(fold[0], bench.plan.head("linear")), weights))
     assert found[0][:2] == found[1][:2]
     for clean, other in zip(found[0][2], found[1][2], strict=True):
         assert all(torch.equal(clean[name], other[name]) for name in clean)
 
 
-def test_a_stopped_bench_goes_on_and_equals_an_uninterrupted_one(tmp_path, inline):
+def test_a_stopped_bench_continues_and_equals_an_uninterrupted_one(tmp_path, inline):
     (tmp_path / "whole").mkdir()
     a_bench(tmp_path / "whole").run()
     inline.done, inline.left = 0, 7
@@ -223,7 +230,7 @@ def test_a_stopped_bench_goes_on_and_equals_an_uninterrupted_one(tmp_path, inlin
     assert 0 < len(contents(tmp_path / "out")) < len(contents(tmp_path / "whole/out"))
     inline.done, inline.left = 0, 100
     stages = []
-    a_bench(tmp_path).run(lambda *told: stages.append(told))
+    a_bench(tmp_path).run(lambda *stage: stages.append(stage))
     assert inline.done == 14 - 7
     assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
     assert stages[0][1:] == (4, 4)
@@ -232,21 +239,21 @@ def test_a_stopped_bench_goes_on_and_equals_an_uninterrupted_one(tmp_path, inlin
     assert inline.done == 7, "a finished bench trains nothing"
 
 
-def test_other_data_or_settings_are_never_taken_for_what_is_on_disk(tmp_path, inline):
+def test_a_run_with_other_data_or_settings_is_never_reused(tmp_path, inline):
     a_bench(tmp_path).run()
     before = inline.done
     relabelled = dataset()
     items = list(relabelled.utterances)
     items[5] = replace(items[5], label=CLASSES[0])
     a_bench(tmp_path, replace(relabelled, utterances=tuple(items))).run()
-    assert inline.done == 2 * before - 2, "only what never saw the clip stays: the choice of the fold that tests it"
+    assert inline.done == 2 * before - 2, "only the selection on the fold that tests the clip is reused"
     inline.done = 0
     a_bench(tmp_path, fingerprint="another").run()
     assert inline.done == before
     a_bench(tmp_path, plan=a_plan(tmp_path, PLAN + "settings: {steps: 13}")).run()
     assert inline.done == 2 * before
     result = bench_result(tmp_path / "out")
-    assert {run.spec.settings["recipe"]["steps"] for run in result.runs} == {13}, "the report has the last plan alone"
+    assert {run.spec.settings["recipe"]["steps"] for run in result.runs} == {13}, "the report covers the last plan only"
 
 
 def test_more_seeds_keep_those_that_are_there(tmp_path, inline):
@@ -262,11 +269,11 @@ def test_a_leaking_fold_is_refused_before_anything_is_trained(tmp_path, inline):
     wrong = Fold("wrong", np.arange(40), np.arange(40, 72), True)
     with pytest.raises(ManifestError, match="speaker toy s4"):
         a_bench(tmp_path, data, folds=[wrong])
-    with pytest.raises(ConfigError, match="jobs=0"):
+    with pytest.raises(ConfigError, match="jobs must be at least 1, got 0"):
         a_bench(tmp_path, jobs=0)
 
 
-def test_speaker_dependent_protocols_say_so_in_every_output(tmp_path, inline):
+def test_speaker_dependent_protocols_are_marked_in_every_output(tmp_path, inline):
     protocol = Protocol("toy-random-2", "toy", "emotion", "random", 2, speaker_dependent=True)
     a_bench(tmp_path, protocol=protocol).run()
     _, written = report_bench(tmp_path / "out", resampling=QUICK)
@@ -293,7 +300,7 @@ def test_the_report_has_choices_ablations_steps_and_figure_one(tmp_path, inline,
         "A note.",
         "transport 1, linear 2",
         "optimizer.lr 0.02",
-        "training seeds drawn as well",
+        "training seeds resampled as well",
         "Ablation of transport on fake: k",
         "Ablation of transport on fake: read-out",
         "Table 3",
@@ -312,8 +319,8 @@ def test_an_unfinished_bench_is_reported_as_such(tmp_path, inline, words):
         a_bench(tmp_path).run()
     _, written = report_bench(tmp_path / "out", resampling=QUICK)
     text = next(path for path in written if path.suffix == ".md").read_text()
-    assert "Unfinished: 1 of 12 runs are still to be made." in text
-    assert "Seeds left out because folds are missing: linear 1." in text
+    assert "Unfinished: 1 of 12 runs are missing." in text
+    assert "Seeds omitted because folds are missing: linear 1." in text
 
 
 def test_several_protocols_and_encoders_share_a_folder(tmp_path, inline, words):
@@ -331,11 +338,11 @@ def test_several_protocols_and_encoders_share_a_folder(tmp_path, inline, words):
 
 def test_a_damaged_index_is_named(tmp_path):
     (tmp_path / INDEX).write_text("{")
-    with pytest.raises(StoreError, match="no index of a bench"):
+    with pytest.raises(StoreError, match="not the index of a bench"):
         entries(tmp_path)
 
 
-def test_a_trace_runs_from_speech_to_class(tmp_path, inline):
+def test_a_trace_leads_from_speech_to_class(tmp_path, inline):
     bench = a_bench(tmp_path)
     bench.run()
     (path,) = (tmp_path / "out/traces").iterdir()
@@ -344,7 +351,7 @@ def test_a_trace_runs_from_speech_to_class(tmp_path, inline):
     assert trace.times[-1] == pytest.approx(0.03)
     assert trace.states.shape == (6, 36, 16)
     np.testing.assert_array_equal(trace.states[0], trace.starts)
-    task = next(bench.measurements())
+    task = trainings(bench)[0]
     head, _ = task.fit(bench.dataset)
     again = trace_of(head, bench.dataset, task.test)
     np.testing.assert_allclose(again.states, trace.states, atol=1e-6)
@@ -375,7 +382,7 @@ class Fails(Dies):
         raise ManifestError("not like this")
 
 
-def test_a_killed_process_and_a_failing_task_are_told():
+def test_a_killed_process_and_a_failing_task_are_reported():
     with pytest.raises(GenserError, match="fewer --jobs"), workers(dataset(), 1) as running:
         perform(running, [Dies()], lambda *_: None)
     with pytest.raises(ManifestError, match="not like this"), workers(dataset(), 1) as running:
@@ -399,7 +406,7 @@ def children_of(pid):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes")
-def test_a_bench_that_is_killed_at_once_leaves_no_process_and_goes_on(tmp_path, inline):
+def test_a_killed_bench_leaves_no_process_and_continues(tmp_path, inline):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
     started = subprocess.Popen([sys.executable, str(script)], env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -452,10 +459,10 @@ def test_the_verb_goes_from_sound_to_report(home, inline, capsys):
     options = options_of(home)
     manifests = (home / "home.csv",)
     assert bench_verb("kfold-speaker", *manifests, k=3, resamples=50, **options) == 0
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert float(re.search(r"home-kfold-3: linear · fbank-80: UA (\S+) %", told.err)[1]) > 70
-    assert "home-kfold-3: majority · fbank-80: UA 50.0 %" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert float(re.search(r"home-kfold-3: linear · fbank-80: UA (\S+) %", printed.err)[1]) > 70
+    assert "home-kfold-3: majority · fbank-80: UA 50.0 %" in printed.err
     assert (home / "o/report.html").exists()
     done = inline.done
     assert bench_verb("kfold-speaker", *manifests, k=3, resamples=50, task="gender", **options) == 0
@@ -467,6 +474,23 @@ def test_the_verb_goes_from_sound_to_report(home, inline, capsys):
     assert inline.done == 2 * done
 
 
+def test_too_few_clips_for_the_components_lower_their_number_and_are_noted(tmp_path, inline, words):
+    plan = a_plan(tmp_path, "settings: {feature_transform.components: 40}\n" + PLAN.replace("inner_share: 0.25", ""))
+    a_bench(tmp_path, plan=plan).run()
+    recipes = [run.spec.settings["recipe"] for run in bench_result(tmp_path / "out").runs]
+    assert {recipe["feature_transform"]["components"] for recipe in recipes} == {32}, "36 training clips"
+    report_bench(tmp_path / "out", resampling=QUICK)
+    text = (tmp_path / "out/report.md").read_text()
+    assert "too few clips for 40 principal components; at least 16 were used" in text, "27 clips train for selection"
+
+
+def test_a_packaged_plan_runs_with_filter_banks(home, inline, words):
+    short = ["steps=2", "batch_size=16"]
+    options = options_of(home) | {"plan": "quick", "setting": short}
+    assert bench_verb("kfold-speaker", home / "home.csv", k=2, resamples=50, **options) == 0
+    assert {run.spec.head for run in bench_result(home / "o").runs} == {"transport", "linear"}
+
+
 def test_the_encoder_is_the_recipes_unless_one_is_named(home, inline, words):
     options = options_of(home) | {"encoder": None}
     assert (
@@ -475,7 +499,7 @@ def test_the_encoder_is_the_recipes_unless_one_is_named(home, inline, words):
     assert {run.spec.encoder for run in bench_result(home / "o").runs} == {"fbank-80"}
 
 
-def test_copies_are_encoded_where_the_plan_learns_from_them(home, monkeypatch, inline, words):
+def test_augmented_copies_are_encoded_if_the_plan_trains_on_them(home, monkeypatch, inline, words):
     seen = []
 
     @contextmanager
@@ -491,10 +515,10 @@ def test_copies_are_encoded_where_the_plan_learns_from_them(home, monkeypatch, i
         == 0
     )
     assert seen == [(36, 2, 1, 160)]
-    assert "altered copies" in (home / "o/report.md").read_text()
+    assert "augmented copies" in (home / "o/report.md").read_text()
 
 
-def test_unreadable_clips_are_told_and_left_out(home, inline, words, capsys):
+def test_unreadable_clips_are_reported_and_omitted(home, inline, words, capsys):
     (home / "bad.wav").write_text("no sound")
     with (home / "home.csv").open("a") as file:
         file.write(f"\n{home / 'bad.wav'},low,s1,male,home")

@@ -1,11 +1,11 @@
-"""Protocols: named as published rows are, marked where speakers are shared, without leaks; choices stay inside."""
+"""Protocols: names as those of published rows, marks for shared speakers, no leaks, inner splits."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genser.bench.protocols import arenas, identifiers, inner_splits, refuse_shared_speakers
+from genser.bench.protocols import check_fold, divide, identifiers, inner_splits
 from genser.data.splits import Fold, emobox_tests
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
@@ -41,35 +41,35 @@ def corpus(tmp_path):
     ],
 )
 def test_a_protocol_is_named_by_corpus_and_family(corpus, name, expected, family, folds):
-    (arena,) = arenas(corpus(), name, k=3)
-    protocol = arena.protocol
+    (data,) = divide(corpus(), name, k=3)
+    protocol = data.protocol
     assert (protocol.name, protocol.family, protocol.folds, protocol.corpus) == (expected, family, folds, "home")
     assert protocol.speaker_dependent is (name == "random")
     assert ("speaker-dependent" in protocol.title) is (name == "random")
 
 
-def test_gender_and_label_maps_are_in_the_name_and_merged_classes_are_not_compared_with_published_rows(corpus):
+def test_gender_and_label_maps_are_in_the_name_and_merged_classes_have_no_published_rows(corpus):
     items = corpus("meld", split="train")
     items = [Utterance(**vars(item) | {"split": "test" if item.speaker == "s0" else "train"}) for item in items]
-    (plain,) = arenas(items, "official")
+    (plain,) = divide(items, "official")
     assert plain.protocol.family == "official"
     assert published_rows(plain.protocol)
-    (renamed,) = arenas(items, "official", labels="meld7")
+    (renamed,) = divide(items, "official", labels="meld7")
     assert (renamed.protocol.name, renamed.protocol.family) == ("meld-official-meld7", "official")
     calm = [*items, Utterance(**vars(items[5]) | {"path": items[5].path + "x", "label": "calm"})]
     Path(calm[-1].path).write_text("calm")
-    (merged,) = arenas(calm, "official", labels="meld7")
+    (merged,) = divide(calm, "official", labels="meld7")
     assert "labels meld7" in merged.protocol.family
     assert not published_rows(merged.protocol)
-    (gender,) = arenas(items, "official", task="gender")
+    (gender,) = divide(items, "official", task="gender")
     assert (gender.protocol.name, gender.protocol.task) == ("meld-official-gender", "gender")
 
 
-def emobox_corpus(tmp_path, name, leave_out=0):
+def emobox_corpus(tmp_path, name, omitted=0):
     """Files with the names of EmoBox's test lists."""
     items = []
     for fold, clips in emobox_tests(name).items():
-        for clip in clips[leave_out:] if fold == "1" else clips:
+        for clip in clips[omitted:] if fold == "1" else clips:
             path = tmp_path / f"{clip}.wav"
             path.write_text(clip)
             speaker = {"ravdess": clip[-2:], "emodb": clip[:2]}[name]
@@ -77,30 +77,30 @@ def emobox_corpus(tmp_path, name, leave_out=0):
     return items
 
 
-def test_emoboxs_folds_stand_beside_the_published_rows_and_say_where_speakers_are_shared(tmp_path):
+def test_emobox_folds_have_published_rows_and_mark_shared_speakers(tmp_path):
     items = [*emobox_corpus(tmp_path, "ravdess"), *emobox_corpus(tmp_path, "emodb")]
-    ravdess, emodb = arenas(items, "emobox")
+    ravdess, emodb = divide(items, "emobox")
     assert [one.protocol.name for one in (ravdess, emodb)] == ["ravdess-emobox", "emodb-emobox"]
     assert [one.protocol.folds for one in (ravdess, emodb)] == [6, 5]
     assert [one.protocol.speaker_dependent for one in (ravdess, emodb)] == [False, True]
     assert [len(published_rows(one.protocol)) for one in (ravdess, emodb)] == [7, 7]
 
 
-def test_missing_clips_are_refused_unless_allowed_and_then_told_in_the_name(tmp_path):
-    items = emobox_corpus(tmp_path, "ravdess", leave_out=3)
+def test_missing_clips_are_refused_unless_allowed_and_then_named(tmp_path):
+    items = emobox_corpus(tmp_path, "ravdess", omitted=3)
     with pytest.raises(ManifestError, match="3 test clips"):
-        arenas(items, "emobox")
-    (arena,) = arenas(items, "emobox", incomplete=True)
-    assert arena.protocol.name == "ravdess-emobox-incomplete"
+        divide(items, "emobox")
+    (data,) = divide(items, "emobox", incomplete=True)
+    assert data.protocol.name == "ravdess-emobox-incomplete"
 
 
 def test_a_speaker_on_both_sides_is_refused(corpus):
     items = corpus(speakers=2)
     fold = Fold("wrong", np.array([0, 1, 2, 3]), np.array([4, 5]), speaker_independent=True)
     with pytest.raises(ManifestError, match="speaker home s1"):
-        refuse_shared_speakers(items, fold)
+        check_fold(items, fold)
     honest = Fold("right", np.array([0, 1, 2, 3]), np.array([4, 5]), speaker_independent=False)
-    refuse_shared_speakers(items, honest)
+    check_fold(items, honest)
 
 
 @pytest.mark.parametrize("name", ["loso", "random"])
@@ -109,32 +109,32 @@ def test_the_same_bytes_on_both_sides_are_refused(corpus, name):
     for item in (items[0], items[4], items[8], items[12]):
         Path(item.path).write_text("one recording")
     with pytest.raises(ManifestError, match="the same bytes"):
-        arenas(items, name, k=3)
+        divide(items, name, k=3)
 
 
-def test_an_utterance_that_stands_twice_is_refused(corpus):
+def test_a_repeated_utterance_is_refused(corpus):
     items = corpus()
-    with pytest.raises(ManifestError, match="stands twice"):
-        arenas([*items, items[3]], "loso")
+    with pytest.raises(ManifestError, match="occurs twice"):
+        divide([*items, items[3]], "loso")
 
 
-def test_folds_move_with_the_utterances_that_are_left(corpus):
+def test_folds_follow_the_kept_utterances(corpus):
     items = corpus()
-    (arena,) = arenas(items, "loso")
+    (data,) = divide(items, "loso")
     kept = [item for item in items if item.label != "neutral"][::-1]
-    for fold, moved in zip(arena.folds, arena.folds_of(kept), strict=True):
+    for fold, moved in zip(data.folds, data.folds_of(kept), strict=True):
         for side in ("train", "test"):
             before = {items[place].key for place in getattr(fold, side) if items[place].label != "neutral"}
             assert {kept[place].key for place in getattr(moved, side)} == before
         assert moved.name == fold.name
     with pytest.raises(ManifestError, match="empty test side"):
-        arena.folds_of([item for item in items if item.speaker != "s2"])
+        data.folds_of([item for item in items if item.speaker != "s2"])
 
 
-def test_choices_are_made_on_whole_training_speakers(corpus):
+def test_inner_splits_hold_out_whole_training_speakers(corpus):
     items = corpus()
-    (arena,) = arenas(items, "loso")
-    for fold in arena.folds:
+    (data,) = divide(items, "loso")
+    for fold in data.folds:
         splits = inner_splits(items, fold, 3, 0.4)
         assert len(splits) == 3
         for train, held_out in splits:
@@ -145,7 +145,7 @@ def test_choices_are_made_on_whole_training_speakers(corpus):
         assert len({tuple(held_out) for _, held_out in splits}) > 1
 
 
-def test_choices_are_made_on_the_official_validation_side_where_there_is_one(corpus):
+def test_an_official_validation_side_is_the_inner_split(corpus):
     items = corpus()
     fold = Fold("official", np.arange(9), np.arange(12, 18), True, np.arange(9, 12))
     ((train, held_out),) = inner_splits(items, fold, 3, 0.4)
@@ -153,7 +153,7 @@ def test_choices_are_made_on_the_official_validation_side_where_there_is_one(cor
 
 
 @pytest.mark.parametrize("speakers", [[None] * 18, ["one"] * 18])
-def test_choices_fall_back_to_single_clips_where_speakers_cannot_be_held_out(corpus, speakers):
+def test_inner_splits_hold_out_single_clips_if_speakers_cannot_be_held_out(corpus, speakers):
     items = [Utterance(**vars(item) | {"speaker": speaker}) for item, speaker in zip(corpus(), speakers, strict=True)]
     fold = Fold("f", np.arange(12), np.arange(12, 18), False)
     ((train, held_out),) = inner_splits(items, fold, 1, 0.25)
@@ -161,7 +161,7 @@ def test_choices_fall_back_to_single_clips_where_speakers_cannot_be_held_out(cor
     assert set(train) | set(held_out) == set(range(12))
 
 
-def test_identifiers_tell_clips_apart_but_not_where_they_lie(tmp_path):
+def test_identifiers_are_unique_and_do_not_depend_on_the_folder(tmp_path):
     items = [
         Utterance(str(tmp_path / "a/s1/happy/1.wav"), corpus="a"),
         Utterance(str(tmp_path / "a/s2/happy/1.wav"), corpus="a"),

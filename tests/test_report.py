@@ -8,14 +8,14 @@ import pytest
 
 from genser.bench.pool_runs import pool
 from genser.bench.published import published
-from genser.bench.runs import BenchResult, BenchRun, Cost, Protocol, RunSpec, load_result, load_run
+from genser.bench.runs import BenchResult, BenchRun, Cost, Entry, Protocol, RunSpec, bench_result, load_run
 from genser.bench.summary import summarize
 from genser.errors import ConfigError, StoreError
 from genser.metrics.bootstrap import Resampling, paired_bootstrap
-from genser.metrics.evaluate import Predictions, evaluate, evaluate_steps
+from genser.metrics.evaluate import Predictions, evaluate
 from genser.report.bench import bench_document
-from genser.report.document import to_html, to_markdown
-from genser.report.evaluation import evaluation_document, write_report
+from genser.report.document import Document, Heading, Paragraph, Table, to_html, to_markdown, write_report
+from genser.report.evaluation import evaluation_document
 from genser.report.paper import paper_tables
 
 CLASSES = ("angry", "happy", "neutral")
@@ -66,7 +66,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         self.fetched += [
-            values[name] for name in ("src", "href", "xlink:href") if not values.get(name, "#").startswith("#")
+            values[name]
+            for name in ("src", "href")
+            if not values.get(name, "#").startswith(("#", "data:image/png;base64,"))
         ]
         self.ids += [values["id"]] if "id" in values else []
         self.wrong += [tag] if tag in {"script", "link", "iframe"} else []
@@ -102,7 +104,7 @@ def test_file_names_tell_settings_apart_and_stay_the_same():
     assert names[0].startswith("ravdess-emobox-whisper-base-transport")
 
 
-def test_a_damaged_or_foreign_file_is_refused(tmp_path):
+def test_a_damaged_or_other_file_is_refused(tmp_path):
     path = run().save(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-200])
@@ -112,10 +114,8 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
     with pytest.raises(StoreError, match="format 9"):
         load_run(path)
     np.savez(path, x=np.array([object()], dtype=object))
-    with pytest.raises(StoreError, match="no bench run"):
+    with pytest.raises(StoreError, match="not a bench run"):
         load_run(path)
-    with pytest.raises(StoreError, match="no bench runs"):
-        load_result(tmp_path / "none")
 
 
 def test_a_run_refuses_repeated_utterances():
@@ -124,16 +124,18 @@ def test_a_run_refuses_repeated_utterances():
         BenchRun(one.spec, CLASSES, np.full(24, "a"), one.labels, one.probabilities, one.cost)
 
 
-def test_result_loads_from_a_folder_and_refuses_doubles(tmp_path):
-    for one in runs():
-        one.save(tmp_path)
-    result = load_result(tmp_path, title="T")
+def test_a_result_loads_from_a_folder_and_refuses_doubles(tmp_path):
+    saved = [one.save(tmp_path / "runs").name for one in runs()]
+    first = Entry("p", "e", tuple(saved[:3]), {"t": "T"}, ("A.", "B."))
+    first.extended(Entry("p", "e", (*saved[3:], "missing.npz"), {}, ("B.", "C."))).save(tmp_path)
+    result = bench_result(tmp_path, title="T", notes=("N.",))
     assert (len(result.runs), result.title) == (6, "T")
-    with pytest.raises(ConfigError, match="stands twice"):
+    assert result.notes == ("N.", "A.", "B.", "C.", "Unfinished: 1 of 7 runs are missing.")
+    with pytest.raises(ConfigError, match="occurs twice"):
         BenchResult((*result.runs, result.runs[0]))
 
 
-def test_pooling_joins_folds_and_leaves_incomplete_seeds_out():
+def test_pooling_joins_folds_and_omits_incomplete_seeds():
     (pooled,) = pool([*runs(), run(seed=7)])
     assert (pooled.seeds, pooled.incomplete) == ((0, 1, 2), (7,))
     assert pooled.probabilities.shape == (3, 48, 3)
@@ -224,7 +226,7 @@ def test_systems_on_other_utterances_are_refused():
     ]
     with pytest.raises(ConfigError, match="different utterances or classes"):
         summarize(BenchResult((*runs(), *other)))
-    with pytest.raises(ConfigError, match="none of 1 runs completes a seed"):
+    with pytest.raises(ConfigError, match="None of 1 runs completes a seed"):
         summarize(BenchResult((run(),)))
 
 
@@ -249,16 +251,44 @@ def written(tmp_path_factory):
     return {str(path.relative_to(folder)): path for path in paths}
 
 
-def test_page_is_whole_self_contained_and_accessible(written):
+def test_the_page_needs_no_other_file_and_is_accessible(written):
     page = written["report.html"].read_text()
     parsed = Page(page)
     assert (parsed.open, parsed.wrong, parsed.fetched) == ([], [], [])
     assert len(parsed.ids) == len(set(parsed.ids))
     assert page.count("<caption>") == page.count("<table>") > 5
-    assert page.count('role="img" aria-label=') == page.count("<svg") > 5
+    assert page.count("<img ") == len([name for name in written if name.startswith("pictures")]) > 5
+    assert page.count(' alt="') == page.count("<img ")
     for promise in ("prefers-color-scheme: dark", 'name="viewport"', 'lang="en"', 'scope="col"', 'scope="row"'):
         assert promise in page
     assert "A note &amp; more." in page
+
+
+def test_markup_in_texts_is_escaped():
+    evil = "<script>\"&'</script>"
+    table = Table(evil, (evil, evil), ((evil, evil),), marked=frozenset({0}), words=frozenset({1}))
+    page = to_html(Document(evil, (Heading(evil), Paragraph(evil, "warning"), table), {}), {})
+    assert "<script" not in page
+    parsed = Page(page)
+    assert (parsed.open, parsed.wrong) == ([], [])
+    assert "".join(parsed.text).count(evil) == 10
+    assert '<tr class="marked">' in page
+    assert '<td class="words">' in page
+    assert '<th scope="col" class="words">' in page
+    assert '<p class="warning">' in page
+
+
+def test_few_speakers_carry_a_warning():
+    few = "Intervals over fewer than 5 speakers are too narrow."
+    protocol = Protocol("p", "c", "emotion", "kfold", folds=1)
+    assert few in to_markdown(bench_document(BenchResult((run(protocol=protocol),)), resampling=QUICK))
+    text = to_markdown(bench_document(bench(), resampling=QUICK))
+    assert f"{few} Number of speakers: 0 (4), 1 (4)." in text, "8 speakers in all, but 4 on each fold"
+    assert text.count(few) == 1
+    probabilities, labels = run().probabilities, run().labels
+    for speakers, count in ((np.arange(24) % 4, 1), (np.arange(24) % 5, 0)):
+        found = evaluate(Predictions(probabilities, labels, CLASSES, speakers), resampling=QUICK)
+        assert to_markdown(evaluation_document(found)).count(few) == count
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
@@ -311,7 +341,8 @@ def test_text_formats_need_no_matplotlib(tmp_path):
         "import sys; sys.modules.update(matplotlib=None, torch=None, sklearn=None, scipy=None)\n"
         "import numpy as np\n"
         "from genser.metrics.evaluate import Predictions, evaluate\n"
-        "from genser.report.evaluation import evaluation_document, write_report\n"
+        "from genser.report.document import write_report\n"
+        "from genser.report.evaluation import evaluation_document\n"
         "e = evaluate(Predictions(np.eye(2), np.array([0, 1]), ('a', 'b')))\n"
         f"print(len(write_report(evaluation_document(e), {str(tmp_path)!r}, formats=('json', 'md'))))"
     )
@@ -320,26 +351,26 @@ def test_text_formats_need_no_matplotlib(tmp_path):
     assert "![" not in (tmp_path / "report.md").read_text()
 
 
-def test_unknown_format_names_the_known(tmp_path):
+def test_an_unknown_format_lists_the_known_ones(tmp_path):
     document = evaluation_document(evaluate(Predictions(np.eye(2), np.array([0, 1]), ("a", "b"))))
-    with pytest.raises(ConfigError, match="unknown report format pdf: choose from json, md, html, png"):
+    with pytest.raises(ConfigError, match="no report format pdf"):
         write_report(document, tmp_path, formats=("pdf",))
 
 
-def test_evaluation_report_tells_failures_steps_and_the_floor():
+def test_the_report_on_an_evaluation_has_failures_steps_warnings_and_the_floor():
     probabilities = run().probabilities.copy()
     probabilities[0] = np.nan
     predictions = Predictions(probabilities, run().labels, CLASSES, run().speakers)
-    steps = evaluate_steps({0: probabilities, 4: probabilities}, predictions, resampling=QUICK)
+    found = evaluate(predictions, resampling=QUICK)
     document = evaluation_document(
-        evaluate(predictions, resampling=QUICK), about={"model": "<base>"}, steps=steps, speaker_dependent=True
+        found, about={"model": "<base>"}, steps={0: found, 4: found}, warnings=("Speaker-dependent.",), notes=("N.",)
     )
-    page = Page(to_html(document))
-    text = "".join(page.text)
-    assert (page.open, page.wrong) == ([], [])
-    for words in ("1 inputs failed", "Speaker-dependent", "N = 4", "direct", "<base>", "4 speakers", "floor"):
+    text = to_markdown(document)
+    for words in ("1 inputs could not be read", "> **Note:** Speaker-dependent.", "N = 4", "direct", "<base>", "floor"):
         assert words in text
+    assert "intervals over 4 speakers" in text
     assert document.data["steps"]["4"]["failed"] == 1
+    assert document.data["warnings"] == ["Speaker-dependent."]
 
 
 def test_published_rows_agree_with_the_paper():

@@ -10,9 +10,9 @@ import torch
 import yaml
 from toys import toy_weights
 
-from genser.bench.folder import bench_result, entries
 from genser.bench.plan import load_plan
-from genser.bench.run import BenchSettings, run_bench
+from genser.bench.runner import BenchSettings, run_bench
+from genser.bench.runs import bench_result, entries
 from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.encoders import load_encoder
@@ -167,10 +167,8 @@ def test_a_bench_adapts_to_the_training_side_of_every_fold(corpus, config, tmp_p
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     plan = {"recipe": str(tmp_path / "recipe.yaml"), "seeds": 1, "steps": [0, 1], "heads": {"transport": {}}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    settings = BenchSettings(
-        "kfold-speaker", (corpus / "manifest.csv",), (), tmp_path / "bench", tmp_path / "store", k=2
-    )
-    run_bench(settings, load_plan(str(tmp_path / "plan.yaml")))
+    settings = BenchSettings("kfold-speaker", (corpus / "manifest.csv",), tmp_path / "bench", tmp_path / "store", k=2)
+    run_bench(settings, [load_plan(str(tmp_path / "plan.yaml"))])
     assert len(list((tmp_path / "bench/encoders").glob("adapted-*.safetensors"))) == 2
     (entry,) = entries(tmp_path / "bench")
     assert entry.encoder == "toy, adapted"

@@ -1,7 +1,7 @@
-"""Runs of one system put together: folds joined to the whole corpus, seeds stacked.
+"""Combine the runs of each system: join its folds to the whole corpus, and stack its seeds.
 
-Folds test different utterances, so their predictions are joined before anything is scored. A seed that lacks a fold is
-left out and named: a mean over the folds that happen to be finished would compare different test sets.
+Folds test different utterances, so their predictions are joined before anything is scored. A seed without all folds is
+omitted and reported: a mean over the finished folds alone would compare different test sets.
 """
 
 from collections import defaultdict
@@ -23,6 +23,12 @@ class System:
     factor: str = ""
     value: str = ""
 
+    @property
+    def title(self) -> str:
+        """Name in reports: head, encoder, and for an ablation the varied setting."""
+        varied = f", {self.factor} = {self.value}" if self.factor else ""
+        return f"{self.head} · {self.encoder}{varied}"
+
 
 @dataclass(frozen=True)
 class Pooled:
@@ -34,10 +40,10 @@ class Pooled:
         classes: Class names.
         utterances: Sorted identifiers, shape (n,).
         labels: True class indices, shape (n,).
-        speakers: Speakers, shape (n,), or None where a run knows none.
-        folds: Fold that tests each utterance, shape (n,).
+        speakers: Speakers, shape (n,), or None if a run knows none.
+        folds: Name of the fold that tests each utterance, shape (n,).
         seeds: The complete seeds.
-        incomplete: Seeds that lack a fold, and are left out.
+        incomplete: The omitted seeds, which lack a fold.
         probabilities: Shape (seeds, n, classes).
         steps: N → probabilities of that shape.
         runs: The runs of the complete seeds.
@@ -70,99 +76,72 @@ class Pooled:
 
 
 def pool(runs: Iterable[BenchRun]) -> tuple[Pooled, ...]:
-    """Put runs together by protocol and system, in the order in which these first appear.
+    """Combine runs by protocol and system, in the order in which these first appear.
 
-    Systems without a single complete seed are left out.
+    Systems without a complete seed are omitted.
 
     Raises:
-        ConfigError: If a fold was run twice with different settings, or seeds and folds do not share utterances,
-            labels and classes as they must.
+        ConfigError: A fold was run twice with different settings, folds share utterances, or seeds and folds differ in
+            utterances, labels or classes.
     """
-    grouped: dict[tuple[Protocol, System], list[BenchRun]] = defaultdict(list)
+    grouped: dict[tuple[Protocol, System], dict[int, dict[str, BenchRun]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         spec = run.spec
-        grouped[spec.protocol, System(spec.head, spec.encoder, spec.factor, spec.value)].append(run)
-    pooled = (_pool(protocol, system, members) for (protocol, system), members in grouped.items())
+        folds = grouped[spec.protocol, System(spec.head, spec.encoder, spec.factor, spec.value)][spec.seed]
+        if spec.fold in folds:
+            raise ConfigError(
+                f"Fold {spec.fold}, seed {spec.seed} of {spec.head} on {spec.protocol.name} was run with different "
+                "settings. Name the difference as an ablation (factor, value), or remove the older file."
+            )
+        folds[spec.fold] = run
+    pooled = (_pool(protocol, system, by_seed) for (protocol, system), by_seed in grouped.items())
     return tuple(one for one in pooled if one is not None)
 
 
-def _pool(protocol: Protocol, system: System, runs: list[BenchRun]) -> Pooled | None:
-    by_seed = _by_seed(system, runs)
-    complete = {seed: folds for seed, folds in sorted(by_seed.items()) if len(folds) == protocol.folds}
+def _pool(protocol: Protocol, system: System, by_seed: dict[int, dict[str, BenchRun]]) -> Pooled | None:
+    """Stack the complete seeds of one system; None if there is none."""
+    complete = {seed: list(folds.values()) for seed, folds in sorted(by_seed.items()) if len(folds) == protocol.folds}
     if not complete:
         return None
-    joined = [_Joined.of(list(folds.values())) for folds in complete.values()]
-    first = joined[0]
-    for seed, other in zip(complete, joined, strict=True):
-        if not first.tests_the_same_as(other):
-            raise ConfigError(f"seed {seed} of {system.head} on {protocol.name} tests other utterances or classes")
+    joined = {seed: _join_folds(runs) for seed, runs in complete.items()}
+    first = next(iter(joined.values()))
+    for seed, other in joined.items():
+        if any(not np.array_equal(first[name], other[name]) for name in ("classes", "utterances", "labels")):
+            raise ConfigError(f"Seed {seed} of {system.head} on {protocol.name} tests other utterances or classes.")
+    steps = sorted(set.intersection(*(set(run.steps) for runs in complete.values() for run in runs)))
     return Pooled(
         system=system,
         protocol=protocol,
-        classes=first.classes,
-        utterances=first.utterances,
-        labels=first.labels,
-        speakers=first.speakers,
-        folds=first.folds,
+        classes=complete[next(iter(complete))][0].classes,
+        utterances=first["utterances"],
+        labels=first["labels"],
+        speakers=first["speakers"],
+        folds=first["folds"],
         seeds=tuple(complete),
         incomplete=tuple(sorted(set(by_seed) - set(complete))),
-        probabilities=np.stack([one.probabilities for one in joined]),
-        steps={count: np.stack([one.steps[count] for one in joined]) for count in _shared_steps(joined)},
-        runs=tuple(run for folds in complete.values() for run in folds.values()),
+        probabilities=np.stack([one["probabilities"] for one in joined.values()]),
+        steps={count: np.stack([one[f"steps {count}"] for one in joined.values()]) for count in steps},
+        runs=tuple(run for runs in complete.values() for run in runs),
     )
 
 
-def _by_seed(system: System, runs: list[BenchRun]) -> dict[int, dict[str, BenchRun]]:
-    by_seed: dict[int, dict[str, BenchRun]] = defaultdict(dict)
-    for run in runs:
-        if run.spec.fold in by_seed[run.spec.seed]:
-            raise ConfigError(
-                f"fold {run.spec.fold}, seed {run.spec.seed} of {system.head} on {run.spec.protocol.name} was run with "
-                "different settings: name what differs as an ablation (factor, value), or remove the older file"
-            )
-        by_seed[run.spec.seed][run.spec.fold] = run
-    return by_seed
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """The folds of one seed, sorted by utterance."""
-
-    classes: tuple[str, ...]
-    utterances: np.ndarray
-    labels: np.ndarray
-    speakers: np.ndarray | None
-    folds: np.ndarray
-    probabilities: np.ndarray
-    steps: dict[int, np.ndarray]
-
-    @classmethod
-    def of(cls, runs: list[BenchRun]) -> "_Joined":
-        utterances = np.concatenate([run.utterances for run in runs])
-        if len(set(utterances.tolist())) != len(utterances):
-            raise ConfigError(f"folds of {runs[0].spec.protocol.name} share test utterances: each belongs to one fold")
-        if len({run.classes for run in runs}) > 1:
-            raise ConfigError(f"folds of {runs[0].spec.protocol.name} differ in their classes or the order of these")
-        order = np.argsort(utterances)
-        known = all(run.speakers is not None for run in runs)
-        shared = _shared_steps(runs)
-        return cls(
-            classes=runs[0].classes,
-            utterances=utterances[order],
-            labels=np.concatenate([run.labels for run in runs])[order],
-            speakers=np.concatenate([run.speakers for run in runs])[order] if known else None,
-            folds=np.concatenate([np.full(len(run.labels), run.spec.fold) for run in runs])[order],
-            probabilities=np.concatenate([run.probabilities for run in runs])[order],
-            steps={count: np.concatenate([run.steps[count] for run in runs])[order] for count in shared},
-        )
-
-    def tests_the_same_as(self, other: "_Joined") -> bool:
-        return (
-            self.classes == other.classes
-            and np.array_equal(self.utterances, other.utterances)
-            and np.array_equal(self.labels, other.labels)
-        )
-
-
-def _shared_steps(holders: list[BenchRun] | list[_Joined]) -> list[int]:
-    return sorted(set.intersection(*(set(one.steps) for one in holders)))
+def _join_folds(runs: list[BenchRun]) -> dict[str, np.ndarray | None]:
+    """Arrays of the folds of one seed, concatenated and sorted by utterance."""
+    utterances = np.concatenate([run.utterances for run in runs])
+    if len(set(utterances.tolist())) != len(utterances):
+        raise ConfigError(f"Folds of {runs[0].spec.protocol.name} share test utterances. Each belongs to one fold.")
+    if len({run.classes for run in runs}) > 1:
+        raise ConfigError(f"Folds of {runs[0].spec.protocol.name} differ in their classes or the order of these.")
+    order = np.argsort(utterances)
+    parts = {
+        "utterances": [run.utterances for run in runs],
+        "labels": [run.labels for run in runs],
+        "folds": [np.full(len(run.labels), run.spec.fold) for run in runs],
+        "probabilities": [run.probabilities for run in runs],
+    }
+    shared = set.intersection(*(set(run.steps) for run in runs))
+    parts |= {f"steps {count}": [run.steps[count] for run in runs] for count in shared}
+    known = all(run.speakers is not None for run in runs)
+    speakers = np.concatenate([run.speakers for run in runs])[order] if known else None
+    joined = {name: np.concatenate(arrays)[order] for name, arrays in parts.items()}
+    return {**joined, "speakers": speakers, "classes": np.array(runs[0].classes)}

@@ -1,4 +1,4 @@
-"""Test procedures as a bench runs them: named folds without leaks, and what inside them settings are chosen on."""
+"""Evaluation protocols: leak-free folds with a name, and inner splits for model selection."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 
 FAMILIES = {"kfold-speaker": "kfold"}
-"""Family of a protocol where it is not its name; published rows are found by it."""
+"""Family of a protocol if it differs from its name; published rows are found by family."""
 
 INNER_SEED = 17
 """First seed of the draws of training speakers on which candidates are compared."""
@@ -26,9 +26,9 @@ class ProtocolData:
     """A protocol with the utterances that it divides.
 
     Attributes:
-        protocol: What the report calls it.
-        utterances: All utterances, those without a class in the task among them.
-        folds: Positions of the training and test sides in ``utterances``.
+        protocol: The protocol.
+        utterances: All utterances, including those without a class in the task.
+        folds: Training and test sides, as indices of ``utterances``.
     """
 
     protocol: Protocol
@@ -36,21 +36,21 @@ class ProtocolData:
     folds: tuple[Fold, ...]
 
     def folds_of(self, kept: Sequence[Utterance]) -> list[Fold]:
-        """The folds as positions in the utterances that have a class and features.
+        """The folds as indices of the utterances that have a class and features.
 
         Raises:
-            ManifestError: If nothing is left of a side.
+            ManifestError: A side is empty.
         """
-        place = {item.key: position for position, item in enumerate(kept)}
-        there = np.array([place.get(item.key, -1) for item in self.utterances], dtype=np.int64)
-        moved = []
+        index = {item.key: position for position, item in enumerate(kept)}
+        moved = np.array([index.get(item.key, -1) for item in self.utterances], dtype=np.int64)
+        found = []
         for fold in self.folds:
-            sides = {name: there[getattr(fold, name)] for name in ("train", "test", "validation")}
-            moved.append(replace(fold, **{name: side[side >= 0] for name, side in sides.items()}))
-        return moved
+            sides = {name: moved[getattr(fold, name)] for name in ("train", "test", "validation")}
+            found.append(replace(fold, **{name: side[side >= 0] for name, side in sides.items()}))
+        return found
 
 
-def arenas(
+def divide(
     utterances: Sequence[Utterance],
     name: str,
     *,
@@ -60,95 +60,86 @@ def arenas(
     seed: int = 0,
     incomplete: bool = False,
 ) -> list[ProtocolData]:
-    """Divide utterances as a protocol says; EmoBox's folds are of one corpus each, all others span the corpora.
+    """Divide utterances by a protocol. EmoBox has folds for each corpus; all other protocols span the corpora.
 
     Args:
-        utterances: Of any corpora.
+        utterances: Utterances of any corpora.
         name: One of :data:`genser.data.splits.PROTOCOLS`.
-        task: What is recognised.
+        task: ``"emotion"`` or ``"gender"``.
         labels: Label map, by name or as ``file.toml:name``.
         k: Number of folds of ``kfold-speaker`` and ``random``.
-        seed: Draw of these.
-        incomplete: Go on although clips of EmoBox's lists are not there; the protocol's name then says so.
+        seed: Seed of these folds.
+        incomplete: Continue if clips of the EmoBox lists are missing; the name of the protocol then says so.
 
     Raises:
-        ManifestError: If the protocol does not fit, an utterance stands twice, or a speaker or the same bytes are on
-            both sides of a fold.
+        ManifestError: The protocol does not fit, an utterance occurs twice, or a speaker or the same bytes are on both
+            sides of a fold.
     """
     keys = [item.key for item in utterances]
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ManifestError(f"{twice} stands twice in the manifests; name every utterance once.")
-    groups = _by_corpus(utterances) if name == "emobox" else [list(utterances)]
+        raise ManifestError(f"{twice} occurs twice in the manifests. Name every utterance once.")
+    groups = [list(utterances)]
+    if name == "emobox":
+        corpora = dict.fromkeys(item.corpus for item in utterances)
+        groups = [[item for item in utterances if item.corpus == corpus] for corpus in corpora]
     found = []
     for group in groups:
         divided = folds(group, name, k=k, seed=seed, incomplete=incomplete)
         for fold in divided:
-            _refuse_leaks(group, fold)
-        protocol = _protocol(group, name, divided, task, labels)
-        found.append(ProtocolData(protocol, tuple(group), tuple(divided)))
+            check_fold(group, fold)
+            check_leaks(*_sides(group, fold), by="bytes")
+        found.append(ProtocolData(_named(group, name, divided, task, labels), tuple(group), tuple(divided)))
     return found
 
 
-def refuse_shared_speakers(utterances: Sequence[Utterance], fold: Fold) -> None:
-    """Refuse a fold that calls itself speaker-independent with a speaker on both sides.
+def check_fold(utterances: Sequence[Utterance], fold: Fold) -> None:
+    """Refuse a speaker-independent fold with a speaker on both sides.
 
     Raises:
         ManifestError: There is one, or a speaker is unknown.
     """
     if fold.speaker_independent:
-        before = np.concatenate([fold.train, fold.validation])
-        check_leaks(*([utterances[place] for place in side] for side in (before, fold.test)))
+        check_leaks(*_sides(utterances, fold))
 
 
-def _refuse_leaks(utterances: Sequence[Utterance], fold: Fold) -> None:
-    refuse_shared_speakers(utterances, fold)
+def _sides(utterances: Sequence[Utterance], fold: Fold) -> list[list[Utterance]]:
+    """Utterances before the test (training and validation), and those of the test."""
     before = np.concatenate([fold.train, fold.validation])
-    check_leaks(*([utterances[place] for place in side] for side in (before, fold.test)), by="bytes")
+    return [[utterances[index] for index in side] for side in (before, fold.test)]
 
 
 def inner_splits(
     utterances: Sequence[Utterance], fold: Fold, count: int, share: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Divisions of a training side, on which candidates are compared; the test side is never looked at.
+    """Divide a training side for model selection; the test side is not used.
 
-    The official validation side where the protocol has one, else draws of whole speakers; single clips only where the
-    training side has no two known speakers.
+    The held-out side is the official validation side if the protocol has one, else a draw of whole speakers, or of
+    single clips if the training side has no two known speakers.
 
     Args:
-        utterances: What the positions of the fold mean.
+        utterances: The utterances that the indices of the fold refer to.
         fold: The fold.
         count: Number of draws.
-        share: Share of the training speakers that each holds out.
+        share: Share of the training speakers that each draw holds out.
 
     Returns:
-        Positions to learn from and to compare on.
+        Indices to train on and to compare on.
     """
     if len(fold.validation):
         return [(fold.train, fold.validation)]
-    side = [utterances[place] for place in fold.train]
+    side = [utterances[index] for index in fold.train]
     splits = []
     for seed in range(INNER_SEED, INNER_SEED + count):
-        inside, held_out = validation_split(side, share, seed) if _voices(side) else _clips(len(side), share, seed)
+        inside, held_out = (
+            validation_split(side, share, seed) if _has_speakers(side) else _clips(len(side), share, seed)
+        )
         splits.append((fold.train[inside], fold.train[held_out]))
     return splits
 
 
-def identifiers(utterances: Sequence[Utterance]) -> np.ndarray:
-    """Names that tell utterances apart but not where a corpus lies: corpus, path inside it, part of the file."""
-    names = np.empty(len(utterances), dtype=object)
-    for corpus in {item.corpus for item in utterances}:
-        places = [place for place, item in enumerate(utterances) if item.corpus == corpus]
-        root = commonpath([str(Path(utterances[place].path).absolute().parent) for place in places])
-        for place in places:
-            item = utterances[place]
-            inside = Path(item.path).absolute().relative_to(root).as_posix()
-            names[place] = "/".join(filter(None, (corpus, inside + item.key.removeprefix(item.path))))
-    return names.astype(str)
-
-
-def _voices(utterances: Iterable[Utterance]) -> bool:
-    """Whether whole speakers can be held out: all are known, and some corpus has two."""
+def _has_speakers(utterances: Iterable[Utterance]) -> bool:
+    """Whether whole speakers can be held out: all are known, and one corpus has two."""
     speakers = {item.speaker_key for item in utterances}
     return None not in speakers and len({speaker[0] for speaker in speakers}) < len(speakers)
 
@@ -159,34 +150,35 @@ def _clips(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[cut:]), np.sort(order[:cut])
 
 
-def _by_corpus(utterances: Sequence[Utterance]) -> list[list[Utterance]]:
-    corpora = dict.fromkeys(item.corpus for item in utterances)
-    return [[item for item in utterances if item.corpus == corpus] for corpus in corpora]
+def identifiers(utterances: Sequence[Utterance]) -> np.ndarray:
+    """Unique names of utterances that do not depend on where a corpus is stored: corpus, path inside it, times."""
+    names = np.empty(len(utterances), dtype=object)
+    for corpus in {item.corpus for item in utterances}:
+        members = [index for index, item in enumerate(utterances) if item.corpus == corpus]
+        root = commonpath([str(Path(utterances[index].path).absolute().parent) for index in members])
+        for index in members:
+            item = utterances[index]
+            inside = Path(item.path).absolute().relative_to(root).as_posix()
+            names[index] = "/".join(filter(None, (corpus, inside + item.key.removeprefix(item.path))))
+    return names.astype(str)
 
 
-def _protocol(
+def _named(
     utterances: Sequence[Utterance], name: str, divided: Sequence[Fold], task: str, labels: str | None
 ) -> Protocol:
+    """The protocol with its name, such as ``"home-kfold-3-gender"``, and the family of comparable published rows."""
     corpus = "+".join(sorted({item.corpus or "unnamed" for item in utterances}))
     family = FAMILIES.get(name, name)
     parts = [corpus, f"{family}-{len(divided)}" if family in ("kfold", "random") else family]
     parts += [task] if task != "emotion" else []
     if labels:
         parts.append(labels.rpartition(":")[2])
-        family += "" if _same_classes(utterances, task, labels) else f", labels {labels.rpartition(':')[2]}"
-    if name == "emobox" and _lacks_clips(utterances, corpus):
-        parts.append("incomplete")
+        before, _ = for_task(utterances, task)
+        after, dropped = for_task(before, task, find_label_map(labels))
+        if dropped or len({item.label for item in before}) != len({item.label for item in after}):
+            family += f", labels {parts[-1]}"  # other classes than those of published scores
+    if name == "emobox":
+        present = {emobox_clip(item) for item in utterances}
+        parts += ["incomplete"] if any(set(clips) - present for clips in emobox_tests(corpus).values()) else []
     dependent = not all(fold.speaker_independent for fold in divided)
     return Protocol("-".join(parts), corpus, task, family, len(divided), dependent)
-
-
-def _same_classes(utterances: Sequence[Utterance], task: str, labels: str) -> bool:
-    """Whether a label map only renames, so that published scores on all classes still compare."""
-    before, _ = for_task(utterances, task)
-    after, dropped = for_task(before, task, find_label_map(labels))
-    return not dropped and len({item.label for item in before}) == len({item.label for item in after})
-
-
-def _lacks_clips(utterances: Sequence[Utterance], corpus: str) -> bool:
-    there = {emobox_clip(item) for item in utterances}
-    return any(clip not in there for clips in emobox_tests(corpus).values() for clip in clips)

@@ -1,38 +1,38 @@
-"""Published results, each with its source: the paper's Tables 1 to 3, EmoBox's leaderboard, and other scores on MELD.
+"""Published results, each with its source: the paper's Tables 1 to 3, the EmoBox leaderboard, and scores on MELD.
 
-They are printed beside measured rows, always marked as published, because they cannot be repeated from here: other
-training data, other seeds, and for several of them another set of classes (see their notes).
+They are printed beside measured rows and always marked as published, because they cannot be reproduced here: they have
+other training data, other seeds, and some of them other classes (see their notes).
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from genser.errors import ConfigError
+from genser.errors import ConfigError, suggestion
 
 TABLES = ("gen-ser-1", "gen-ser-2", "gen-ser-3", "emobox", "meld", "floor")
 
 
 @dataclass(frozen=True)
 class Published:
-    """One published row; scores in percent, None where the source gives none.
+    """One published row; scores in percent, None if the source gives none.
 
     Attributes:
         table: One of :data:`TABLES`.
         task: ``"emotion"`` or ``"gender"``.
         corpus: Test corpus.
-        family: Whose folds: ``"emobox"`` or ``"official"``.
+        family: Kind of folds: ``"emobox"`` or ``"official"``.
         model: Name of the system.
-        kind: Its type, as in the paper's tables: Classification, LLM, Diffusion …
-        source: Where the row was read.
+        kind: Its type, as in the paper's tables: Classification, LLM, Diffusion, Floor.
+        source: Publication of the row.
         wa: Accuracy.
         ua: Unweighted accuracy.
         macro_f1: Macro F1.
         weighted_f1: Weighted F1.
         steps: Number of transport steps, in the paper's Table 3.
-        speaker_dependent: Whether the protocol tests on speakers that it also trains on.
-        note: What a reader must know to compare fairly.
+        speaker_dependent: Whether test speakers are also training speakers.
+        note: What a reader must know for a fair comparison.
     """
 
     table: str
@@ -50,10 +50,6 @@ class Published:
     speaker_dependent: bool = False
     note: str = ""
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as plain values."""
-        return asdict(self)
-
 
 def published(
     *,
@@ -65,10 +61,10 @@ def published(
     """Return the published rows that match every given field, in the order of their tables.
 
     Raises:
-        ConfigError: If there is no such table.
+        ConfigError: There is no such table.
     """
     if table is not None and table not in TABLES:
-        raise ConfigError(f"there is no published table {table!r}: choose from {', '.join(TABLES)}")
+        raise ConfigError(f"There is no published table {table!r}. {suggestion(table, TABLES)}")
     wanted = {"table": table, "task": task, "corpus": corpus, "family": family}
     return tuple(row for row in _rows() if all(value in (None, getattr(row, name)) for name, value in wanted.items()))
 

@@ -1,31 +1,142 @@
-"""The bench: heads × folds × seeds over stored features, resumable, one process a core.
+"""Run a bench: folds × heads × seeds over stored features, resumable, with one process per core.
 
-Whatever a head may choose is chosen on speakers held out inside each training side; the test side is scored once, by
-models trained on the whole training side with what was chosen.
+For every plan, pooling and protocol, :func:`run_bench` encodes the clips and hands a :class:`Bench` its tasks. Every
+head chooses its settings on speakers held out within each training side. The test side is scored once, by heads that
+were trained on the whole training side with the chosen settings.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
 from genser._version import __version__
-from genser.bench.folder import Entry
 from genser.bench.plan import BenchPlan, HeadPlan, Settings, Variant
-from genser.bench.protocols import INNER_SEED, identifiers, inner_splits, refuse_shared_speakers
-from genser.bench.runs import Protocol, RunSpec
-from genser.bench.task import Reading, SelectTask, TrainTask, perform, workers
-from genser.config import to_mapping
+from genser.bench.protocols import INNER_SEED, ProtocolData, check_fold, divide, identifiers, inner_splits
+from genser.bench.runs import Entry, Protocol, RunSpec
+from genser.bench.task import EvalVariant, SelectTask, TrainTask, perform, workers
+from genser.config import build, to_mapping
+from genser.data.manifest import read_manifest
 from genser.data.splits import Fold
+from genser.data.utterance import Utterance
+from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
 from genser.errors import ConfigError
-from genser.training.data import Dataset
+from genser.training.data import Dataset, build_dataset
+from genser.training.lora import adapted_encoder
+from genser.training.recipe import TrainConfig
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage, and how much of it is done of how much."""
+"""Called with a stage, the number of finished parts, and the number of parts."""
+
+COMPONENTS_STEP = 16
+"""Principal components are reduced to a multiple of this if there are too few training rows for the recipe's."""
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """The data of a bench, and where it runs.
+
+    Attributes:
+        protocol: One of :data:`genser.data.splits.PROTOCOLS`.
+        manifests: Manifests in CSV, JSON lines or Parquet; their utterances are combined.
+        folder: Folder of candidates, runs and report.
+        store: Folder of the feature store.
+        task: ``"emotion"`` or ``"gender"``.
+        labels: Label map, by name or as ``file.toml:name``.
+        k: Number of folds of ``kfold-speaker`` and ``random``.
+        incomplete: Continue if clips of the EmoBox lists are missing.
+        jobs: Number of processes.
+        device: Device of encoding and training.
+    """
+
+    protocol: str
+    manifests: tuple[Path, ...]
+    folder: Path
+    store: Path
+    task: str = "emotion"
+    labels: str | None = None
+    k: int = 5
+    incomplete: bool = False
+    jobs: int = 1
+    device: str = "cpu"
+
+
+def run_bench(
+    settings: BenchSettings, plans: Sequence[BenchPlan], report: Progress = lambda *_: None
+) -> tuple[str, ...]:
+    """Encode, select settings, train, and store every run that is not finished yet.
+
+    Args:
+        settings: The data, and where to run.
+        plans: The comparison, one plan for each encoder.
+        report: See :data:`Progress`.
+
+    Returns:
+        One sentence for each utterance whose features could not be computed.
+
+    Raises:
+        GenserError: Manifests, protocol, plan and encoder do not fit together.
+    """
+    divided = divide(
+        [item for path in settings.manifests for item in read_manifest(path)],
+        settings.protocol,
+        task=settings.task,
+        labels=settings.labels,
+        k=settings.k,
+        incomplete=settings.incomplete,
+    )
+    problems: list[str] = []
+    for plan in plans:
+        for pooling_name, pooling in plan.poolings.items():
+            config = replace(build(EncoderConfig, plan.recipe["encoder"], "recipe"), pooling=pooling)
+            encoder = load_encoder(config, settings.device)
+            name = ", ".join(filter(None, (encoder.name, pooling_name)))
+            for data in divided:
+                entry = None
+                for bench in _benches(settings, plan, encoder, name, data, report):
+                    entry = bench.run(report, entry)
+                    problems += [str(problem) for problem in bench.dataset.problems]
+    return tuple(dict.fromkeys(problems))
+
+
+def _benches(
+    settings: BenchSettings, plan: BenchPlan, encoder: SpeechEncoder, name: str, data: ProtocolData, report: Progress
+) -> Iterator["Bench"]:
+    """One bench for all folds, or one per fold if the encoder is adapted to the training side of each fold."""
+    recipe, title = plan.most_copies, data.protocol.name
+
+    def features(encoder: SpeechEncoder, recipe: TrainConfig, copied: Sequence[Utterance] | None = None) -> Dataset:
+        return build_dataset(
+            data.utterances,
+            encoder,
+            str(settings.store),
+            task=settings.task,
+            labels=settings.labels,
+            augmented_copies=recipe.augmented_copies,
+            augmentation=recipe.augmentation,
+            copied=copied,
+            progress=partial(report, f"{title}: features"),
+        )
+
+    def bench(encoder: SpeechEncoder, name: str, dataset: Dataset, folds: Sequence[Fold]) -> Bench:
+        where = (settings.folder, settings.jobs, settings.device)
+        return Bench(dataset, folds, data.protocol, plan, name, encoder.fingerprint, *where)
+
+    if not recipe.adaptation.rank:
+        dataset = features(encoder, recipe)
+        yield bench(encoder, name, dataset, data.folds_of(dataset.utterances))
+        return
+    frozen = features(encoder, recipe.without_augmentation())
+    for fold in data.folds_of(frozen.utterances):
+        progress = partial(report, f"{title}: adaptation for {fold.name}")
+        adapted = adapted_encoder(encoder, frozen, fold.train, recipe, settings.folder / "encoders", progress)
+        dataset = features(adapted, recipe, [frozen.utterances[index] for index in fold.train])
+        folds = [one for one in data.folds_of(dataset.utterances) if one.name == fold.name]
+        yield bench(adapted, f"{name}, adapted", dataset, folds)
 
 
 @dataclass(frozen=True)
@@ -34,17 +145,18 @@ class Bench:
 
     Attributes:
         dataset: Labelled utterances with their features.
-        folds: Positions in it.
-        protocol: What the folds are called.
-        plan: What is compared.
-        encoder: Name of the encoder, for the report.
-        fingerprint: What tells its features from all others.
-        folder: Where candidates, runs and traces are kept.
-        jobs: Processes at a time, each with one thread.
-        device: Where heads are trained.
+        folds: Sides as indices of the data set.
+        protocol: The protocol of the folds.
+        plan: The comparison.
+        encoder: Name of the encoder in the report.
+        fingerprint: Fingerprint of the encoder's weights and settings.
+        folder: Folder of candidates, runs and traces.
+        jobs: Number of processes, each with one thread.
+        device: Device of the training.
 
     Raises:
-        ManifestError: If a speaker is on both sides of a fold that calls itself speaker-independent.
+        ManifestError: A speaker is on both sides of a speaker-independent fold.
+        ConfigError: ``jobs`` is less than 1.
     """
 
     dataset: Dataset
@@ -59,99 +171,107 @@ class Bench:
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
-            raise ConfigError(f"A bench needs one process or more, got jobs={self.jobs}.")
+            raise ConfigError(f"jobs must be at least 1, got {self.jobs}.")
         for fold in self.folds:
-            refuse_shared_speakers(self.dataset.utterances, fold)
+            check_fold(self.dataset.utterances, fold)
 
-    def run(self, progress: Progress | None = None) -> Entry:
-        """Choose settings, then train what is not on disk yet; returns what belongs to the bench."""
-        tell = progress or (lambda *_: None)
+    def run(self, report: Progress = lambda *_: None, earlier: Entry | None = None) -> Entry:
+        """Select settings, then train what is not finished yet.
+
+        Args:
+            report: See :data:`Progress`.
+            earlier: Entry of folds of the same protocol and encoder that ran before.
+
+        Returns:
+            The entry of all these folds in the index of the folder.
+        """
         name = f"{self.protocol.name} · {self.encoder}"
         with workers(self.dataset, self.jobs) as pool:
-            perform(pool, self.comparisons(), lambda *done: tell(f"{name}: choosing", *done))
-            measurements = list(self.measurements())
-            entry = self._entry(measurements)
-            entry.note(self.folder)
-            perform(pool, measurements, lambda *done: tell(f"{name}: training", *done))
+            selections = [
+                task for fold in self.folds for head in self.plan.heads for task in self.selections(fold, head)
+            ]
+            perform(pool, selections, partial(report, f"{name}: selection"))
+            trainings = [task for fold in self.folds for head in self.plan.heads for task in self.trainings(fold, head)]
+            specs = [variant.spec for task in trainings for variant in task.variants]
+            traces = {task.trace.name: self._trace_title(task.variants[0].spec) for task in trainings if task.trace}
+            names = tuple(spec.name for spec in specs)
+            entry = Entry(self.protocol.name, self.encoder, names, traces, tuple(self._notes()))
+            entry = earlier.extended(entry) if earlier else entry
+            entry.save(self.folder)
+            perform(pool, trainings, partial(report, f"{name}: training"))
         return entry
 
-    def comparisons(self) -> Iterator[SelectTask]:
-        """Trainings that compare the candidates of every head inside the training side of every fold."""
-        for fold in self.folds:
-            for head in self.plan.heads:
-                for place in range(len(head.candidates)):
-                    yield from self._comparisons(fold, head, place)
+    def selections(self, fold: Fold, head: HeadPlan) -> Iterator[SelectTask]:
+        """Tasks that compare the candidates of a head within the training side of a fold; none for one candidate."""
+        if len(head.candidates) > 1:
+            for number in range(len(head.candidates)):
+                yield from self._selections(fold, head, number)
 
-    def measurements(self) -> Iterator[TrainTask]:
-        """Trainings on whole training sides, the chosen settings in them; all candidates must have been compared."""
-        for fold in self.folds:
-            for head in self.plan.heads:
-                yield from self._measured(fold, head)
+    def _selections(self, fold: Fold, head: HeadPlan, number: int) -> Iterator[SelectTask]:
+        settings = head.candidates[number]
+        for draw, (train, held_out) in enumerate(self._inner_splits[fold.name]):
+            seed = INNER_SEED + draw
+            candidate = Variant("candidate", str(number), {})
+            spec = self._spec(fold, head, seed, settings, candidate, (train, held_out))
+            path = self.folder / "candidates" / spec.name.replace(".npz", ".json")
+            yield SelectTask(self._config(head, settings, seed, train), train, held_out, self.device, path)
 
     def chosen(self, fold: Fold, head: HeadPlan) -> Settings:
-        """Settings of the candidate with the best UA on the speakers held out inside the training side."""
+        """Settings of the candidate with the best mean UA on held-out training speakers."""
         if len(head.candidates) == 1:
             return head.candidates[0]
         means = []
-        for place in range(len(head.candidates)):
-            compared = self._comparisons(fold, head, place)
-            means.append(np.mean([json.loads(one.path.read_text("utf-8"))["ua"] for one in compared]))
+        for number in range(len(head.candidates)):
+            scores = [json.loads(task.path.read_text("utf-8"))["ua"] for task in self._selections(fold, head, number)]
+            means.append(np.mean(scores))
         return head.candidates[int(np.argmax(means))]
 
-    def _comparisons(self, fold: Fold, head: HeadPlan, place: int) -> Iterator[SelectTask]:
-        if len(head.candidates) == 1:
-            return
-        settings = head.candidates[place]
-        for draw, (train, held_out) in enumerate(self._inner[fold.name]):
-            seed = INNER_SEED + draw
-            spec = self._spec(fold, head, seed, settings, Variant("candidate", str(place), {}), (train, held_out))
-            path = self.folder / "candidates" / spec.name.replace(".npz", ".json")
-            yield SelectTask(head.head, self.plan.config(settings, seed), train, held_out, self.device, path)
-
-    def _measured(self, fold: Fold, head: HeadPlan) -> Iterator[TrainTask]:
-        """Every seed of a head, what is only read otherwise beside it, and then what is trained otherwise."""
-        settings, ablated = self.chosen(fold, head), head.name == self.plan.ablated
-        trained = [one for one in self.plan.variants if ablated and not self._reads_only(head, one)]
-        read = [one for one in self.plan.variants if ablated and self._reads_only(head, one)]
+    def trainings(self, fold: Fold, head: HeadPlan) -> Iterator[TrainTask]:
+        """Tasks of one head: all seeds (with inference-only ablations), then ablations that need retraining."""
+        settings = self.chosen(fold, head)
+        variants = self.plan.variants if head.name == self.plan.ablated else ()
+        inference_only = [one for one in variants if head.has_steps and one.only_sampler]
         for seed in range(self.plan.seeds):
-            others = read if seed < self.plan.ablation_seeds else []
-            yield self._measurement(fold, head, seed, settings, [None, *others])
-        for variant in trained:
-            for seed in range(self.plan.ablation_seeds):
-                yield self._measurement(fold, head, seed, settings, [variant])
+            others = inference_only if seed < self.plan.ablation_seeds else []
+            yield self._training(fold, head, seed, settings, [None, *others])
+        for variant in variants:
+            if variant not in inference_only:
+                for seed in range(self.plan.ablation_seeds):
+                    yield self._training(fold, head, seed, settings, [variant])
 
-    def _measurement(
+    def _training(
         self, fold: Fold, head: HeadPlan, seed: int, settings: Settings, variants: Sequence[Variant | None]
     ) -> TrainTask:
-        readings = tuple(self._reading(fold, head, seed, settings, variant) for variant in variants)
-        changed = {} if variants[0] is None else variants[0].settings
+        """Train one head once, with the first variant's settings, and read it in the way of every variant."""
+        evaluated = []
+        for variant in variants:
+            spec = self._spec(fold, head, seed, settings, variant, (fold.train, fold.test))
+            changed = {**settings, **(variant.settings if variant else {})}
+            sampler = self.plan.config(head, changed, seed).sampler if len(variants) > 1 and variant else None
+            steps = self.plan.steps if variant is None and head.has_steps else ()
+            evaluated.append(EvalVariant(spec, sampler, steps))
+        changed = {**settings, **(variants[0].settings if variants[0] else {})}
+        stepping = next((one.name for one in self.plan.heads if one.has_steps), None)
+        traced = head.name == stepping and fold is self.folds[0] and seed == 0 and variants[0] is None
         return TrainTask(
-            head.head,
-            self.plan.config({**settings, **changed}, seed),
+            self._config(head, changed, seed, fold.train),
             fold.train,
             fold.test,
             self.device,
             self.folder / "runs",
-            readings,
+            tuple(evaluated),
             self._names[fold.test],
-            self._trace(fold, head, seed, readings[0]),
+            self.folder / "traces" / evaluated[0].spec.name if traced else None,
         )
 
-    def _reading(self, fold: Fold, head: HeadPlan, seed: int, settings: Settings, variant: Variant | None) -> Reading:
-        spec = self._spec(fold, head, seed, settings, variant, (fold.train, fold.test))
-        if variant is None:
-            return Reading(spec, steps=self.plan.steps if head.head == "transport" else ())
-        sampler = self.plan.config({**settings, **variant.settings}, seed).sampler
-        return Reading(spec, sampler if self._reads_only(head, variant) else None)
-
-    def _trace(self, fold: Fold, head: HeadPlan, seed: int, reading: Reading) -> Path | None:
-        """Figure 1 shows the first transport head of the plan, trained with the first seed on the first fold."""
-        transports = [one.name for one in self.plan.heads if one.head == "transport"]
-        shown = transports[:1] == [head.name] and fold is self.folds[0] and seed == 0 and not reading.spec.factor
-        return self.folder / "traces" / reading.spec.name if shown else None
-
-    def _reads_only(self, head: HeadPlan, variant: Variant) -> bool:
-        return variant.reads_only and head.head == "transport"
+    def _config(self, head: HeadPlan, settings: Settings, seed: int, train: np.ndarray) -> TrainConfig:
+        """Recipe of a task, with as many principal components as its training rows allow."""
+        config = self.plan.config(head, settings, seed)
+        limit = len(train) * (1 + config.augmented_copies) - 1
+        if config.feature_transform.components <= limit:
+            return config
+        components = max(limit // COMPONENTS_STEP * COMPONENTS_STEP, 1)
+        return replace(config, feature_transform=replace(config.feature_transform, components=components))
 
     def _spec(
         self,
@@ -162,64 +282,70 @@ class Bench:
         variant: Variant | None,
         sides: tuple[np.ndarray, np.ndarray],
     ) -> RunSpec:
-        """Everything that decides a run, so that what is on disk is never taken for a run with other data."""
+        """Everything that decides a run, so a stored run is never mistaken for one with other data or settings."""
         changed = variant.settings if variant else {}
-        recipe = to_mapping(self.plan.config({**settings, **changed}, seed))
-        del recipe["encoder"]  # the features are told by their fingerprint, which names no folder
-        about = {"head": head.head, "features": self.fingerprint, "data": self._digest(sides)}
+        recipe = to_mapping(self._config(head, {**settings, **changed}, seed, sides[0]))
+        del recipe["encoder"]  # the fingerprint identifies the features, and names no folder
+        labels = self.dataset.labels
+        rows = [[[self._names[index], int(labels[index])] for index in side] for side in sides]
+        digest = hashlib.sha256(json.dumps([self.dataset.classes, rows]).encode()).hexdigest()
+        about = {"head": head.kind, "features": self.fingerprint, "data": digest}
         about |= {"chosen": dict(settings), "recipe": recipe}
         factor, value = (variant.factor, variant.value) if variant else ("", "")
         return RunSpec(self.protocol, fold.name, head.name, self.encoder, seed, factor, value, about)
 
-    def _digest(self, sides: tuple[np.ndarray, np.ndarray]) -> str:
-        labels = self.dataset.labels
-        rows = [[[self._names[place], int(labels[place])] for place in side] for side in sides]
-        return hashlib.sha256(json.dumps([self.dataset.classes, rows]).encode()).hexdigest()
-
-    def _entry(self, measurements: Sequence[TrainTask]) -> Entry:
-        names = [reading.spec.name for one in measurements for reading in one.readings]
-        traces = {one.trace.name: self._trace_title(one) for one in measurements if one.trace}
-        return Entry(self.protocol.name, self.encoder, tuple(names), traces, tuple(self._notes()))
-
-    def _trace_title(self, one: TrainTask) -> str:
-        spec = one.readings[0].spec
+    def _trace_title(self, spec: RunSpec) -> str:
         return f"{spec.head} on {self.protocol.title}, {self.encoder}, test clips of {spec.fold}"
 
     def _notes(self) -> Iterator[str]:
-        yield how_made(self.plan)
+        """How the bench was made, and its limits, as sentences of the report."""
+        plan, recipe = self.plan, self.plan.most_copies
+        trials = ", ".join(f"{head.name} {len(head.candidates)}" for head in plan.heads)
+        yield (
+            f"Made by genser {__version__} from the plan {plan.name!r} with {plan.seeds} training seeds. Number of "
+            f"candidate settings of each head: {trials}. A head with several candidates chose among them on every "
+            f"fold, on {plan.inner_share:.0%} of the training speakers, held out {plan.inner_splits} time(s), "
+            "never on the test side."
+        )
         where = f"{self.protocol.title}, {self.encoder}"
         if self.dataset.left_out:
-            yield f"{where}: {self.dataset.left_out} utterances have no class in this task and were left out."
+            yield f"{where}: {self.dataset.left_out} utterances have no class in this task and are omitted."
         if self.dataset.problems:
-            yield f"{where}: {len(self.dataset.problems)} features could not be computed, such as {self._problem()}."
-        if self.plan.copies.adaptation.rank:
+            first = self.dataset.problems[0]
             yield (
-                f"{where}: every fold's encoder was adapted to its whole training side, the speakers on whom candidate "
-                "settings were compared among them."
+                f"{where}: {len(self.dataset.problems)} features could not be computed, such as row {first.row}: "
+                f"{first.reason}."
             )
-        if self.plan.copies.augmented_copies:
-            copies, share = self.plan.copies.augmented_copies, self.plan.copies.augmented_share
-            yield f"{where}: heads may learn from {copies} altered copies of each training clip (share {share:g})."
+        if recipe.adaptation.rank:
+            yield (
+                f"{where}: the encoder of every fold was adapted to its whole training side, including the speakers on "
+                "which candidate settings were compared."
+            )
+        if recipe.augmented_copies:
+            copies, share = recipe.augmented_copies, recipe.augmented_share
+            yield f"{where}: heads train on {copies} augmented copies of each training clip (share {share:g})."
+        yield from self._component_notes(where)
 
-    def _problem(self) -> str:
-        return f"row {self.dataset.problems[0].row}: {self.dataset.problems[0].reason}"
+    def _component_notes(self, where: str) -> Iterator[str]:
+        """A note if training sides have too few rows for the principal components of the recipe."""
+        sides = [fold.train for fold in self.folds]
+        sides += [train for splits in self._inner_splits.values() for train, _ in splits]
+        for head in self.plan.heads:
+            wanted = self.plan.config(head, head.candidates[0], 0).feature_transform.components
+            used = min(self._config(head, head.candidates[0], 0, side).feature_transform.components for side in sides)
+            if used < wanted:
+                yield (
+                    f"{where}, {head.name}: the training sides have too few clips for {wanted} principal components; "
+                    f"at least {used} were used."
+                )
 
     @cached_property
     def _names(self) -> np.ndarray:
         return identifiers(self.dataset.utterances)
 
     @cached_property
-    def _inner(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    def _inner_splits(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+        if all(len(head.candidates) == 1 for head in self.plan.heads):
+            return {}
         count, share = self.plan.inner_splits, self.plan.inner_share
         return {fold.name: inner_splits(self.dataset.utterances, fold, count, share) for fold in self.folds}
-
-
-def how_made(plan: BenchPlan) -> str:
-    """How the bench was made, in words for its report."""
-    trials = ", ".join(f"{head.name} {len(head.candidates)}" for head in plan.heads)
-    return (
-        f"Made by genser {__version__} from the plan {plan.name!r} with {plan.seeds} training seeds. Candidate "
-        f"settings of each head: {trials}. Where there are several, every fold chose among them on "
-        f"{plan.inner_share:.0%} of its training speakers, held out {plan.inner_splits} time(s), and never on its test "
-        "side."
-    )

@@ -1,43 +1,55 @@
 """Class probabilities of a model for the utterances of a manifest."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, load_audio
+from genser.audio import SAMPLE_RATE, load_audio, probe_audio
 from genser.data.labels import LabelMap, for_task
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError
+from genser.errors import GenserError, ManifestError
+from genser.inference.windows import WINDOW, cut, window_weights
 from genser.metrics.evaluate import Predictions
 
+if TYPE_CHECKING:
+    from genser.encoders import SpeechEncoder
+    from genser.model.folder import ModelFolder
+    from genser.transport import Sampler
+
 Progress = Callable[[int, int], None]
+Choose = Callable[[Sequence[str]], list[Utterance]]
+"""Returns the utterances to score, for the classes of the model."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a model said.
+    """Probabilities of a model.
 
     Attributes:
         predictions: At the model's own number of steps.
-        steps: N → probabilities with N transport steps; empty where the steps are built in.
-        problems: One sentence for each utterance without an answer, which has a row of NaN.
+        steps: N → probabilities with N transport steps; empty if the number of steps is fixed.
+        utterances: The scored utterances.
+        info: How the model was made, as recorded in its file.
+        problems: One sentence for each utterance without an answer, whose row is NaN.
     """
 
     predictions: Predictions
     steps: dict[int, np.ndarray]
+    utterances: tuple[Utterance, ...]
+    info: dict[str, Any]
     problems: tuple[str, ...]
 
 
 def labelled(
     utterances: Sequence[Utterance], classes: Sequence[str], task: str, chosen: LabelMap | None, split: str | None
 ) -> list[Utterance]:
-    """The utterances of a split that carry a class of the model.
+    """The utterances of a split that have a class of the model.
 
     Raises:
-        ManifestError: If a label is none of the model's classes, or nothing is left.
+        ManifestError: A label is not a class of the model, or no utterance is left.
     """
     inside = [item for item in utterances if split is None or item.split == split]
     kept, _ = for_task(inside, task, chosen)
@@ -45,85 +57,165 @@ def labelled(
     if unknown:
         raise ManifestError(
             f"The model has no class {', '.join(map(repr, unknown))}; its classes are {', '.join(classes)}. "
-            "Say with --labels what becomes of them."
+            "Map the labels with --labels."
         )
     if not kept:
-        raise ManifestError(
-            f"No utterance of the manifest has a {task} label" + (f" in the split {split!r}." * bool(split))
-        )
+        where = f" in the split {split!r}" if split else ""
+        raise ManifestError(f"No utterance of the manifest has a label of the task {task!r}{where}.")
     return kept
-
-
-def predictions_of(probabilities: np.ndarray, utterances: Sequence[Utterance], classes: Sequence[str]) -> Predictions:
-    """Put probabilities beside the truth."""
-    speakers = [item.speaker_key for item in utterances]
-    known = None if None in speakers else ["/".join(speaker) for speaker in speakers]
-    return Predictions.named(probabilities, [item.label for item in utterances], classes, known)
 
 
 def score_folder(
     folder: Path,
-    choose: Callable[..., list[Utterance]],
+    choose: Choose,
     store: Path,
     *,
     steps: Sequence[int] = (),
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Scored:
-    """Score with a model folder from stored features, at several numbers of steps.
+    """Score with a model folder.
+
+    Clips of up to 30 s are scored from stored features; longer ones are cut into windows as in ``genser predict``.
 
     Args:
         folder: Model folder.
-        choose: Gives the utterances for the model's classes.
+        choose: See :data:`Choose`.
         store: Folder of the feature store.
-        steps: Numbers N to try besides the model's own.
-        device: Where to compute.
-        progress: Called with the rows done and the rows to do.
+        steps: Further numbers N of transport steps; used only if the head has steps.
+        device: Device of the computation.
+        progress: Called with the number of finished rows and the number of rows.
+
+    Raises:
+        ModelError: The encoder is not the one that the model was trained with.
     """
     import torch
 
     from genser.data.features import extract_features, open_store
     from genser.encoders import load_encoder
     from genser.model.folder import load_model
+    from genser.model.speech_model import check_encoder
     from genser.training.train import predict
 
     model = load_model(folder)
-    head, sampler = model.head.to(device), model.head.config.sampler
+    head = model.head.to(device)
     utterances = choose(head.config.labels)
     encoder = load_encoder(model.encoder, device)
-    features, problems = extract_features(utterances, encoder, open_store(store, encoder), progress=progress)
-    rows = torch.from_numpy(features)
-    by_steps = {count: predict(head, rows, sampler=replace(sampler, steps=count)) for count in steps}
-    predictions = predictions_of(predict(head, rows), utterances, head.config.labels)
-    return Scored(predictions, by_steps, tuple(str(problem) for problem in problems))
+    check_encoder(encoder, model.fingerprint, str(folder))
+    sampler = head.config.sampler
+    counts = list(steps) if hasattr(head, "estimate") else []
+    samplers = [sampler, *(replace(sampler, steps=count) for count in counts)]
+    is_long = np.array([_may_be_long(item) for item in utterances])
+    short = [item for item, long in zip(utterances, is_long, strict=True) if not long]
+    features, found = extract_features(short, encoder, open_store(store, encoder), progress=progress)
+    rows = np.full((len(samplers), len(utterances), len(head.config.labels)), np.nan, np.float32)
+    if short:
+        tensor = torch.from_numpy(features)
+        rows[:, ~is_long] = np.stack([predict(head, tensor, sampler=one) for one in samplers])
+    problems = [str(problem) for problem in found]
+    for index in np.flatnonzero(is_long):
+        item = utterances[index]
+        try:
+            rows[:, index] = _score_windows(model, encoder, item, samplers, device)
+        except (GenserError, OSError) as error:
+            problems.append(f"{item.key}: {error}")
+    by_steps = dict(zip(counts, rows[1:], strict=True))
+    return _scored(rows[0], utterances, head.config.labels, model.info, problems, by_steps)
 
 
-def score_recognizer(
-    recognizer: Any, choose: Callable[..., list[Utterance]], *, progress: Progress | None = None
-) -> Scored:
-    """Score with a recogniser, from sound; the number of steps is the one built into its graph.
+def _may_be_long(item: Utterance) -> bool:
+    """Whether the header allows more than 30 s; if the file cannot be read, extraction reports the problem."""
+    try:
+        duration = probe_audio(item.path).duration
+    except (GenserError, OSError):
+        return False
+    return (duration if item.end is None else min(item.end, duration)) - (item.start or 0.0) > WINDOW / SAMPLE_RATE
+
+
+def _score_windows(
+    model: "ModelFolder", encoder: "SpeechEncoder", item: Utterance, samplers: Sequence["Sampler"], device: str
+) -> np.ndarray:
+    """Probabilities of a long clip with each sampler, (samplers, classes): averages over its windows."""
+    import torch
+
+    from genser.encoders import encode
+    from genser.training.train import predict
+
+    windows = cut(load_audio(item.path, start=item.start, end=item.end))
+    features = torch.from_numpy(encode(encoder, windows)).float()
+    speech, threshold = None, None
+    if model.gate is not None:
+        with torch.inference_mode():
+            speech = model.gate.to(device)(features.to(device)).cpu().numpy()
+        threshold = model.gate.threshold
+    weights = window_weights([len(window) for window in windows], speech, threshold)
+    return np.stack([weights @ predict(model.head, features, sampler=sampler) for sampler in samplers])
+
+
+def score_recognizer(recognizer: Any, choose: Choose, *, progress: Progress = lambda *_: None) -> Scored:
+    """Score with a recogniser, from audio; the number of transport steps is the one of its graph.
 
     Args:
         recognizer: A :class:`genser.Recognizer`.
-        choose: Gives the utterances for the model's classes.
-        progress: Called with the rows done and the rows to do.
+        choose: See :data:`Choose`.
+        progress: Called with the number of finished rows and the number of rows.
     """
     utterances = choose(recognizer.labels)
-    rows, problems = [], []
-    for done, (item, answer) in enumerate(zip(utterances, _answers(recognizer, utterances), strict=True), 1):
-        rows.append([answer.scores.get(name, np.nan) for name in recognizer.labels])
-        if answer.error:
-            problems.append(f"{item.key}: {answer.error}")
-        if progress:
-            progress(done, len(utterances))
-    return Scored(predictions_of(np.array(rows), utterances, recognizer.labels), {}, tuple(problems))
-
-
-def _answers(recognizer: Any, utterances: Sequence[Utterance]) -> Iterator[Any]:
-    """Predictions in order; parts of a file are cut out on the way."""
-    return recognizer.predict_many(
+    sources = (
         item.path
         if item.start is None and item.end is None
         else (load_audio(item.path, start=item.start, end=item.end), SAMPLE_RATE)
         for item in utterances
     )
+    rows, problems = [], []
+    for done, (item, answer) in enumerate(zip(utterances, recognizer.predict_many(sources), strict=True), 1):
+        rows.append([answer.scores.get(name, np.nan) for name in recognizer.labels])
+        if answer.error:
+            problems.append(f"{item.key}: {answer.error}")
+        progress(done, len(utterances))
+    info = recognizer.metadata.get("info") or {}
+    return _scored(np.array(rows), utterances, recognizer.labels, info, problems, {})
+
+
+def _scored(
+    probabilities: np.ndarray,
+    utterances: Sequence[Utterance],
+    classes: Sequence[str],
+    info: Any,
+    problems: Sequence[str],
+    steps: dict[int, np.ndarray],
+) -> Scored:
+    keys = [item.speaker_key for item in utterances]
+    speakers = None if None in keys else ["/".join(key) for key in keys]
+    predictions = Predictions.named(probabilities, [item.label for item in utterances], classes, speakers)
+    return Scored(predictions, steps, tuple(utterances), dict(info), tuple(problems))
+
+
+def speaker_warnings(scored: Scored) -> list[str]:
+    """Sentences on speakers that are evaluated and were also trained on, as far as the model and the manifest tell.
+
+    A model records its training corpora, and as ``training_speakers`` ("corpus/speaker") its training speakers. Models
+    of earlier versions lack the speakers.
+    """
+    warnings = []
+    trained = sum(item.split in ("train", "validation") for item in scored.utterances)
+    if trained:
+        warnings.append(
+            f"{trained} of {len(scored.utterances)} clips are of the splits train and validation. If the model was "
+            "trained on this manifest, these scores say little about unseen speakers. Use --split test."
+        )
+    corpora = sorted({item.corpus for item in scored.utterances if item.corpus} & set(scored.info.get("corpora", ())))
+    if scored.info.get("training_speakers") is not None:
+        known = {"/".join(item.speaker_key) for item in scored.utterances if item.speaker_key}
+        shared = sorted(known & set(scored.info["training_speakers"]))
+        if shared:
+            warnings.append(
+                f"{len(shared)} of {len(known)} evaluated speakers are training speakers of the model, such as "
+                f"{shared[0]}. These scores say little about unseen speakers."
+            )
+    elif corpora:
+        warnings.append(
+            f"The model was trained on the corpora {', '.join(corpora)}, but does not record its training speakers. If "
+            "evaluated speakers are among them, these scores say little about unseen speakers."
+        )
+    return warnings

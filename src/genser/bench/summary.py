@@ -1,4 +1,4 @@
-"""A bench result summed up: scores over seeds with intervals, paired comparisons, ablations, calibration, cost."""
+"""Summarise the runs of a bench: scores over seeds, paired differences, folds, ablations, calibration and cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,15 +10,16 @@ from genser.bench.runs import BenchResult, Protocol
 from genser.errors import ConfigError
 from genser.metrics.bootstrap import Interval, PairedDifference, Resampling, paired_differences, score_intervals
 from genser.metrics.classification import METRICS, confusion_matrix, decide, recalls
-from genser.metrics.reliability import Calibration, ReliabilityBin, calibrate, reliability
+from genser.metrics.evaluate import several_speakers
+from genser.metrics.reliability import Calibration, calibrate, reliability
 
-MOST_FOLDS = 10
-"""Folds beyond which nobody reads a table of them, as where every speaker is left out in turn."""
+MAX_FOLDS = 10
+"""Number of folds above which they are not listed one by one, as in leave-one-speaker-out."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score over seeds: its mean, its deviation between seeds (NaN for one seed), its interval over the test set."""
+    """A score over seeds: its mean, its standard deviation between seeds (NaN for one seed), its interval."""
 
     mean: float
     deviation: float
@@ -27,11 +28,11 @@ class Score:
 
 @dataclass(frozen=True)
 class FoldScores:
-    """What every system reaches on the test side of one fold.
+    """Scores of every system on the test side of one fold.
 
     Attributes:
-        fold: Its name.
-        utterances: Clips of its test side.
+        fold: Name of the fold.
+        utterances: Number of test clips.
         ua: System → UA.
         pairs: (a, b) → how much better `a` is than `b` in UA.
     """
@@ -42,49 +43,6 @@ class FoldScores:
     pairs: Mapping[tuple[System, System], PairedDifference]
 
 
-def scores(pooled: Pooled, probabilities: np.ndarray, resampling: Resampling) -> dict[str, Score]:
-    """Each of WA, UA, macro and weighted F1 of a system's seeds, from probabilities of shape (seeds, n, classes)."""
-    intervals = score_intervals(
-        probabilities, pooled.labels, classes=len(pooled.classes), groups=_groups(pooled), resampling=resampling
-    )
-    decisions = decide(probabilities)
-    confusions = np.stack([confusion_matrix(pooled.labels, one, len(pooled.classes)) for one in decisions])
-    found = {}
-    for name, interval in intervals.items():
-        values = METRICS[name](confusions)
-        deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-        found[name] = Score(float(values.mean()), deviation, interval)
-    return found
-
-
-def pairs(pooled: Sequence[Pooled], resampling: Resampling) -> dict[tuple[System, System], PairedDifference]:
-    """Differences in UA of every ordered pair of systems that were tested on the same utterances."""
-    if not pooled:
-        return {}
-    first = pooled[0]
-    systems = {one.system: one.probabilities for one in pooled}
-    return paired_differences(systems, first.labels, _groups(first), classes=len(first.classes), resampling=resampling)
-
-
-def by_fold(pooled: Sequence[Pooled], resampling: Resampling) -> tuple[FoldScores, ...]:
-    """The same on every fold by itself; nothing for one fold, or for more than :data:`MOST_FOLDS`."""
-    names = sorted(set(pooled[0].folds.tolist())) if pooled else []
-    if not 1 < len(names) <= MOST_FOLDS:
-        return ()
-    found = []
-    for name in names:
-        parts = [one.part(one.folds == name) for one in pooled]
-        ua = {one.system: scores(one, one.probabilities, resampling)["ua"] for one in parts}
-        found.append(FoldScores(name, len(parts[0].labels), ua, pairs(parts, resampling)))
-    return tuple(found)
-
-
-def _groups(pooled: Pooled) -> np.ndarray | None:
-    """Speakers where several are known, else None: single clips are drawn then."""
-    several = pooled.speakers is not None and len(set(pooled.speakers.tolist())) > 1
-    return pooled.speakers if several else None
-
-
 @dataclass(frozen=True)
 class CostSummary:
     """Mean cost of a run.
@@ -93,7 +51,7 @@ class CostSummary:
         parameters: Parameters of the head.
         train_seconds: Training time of one fold with one seed, in seconds.
         predict_milliseconds: Time of the head for one utterance, in milliseconds.
-        device: Where it ran.
+        device: Device of the training.
     """
 
     parameters: int
@@ -104,19 +62,19 @@ class CostSummary:
 
 @dataclass(frozen=True)
 class SystemSummary:
-    """Everything measured of one system on one protocol; shares lie in [0, 1].
+    """All scores of one system on one protocol; shares lie in [0, 1].
 
     Attributes:
         system: The system.
-        seeds: The seeds that are averaged.
-        incomplete: Seeds left out because a fold is missing.
+        seeds: The averaged seeds.
+        incomplete: Seeds omitted because a fold is missing.
         scores: Each of WA, UA, macro and weighted F1 over the whole corpus.
         fold_mean: The same scores computed on each fold and then averaged, as leaderboards do.
         recall: Class → recall, averaged over seeds.
-        confusion: Counts summed over seeds; the last column has those without an answer.
-        calibration: Averaged over seeds; its bins hold all seeds together. None where nothing was answered.
+        confusion: Counts summed over seeds; the last column counts the utterances without an answer.
+        calibration: Averaged over seeds, with bins over all seeds together. None if a seed answered nothing.
         steps: N → metric → score.
-        cost: What it costs.
+        cost: Its cost.
     """
 
     system: System
@@ -133,7 +91,7 @@ class SystemSummary:
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One value of a varied setting, and how much better it is than the head's default (None without one)."""
+    """One value of a varied setting, and how much better it is than the head's default (None without a default)."""
 
     value: str
     summary: SystemSummary
@@ -152,18 +110,18 @@ class Ablation:
 
 @dataclass(frozen=True)
 class ProtocolSummary:
-    """Everything measured on one protocol.
+    """All results on one protocol.
 
     Attributes:
         protocol: The protocol.
         classes: Class names.
-        support: Utterances of each class.
-        speakers: Number of test speakers; 0 where unknown.
+        support: Number of utterances of each class.
+        speakers: Number of test speakers; 0 if unknown.
         systems: The main comparison, best UA first.
         pairs: (a, b) → how much better `a` is than `b` in UA, for every ordered pair of `systems`.
-        seed_pairs: The same with training seeds drawn anew in each resample, as they are a sample too.
-        folds: The main comparison on every fold by itself, where there are few.
-        ablations: One entry a varied setting.
+        seed_pairs: The same with training seeds resampled as well, since they are a sample too.
+        folds: The main comparison on every single fold, if there are few.
+        ablations: One entry for each varied setting.
     """
 
     protocol: Protocol
@@ -178,84 +136,126 @@ class ProtocolSummary:
 
     @property
     def floor_wa(self) -> float:
-        """Accuracy of always answering the most frequent class."""
+        """Accuracy of always deciding the most frequent class."""
         return max(self.support) / sum(self.support)
 
     @property
     def floor_ua(self) -> float:
-        """UA of always answering one class."""
+        """UA of always deciding one class."""
         return 1 / np.count_nonzero(self.support)
 
 
 def summarize(result: BenchResult, *, resampling: Resampling | None = None) -> tuple[ProtocolSummary, ...]:
-    """Sum up a bench, one entry a protocol in order of appearance.
+    """Summarise a bench, one entry per protocol in order of appearance.
 
     Raises:
-        ConfigError: If runs do not fit together (see :func:`genser.bench.pool_runs.pool`), systems of one protocol
+        ConfigError: The runs do not fit together (see :func:`genser.bench.pool_runs.pool`), systems of one protocol
             were tested on different utterances, or no seed of any system is complete.
     """
     pooled = pool(result.runs)
     if not pooled:
-        raise ConfigError(f"none of {len(result.runs)} runs completes a seed: let the bench finish its folds first")
+        raise ConfigError(f"None of {len(result.runs)} runs completes a seed. Let the bench finish its folds first.")
     protocols = dict.fromkeys(one.protocol for one in pooled)
     return tuple(
-        _protocol([one for one in pooled if one.protocol == protocol], resampling or Resampling())
+        _summarize_protocol([one for one in pooled if one.protocol == protocol], resampling or Resampling())
         for protocol in protocols
     )
 
 
-def _protocol(pooled: list[Pooled], resampling: Resampling) -> ProtocolSummary:
+def _summarize_protocol(pooled: list[Pooled], resampling: Resampling) -> ProtocolSummary:
     first = pooled[0]
     for other in pooled[1:]:
         if first.classes != other.classes or not np.array_equal(first.utterances, other.utterances):
             raise ConfigError(
                 f"{first.system.head} and {other.system.head} were tested on different utterances or classes of "
-                f"{first.protocol.name}: only runs on the same test set can be compared"
+                f"{first.protocol.name}. Only runs on the same test set can be compared."
             )
     main = [one for one in pooled if not one.system.factor]
-    summaries = {one.system: summarize_system(one, resampling) for one in pooled}
-    systems = sorted((summaries[one.system] for one in main), key=lambda one: -one.scores["ua"].mean)
+    summaries = {one.system: _summarize_system(one, resampling) for one in pooled}
     return ProtocolSummary(
         protocol=first.protocol,
         classes=first.classes,
         support=tuple(np.bincount(first.labels, minlength=len(first.classes)).tolist()),
         speakers=0 if first.speakers is None else len(set(first.speakers.tolist())),
-        systems=tuple(systems),
-        pairs=pairs(main, resampling),
-        seed_pairs=pairs(main, replace(resampling, resample_seeds=True)),
-        folds=by_fold(main, resampling),
+        systems=tuple(sorted((summaries[one.system] for one in main), key=lambda one: -one.scores["ua"].mean)),
+        pairs=_pairs(main, resampling),
+        seed_pairs=_pairs(main, replace(resampling, resample_seeds=True)),
+        folds=_by_fold(main, resampling),
         ablations=_ablations(pooled, summaries, resampling),
     )
 
 
-def summarize_system(pooled: Pooled, resampling: Resampling) -> SystemSummary:
-    """Sum up one system."""
+def _summarize_system(pooled: Pooled, resampling: Resampling) -> SystemSummary:
     decisions = decide(pooled.probabilities)
-    confusions = np.stack([confusion_matrix(pooled.labels, one, len(pooled.classes)) for one in decisions])
-    recall = recalls(confusions).mean(axis=0).tolist()
+    confusions = _confusions(pooled, decisions)
+    folds = [_confusions(pooled.part(rows), decisions[:, rows]) for rows in _fold_masks(pooled).values()]
+    costs = [run.cost for run in pooled.runs]
+    seconds = sum(cost.predict_seconds for cost in costs)
     return SystemSummary(
         system=pooled.system,
         seeds=pooled.seeds,
         incomplete=pooled.incomplete,
-        scores=scores(pooled, pooled.probabilities, resampling),
-        fold_mean=_fold_mean(pooled, decisions),
-        recall=dict(zip(pooled.classes, recall, strict=True)),
+        scores=_scores(pooled, pooled.probabilities, resampling),
+        fold_mean={name: float(score(np.stack(folds)).mean()) for name, score in METRICS.items()},
+        recall=dict(zip(pooled.classes, recalls(confusions).mean(axis=0).tolist(), strict=True)),
         confusion=confusions.sum(axis=0),
         calibration=_calibration(pooled),
-        steps={count: scores(pooled, values, resampling) for count, values in pooled.steps.items()},
-        cost=_cost(pooled),
+        steps={count: _scores(pooled, values, resampling) for count, values in pooled.steps.items()},
+        cost=CostSummary(
+            parameters=max(cost.parameters for cost in costs),
+            train_seconds=float(np.mean([cost.train_seconds for cost in costs])),
+            predict_milliseconds=1000 * seconds / (len(pooled.seeds) * len(pooled.labels)),
+            device=", ".join(sorted({cost.device for cost in costs})),
+        ),
     )
 
 
-def _fold_mean(pooled: Pooled, decisions: np.ndarray) -> dict[str, float]:
-    rows = [pooled.folds == fold for fold in np.unique(pooled.folds)]
-    confusions = np.stack(
-        [confusion_matrix(pooled.labels[row], one[row], len(pooled.classes)) for one in decisions for row in rows]
-    )
-    return {name: float(score(confusions).mean()) for name, score in METRICS.items()}
+def _scores(pooled: Pooled, probabilities: np.ndarray, resampling: Resampling) -> dict[str, Score]:
+    """Each of WA, UA, macro and weighted F1, from probabilities of shape (seeds, n, classes)."""
+    speakers, classes = several_speakers(pooled.speakers), len(pooled.classes)
+    intervals = score_intervals(probabilities, pooled.labels, classes=classes, groups=speakers, resampling=resampling)
+    confusions = _confusions(pooled, decide(probabilities))
+    scores = {}
+    for name, interval in intervals.items():
+        values = METRICS[name](confusions)
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        scores[name] = Score(float(values.mean()), deviation, interval)
+    return scores
+
+
+def _confusions(pooled: Pooled, decisions: np.ndarray) -> np.ndarray:
+    """Confusion matrix of each seed, shape (seeds, classes, classes + 1)."""
+    return np.stack([confusion_matrix(pooled.labels, one, len(pooled.classes)) for one in decisions])
+
+
+def _fold_masks(pooled: Pooled) -> dict[str, np.ndarray]:
+    return {str(fold): pooled.folds == fold for fold in np.unique(pooled.folds)}
+
+
+def _pairs(pooled: Sequence[Pooled], resampling: Resampling) -> dict[tuple[System, System], PairedDifference]:
+    """Differences in UA of every ordered pair of systems that were tested on the same utterances."""
+    if not pooled:
+        return {}
+    speakers, classes = several_speakers(pooled[0].speakers), len(pooled[0].classes)
+    systems = {one.system: one.probabilities for one in pooled}
+    return paired_differences(systems, pooled[0].labels, speakers, classes=classes, resampling=resampling)
+
+
+def _by_fold(pooled: Sequence[Pooled], resampling: Resampling) -> tuple[FoldScores, ...]:
+    """The comparison on every single fold; empty for one fold or for more than :data:`MAX_FOLDS`."""
+    masks = _fold_masks(pooled[0]) if pooled else {}
+    if not 1 < len(masks) <= MAX_FOLDS:
+        return ()
+    found = []
+    for name in masks:
+        parts = [one.part(one.folds == name) for one in pooled]
+        ua = {one.system: _scores(one, one.probabilities, resampling)["ua"] for one in parts}
+        found.append(FoldScores(name, len(parts[0].labels), ua, _pairs(parts, resampling)))
+    return tuple(found)
 
 
 def _calibration(pooled: Pooled) -> Calibration | None:
+    """Calibration averaged over seeds; its bins hold the predictions of all seeds."""
     answered = ~np.isnan(pooled.probabilities).any(axis=-1)
     if not answered.any(axis=1).all():
         return None
@@ -265,47 +265,25 @@ def _calibration(pooled: Pooled) -> Calibration | None:
     ]
     names = ("ece_mass", "ece_width", "ece_adaptive", "brier", "nll")
     means = {name: float(np.mean([getattr(seed, name) for seed in seeds])) for name in names}
-    return Calibration(**means, bins=_pooled_bins(pooled.probabilities, pooled.labels, answered))
-
-
-def _pooled_bins(probabilities: np.ndarray, labels: np.ndarray, answered: np.ndarray) -> tuple[ReliabilityBin, ...]:
-    correct = probabilities.argmax(axis=-1) == labels
-    return reliability(probabilities.max(axis=-1)[answered], correct[answered])
-
-
-def _cost(pooled: Pooled) -> CostSummary:
-    costs = [run.cost for run in pooled.runs]
-    seconds = sum(cost.predict_seconds for cost in costs)
-    return CostSummary(
-        parameters=max(cost.parameters for cost in costs),
-        train_seconds=float(np.mean([cost.train_seconds for cost in costs])),
-        predict_milliseconds=1000 * seconds / (len(pooled.seeds) * len(pooled.labels)),
-        device=", ".join(sorted({cost.device for cost in costs})),
-    )
+    correct = pooled.probabilities.argmax(axis=-1) == pooled.labels
+    return Calibration(**means, bins=reliability(pooled.probabilities.max(axis=-1)[answered], correct[answered]))
 
 
 def _ablations(
     pooled: list[Pooled], summaries: Mapping[System, SystemSummary], resampling: Resampling
 ) -> tuple[Ablation, ...]:
-    varied = [one for one in pooled if one.system.factor]
-    keys = dict.fromkeys((one.system.head, one.system.encoder, one.system.factor) for one in varied)
+    groups: dict[tuple[str, str, str], list[Pooled]] = {}
+    for one in pooled:
+        if one.system.factor:
+            groups.setdefault((one.system.head, one.system.encoder, one.system.factor), []).append(one)
     ablations = []
-    for head, encoder, factor in keys:
-        rows = [
-            one for one in varied if (one.system.head, one.system.encoder, one.system.factor) == (head, encoder, factor)
-        ]
-        default = next((one for one in pooled if one.system == System(head, encoder)), None)
-        differences = pairs([default, *rows], resampling) if default else {}
-        default_system = default.system if default else None
-        ablations.append(
-            Ablation(
-                head,
-                encoder,
-                factor,
-                tuple(
-                    AblationRow(row.system.value, summaries[row.system], differences.get((row.system, default_system)))
-                    for row in rows
-                ),
-            )
+    for (head, encoder, factor), varied in groups.items():
+        default = System(head, encoder)
+        compared = [one for one in pooled if one.system == default]
+        differences = _pairs([*compared, *varied], resampling) if compared else {}
+        rows = tuple(
+            AblationRow(one.system.value, summaries[one.system], differences.get((one.system, default)))
+            for one in varied
         )
+        ablations.append(Ablation(head, encoder, factor, rows))
     return tuple(ablations)

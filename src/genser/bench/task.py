@@ -1,6 +1,6 @@
-"""What a process of the bench does: train one head on one side, then compare candidates or keep runs.
+"""The work of one process of a bench: train one head on one side, then compare candidates or store runs.
 
-A task says where its result belongs, so that a bench that was stopped sees what is left to do.
+A task knows the file of its result, so a bench that was stopped finds the tasks that are left.
 """
 
 import json
@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from genser.bench.trace import Trace
 from genser.errors import GenserError
 from genser.files import atomic_write
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
+from genser.model.head import Head
 from genser.model.heads import make_head
 from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
@@ -33,54 +33,51 @@ from genser.training.train import predict, train
 from genser.transport import Sampler
 
 TRACE_STEPS = 20
-"""Steps of the transport that Figure 1 shows, which it keeps every fourth time of."""
+"""Transport steps of Figure 1; the state after every fourth step is stored."""
 
-_KEPT_TIMES = 4
+_STEPS_APART = 4
 _TRACED = 240  # utterances in a trace
 
 
 @dataclass(frozen=True)
-class Training:
+class Task:
     """One head to train.
 
     Attributes:
-        head: Which head, see :data:`genser.model.heads.HEADS`.
         config: Its recipe.
-        train: Positions to learn from.
-        test: Positions to score.
-        device: Where to train.
+        train: Indices of the training utterances.
+        test: Indices of the utterances to score.
+        device: Device of the training.
     """
 
-    head: str
     config: TrainConfig
     train: np.ndarray
     test: np.ndarray
     device: str
 
-    def fit(self, dataset: Dataset) -> tuple[Any, float]:
-        """The trained head, and the seconds it took."""
+    def fit(self, dataset: Dataset) -> tuple[Head, float]:
+        """The trained head, and the seconds that the training took."""
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            config = self.config.head_config(dataset.classes, *dataset.features.shape[1:])
-            head = make_head(replace(config, kind=self.head))
+            head = make_head(self.config.head_config(dataset.classes, *dataset.features.shape[1:]))
         started = time.perf_counter()
         train(head.to(self.device), dataset.training_rows(self.train, self.config), self.config)
         return head, time.perf_counter() - started
 
 
 @dataclass(frozen=True)
-class SelectTask(Training):
-    """A candidate: its UA on held-out training speakers, as a line of JSON in ``path``."""
+class SelectTask(Task):
+    """A candidate: its UA on held-out training speakers, stored as JSON in ``path``."""
 
     path: Path
 
     @property
     def done(self) -> bool:
-        """Whether the result is on disk."""
+        """Whether the result is stored."""
         return self.path.exists()
 
     def __call__(self, dataset: Dataset) -> None:
-        """Train, score, and keep the score."""
+        """Train, score, and store the score."""
         head, _ = self.fit(dataset)
         held_out = dataset.rows(self.test)
         scores = predict(head, held_out.features)
@@ -90,13 +87,13 @@ class SelectTask(Training):
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One way to read a trained head.
+class EvalVariant:
+    """One way to evaluate a trained head.
 
     Attributes:
-        spec: What the run is.
-        sampler: Steps and read-out of a transport head; None is the recipe's.
-        steps: Numbers N of transport steps to read as well.
+        spec: Identity of the run.
+        sampler: Steps and read-out of the transport; None for the recipe's.
+        steps: Further numbers N of transport steps to evaluate.
     """
 
     spec: RunSpec
@@ -105,91 +102,86 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class TrainTask(Training):
-    """A head trained on a whole training side, and the runs that are read off it.
+class TrainTask(Task):
+    """A head trained on a whole training side, and its runs.
 
     Attributes:
-        folder: Where the runs are kept.
-        readings: The runs.
+        folder: Folder of the runs.
+        variants: The runs.
         names: Identifier of every test utterance.
         trace: File for the states of test utterances along the transport; None for none.
     """
 
     folder: Path
-    readings: tuple[Reading, ...]
+    variants: tuple[EvalVariant, ...]
     names: np.ndarray
     trace: Path | None = None
 
     @property
     def done(self) -> bool:
-        """Whether every run and the trace are on disk."""
-        files = [self.folder / reading.spec.name for reading in self.readings]
+        """Whether every run and the trace are stored."""
+        files = [self.folder / variant.spec.name for variant in self.variants]
         return all(path.exists() for path in (*files, *([self.trace] if self.trace else [])))
 
     def __call__(self, dataset: Dataset) -> None:
-        """Train, score the test side in every way, and keep it."""
+        """Train, score the test side in every way, and store the runs."""
         head, seconds = self.fit(dataset)
-        for reading in self.readings:
-            self._read(head, reading, dataset, seconds)
+        for variant in self.variants:
+            self._evaluate(head, variant, dataset, seconds)
         if self.trace:
             self.trace.parent.mkdir(parents=True, exist_ok=True)
             trace_of(head, dataset, self.test).save(self.trace)
 
-    def _read(self, head: Any, reading: Reading, dataset: Dataset, seconds: float) -> None:
-        test = dataset.rows(self.test)
-        options = {"sampler": reading.sampler} if reading.sampler else {}
+    def _evaluate(self, head: Head, variant: EvalVariant, dataset: Dataset, seconds: float) -> None:
+        test, sampler = dataset.rows(self.test), variant.sampler or self.config.sampler
         started = time.perf_counter()
-        probabilities = predict(head, test.features, **options)
+        probabilities = predict(head, test.features, sampler=sampler)
         cost = Cost(sum(p.numel() for p in head.parameters()), seconds, time.perf_counter() - started, self.device)
-        base = reading.sampler or self.config.sampler
-        counts = [count for count in reading.steps if count or base.readout == "estimate"]
-        steps = {count: predict(head, test.features, sampler=replace(base, steps=count)) for count in counts}
-        speakers = [dataset.utterances[place].speaker_key for place in self.test]
-        voices = None if None in speakers else np.array(["/".join(filter(None, speaker)) for speaker in speakers])
-        run = BenchRun(
-            reading.spec, dataset.classes, self.names, test.labels.numpy(), probabilities, cost, voices, steps
-        )
+        counts = [count for count in variant.steps if count or sampler.readout == "estimate"]
+        steps = {count: predict(head, test.features, sampler=replace(sampler, steps=count)) for count in counts}
+        keys = [dataset.utterances[index].speaker_key for index in self.test]
+        speakers = None if None in keys else np.array(["/".join(filter(None, key)) for key in keys])
+        labels = test.labels.numpy()
+        run = BenchRun(variant.spec, dataset.classes, self.names, labels, probabilities, cost, speakers, steps)
         run.save(self.folder)
 
 
 @torch.inference_mode()
-def trace_of(head: Any, dataset: Dataset, places: np.ndarray) -> Trace:
+def trace_of(head: Head, dataset: Dataset, indices: np.ndarray) -> Trace:
     """States of utterances along the transport from x_1 to x_0 (the paper's Figure 1), at six times.
 
     Args:
         head: A trained transport head.
         dataset: The utterances.
-        places: Positions of those to show; at most 240 of them are, evenly chosen.
+        indices: Indices of those to show; at most 240 of them are, evenly chosen.
     """
-    chosen = places[np.linspace(0, len(places) - 1, min(_TRACED, len(places))).round().astype(int)]
+    chosen = indices[np.linspace(0, len(indices) - 1, min(_TRACED, len(indices))).round().astype(int)]
     rows = dataset.rows(chosen)
     head = head.eval().cpu()
     x_1, X_c = head.ends(rows.features.float())
     sampler, path = replace(head.config.sampler, steps=TRACE_STEPS), head.config.path
     _, states = sampler.trace(head.estimate, path, x_1, X_c)
-    kept = np.arange(0, TRACE_STEPS + 1, _KEPT_TIMES)
+    kept = np.arange(0, TRACE_STEPS + 1, _STEPS_APART)
     times = path.T - kept * (path.T - path.t_eps) / TRACE_STEPS
     return Trace(
         times, states.numpy()[kept], x_1.numpy(), head.codes.numpy(), rows.labels.numpy(), tuple(dataset.classes)
     )
 
 
-Task = SelectTask | TrainTask
 _shared: dict[str, Dataset] = {}
 
 
 @contextmanager
 def workers(dataset: Dataset, jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes of one thread each that share a data set through memory maps."""
+    """Processes with one thread each that share a data set through memory maps."""
     with tempfile.TemporaryDirectory(prefix="genser-bench-") as folder:
-        arrays = {"features": dataset.features} | (
-            {} if dataset.augmented is None else {"augmented": dataset.augmented}
-        )
+        arrays = {name: getattr(dataset, name) for name in ("features", "augmented")}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
         for name, array in arrays.items():
             np.save(Path(folder, f"{name}.npy"), array)
         light = replace(dataset, **dict.fromkeys(arrays))
         pool = ProcessPoolExecutor(
-            jobs, mp_context=get_context("spawn"), initializer=begin, initargs=(light, folder, tuple(arrays))
+            jobs, mp_context=get_context("spawn"), initializer=start_worker, initargs=(light, folder, tuple(arrays))
         )
         try:
             yield pool
@@ -197,47 +189,49 @@ def workers(dataset: Dataset, jobs: int) -> Iterator[ProcessPoolExecutor]:
             pool.shutdown(cancel_futures=True)
 
 
-def begin(light: Dataset, folder: str, arrays: Sequence[str]) -> None:
-    """Set a process up: one thread, the features mapped, and an end together with the bench that started it."""
+def start_worker(light: Dataset, folder: str, arrays: Sequence[str]) -> None:
+    """Set up a process: one thread, memory-mapped features, and an exit as soon as the bench that started it exits."""
     torch.set_num_threads(1)
-    if parent_process() is not None:
-        threading.Thread(target=_leave_with_parent, daemon=True).start()
+    parent = parent_process()
+    if parent is not None:
+
+        def exit_with_parent() -> None:
+            wait([parent.sentinel])  # a parent that was killed cannot stop its processes
+            os._exit(1)
+
+        threading.Thread(target=exit_with_parent, daemon=True).start()
     mapped = {name: np.load(Path(folder, f"{name}.npy"), mmap_mode="r") for name in arrays}
     _shared["dataset"] = replace(light, **mapped)
 
 
-def _leave_with_parent() -> None:
-    """End the process when its parent is gone: killed at once, it cannot tell its processes to stop waiting."""
-    wait([parent_process().sentinel])
-    os._exit(1)
-
-
-def _perform(task: Task) -> None:
+def _perform(task: SelectTask | TrainTask) -> None:
     task(_shared["dataset"])
 
 
-def perform(pool: ProcessPoolExecutor, tasks: Iterable[Task], tell: Callable[[int, int], None]) -> None:
-    """Do what is not on disk yet.
+def perform(
+    pool: ProcessPoolExecutor, tasks: Iterable[SelectTask | TrainTask], report: Callable[[int, int], None]
+) -> None:
+    """Run the tasks whose results are not stored yet.
 
     Args:
         pool: From :func:`workers`.
-        tasks: All tasks, the finished ones among them.
-        tell: Called with the tasks done and their number.
+        tasks: All tasks, finished or not.
+        report: Called with the number of finished tasks and the number of tasks.
 
     Raises:
-        GenserError: If a process was killed; what it had finished is kept.
+        GenserError: A process was killed; its finished results are stored.
     """
     tasks = list(tasks)
     waiting = [task for task in tasks if not task.done]
     before = len(tasks) - len(waiting)
-    tell(before, len(tasks))
+    report(before, len(tasks))
     futures = [pool.submit(_perform, task) for task in waiting]
     try:
         for done, future in enumerate(as_completed(futures), before + 1):
             future.result()
-            tell(done, len(tasks))
+            report(done, len(tasks))
     except BrokenProcessPool as error:
         raise GenserError(
-            "A process of the bench was killed, perhaps for want of memory. Finished runs are kept: start it again, "
-            "with fewer --jobs."
+            "A process of the bench was killed, perhaps because memory ran out. Finished runs are stored. Run the "
+            "bench again with fewer --jobs."
         ) from error

@@ -1,4 +1,4 @@
-"""States of utterances along the transport, kept for the paper's Figure 1."""
+"""States of utterances along the transport, stored for the paper's Figure 1."""
 
 import io
 import os
@@ -18,12 +18,15 @@ class Trace:
     """States of some utterances along the transport.
 
     Attributes:
-        times: Times t in falling order, shape (times,), from T to t_eps.
+        times: Times t in decreasing order, shape (times,), from T to t_eps.
         states: x̂_t of each utterance at these times, shape (times, n, L).
         starts: x_1 of each utterance, shape (n, L).
         codes: x_0 of each class, shape (classes, L).
         labels: True class indices, shape (n,).
         classes: Class names.
+
+    Raises:
+        ConfigError: Shapes differ, an index is out of range, or the times do not decrease.
     """
 
     times: np.ndarray
@@ -39,12 +42,14 @@ class Trace:
         n, length = self.starts.shape
         shapes = (self.states.shape, self.codes.shape, self.labels.shape)
         if shapes != ((len(self.times), n, length), (len(self.classes), length), (n,)):
-            raise ConfigError(f"states, codes and labels of shapes {shapes} do not fit starts of {self.starts.shape}")
+            raise ConfigError(
+                f"States, codes and labels of shapes {shapes} do not fit starts of shape {self.starts.shape}."
+            )
         if len(self.times) < 2 or (np.diff(self.times) >= 0).any():
-            raise ConfigError(f"times must fall from T to t_eps, got {np.asarray(self.times).tolist()}")
+            raise ConfigError(f"Times must decrease from T to t_eps, got {np.asarray(self.times).tolist()}.")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to an .npz file, which appears whole or not at all."""
+        """Write an .npz file in one step."""
         arrays = {name: getattr(self, name) for name in ("times", "states", "starts", "codes", "labels")}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, classes=np.array(self.classes), **arrays)
@@ -55,11 +60,13 @@ class Trace:
         """Read what :meth:`save` wrote.
 
         Raises:
-            StoreError: If the file is damaged or no trace.
+            StoreError: The file is damaged or is not a trace.
         """
         try:
             with np.load(Path(path), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             return cls(**(arrays | {"classes": tuple(arrays["classes"].tolist())}))
         except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, ConfigError) as error:
-            raise StoreError(f"{path} is no transport trace or is damaged ({error}): make it again") from error
+            raise StoreError(
+                f"{path} is not a trace or is damaged ({error}). Delete it and run the bench again."
+            ) from error

@@ -1,8 +1,8 @@
-"""``genser bench``: heads × encoders × folds × seeds on a protocol, and the report on them."""
+"""``genser bench``: compare heads and encoders on the folds of a protocol, and write the report."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -29,101 +29,67 @@ def bench(
     setting: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     report_only: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Compare heads fairly on the folds of a protocol; a bench that was stopped goes on.
+    """Compare heads fairly on the folds of a protocol; a bench that was stopped continues where it was.
 
-    Every head chooses its settings on speakers held out inside each training side. Several protocols and encoders may
-    share one output folder: run after run, the report has them all.
+    Every head chooses its settings on speakers held out within each training side. Several protocols and encoders may
+    share one output folder; the report covers them all.
 
     Args:
         protocol: emobox, official, loso, kfold-speaker, loco, or random (speaker-dependent).
-        manifests: CSV, JSON lines or Parquet; EmoBox's folds are of one corpus each, all others span the manifests.
+        manifests: CSV, JSON lines or Parquet; EmoBox has folds for each corpus, all others span the manifests.
         encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank"; repeat for
-            several. The default is the encoder of the recipe.
+            several. By default the encoder of the recipe.
         revision: Commit of a hub id.
         plan: "default", "quick", "report", "ablations", "cross-corpus", or a YAML file.
-        seeds: Number of training seeds; the plan's by default.
+        seeds: Number of training seeds; by default the plan's.
         task: emotion or gender.
         labels: Label map, by name or as file.toml:name.
         k: Number of folds of kfold-speaker and random.
-        incomplete: Go on although clips of EmoBox's lists are missing; the protocol's name then says so.
-        jobs: Processes, each with one thread.
+        incomplete: Continue if clips of the EmoBox lists are missing; the name of the protocol then says so.
+        jobs: Number of processes, each with one thread.
         device: "cpu" or "cuda".
         store: Folder of the feature store.
         output: Folder for the runs and the report.
         title: Headline of the report.
-        resamples: Number of bootstrap draws.
+        resamples: Number of bootstrap resamples.
         setting: A setting of the recipe for every head, such as --set optimizer.lr=1e-4; repeat for several.
-        report_only: Only write the report anew, on the runs that are finished.
+        report_only: Only write the report on the finished runs.
 
     Returns:
-        0 if all went well, 1 if some utterances could not be read and were left out.
+        0 on success, 1 if some clips could not be read; they are omitted.
     """
     from genser.cli._extras import training_extra
+    from genser.cli._progress import progress_bars
 
     problems: tuple[str, ...] = ()
     with training_extra("A bench"):
+        from genser.bench.plan import load_plan
+        from genser.bench.runner import BenchSettings, run_bench
+        from genser.data.splits import PROTOCOLS
+        from genser.encoders import named_encoder
         from genser.metrics.bootstrap import Resampling
-        from genser.report.bench import report_bench
+        from genser.report.bench import report_bench, score_lines
 
+        resampling = Resampling(resamples)
         if not report_only:
-            where = {"k": k, "incomplete": incomplete, "jobs": jobs, "device": device, "task": task, "labels": labels}
-            chosen = _plan(plan, _settings(setting), seeds)
-            problems = _run(_bench_settings(protocol, manifests, encoder, revision, output, store, where), chosen)
-        result, written = report_bench(output, title=title, resampling=Resampling(resamples))
-    for line in (*problems, *_summary(result), *map(str, written)):
+            if protocol is None or not manifests:
+                raise ConfigError(
+                    f"Name a protocol ({', '.join(PROTOCOLS)}) and one manifest or more, or give --report-only."
+                )
+            settings = _settings(setting or [])
+            encoders = [named_encoder(name, revision=revision) for name in encoder or ()] or [None]
+            plans = [load_plan(plan, settings, encoder=one, seeds=seeds) for one in encoders]
+            data = BenchSettings(protocol, manifests, output, store, task, labels, k, incomplete, jobs, device)
+            with progress_bars() as bars:
+                problems = run_bench(data, plans, bars)
+        result, written = report_bench(output, title=title, resampling=resampling)
+    for line in (*problems, *score_lines(result), *map(str, written)):
         print(line, file=sys.stderr)
     return 1 if problems else 0
 
 
-def _settings(pairs: list[str] | None) -> dict[str, str]:
-    for pair in pairs or ():
+def _settings(pairs: list[str]) -> dict[str, str]:
+    for pair in pairs:
         if "=" not in pair:
-            raise ConfigError(f"--set {pair} names no value; write --set KEY=VALUE, such as --set optimizer.lr=1e-4.")
-    return {key: value for key, _, value in (pair.partition("=") for pair in pairs or ())}
-
-
-def _plan(name: str, settings: dict[str, str], seeds: int | None) -> Any:
-    from genser.bench.plan import load_plan
-
-    return load_plan(name, settings, seeds=seeds)
-
-
-def _bench_settings(
-    protocol: str | None,
-    manifests: tuple[Path, ...],
-    encoders: list[str] | None,
-    revision: str | None,
-    output: Path,
-    store: Path,
-    where: dict[str, Any],
-) -> Any:
-    from genser.bench.run import BenchSettings
-    from genser.data.splits import PROTOCOLS
-    from genser.encoders import named_encoder
-
-    if protocol is None or not manifests:
-        raise ConfigError(f"Name a protocol ({', '.join(PROTOCOLS)}) and one manifest or more; or give --report-only.")
-    configs = tuple(named_encoder(name, revision=revision) for name in encoders or ())
-    return BenchSettings(protocol, manifests, configs, output, store, **where)
-
-
-def _run(settings: Any, plan: Any) -> tuple[str, ...]:
-    from genser.bench.run import run_bench
-    from genser.cli._progress import progress_bars
-
-    with progress_bars() as bars:
-        return run_bench(settings, plan, bars)
-
-
-def _summary(result: Any) -> list[str]:
-    """One line a protocol and system, for people in a hurry."""
-    from genser.bench.pool_runs import pool
-    from genser.metrics.classification import confusion_matrix, unweighted_accuracy
-    from genser.report.tables import percent, system_name
-
-    lines = []
-    for one in pool(result.runs):
-        decided = one.probabilities.argmax(-1)
-        scores = [unweighted_accuracy(confusion_matrix(one.labels, seed, len(one.classes))) for seed in decided]
-        lines.append(f"{one.protocol.title}: {system_name(one.system)}: UA {percent(sum(scores) / len(scores))} %")
-    return lines
+            raise ConfigError(f"--set {pair} has no value. Write --set KEY=VALUE, such as --set optimizer.lr=1e-4.")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}

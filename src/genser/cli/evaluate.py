@@ -1,10 +1,13 @@
-"""``genser evaluate``: a model against a manifest, with intervals."""
+"""``genser evaluate``: score a model on a manifest, with intervals."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
+
+from genser.errors import ConfigError
 
 
 def evaluate(
@@ -20,42 +23,57 @@ def evaluate(
     device: str = "cpu",
     resamples: int = 2000,
 ) -> int:
-    """Score a model: WA, UA, F1, per class, confusion and calibration, each score with a bootstrap interval.
+    """Score a model: WA, UA, F1, scores of each class, confusion and calibration, with bootstrap intervals.
 
-    Intervals are drawn by speaker where the manifest names speakers.
+    Speakers are resampled for the intervals if the manifest names them.
 
     Args:
         model: Model folder, ONNX file, or name of a bundled model.
         manifest: CSV, JSON lines or Parquet with the columns path and label.
-        output: Folder for report.json, report.md, report.html and pictures; without it the report is printed.
-        split: Only rows of this split: train, validation or test.
+        output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
+        split: Use only the rows of this split: train, validation or test.
         task: emotion or gender.
-        labels: Label map for the manifest's labels, by name or as file.toml:name.
-        steps: Numbers N of transport steps to compare (model folders only; an ONNX graph has its N built in).
+        labels: Label map for the labels of the manifest, by name or as file.toml:name.
+        steps: Numbers N of transport steps to compare (model folders only; the N of an ONNX file is fixed).
         store: Folder of the feature store (model folders only).
-        device: "cpu" or "cuda".
-        resamples: Number of bootstrap draws.
+        device: "cpu" or "cuda" (model folders only).
+        resamples: Number of bootstrap resamples.
 
     Returns:
-        0 if all went well, 1 if some utterances could not be read; they count as wrong.
+        0 on success, 1 if some clips could not be read; they count as wrong.
     """
+    from genser import load
+    from genser.bench.score_manifest import labelled, score_folder, score_recognizer, speaker_warnings
+    from genser.cli._extras import training_extra
     from genser.cli._progress import progress_bars
+    from genser.data.labels import find_label_map
+    from genser.data.manifest import read_manifest
     from genser.metrics.bootstrap import Resampling
-    from genser.metrics.evaluate import evaluate as measure
-    from genser.metrics.evaluate import evaluate_steps
-    from genser.report.document import to_markdown
-    from genser.report.evaluation import evaluation_document, write_report
+    from genser.metrics.evaluate import evaluate as score
+    from genser.report.document import to_markdown, write_report
+    from genser.report.evaluation import evaluation_document
 
+    resampling, counts = Resampling(resamples), _step_counts(steps)
+    utterances = read_manifest(manifest, check_files=False)
+    label_map = find_label_map(labels) if labels else None
+    choose = lambda classes: labelled(utterances, classes, task, label_map, split)  # noqa: E731
     with progress_bars() as bars:
-        choose = _chooser(manifest, task, labels, split)
-        tell = lambda done, total: bars("evaluate", done, total)  # noqa: E731
-        scored = _score(model, choose, store, [int(n) for n in steps.split(",") if n], device, tell)
-    resampling = Resampling(resamples)
+        progress = lambda done, total: bars("evaluate", done, total)  # noqa: E731
+        if Path(model).is_dir():
+            with training_extra("Evaluating a model folder"):
+                scored = score_folder(Path(model), choose, store, steps=counts, device=device, progress=progress)
+        else:
+            scored = score_recognizer(load(model), choose, progress=progress)
+    predictions = scored.predictions
     document = evaluation_document(
-        measure(scored.predictions, resampling=resampling),
+        score(predictions, resampling=resampling),
         title=f"Evaluation of {Path(model).name}",
         about={"model": model, "manifest": str(manifest), "task": task, "split": split or "all"},
-        steps=evaluate_steps(scored.steps, scored.predictions, resampling=resampling),
+        steps={
+            count: score(replace(predictions, probabilities=rows), resampling=resampling)
+            for count, rows in sorted(scored.steps.items())
+        },
+        warnings=speaker_warnings(scored),
     )
     for problem in scored.problems:
         print(problem, file=sys.stderr)
@@ -67,23 +85,8 @@ def evaluate(
     return 1 if scored.problems else 0
 
 
-def _chooser(manifest: Path, task: str, labels: str | None, split: str | None) -> Any:
-    from genser.bench.score_manifest import labelled
-    from genser.data.labels import find_label_map
-    from genser.data.manifest import read_manifest
-
-    utterances = read_manifest(manifest, check_files=False)
-    chosen = find_label_map(labels) if labels else None
-    return lambda classes: labelled(utterances, classes, task, chosen, split)
-
-
-def _score(model: str, choose: Any, store: Path, steps: list[int], device: str, tell: Any) -> Any:
-    from genser.bench.score_manifest import score_folder, score_recognizer
-    from genser.cli._extras import training_extra
-
-    if Path(model).is_dir():
-        with training_extra("Evaluating a model folder"):
-            return score_folder(Path(model), choose, store, steps=steps, device=device, progress=tell)
-    from genser import load
-
-    return score_recognizer(load(model), choose, progress=tell)
+def _step_counts(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--steps must be numbers of steps separated by commas, such as 1,4,20, got {text!r}.")
+    return sorted({int(part) for part in parts})

@@ -1,1 +1,1 @@
-"""Accuracy, calibration and their intervals; NumPy only."""
+"""Accuracy, calibration and bootstrap intervals; NumPy only."""

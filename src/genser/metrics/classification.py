@@ -1,34 +1,32 @@
-"""Scores that a confusion matrix determines: WA, UA, F1, precision and recall.
+"""Scores computed from a confusion matrix: WA, UA, F1, precision and recall.
 
-Rows are true classes; columns are decided classes, plus one last column for utterances that got no answer
-(:data:`NO_ANSWER`: an input that failed, or an abstention). An utterance without an answer lowers recall and accuracy
-as a wrong one does, but is no false positive of any class. Every score takes a stack of matrices,
-shape (…, classes, classes + 1), so that thousands of bootstrap resamples are scored in one call.
+Rows are true classes. Columns are decided classes, plus one last column for utterances without an answer
+(:data:`NO_ANSWER`: the input could not be read). Such an utterance lowers recall and accuracy like a wrong answer, but
+it is a false positive of no class. Every score takes a stack of matrices of shape (…, classes, classes + 1), so
+thousands of bootstrap resamples are scored in one call.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from genser.errors import ConfigError
+from genser.errors import ConfigError, suggestion
 
 NO_ANSWER = -1
+"""Decision for an utterance without an answer."""
 
 
-def decide(probabilities: np.ndarray, *, abstain_below: float = 0.0) -> np.ndarray:
-    """Choose the class of the highest probability.
+def decide(probabilities: np.ndarray) -> np.ndarray:
+    """Choose the class with the highest probability.
 
     Args:
         probabilities: Shape (…, classes). A row of NaN stands for an input that failed.
-        abstain_below: Confidence under which no answer is given.
 
     Returns:
-        Class indices of shape (…); :data:`NO_ANSWER` for failures and abstentions.
+        Class indices of shape (…); :data:`NO_ANSWER` for inputs that failed.
     """
     failed = np.isnan(probabilities).any(axis=-1)
-    known = np.where(failed[..., None], 0.0, probabilities)
-    silent = failed | (known.max(axis=-1) < abstain_below)
-    return np.where(silent, NO_ANSWER, known.argmax(axis=-1))
+    return np.where(failed, NO_ANSWER, np.where(failed[..., None], 0.0, probabilities).argmax(axis=-1))
 
 
 def confusion_matrix(labels: np.ndarray, decisions: np.ndarray, classes: int) -> np.ndarray:
@@ -36,21 +34,23 @@ def confusion_matrix(labels: np.ndarray, decisions: np.ndarray, classes: int) ->
 
     Args:
         labels: True class indices, shape (n,), each in [0, classes).
-        decisions: Decided class indices, shape (n,); :data:`NO_ANSWER` where there is none.
+        decisions: Decided class indices, shape (n,); :data:`NO_ANSWER` where there is no answer.
         classes: Number of classes.
 
     Returns:
         Integer counts of shape (classes, classes + 1); the last column counts the utterances without an answer.
 
     Raises:
-        ConfigError: If the shapes differ or an index is out of range.
+        ConfigError: The shapes differ or an index is out of range.
     """
     labels, decisions = np.asarray(labels), np.asarray(decisions)
     check_labels(labels, classes)
     if decisions.shape != labels.shape:
-        raise ConfigError(f"{decisions.shape} decisions do not fit {labels.shape} labels: give one decision a label")
+        raise ConfigError(
+            f"Decisions of shape {decisions.shape} do not fit labels of shape {labels.shape}. Give one per label."
+        )
     if decisions.size and (decisions.min() < NO_ANSWER or decisions.max() >= classes):
-        raise ConfigError(f"decisions must lie in [-1, {classes}), got [{decisions.min()}, {decisions.max()}]")
+        raise ConfigError(f"Decisions must lie in [-1, {classes}), got [{decisions.min()}, {decisions.max()}].")
     return np.bincount(cells(labels, decisions, classes), minlength=classes * (classes + 1)).reshape(classes, -1)
 
 
@@ -58,54 +58,53 @@ def check_labels(labels: np.ndarray, classes: int) -> None:
     """Refuse labels that are not class indices.
 
     Raises:
-        ConfigError: If there are none, they are no integers, not one-dimensional, or out of range.
+        ConfigError: The labels are empty, not one-dimensional, no integers, or out of range.
     """
     if labels.ndim != 1 or not labels.size:
-        raise ConfigError(f"scores need labels of shape (n,) with n > 0, got shape {labels.shape}")
+        raise ConfigError(f"Scores need labels of shape (n,) with n > 0, got shape {labels.shape}.")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ConfigError(f"labels must be class indices, got {labels.dtype}: map names to indices first")
+        raise ConfigError(f"Labels must be class indices, got {labels.dtype}. Map names to indices first.")
     if labels.min() < 0 or labels.max() >= classes:
-        raise ConfigError(f"labels must lie in [0, {classes}), got [{labels.min()}, {labels.max()}]")
+        raise ConfigError(f"Labels must lie in [0, {classes}), got [{labels.min()}, {labels.max()}].")
 
 
 def cells(labels: np.ndarray, decisions: np.ndarray, classes: int) -> np.ndarray:
-    """Flat index of the confusion matrix' cell that each utterance falls into, for decisions of shape (…, n)."""
-    columns = np.where(decisions == NO_ANSWER, classes, decisions)
-    return labels * (classes + 1) + columns
+    """Flat index of the cell of the confusion matrix that counts each utterance, for decisions of shape (…, n)."""
+    return labels * (classes + 1) + np.where(decisions == NO_ANSWER, classes, decisions)
 
 
 def recalls(confusion: np.ndarray) -> np.ndarray:
-    """Recall of each class, shape (…, classes); NaN where a class has no utterance."""
+    """Recall of each class, shape (…, classes); NaN for a class without utterances."""
     return _ratio(_hits(confusion), confusion.sum(axis=-1))
 
 
 def precisions(confusion: np.ndarray) -> np.ndarray:
-    """Precision of each class, shape (…, classes); NaN where a class was never decided."""
+    """Precision of each class, shape (…, classes); NaN for a class that was never decided."""
     return _ratio(_hits(confusion), confusion[..., :-1].sum(axis=-2))
 
 
 def f1_scores(confusion: np.ndarray) -> np.ndarray:
-    """F1 of each class, 2·TP / (2·TP + FP + FN), shape (…, classes); NaN where a class is neither true nor decided."""
+    """F1 of each class, 2·TP / (2·TP + FP + FN), shape (…, classes); NaN for a class neither true nor decided."""
     return _ratio(2 * _hits(confusion), confusion.sum(axis=-1) + confusion[..., :-1].sum(axis=-2))
 
 
 def weighted_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """WA, the share of utterances that were decided rightly (the field's name for plain accuracy)."""
+    """WA: the share of correct decisions (the field's name for plain accuracy)."""
     return _hits(confusion).sum(axis=-1) / confusion.sum(axis=(-2, -1))
 
 
 def unweighted_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """UA, the mean recall over the classes that are present among the labels (balanced accuracy)."""
+    """UA: the mean recall over the classes that occur in the labels (balanced accuracy)."""
     return _mean_defined(recalls(confusion))
 
 
 def macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Mean F1 over the classes that are true or decided somewhere, as scikit-learn (and so EmoBox) averages it."""
+    """Mean F1 over the classes that are true or decided at least once, as in scikit-learn and EmoBox."""
     return _mean_defined(f1_scores(confusion))
 
 
 def weighted_f1(confusion: np.ndarray) -> np.ndarray:
-    """Mean F1 weighted by how often each class is true."""
+    """Mean F1, weighted by the number of utterances of each class."""
     support = confusion.sum(axis=-1)
     return (np.nan_to_num(f1_scores(confusion)) * support).sum(axis=-1) / support.sum(axis=-1)
 
@@ -116,16 +115,17 @@ METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "macro_f1": macro_f1,
     "weighted_f1": weighted_f1,
 }
+"""Name → score of a stack of confusion matrices."""
 
 
 def metric_named(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the score called `name`.
+    """Return the score with the given name.
 
     Raises:
-        ConfigError: If there is none; the message lists the known ones.
+        ConfigError: There is no such score.
     """
     if name not in METRICS:
-        raise ConfigError(f"unknown metric {name!r}: choose from {', '.join(METRICS)}")
+        raise ConfigError(f"There is no metric {name!r}. {suggestion(name, METRICS)}")
     return METRICS[name]
 
 

@@ -1,35 +1,35 @@
-"""How far scores can be taken as probabilities: calibration error, Brier score, likelihood.
+"""Measure how well scores can be read as probabilities: calibration error, Brier score, likelihood.
 
-A confidence is calibrated when, of the utterances scored 0.8, 80 % are right. The expected calibration error (ECE;
-Naeini et al. 2015, Guo et al. 2017) is the mean gap between confidence and accuracy over bins of like confidence,
-weighted by their share of the utterances. How bins are cut decides what is seen, so three ways are offered:
+A confidence is calibrated if 80 % of the utterances scored 0.8 are correct. The expected calibration error (ECE;
+Naeini et al. 2015, Guo et al. 2017) is the mean gap between confidence and accuracy over bins of similar confidence,
+weighted by the number of utterances. The result depends on the bins, so there are three ways to choose them:
 
-- ``"width"``: equal widths, as in Guo et al. (15 bins). Confident models crowd the last bin.
-- ``"mass"``: equal counts (Nguyen & O'Connor 2015; Nixon et al. 2019). The default here.
-- ``"adaptive"``: equal counts, and as many bins as keep their accuracies rising (ECE-sweep, Roelofs et al. 2022), which
-  has the least bias of the three on small test sets.
+- ``"width"``: equal widths, as in Guo et al. (15 bins). The last bin of a confident model holds most utterances.
+- ``"mass"``: equal counts (Nguyen & O'Connor 2015; Nixon et al. 2019). This is the default.
+- ``"adaptive"``: equal counts, with as many bins as keep the accuracies increasing (ECE-sweep, Roelofs et al. 2022).
+  It has the smallest bias of the three on small test sets.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from genser.errors import ConfigError
 
 SCHEMES = ("mass", "width", "adaptive")
-LIKELIHOOD_FLOOR = 1e-12  # keeps the likelihood finite where a projection was clipped at 0
+LIKELIHOOD_FLOOR = 1e-12  # keeps the likelihood finite if a projection was clipped at 0
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Utterances of like confidence.
+    """Utterances of similar confidence.
 
     Attributes:
-        low: Least confidence of the bin (its edge for equal widths).
-        high: Greatest confidence of the bin (its edge for equal widths).
+        low: Lowest confidence of the bin (its edge for equal widths).
+        high: Highest confidence of the bin (its edge for equal widths).
         count: Number of utterances.
         confidence: Their mean confidence.
-        accuracy: Share of them that is right.
+        accuracy: Share of them that is correct.
     """
 
     low: float
@@ -46,9 +46,9 @@ class Calibration:
     Attributes:
         ece_mass: Expected calibration error over bins of equal count.
         ece_width: The same over bins of equal width.
-        ece_adaptive: The same over as many equal-count bins as keep accuracies rising.
+        ece_adaptive: The same over as many bins of equal count as keep the accuracies increasing.
         brier: Mean of Σ_b (p_b − y_b)², in [0, 2] (Brier 1950).
-        nll: Mean negative log-likelihood of the true class in nats, probabilities floored at 1e-12.
+        nll: Mean negative log-likelihood of the true class in nats, with probabilities of at least 1e-12.
         bins: The reliability curve over bins of equal count.
     """
 
@@ -59,16 +59,12 @@ class Calibration:
     nll: float
     bins: tuple[ReliabilityBin, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as plain values."""
-        return asdict(self)
-
 
 def calibrate(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> Calibration:
     """Measure the calibration of probabilities of shape (n, classes) against labels of shape (n,).
 
     Raises:
-        ConfigError: If `bins` is less than 1.
+        ConfigError: ``bins`` is less than 1.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -90,12 +86,12 @@ def expected_calibration_error(
 
     Args:
         confidence: Probability of the decided class, shape (n,).
-        correct: Whether the decision is right, shape (n,).
+        correct: Whether the decision is correct, shape (n,).
         bins: Number of bins; the adaptive scheme chooses its own.
-        scheme: ``"mass"``, ``"width"`` or ``"adaptive"``; see the module.
+        scheme: ``"mass"``, ``"width"`` or ``"adaptive"``, see the module.
 
     Raises:
-        ConfigError: If `bins` is less than 1 or the scheme is unknown.
+        ConfigError: ``bins`` is less than 1 or the scheme is unknown.
     """
     curve = reliability(confidence, correct, bins=bins, scheme=scheme)
     gaps = sum(one.count * abs(one.accuracy - one.confidence) for one in curve)
@@ -105,16 +101,16 @@ def expected_calibration_error(
 def reliability(
     confidence: np.ndarray, correct: np.ndarray, *, bins: int = 15, scheme: str = "mass"
 ) -> tuple[ReliabilityBin, ...]:
-    """Group utterances by confidence; empty bins are left out. See :func:`expected_calibration_error`."""
+    """Group utterances by confidence; empty bins are omitted. See :func:`expected_calibration_error`."""
     if bins < 1 or scheme not in SCHEMES:
-        raise ConfigError(f"calibration needs bins >= 1 and a scheme of {', '.join(SCHEMES)}; got {bins}, {scheme!r}")
-    order = np.lexsort((correct, confidence))  # ties in a fixed order, so that the order of rows cannot matter
+        raise ConfigError(
+            f"Calibration needs bins >= 1 and a scheme out of {', '.join(SCHEMES)}, got {bins} and {scheme!r}."
+        )
+    order = np.lexsort((correct, confidence))  # sorts ties too, so the order of the rows does not matter
     confidence, correct = np.asarray(confidence, dtype=np.float64)[order], np.asarray(correct, dtype=np.float64)[order]
     if scheme == "width":
         return _equal_width(confidence, correct, bins)
-    if scheme == "mass":
-        return _equal_mass(confidence, correct, bins)
-    return _sweep(confidence, correct)
+    return _equal_mass(confidence, correct, bins if scheme == "mass" else _adaptive_bins(correct))
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -124,7 +120,7 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean −ln p(true class) in nats, with p floored at 1e-12."""
+    """Mean −ln p(true class) in nats, with p of at least 1e-12."""
     likelihood = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(likelihood, LIKELIHOOD_FLOOR)).mean())
 
@@ -143,24 +139,23 @@ def _equal_mass(confidence: np.ndarray, correct: np.ndarray, bins: int) -> tuple
     return tuple(_bin(part, right, float(part[0]), float(part[-1])) for part, right in parts if part.size)
 
 
-def _sweep(confidence: np.ndarray, correct: np.ndarray) -> tuple[ReliabilityBin, ...]:
-    """Take one bin more as long as accuracies keep rising, as in Roelofs et al. 2022, algorithm 1."""
-    count = len(confidence)
-    if (np.diff(correct) >= 0).all():  # then no number of bins breaks the order: spare the quadratic search
-        return _equal_mass(confidence, correct, count)
-    hits = np.concatenate([[0.0], np.cumsum(correct)])
-    bins = 1
-    while (np.diff(_bin_accuracies(hits, bins + 1)) >= 0).all():
-        bins += 1
-    return _equal_mass(confidence, correct, bins)
-
-
-def _bin_accuracies(hits: np.ndarray, bins: int) -> np.ndarray:
-    """Accuracy of each equal-count bin, cut as numpy.array_split cuts, from cumulated hits of shape (n + 1,)."""
-    size, longer = divmod(len(hits) - 1, bins)
-    edges = np.cumsum(np.concatenate([[0], np.full(longer, size + 1), np.full(bins - longer, size)]))
-    return np.diff(hits[edges]) / np.diff(edges)
-
-
 def _bin(confidence: np.ndarray, correct: np.ndarray, low: float, high: float) -> ReliabilityBin:
     return ReliabilityBin(low, high, len(confidence), float(confidence.mean()), float(correct.mean()))
+
+
+def _adaptive_bins(correct: np.ndarray) -> int:
+    """Largest number of bins, counted up from 1, whose accuracies increase (Roelofs et al. 2022, algorithm 1)."""
+    count = len(correct)
+    if (np.diff(correct) >= 0).all():  # every number of bins has increasing accuracies: skip the quadratic search
+        return count
+    hits = np.concatenate([[0.0], np.cumsum(correct)])
+
+    def increasing(bins: int) -> bool:
+        size, longer = divmod(count, bins)  # as numpy.array_split cuts
+        edges = np.cumsum(np.concatenate([[0], np.full(longer, size + 1), np.full(bins - longer, size)]))
+        return bool((np.diff(np.diff(hits[edges]) / np.diff(edges)) >= 0).all())
+
+    bins = 1
+    while increasing(bins + 1):
+        bins += 1
+    return bins

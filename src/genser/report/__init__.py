@@ -1,1 +1,1 @@
-"""Reports on evaluations and benches: JSON, Markdown, HTML, pictures."""
+"""Reports on evaluations and benches: JSON, Markdown, HTML, PNG pictures."""

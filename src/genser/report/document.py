@@ -1,142 +1,52 @@
-"""A report as plain blocks, rendered to Markdown, to one self-contained HTML page, and to PNG pictures."""
+"""A report as a list of blocks, and its files: JSON, Markdown, one self-contained HTML page, PNG pictures."""
 
-import html
-import io
+import base64
+import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from genser.errors import ConfigError, MissingExtraError
 from genser.files import atomic_write
+from genser.metrics.bootstrap import FEW_SPEAKERS, Interval
+from genser.report.plots import DPI, to_png
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLORS = ("#1B7FC4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F", "#A6761D")
-"""Okabe and Ito's palette for every kind of colour vision; black and yellow, which a background would swallow, left out
-and the blue lightened to stand at least 4 : 1 against both backgrounds."""
+FORMATS = ("json", "md", "html", "png")
+PICTURES = "pictures"
+"""Folder of the PNG pictures inside the folder of a report."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
-"""One shape a colour: no meaning rests on colour alone."""
+SCORE_NAMES = {"wa": "WA", "ua": "UA", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
 
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of what is not data: text and axes, background, grid."""
-
-    ink: str
-    paper: str
-    grid: str
-
-
-LIGHT = Theme(ink="#1b1f24", paper="#ffffff", grid="#d5d9de")
-DARK = Theme(ink="#e8eaed", paper="#14171a", grid="#3a4048")
-_PAGE = Theme(ink="#010203", paper="#010204", grid="#010205")  # stand-ins that to_svg() turns into CSS variables
-THEMES = {"light": LIGHT, "dark": DARK, "page": _PAGE}
-"""``"page"`` is for :func:`to_svg`: its colours become the CSS variables --ink, --paper and --grid of the page."""
-
-
-@contextmanager
-def canvas(theme: str, width: float, height: float) -> Iterator["Figure"]:
-    """Open a figure of `width` × `height` inches in a theme; drawing and layout belong inside the block.
-
-    Raises:
-        ConfigError: If there is no such theme.
-        MissingExtraError: If matplotlib is not installed.
-    """
-    if theme not in THEMES:
-        raise ConfigError(f"there is no theme {theme!r}: choose from {', '.join(THEMES)}")
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("plot", "Drawing")
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_style(THEMES[theme])):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        figure.draw_without_rendering()
-
-
-def axes(figure: "Figure", *, title: str = "", x: str = "", y: str = "", grid: str = "") -> "Axes":
-    """Add the only axes of a figure, with a grid along ``"x"``, ``"y"``, ``"both"`` or none."""
-    ax = figure.add_subplot()
-    ax.set(title=title, xlabel=x, ylabel=y)
-    if grid:
-        ax.grid(axis=grid, linewidth=0.6)
-    return ax
-
-
-def to_svg(figure: "Figure", *, name: str, label: str) -> str:
-    """Render as an inline SVG element for HTML.
-
-    The text stays text, and colours of the theme ``"page"`` follow the page between light and dark.
-
-    Args:
-        figure: What to render.
-        name: Unique in the page; ids inside the picture begin with it.
-        label: Says what is seen, for those who cannot see it.
-    """
-    import matplotlib
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = re.sub(r"\s*<(metadata)>.*?</\1>", "", buffer.getvalue()[buffer.getvalue().index("<svg") :], flags=re.DOTALL)
-    for role in ("ink", "paper", "grid"):
-        svg = svg.replace(getattr(_PAGE, role), f"var(--{role}, {getattr(LIGHT, role)})")
-    svg = re.sub(r'(\bid="|url\(#|href="#)', lambda match: f"{match.group(1)}{name}-", svg)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label, quote=True)}"', 1)
-
-
-def to_png(figure: "Figure", path: str | os.PathLike[str] | None = None, *, dpi: int = 160) -> bytes:
-    """Render as a PNG with an opaque background, and write it to `path` if given."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    if path is not None:
-        Path(path).write_bytes(buffer.getvalue())
-    return buffer.getvalue()
-
-
-def _style(theme: Theme) -> dict[str, object]:
-    ink = dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor", "xtick.color", "ytick.color"), theme.ink
-    )
-    return ink | {
-        "figure.facecolor": theme.paper,
-        "savefig.facecolor": theme.paper,
-        "axes.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "axes.titlesize": "medium",
-        "axes.titlelocation": "left",
-        "grid.color": theme.grid,
-        "legend.frameon": False,
-        "font.family": "DejaVu Sans",
-        "font.size": 9.5,
-        "lines.linewidth": 1.8,
-    }
+READING = (
+    "WA is the accuracy. UA is the mean recall over the classes that occur, so frequent classes do not hide rare ones. "
+    "F1 is averaged over the classes (macro) or weighted by the number of utterances of each class. Intervals are "
+    "bootstrap percentile intervals. If speakers are known, whole speakers are resampled, because the errors of one "
+    "speaker are not independent. The expected calibration error (ECE) is the mean gap between confidence and accuracy "
+    "over 15 bins of equal count, over 15 bins of equal width, or over as many bins of equal count as keep the "
+    "accuracies increasing (adaptive). Brier is the Brier score (0 to 2), NLL the negative log-likelihood in nats."
+)
+"""How to read the scores of every report."""
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading; level 2 opens a part, level 3 a section."""
+    """A heading of a part of the report."""
 
     text: str
-    level: int = 2
 
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Words; `kind` is ``"plain"``, or ``"warning"`` for what a reader must not miss."""
+    """A paragraph; `kind` is ``"plain"``, or ``"warning"`` for what a reader must not miss."""
 
     text: str
     kind: str = "plain"
@@ -147,11 +57,11 @@ class Table:
     """A table whose first column names the row.
 
     Attributes:
-        caption: What it shows; every table has one.
+        caption: What the table shows.
         head: Column names.
         rows: Cells as text.
-        marked: Rows that are not ours (published, or the floor), printed in italics.
-        words: Columns of words rather than figures.
+        marked: Indices of the rows in italics: published scores and the floor.
+        words: Indices of the columns with words instead of figures.
     """
 
     caption: str
@@ -163,17 +73,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is drawn when it is needed.
+    """A picture, drawn when the report is written.
 
     Attributes:
         name: File name without ending, unique in the document.
-        caption: What it shows; it is also the text for those who cannot see it.
-        draw: Draws it in the theme of that name.
+        caption: What the picture shows; also its alternative text.
+        draw: Draws it.
     """
 
     name: str
     caption: str
-    draw: Callable[[str], "Figure"] = field(compare=False)
+    draw: Callable[[], "Figure"] = field(compare=False)
 
 
 Block = Heading | Paragraph | Table | Picture
@@ -185,58 +95,99 @@ class Document:
 
     Attributes:
         title: Headline.
-        blocks: What it says, in order.
-        data: The numbers behind it, plain JSON values.
+        blocks: The contents in order.
+        data: The numbers behind the report, plain JSON values.
     """
 
     title: str
     blocks: tuple[Block, ...]
     data: dict[str, object]
 
-    @property
-    def pictures(self) -> tuple[Picture, ...]:
-        """All pictures in order."""
-        return tuple(block for block in self.blocks if isinstance(block, Picture))
+
+def write_report(
+    document: Document, folder: str | os.PathLike[str], *, formats: tuple[str, ...] = FORMATS
+) -> list[Path]:
+    """Write a report into a folder as report.json, report.md, report.html and pictures/*.png.
+
+    Args:
+        document: The report.
+        folder: Created if missing; files of the same name are replaced.
+        formats: Any of ``json``, ``md``, ``html``, ``png``; the last two need the extra [plot].
+
+    Returns:
+        The written files.
+
+    Raises:
+        ConfigError: A format is unknown.
+        MissingExtraError: A format needs an extra that is not installed.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise ConfigError(f"There is no report format {', '.join(unknown)}. Choose from {', '.join(FORMATS)}.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {}
+    if {"html", "png"} & set(formats):
+        pictures = {block.name: to_png(block.draw()) for block in document.blocks if isinstance(block, Picture)}
+    contents: dict[str, str | bytes] = {}
+    if "json" in formats:
+        text = json.dumps(document.data, indent=2, ensure_ascii=False, allow_nan=False)
+        contents["report.json"] = text + "\n"
+    if "md" in formats:
+        contents["report.md"] = to_markdown(document, with_pictures="png" in formats)
+    if "html" in formats:
+        contents["report.html"] = to_html(document, pictures)
+    if "png" in formats:
+        (folder / PICTURES).mkdir(exist_ok=True)
+        contents |= {f"{PICTURES}/{name}.png": png for name, png in pictures.items()}
+    for name, content in contents.items():
+        atomic_write(folder / name, content.encode() if isinstance(content, str) else content)
+    return [folder / name for name in contents]
 
 
-def to_markdown(document: Document, *, pictures: str | None = None) -> str:
-    """Render as Markdown; pictures are linked in the folder `pictures`, or left out where that is None."""
+def to_markdown(document: Document, *, with_pictures: bool = False) -> str:
+    """Render as Markdown, with links to the PNG pictures if requested."""
     parts = [f"# {document.title}"]
     for block in document.blocks:
         if isinstance(block, Heading):
-            parts.append(f"{'#' * block.level} {block.text}")
+            parts.append(f"## {block.text}")
         elif isinstance(block, Paragraph):
             parts.append(f"> **Note:** {block.text}" if block.kind == "warning" else block.text)
         elif isinstance(block, Table):
-            parts.append(_markdown_table(block))
-        elif pictures is not None:
-            parts.append(f"![{block.caption}]({pictures}/{block.name}.png)\n\n*{block.caption}*")
+            rule = tuple("---" if column in block.words | {0} else "---:" for column in range(len(block.head)))
+            lines = [block.head, rule]
+            for index, row in enumerate(block.rows):
+                lines.append(tuple(f"*{cell}*" if cell and index in block.marked else cell for cell in row))
+            rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+            parts.append(f"**{block.caption}**\n\n" + "\n".join(rows))
+        elif with_pictures:
+            parts.append(f"![{block.caption}]({PICTURES}/{block.name}.png)\n\n*{block.caption}*")
     return "\n\n".join(parts) + "\n"
 
 
-def to_html(document: Document) -> str:
-    """Render as one HTML page that needs nothing else: inline SVG, no script, light and dark, printable.
+def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
+    """Render as one HTML page without scripts or other files; it follows the reader's light or dark mode.
+
+    Args:
+        document: The report.
+        pictures: PNG of each picture by name.
 
     Raises:
-        MissingExtraError: If the document has pictures and matplotlib is not installed.
+        MissingExtraError: Jinja2 is not installed.
     """
-    template = Template(resources.files(__package__).joinpath("templates/report.html").read_text(encoding="utf-8"))
-    body = "\n".join(_html_block(block) for block in document.blocks)
-    return template.substitute(title=html.escape(document.title), contents=_contents(document), body=body)
-
-
-def write_pictures(document: Document, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write every picture as PNG on a white background.
-
-    Raises:
-        MissingExtraError: If matplotlib is not installed.
-    """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = []
-    for picture in document.pictures:
-        paths.append(Path(folder) / f"{picture.name}.png")
-        atomic_write(paths[-1], to_png(picture.draw("light")))
-    return paths
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError:
+        raise MissingExtraError("plot", "Writing a report as HTML") from None
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "slug": slug,
+        "kind": lambda block: type(block).__name__,
+        "base64": lambda png: base64.b64encode(png).decode(),
+        "width": lambda png: int.from_bytes(png[16:20], "big") * 96 // DPI,  # CSS pixels, from the header of the PNG
+    }
+    template = resources.files(__package__).joinpath("templates/report.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(document=document, pictures=pictures)
 
 
 def slug(text: str) -> str:
@@ -244,50 +195,48 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _markdown_table(table: Table) -> str:
-    rule = ["---" if column in table.words | {0} else "---:" for column in range(len(table.head))]
-    lines = [table.head, tuple(rule)]
-    for index, row in enumerate(table.rows):
-        lines.append(tuple(f"*{cell}*" if cell and index in table.marked else cell for cell in row))
-    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return f"**{table.caption}**\n\n" + "\n".join(rows)
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in percent; a dash if it is undefined."""
+    return "–" if share is None or share != share else f"{100 * share:.{digits}f}"
 
 
-def _html_block(block: Block) -> str:
-    if isinstance(block, Heading):
-        name = f' id="{slug(block.text)}"' if block.level == 2 else ""
-        return f"<h{block.level}{name}>{html.escape(block.text)}</h{block.level}>"
-    if isinstance(block, Paragraph):
-        return f'<p class="{block.kind}">{html.escape(block.text)}</p>'
-    if isinstance(block, Table):
-        return _html_table(block)
-    svg = to_svg(block.draw("page"), name=block.name, label=block.caption)
-    return f"<figure>{svg}<figcaption>{html.escape(block.caption)}</figcaption></figure>"
+def range_cell(interval: Interval) -> str:
+    """Both ends of an interval in percent, such as ``73.1 to 77.4``."""
+    return f"{percent(interval.low)} to {percent(interval.high)}"
 
 
-def _html_table(table: Table) -> str:
-    head = "".join(
-        f'<th scope="col"{_words(index, table)}>{html.escape(name)}</th>' for index, name in enumerate(table.head)
+def few_speakers(intervals: Mapping[str, Interval]) -> list[Block]:
+    """A warning if intervals, by what they belong to, rest on too few speakers."""
+    few = [
+        f"{name} ({one.units})" if name else str(one.units) for name, one in intervals.items() if one.has_few_speakers
+    ]
+    if not few:
+        return []
+    return [
+        Paragraph(
+            f"Intervals over fewer than {FEW_SPEAKERS} speakers are too narrow. Number of speakers: {', '.join(few)}.",
+            "warning",
+        )
+    ]
+
+
+def speaker_dependent_warning() -> Paragraph:
+    """The warning of every report whose test speakers are also training speakers."""
+    return Paragraph(
+        "Speaker-dependent: speakers of the test clips are also in the training data. These scores say little about "
+        "unseen speakers.",
+        "warning",
     )
-    rows = "\n".join(_html_row(index, table) for index in range(len(table.rows)))
-    caption = html.escape(table.caption)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.caption, quote=True)}">'
-        f"<table><caption><span>{caption}</span></caption><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
-    )
 
 
-def _html_row(index: int, table: Table) -> str:
-    first, *rest = table.rows[index]
-    cells = "".join(f"<td{_words(column, table)}>{html.escape(cell)}</td>" for column, cell in enumerate(rest, 1))
-    mark = ' class="marked"' if index in table.marked else ""
-    return f'<tr{mark}><th scope="row">{html.escape(first)}</th>{cells}</tr>'
-
-
-def _words(column: int, table: Table) -> str:
-    return ' class="words"' if column in table.words else ""
-
-
-def _contents(document: Document) -> str:
-    parts = [block.text for block in document.blocks if isinstance(block, Heading) and block.level == 2]
-    return "".join(f'<li><a href="#{slug(text)}">{html.escape(text)}</a></li>' for text in parts)
+def plain(value: object) -> object:
+    """Turn dataclasses, mappings, arrays and undefined numbers into values of JSON."""
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,155 @@
+"""Scoring of a manifest: the same probabilities as `genser predict`, the right encoder, warnings about speakers."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from toys import LABELS, toy_folder, toy_weights
+
+from genser import load
+from genser.audio import SAMPLE_RATE
+from genser.bench.score_manifest import Scored, score_folder, score_recognizer, speaker_warnings
+from genser.cli.evaluate import evaluate as evaluate_verb
+from genser.data.utterance import Utterance
+from genser.errors import ConfigError, ManifestError, ModelError
+from genser.metrics.evaluate import Predictions
+from genser.model.folder import load_model, save_model
+from genser.model.heads import make_head
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A model folder with a speech gate, and clips of 1 s, 31 s and 45 s, the last one with a long pause."""
+    folder = tmp_path_factory.mktemp("home")
+    toy_folder(folder / "model", gated=True)
+    random = np.random.default_rng(0)
+    for name, seconds in (("short", 1), ("middle", 31), ("long", 45)):
+        noise = 0.1 * random.standard_normal(seconds * SAMPLE_RATE)
+        noise *= 1 + 0.5 * np.sin(np.arange(len(noise)) / (3000 * (1 + len(name))))
+        noise[10 * SAMPLE_RATE : 20 * SAMPLE_RATE] = 0
+        soundfile.write(folder / f"{name}.wav", noise, SAMPLE_RATE, subtype="FLOAT")
+    return folder
+
+
+def utterances(home, **fields):
+    return [
+        Utterance(str(home / f"{name}.wav"), LABELS[number], f"s{number}", corpus="toy", **fields)
+        for number, name in enumerate(("short", "middle", "long"))
+    ]
+
+
+def score(home, items, tmp_path, model="model", **options):
+    return score_folder(home / model, lambda _: items, tmp_path / "store", **options)
+
+
+def test_evaluate_and_predict_give_the_same_probabilities_for_clips_of_any_length(home, tmp_path):
+    items = utterances(home)
+    cropped = replace(items[2], start=2.0, end=44.5)
+    found = score(home, [*items, cropped], tmp_path)
+    recognizer = load(home / "model")
+    direct = [recognizer.predict(item.path) for item in items]
+    expected = [[one.scores[name] for name in LABELS] for one in direct]
+    np.testing.assert_allclose(found.predictions.probabilities[:3], expected, atol=2e-5)
+    from_audio = score_recognizer(recognizer, lambda _: [*items, cropped])
+    np.testing.assert_allclose(found.predictions.probabilities, from_audio.predictions.probabilities, atol=2e-5)
+    assert not found.problems
+
+
+def test_other_numbers_of_steps_reach_long_clips_too(home, tmp_path):
+    found = score(home, utterances(home), tmp_path, steps=[1, 2])
+    assert list(found.steps) == [1, 2]
+    np.testing.assert_allclose(found.steps[2], found.predictions.probabilities, atol=1e-6)
+    assert (np.abs(found.steps[1] - found.steps[2]).max(axis=1) > 1e-4).all()
+
+
+def test_a_head_without_steps_is_scored_once(home, tmp_path):
+    model = load_model(home / "model")
+    head = make_head(replace(model.head.config, kind="linear"))
+    save_model(tmp_path / "linear", head, model.encoder, model.fingerprint)
+    found = score(tmp_path, utterances(home), tmp_path, model="linear", steps=[1, 2])
+    assert found.steps == {}
+    assert np.isfinite(found.predictions.probabilities).all()
+
+
+def test_a_clip_that_cannot_be_read_is_a_problem_and_costs_the_others_nothing(home, tmp_path):
+    (tmp_path / "bad.wav").write_text("no audio")
+    bad = [Utterance(str(tmp_path / "bad.wav"), LABELS[0]), Utterance(str(tmp_path / "gone.wav"), LABELS[0])]
+    found = score(home, [bad[0], *utterances(home), bad[1]], tmp_path)
+    assert len(found.problems) == 2
+    assert np.isnan(found.predictions.probabilities).all(axis=1).tolist() == [True, False, False, False, True]
+
+
+def test_another_encoder_is_refused(tmp_path, home):
+    folder = toy_folder(tmp_path / "model")
+    toy_weights(folder.with_name("model-encoder.safetensors"), seed=1)
+    with pytest.raises(ModelError, match="trained on another encoder"):
+        score(tmp_path, utterances(home), tmp_path)
+
+
+def scored(items, **info):
+    rows = np.full((len(items), 2), 0.5)
+    return Scored(Predictions(rows, np.zeros(len(items), int), ("a", "b")), {}, tuple(items), info, ())
+
+
+@pytest.mark.parametrize(
+    ("fields", "info", "words"),
+    [
+        ({"split": "test"}, {"corpora": ["other"]}, []),
+        ({"split": "test"}, {}, []),
+        ({"split": "train"}, {}, ["3 of 3 clips are of the splits train and validation"]),
+        ({"split": "validation"}, {}, ["3 of 3 clips"]),
+        ({}, {"corpora": ["toy"]}, ["the corpora toy, but does not record its training speakers"]),
+        ({}, {"corpora": ["toy"], "training_speakers": ["toy/s9", "other/s0"]}, []),
+        (
+            {},
+            {"training_speakers": ["toy/s2", "toy/s1"]},
+            ["2 of 3 evaluated speakers are training speakers of the model"],
+        ),
+    ],
+)
+def test_training_speakers_are_reported(home, fields, info, words):
+    found = speaker_warnings(scored(utterances(home, **fields), **info))
+    assert len(found) == len(words)
+    assert all(part in warning for part, warning in zip(words, found, strict=True))
+
+
+@pytest.fixture
+def manifest(home, tmp_path):
+    path = tmp_path / "manifest.csv"
+    with path.open("w", newline="") as file:
+        rows = [[item.path, item.label, item.speaker, item.corpus] for item in utterances(home)[:1]]
+        csv.writer(file).writerows([["path", "label", "speaker", "corpus"], *rows])
+    return path
+
+
+def test_the_verb_reports_steps_and_warnings(home, manifest, tmp_path, capsys):
+    output = tmp_path / "report"
+    assert evaluate_verb(str(home / "model"), manifest, store=tmp_path / "s", steps="4, 1,,1", resamples=20) == 0
+    assert "does not record its training speakers" in capsys.readouterr().out
+    assert (
+        evaluate_verb(str(home / "model"), manifest, store=tmp_path / "s", steps="", resamples=20, output=output) == 0
+    )
+    data = json.loads((output / "report.json").read_text())
+    assert data["steps"] == {}
+    assert len(data["warnings"]) == 1
+    assert "does not record its training speakers" in (output / "report.html").read_text()
+
+
+@pytest.mark.parametrize("steps", ["abc", "1,-2", "1.5"])
+def test_wrong_steps_are_refused(home, manifest, steps):
+    with pytest.raises(ConfigError, match="--steps must be numbers of steps"):
+        evaluate_verb(str(home / "model"), manifest, steps=steps)
+
+
+def test_a_manifest_without_labels_of_the_task_is_refused(home, manifest):
+    with pytest.raises(ManifestError, match="has a gender label"):
+        evaluate_verb(str(home / "model"), manifest, task="gender")
+    with pytest.raises(ManifestError, match="has a emotion label in the split 'test'"):
+        evaluate_verb(str(home / "model"), manifest, split="test")
+    Path(manifest).write_text(Path(manifest).read_text().replace("anger", "gloom"))
+    with pytest.raises(ManifestError, match="no class 'gloom'"):
+        evaluate_verb(str(home / "model"), manifest)
