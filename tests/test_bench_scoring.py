@@ -107,7 +107,7 @@ def scored(items, **info):
         (
             {},
             {"training_speakers": ["toy/s2", "toy/s1"]},
-            ["2 of 3 evaluated speakers are training speakers of the model"],
+            ["2 of 3 evaluated speakers are training speakers"],
         ),
     ],
 )
@@ -128,7 +128,8 @@ def manifest(home, tmp_path):
 
 def test_the_verb_reports_steps_and_warnings(home, manifest, tmp_path, capsys):
     output = tmp_path / "report"
-    assert evaluate_verb(str(home / "model"), manifest, store=tmp_path / "s", steps="4, 1,,1", resamples=20) == 0
+    options = {"store": tmp_path / "s", "resamples": 20}
+    assert evaluate_verb(str(home / "model"), manifest, steps="4, 1,,1", **options) == 0
     assert "does not record its training speakers" in capsys.readouterr().out
     assert (
         evaluate_verb(str(home / "model"), manifest, store=tmp_path / "s", steps="", resamples=20, output=output) == 0
@@ -146,9 +147,9 @@ def test_wrong_steps_are_refused(home, manifest, steps):
 
 
 def test_a_manifest_without_labels_of_the_task_is_refused(home, manifest):
-    with pytest.raises(ManifestError, match="has a gender label"):
+    with pytest.raises(ManifestError, match="label of the task 'gender'"):
         evaluate_verb(str(home / "model"), manifest, task="gender")
-    with pytest.raises(ManifestError, match="has a emotion label in the split 'test'"):
+    with pytest.raises(ManifestError, match="label of the task 'emotion' in the split 'test'"):
         evaluate_verb(str(home / "model"), manifest, split="test")
     Path(manifest).write_text(Path(manifest).read_text().replace("anger", "gloom"))
     with pytest.raises(ManifestError, match="no class 'gloom'"):
