@@ -374,6 +374,13 @@ def test_evaluation_with_nothing_answered_scores_zero_without_calibration():
     assert (evaluation.wa, evaluation.macro_f1, evaluation.failed, evaluation.calibration) == (0, 0, 3, None)
 
 
+def test_an_evaluation_resamples_the_speakers_that_it_knows():
+    probabilities, labels, voices = corpus()
+    intervals = evaluate(Predictions(probabilities, labels, CLASSES, voices), resampling=Resampling(50)).intervals
+    assert intervals == score_intervals(probabilities, labels, classes=4, groups=voices, resampling=Resampling(50))
+    assert {(one.unit, one.units) for one in intervals.values()} == {("speaker", 12)}
+
+
 def test_one_speaker_falls_back_to_utterances():
     probabilities, labels, _ = corpus()
     one = Predictions(probabilities, labels, CLASSES, np.full(len(labels), "s"))
