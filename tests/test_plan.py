@@ -42,7 +42,7 @@ def test_the_default_plan_compares_every_head_with_as_many_candidates_each():
 
 def test_the_ablations_vary_every_part_of_the_head():
     factors = {variant.factor for variant in load_plan("ablations").variants}
-    assert {"k", "σ", "mix-up", "feature noise", "N", "read-out", "code", "tokens"} <= factors
+    assert {"k", "σ", "mix-up", "feature noise", "N", "read-out", "ensemble"} <= factors
     assert any("t is drawn" in factor for factor in factors)
 
 
