@@ -89,8 +89,8 @@ def test_ablations_are_lists_of_values_or_named_settings(tmp_path):
 
 def test_poolings_are_the_recipes_unless_the_plan_names_its_own(tmp_path):
     assert load_plan(written(tmp_path, HEAD)).poolings == {"": Pooling()}
-    changed = load_plan(written(tmp_path, HEAD), {"encoder.pooling.statistics": "mean,deviation"})
-    assert changed.poolings == {"": Pooling(("mean", "deviation"))}
+    changed = load_plan(written(tmp_path, HEAD), {"encoder.pooling.statistics": "mean,std"})
+    assert changed.poolings == {"": Pooling(("mean", "std"))}
     text = HEAD + "poolings: {plain: {}, loud: {statistics: [loud-mean], states: [1, 2]}}"
     own = load_plan(written(tmp_path, text), encoder=EncoderConfig("whisper", "weights"))
     assert own.poolings == {"plain": Pooling(), "loud": Pooling(("loud-mean",), (1, 2))}

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from genser.config import build, check_ranges, load_yaml, override, packaged, to_mapping
-from genser.encoders import EncoderConfig, Pooling
+from genser.encoders import KINDS, EncoderConfig, Pooling
 from genser.errors import ConfigError, suggestion
 from genser.model.heads import HEADS
 from genser.training.recipe import TrainConfig, load_recipe
@@ -212,7 +212,7 @@ def load_plan(
     file = build(_PlanFile, load_yaml(source, PLANS, "bench plan"), where)
     recipe = load_recipe(file.recipe, {**file.settings, **(settings or {})}, encoder)
     # filter banks have one state without statistics to choose from
-    poolings = {} if recipe.encoder.kind == "fbank" else file.poolings
+    poolings = file.poolings if KINDS[recipe.encoder.kind].layers else {}
     heads = []
     for name, entry in file.heads.items():
         points = [dict(zip(entry.grid, point, strict=True)) for point in product(*entry.grid.values())]
