@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
+from genser.encoders.batches import SHORTEST
 from genser.errors import AudioError, GenserError
-from genser.inference.backend import SHORTEST
 from genser.inference.prediction import Prediction
 from genser.inference.recognizer import Recognizer
 from genser.serving.errors import Problem
