@@ -230,9 +230,11 @@ def load_plan(
                     f"{where}: ablations.{factor}.{name} must be a list of values or a table of settings, got "
                     f"{content!r}."
                 )
-    numbers = {one.name: getattr(file, one.name) for one in fields(PlanNumbers)}
+    numbers: dict[str, Any] = {one.name: getattr(file, one.name) for one in fields(PlanNumbers)}
+    if seeds is not None:
+        numbers["seeds"] = seeds
     return BenchPlan(
-        **numbers | ({} if seeds is None else {"seeds": seeds}),
+        **numbers,
         recipe=to_mapping(recipe),
         heads=tuple(heads),
         variants=tuple(variants),

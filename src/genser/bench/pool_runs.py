@@ -115,7 +115,7 @@ def _pool(protocol: Protocol, system: System, by_seed: dict[int, dict[str, Bench
         classes=complete[next(iter(complete))][0].classes,
         utterances=first["utterances"],
         labels=first["labels"],
-        speakers=first["speakers"],
+        speakers=first.get("speakers"),
         folds=first["folds"],
         seeds=tuple(complete),
         incomplete=tuple(sorted(set(by_seed) - set(complete))),
@@ -125,8 +125,8 @@ def _pool(protocol: Protocol, system: System, by_seed: dict[int, dict[str, Bench
     )
 
 
-def _join_folds(runs: list[BenchRun]) -> dict[str, np.ndarray | None]:
-    """Arrays of the folds of one seed, concatenated and sorted by utterance."""
+def _join_folds(runs: list[BenchRun]) -> dict[str, np.ndarray]:
+    """Arrays of the folds of one seed, concatenated and sorted by utterance; speakers only if every run has them."""
     utterances = np.concatenate([run.utterances for run in runs])
     if len(set(utterances.tolist())) != len(utterances):
         raise ConfigError(f"Folds of {runs[0].spec.protocol.name} share test utterances. Each belongs to one fold.")
@@ -141,7 +141,8 @@ def _join_folds(runs: list[BenchRun]) -> dict[str, np.ndarray | None]:
     }
     shared = set.intersection(*(set(run.steps) for run in runs))
     parts |= {f"steps {count}": [run.steps[count] for run in runs] for count in shared}
-    known = all(run.speakers is not None for run in runs)
-    speakers = np.concatenate([run.speakers for run in runs])[order] if known else None
+    speakers = [run.speakers for run in runs if run.speakers is not None]
+    if len(speakers) == len(runs):
+        parts["speakers"] = speakers
     joined = {name: np.concatenate(arrays)[order] for name, arrays in parts.items()}
-    return {**joined, "speakers": speakers, "classes": np.array(runs[0].classes)}
+    return joined | {"classes": np.array(runs[0].classes)}

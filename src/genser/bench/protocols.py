@@ -103,10 +103,10 @@ def check_fold(utterances: Sequence[Utterance], fold: Fold) -> None:
         check_leaks(*_sides(utterances, fold))
 
 
-def _sides(utterances: Sequence[Utterance], fold: Fold) -> list[list[Utterance]]:
+def _sides(utterances: Sequence[Utterance], fold: Fold) -> tuple[list[Utterance], list[Utterance]]:
     """Utterances before the test (training and validation), and those of the test."""
     before = np.concatenate([fold.train, fold.validation])
-    return [[utterances[index] for index in side] for side in (before, fold.test)]
+    return [utterances[index] for index in before], [utterances[index] for index in fold.test]
 
 
 def inner_splits(
@@ -141,7 +141,8 @@ def inner_splits(
 def _has_speakers(utterances: Iterable[Utterance]) -> bool:
     """Whether whole speakers can be held out: all are known, and one corpus has two."""
     speakers = {item.speaker_key for item in utterances}
-    return None not in speakers and len({speaker[0] for speaker in speakers}) < len(speakers)
+    known = [speaker for speaker in speakers if speaker is not None]
+    return len(known) == len(speakers) and len({corpus for corpus, _ in known}) < len(known)
 
 
 def _clips(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

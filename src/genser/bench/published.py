@@ -71,5 +71,5 @@ def published(
 
 @cache
 def _rows() -> tuple[Published, ...]:
-    text = resources.files(__package__).joinpath("published.json").read_text(encoding="utf-8")
+    text = resources.files("genser.bench").joinpath("published.json").read_text(encoding="utf-8")
     return tuple(Published(**row) for row in json.loads(text))

@@ -22,6 +22,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ class RunSpec:
     seed: int
     factor: str = ""
     value: str = ""
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -190,7 +191,7 @@ def load_run(path: str | os.PathLike[str]) -> BenchRun:
         about = json.loads(str(arrays.pop("about")))
         if about["format"] != _FORMAT:
             raise StoreError(f"{path} has format {about['format']}, this genser reads {_FORMAT}. Run the bench again.")
-        spec = {**about["spec"], "protocol": build(Protocol, about["spec"]["protocol"], str(path))}
+        spec: dict[str, Any] = {**about["spec"], "protocol": build(Protocol, about["spec"]["protocol"], str(path))}
         steps = {int(name.removeprefix("steps_")): name for name in arrays if name.startswith("steps_")}
         return BenchRun(
             spec=RunSpec(**spec),

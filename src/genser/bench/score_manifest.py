@@ -53,7 +53,7 @@ def labelled(
     """
     inside = [item for item in utterances if split is None or item.split == split]
     kept, _ = for_task(inside, task, chosen)
-    unknown = sorted({item.label for item in kept} - set(classes))
+    unknown = sorted({item.label for item in kept if item.label is not None} - set(classes))
     if unknown:
         raise ManifestError(
             f"The model has no class {', '.join(map(repr, unknown))}; its classes are {', '.join(classes)}. "
@@ -186,8 +186,9 @@ def _scored(
     steps: dict[int, np.ndarray],
 ) -> Scored:
     keys = [item.speaker_key for item in utterances]
-    speakers = None if None in keys else ["/".join(key) for key in keys]
-    predictions = Predictions.named(probabilities, [item.label for item in utterances], classes, speakers)
+    names = ["/".join(key) for key in keys if key is not None]
+    speakers = names if len(names) == len(keys) else None
+    predictions = Predictions.named(probabilities, [item.label or "" for item in utterances], classes, speakers)
     return Scored(predictions, steps, tuple(utterances), dict(info), tuple(problems))
 
 

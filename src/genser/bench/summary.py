@@ -9,7 +9,7 @@ from genser.bench.pool_runs import Pooled, System, pool
 from genser.bench.runs import BenchResult, Protocol
 from genser.errors import ConfigError
 from genser.metrics.bootstrap import Interval, PairedDifference, Resampling, paired_differences, score_intervals
-from genser.metrics.classification import METRICS, confusion_matrix, decide, recalls
+from genser.metrics.classification import METRICS, NO_ANSWER, confusion_matrix, decide, recalls
 from genser.metrics.evaluate import several_speakers
 from genser.metrics.reliability import Calibration, calibrate, reliability
 
@@ -256,7 +256,7 @@ def _by_fold(pooled: Sequence[Pooled], resampling: Resampling) -> tuple[FoldScor
 
 def _calibration(pooled: Pooled) -> Calibration | None:
     """Calibration averaged over seeds; its bins hold the predictions of all seeds."""
-    answered = ~np.isnan(pooled.probabilities).any(axis=-1)
+    answered = decide(pooled.probabilities) != NO_ANSWER
     if not answered.any(axis=1).all():
         return None
     seeds = [

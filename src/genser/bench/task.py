@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from genser.files import atomic_write
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.head import Head
 from genser.model.heads import make_head
+from genser.model.transport_head import TransportHead
 from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
 from genser.training.train import predict, train
@@ -129,6 +131,7 @@ class TrainTask(Task):
         for variant in self.variants:
             self._evaluate(head, variant, dataset, seconds)
         if self.trace:
+            assert isinstance(head, TransportHead)  # only a head with steps has a trace
             self.trace.parent.mkdir(parents=True, exist_ok=True)
             trace_of(head, dataset, self.test).save(self.trace)
 
@@ -147,7 +150,7 @@ class TrainTask(Task):
 
 
 @torch.inference_mode()
-def trace_of(head: Head, dataset: Dataset, indices: np.ndarray) -> Trace:
+def trace_of(head: TransportHead, dataset: Dataset, indices: np.ndarray) -> Trace:
     """States of utterances along the transport from x_1 to x_0 (the paper's Figure 1), at six times.
 
     Args:
@@ -179,7 +182,8 @@ def workers(dataset: Dataset, jobs: int) -> Iterator[ProcessPoolExecutor]:
         arrays = {name: array for name, array in arrays.items() if array is not None}
         for name, array in arrays.items():
             np.save(Path(folder, f"{name}.npy"), array)
-        light = replace(dataset, **dict.fromkeys(arrays))
+        emptied: dict[str, Any] = dict.fromkeys(arrays)  # a process maps the arrays instead of unpickling them
+        light = replace(dataset, **emptied)
         pool = ProcessPoolExecutor(
             jobs, mp_context=get_context("spawn"), initializer=start_worker, initargs=(light, folder, tuple(arrays))
         )
@@ -200,7 +204,7 @@ def start_worker(light: Dataset, folder: str, arrays: Sequence[str]) -> None:
             os._exit(1)
 
         threading.Thread(target=exit_with_parent, daemon=True).start()
-    mapped = {name: np.load(Path(folder, f"{name}.npy"), mmap_mode="r") for name in arrays}
+    mapped: dict[str, Any] = {name: np.load(Path(folder, f"{name}.npy"), mmap_mode="r") for name in arrays}
     _shared["dataset"] = replace(light, **mapped)
 
 

@@ -128,7 +128,7 @@ class TimelineOutput:
         """Write all timelines, each as soon as it comes."""
         if self.names is None and (self.path is None or self.format.holds_many):
             with open_output(self.path) as file:
-                self.format.timelines(timelines, file, labels)
+                self.format.write("timelines", timelines, file, labels)
         else:
             deque(self.pass_on(timelines, labels), maxlen=0)
 
@@ -136,9 +136,9 @@ class TimelineOutput:
         """Write a file for each timeline and yield the timeline; a recording that failed gets no file."""
         for index, timeline in enumerate(timelines):
             if timeline.error is None:
-                path = self.path if self.names is None else self.path / self.names[index]
+                path = self.path if self.path is None or self.names is None else self.path / self.names[index]
                 with open_output(path) as file:
-                    self.format.timelines([timeline], file, labels)
+                    self.format.write("timelines", [timeline], file, labels)
             yield timeline
 
 
@@ -154,7 +154,7 @@ def timeline_output(option: str | None, format: str | None, recordings: Sequence
         ConfigError: The output cannot hold these timelines, or cannot be written.
     """
     path = output_path(option)
-    if path is not None and is_folder(option):
+    if option is not None and path is not None and is_folder(option):
         chosen = find_format("timelines", path / "recording.csv", format, "csv")
         names = file_names(recordings, chosen.endings[0])
         for name in names:

@@ -61,8 +61,8 @@ def check_combination(
     Raises:
         ConfigError: The options do not go together, or one is out of range.
     """
-    chosen = {} if flags is None else {f.name: getattr(flags, f.name) for f in fields(flags)}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
+    flagged = {} if flags is None else {f.name: getattr(flags, f.name) for f in fields(flags)}
+    chosen: dict[str, Any] = {name: value for name, value in flagged.items() if value is not None}
     given = [name for name in ("turns", "picture", "input_device") if getattr(over_time, name) is not None] + [*chosen]
     if over_time.segments and over_time.microphone:
         raise ConfigError("--segments is for recordings and --microphone for live audio. Give one of them.")

@@ -30,6 +30,7 @@ def progress_bars() -> Iterator[Bars]:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, notes="")
             shown = "  ".join(f"{name} {float(value):.4g}" for name, value in notes.items())
-            bars.update(tasks[stage], completed=done, total=total, **({"notes": shown} if shown else {}))
+            fields: dict[str, Any] = {"notes": shown} if shown else {}
+            bars.update(tasks[stage], completed=done, total=total, **fields)
 
         yield report

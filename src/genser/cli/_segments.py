@@ -119,7 +119,7 @@ def predict_microphone(
         print(f"genser: listening, latency {stream.latency:.1f} s; Ctrl-C stops", file=sys.stderr)
         segments = chain(chain.from_iterable(map(stream.push, blocks)), _close(stream))
         live = (Timeline("microphone", segment.end, labels, (segment,), NO_WAVEFORM) for segment in segments)
-        chosen.timelines(live, file, labels)
+        chosen.write("timelines", live, file, labels)
     return 0
 
 

@@ -28,20 +28,22 @@ def info(model: str | None = None, *, card: Flag = False, json: Flag = False) ->
     from genser.inference.load import find_model
     from genser.inference.model_info import card_of, summary_of
 
+    if card:
+        print(card_of(describe_model(find_model(model))))
+        return 0
     known = None
     try:
         known = describe_model(find_model(model))
     except ModelError as error:
-        if model or card:
+        if model:
             raise
         print(f"genser: {error}", file=sys.stderr)  # an installation without models still has versions to show
     installed = None if model else installation()
-    if card:
-        print(card_of(known))
-    elif json:
+    if json:
         print(dumps({"installation": installed, "model": known}, ensure_ascii=False, indent=2))
-    else:
-        print("\n\n".join(filter(None, (installed and _installed_text(installed), known and summary_of(known)))))
+        return 0
+    parts = [_installed_text(installed)] if installed else []
+    print("\n\n".join([*parts, summary_of(known)] if known else parts))
     return 0
 
 
@@ -78,7 +80,10 @@ def installation() -> dict[str, Any]:
     except PackageNotFoundError:  # genser runs from its sources
         requirements = []
     for requirement in requirements:
-        package, extra = REQUIREMENT.match(requirement).groups()
+        matched = REQUIREMENT.match(requirement)
+        if matched is None:
+            continue
+        package, extra = matched.groups()
         try:
             found = version(package)
         except PackageNotFoundError:

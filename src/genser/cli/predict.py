@@ -16,6 +16,7 @@ from genser.errors import ConfigError, suggestion
 if TYPE_CHECKING:
     from genser.inference.prediction import Prediction
     from genser.inference.recognizer import Recognizer
+    from genser.output.formats import Format
 
 BATCH_SECONDS = 60.0
 
@@ -80,7 +81,9 @@ def predict(
     return _predict_clips(load_model(), inputs, path, chosen, batch_seconds or BATCH_SECONDS)
 
 
-def _predict_clips(recognizer: "Recognizer", inputs: list[str], output: Path | None, format, batch_seconds) -> int:
+def _predict_clips(
+    recognizer: "Recognizer", inputs: list[str], output: Path | None, format: "Format", batch_seconds: float
+) -> int:
     from genser.cli._outputs import open_output
     from genser.cli._progress import progress_bars
 
@@ -96,7 +99,7 @@ def _predict_clips(recognizer: "Recognizer", inputs: list[str], output: Path | N
             yield prediction
 
     with progress_bars() if is_shown else nullcontext(lambda *_: None) as bars, open_output(output) as file:
-        format.predictions(counted(), file, recognizer.labels)
+        format.write("predictions", counted(), file, recognizer.labels)
     if failed and format.name != "text":
         print(f"genser: {failed} of {len(inputs)} inputs failed; see the column 'error'", file=sys.stderr)
     if out_of_domain and format.name == "text":

@@ -16,11 +16,14 @@ translation), so the difficulty of the test set cancels. Several training seeds 
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from genser.errors import ConfigError
 from genser.metrics.classification import METRICS, cells, confusion_matrix, decide, metric_named
+
+Name = TypeVar("Name")
 
 FEW_SPEAKERS = 5
 """Number of speakers below which an interval carries a warning."""
@@ -224,14 +227,14 @@ def paired_bootstrap(
 
 
 def paired_differences(
-    systems: Mapping[str, np.ndarray],
+    systems: Mapping[Name, np.ndarray],
     labels: np.ndarray,
     groups: np.ndarray | None = None,
     *,
     classes: int,
     metric: str = "ua",
     resampling: Resampling | None = None,
-) -> dict[tuple[str, str], PairedDifference]:
+) -> dict[tuple[Name, Name], PairedDifference]:
     """Compare every ordered pair of systems on the same resampled test sets; see :func:`paired_bootstrap`."""
     resampling = resampling or Resampling()
     labels, score = np.asarray(labels), metric_named(metric)

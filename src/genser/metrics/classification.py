@@ -26,7 +26,7 @@ def decide(probabilities: np.ndarray) -> np.ndarray:
         Class indices of shape (…); :data:`NO_ANSWER` for inputs that failed.
     """
     failed = np.isnan(probabilities).any(axis=-1)
-    return np.where(failed, NO_ANSWER, np.where(failed[..., None], 0.0, probabilities).argmax(axis=-1))
+    return np.where(failed, NO_ANSWER, np.nan_to_num(probabilities).argmax(axis=-1))
 
 
 def confusion_matrix(labels: np.ndarray, decisions: np.ndarray, classes: int) -> np.ndarray:

@@ -60,6 +60,17 @@ class Format:
     needs_end: bool = False
     requires: tuple[str, str] | None = None
 
+    def write(self, kind: Kind, results: Iterable[Any], file: BinaryIO, labels: Sequence[str]) -> None:
+        """Write predictions or timelines, each as soon as it comes.
+
+        Raises:
+            ConfigError: The format cannot hold them.
+        """
+        writer = getattr(self, kind)
+        if writer is None:
+            raise ConfigError(f"The format {self.name} cannot hold {kind}. Use one of {', '.join(names_of(kind))}.")
+        writer(results, file, labels)
+
 
 def _lines(lines: Callable[[Iterable[Any], Sequence[str]], Iterable[str]]) -> Writer:
     """A writer from a generator of lines."""

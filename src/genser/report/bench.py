@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from genser.bench.pool_runs import System, pool
 from genser.bench.published import Published, published
 from genser.bench.runs import BenchResult, BenchRun, bench_result, entries
@@ -81,7 +83,7 @@ def score_lines(result: BenchResult) -> list[str]:
     for one in pool(result.runs):
         decisions = decide(one.probabilities)
         scores = [unweighted_accuracy(confusion_matrix(one.labels, seed, len(one.classes))) for seed in decisions]
-        lines.append(f"{one.protocol.title}: {one.system.title}: UA {percent(sum(scores) / len(scores))} %")
+        lines.append(f"{one.protocol.title}: {one.system.title}: UA {percent(float(np.mean(scores)))} %")
     return lines
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -180,13 +180,14 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     except ImportError:
         raise MissingExtraError("plot", "Writing a report as HTML") from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "slug": slug,
         "kind": lambda block: type(block).__name__,
         "base64": lambda png: base64.b64encode(png).decode(),
         "width": lambda png: int.from_bytes(png[16:20], "big") * 96 // DPI,  # CSS pixels, from the header of the PNG
     }
-    template = resources.files(__package__).joinpath("templates/report.html").read_text(encoding="utf-8")
+    environment.filters.update(filters)
+    template = resources.files("genser.report").joinpath("templates/report.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(document=document, pictures=pictures)
 
 
@@ -229,7 +230,7 @@ def speaker_dependent_warning() -> Paragraph:
     )
 
 
-def plain(value: object) -> object:
+def plain(value: object) -> Any:
     """Turn dataclasses, mappings, arrays and undefined numbers into values of JSON."""
     if is_dataclass(value):
         return {one.name: plain(getattr(value, one.name)) for one in fields(value)}

@@ -42,7 +42,9 @@ def _accuracies(
     same = [one for one in measured if one.protocol.corpus == corpus and one.protocol.family == "official"]
     ours = [one for one in measured if one not in same]
     columns = [same, *([one] for one in ours)]
-    cells = [(f"{row.model} (published)", row.kind, f"{row.wa:.1f}", *("" for _ in ours)) for row in rows]
+    cells: list[tuple[str, ...]] = [
+        (f"{row.model} (published)", row.kind, f"{row.wa:.1f}", *("" for _ in ours)) for row in rows
+    ]
     kinds = {one.system.title: _kind(one) for summary in measured for one in summary.systems}
     for name, kind in kinds.items():
         accuracies = []
@@ -64,7 +66,7 @@ def _kind(system: SystemSummary) -> str:
 
 def _steps(stepped: Sequence[tuple[ProtocolSummary, SystemSummary]]) -> Table:
     """Accuracy over N; the paper has no estimate without a step."""
-    theirs = {row.steps: row.wa for row in published(table="gen-ser-3")}
+    theirs = {row.steps: row.wa for row in published(table="gen-ser-3") if row.steps is not None}
     counts = sorted({count for _, system in stepped for count in system.steps} | set(theirs))
     rows = [("Gen-SER, MELD (published)", *(f"{theirs[count]:.2f}" if count in theirs else "" for count in counts))]
     for summary, system in stepped:

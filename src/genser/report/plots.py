@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def canvas(width: float, height: float) -> Iterator["Figure"]:
         figure.draw_without_rendering()
 
 
-def axes(figure: "Figure", *, x: str = "", y: str = "", grid: str = "") -> "Axes":
+def axes(figure: "Figure", *, x: str = "", y: str = "", grid: Literal["x", "y", "both"] | None = None) -> "Axes":
     """Add the only axes of a figure, with a grid along ``"x"``, ``"y"``, ``"both"`` or none."""
     ax = figure.add_subplot()
     ax.set(xlabel=x, ylabel=y)
@@ -203,7 +203,7 @@ def forest(
     return figure
 
 
-def mark(index: int) -> dict[str, str]:
+def mark(index: int) -> dict[str, Any]:
     """Colour and marker of the series with the given number."""
     return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
 

@@ -108,7 +108,7 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         timeline, familiar = await finish(request, work, config.recording_timeout, service.metrics)
     if query.format != "json":
         content, format = io.BytesIO(), FORMATS[query.format]
-        format.timelines([timeline], content, service.labels)
+        format.write("timelines", [timeline], content, service.labels)
         return Response(content.getvalue(), media_type=format.media_type)
     answer = {
         "model": service.name,
