@@ -73,11 +73,11 @@ def random_head(labels: tuple[str, ...], states: int, dim: int, steps: int, stat
 
 def head_session(*, steps: int, state: str, toy: bool = False) -> tuple[Any, np.ndarray, int]:
     """A session from pooled features to the outputs of a head, one row of features, and the number of graph nodes."""
-    import onnxruntime
     import torch
     from torch import nn
 
     from genser.model.speech_model import SpeechModel
+    from genser.onnx_runtime import import_onnxruntime
 
     class Unpooled(nn.Module):
         """Stands in for an encoder: the waveform is already its features."""
@@ -92,6 +92,7 @@ def head_session(*, steps: int, state: str, toy: bool = False) -> tuple[Any, np.
     batch = ({0: torch.export.Dim("batch", min=1, max=4096)}, None)
     features = torch.randn(2, states, dim)
     graph = torch.onnx.export(model, (features, None), dynamo=True, dynamic_shapes=batch, verbose=False, **names)
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph.model_proto.SerializeToString(), options)

@@ -12,6 +12,7 @@ from genser.encoders.fbank import FbankEncoder
 from genser.encoders.pooling import LEVEL, PooledEncoder, frame_power, loud_power
 from genser.encoders.whisper import WhisperConfig, WhisperEncoder
 from genser.errors import ConfigError
+from genser.onnx_runtime import import_onnxruntime
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_long_clips_are_cut_into_windows(whisper):
 
 
 def test_pooling_exports_with_dynamic_batch_and_length(whisper, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+
     pooled = PooledEncoder(whisper, Pooling(("speech-mean", "loud-mean", "std"), (1, 2), level=True)).eval()
     batch, samples = Dim("batch", min=1, max=64), Dim("samples", min=400, max=64_000)
     path = tmp_path / "pooled.onnx"
@@ -142,7 +143,7 @@ def test_pooling_exports_with_dynamic_batch_and_length(whisper, tmp_path):
         input_names=["waveforms", "lengths"],
         verbose=False,
     )
-    session = onnxruntime.InferenceSession(path)
+    session = import_onnxruntime().InferenceSession(path)
     for clips in ([speech(0.5)], [speech(1.7), speech(0.3), speech(3.9)]):
         waveforms, lengths = batch_of(*clips)
         (answer,) = session.run(None, {"waveforms": waveforms.numpy(), "lengths": lengths.numpy()})

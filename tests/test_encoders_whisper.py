@@ -1,7 +1,6 @@
 import json
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from genser.encoders import EncoderConfig, encode, load_encoder
 from genser.encoders.mel import mel_filters
 from genser.encoders.whisper import WhisperConfig, WhisperEncoder
 from genser.errors import ConfigError, ModelError
+from genser.onnx_runtime import import_onnxruntime
 
 torch.set_num_threads(1)
 
@@ -166,7 +166,7 @@ def exported(tmp_path_factory):
     )
     path = tmp_path_factory.mktemp("onnx") / "encoder.onnx"
     program.save(path, external_data=False)
-    return encoder, onnxruntime.InferenceSession(path)
+    return encoder, import_onnxruntime().InferenceSession(path)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,13 +23,14 @@ from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import read_metadata
 from genser.inference.torch_backend import run_model
 from genser.model.folder import load_model, load_speech_model, save_model
+from genser.onnx_runtime import import_onnxruntime
 from genser.training.calibration import Calibration, fit_in_domain_score
 
 torch.set_num_threads(1)
 
 
 def session_of(path):
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return import_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
 def test_the_graph_has_the_promised_face(toys):
@@ -212,7 +212,7 @@ def linear(weight, scope="encoder"):
 
 
 def product(model, x):
-    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    return import_onnxruntime().InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
 
 
 @settings(max_examples=20)

@@ -3,7 +3,6 @@
 import json
 
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from genser.errors import ModelError
 from genser.inference import onnx_file
 from genser.inference.load import BUNDLED, MODELS
 from genser.inference.onnx_file import FORMAT, read_metadata, sealed
+from genser.onnx_runtime import import_onnxruntime
 
 METADATA = {"labels": ["anger", "Überraschung"], "license": "terms", "head": {"exponent": 1.5}, "info": {"a": ['{"}']}}
 
@@ -49,7 +49,7 @@ def test_metadata_is_read_back(path):
 def test_other_programs_read_the_metadata(path):
     path.write_bytes(SEALED)
     by_onnx = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    by_runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_modelmeta()
+    by_runtime = import_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"]).get_modelmeta()
     assert by_onnx == by_runtime.custom_metadata_map
     assert json.loads(by_onnx["genser"]) == read_metadata(path)
 

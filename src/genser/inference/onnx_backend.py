@@ -15,6 +15,7 @@ from genser.errors import ConfigError, ModelError
 from genser.files import usable_cores
 from genser.inference.backend import ModelOutput
 from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
+from genser.onnx_runtime import import_onnxruntime
 
 LONGEST_PARALLEL = 12 * 16_000  # samples of a window that may run in parallel with others
 OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar")
@@ -84,7 +85,7 @@ class OnnxBackend:
             values = dict(zip(names, session.run(names, {"waveform": waveforms, "lengths": lengths}), strict=True))
         except Exception as error:  # the errors of ONNX Runtime have no common base
             raise ModelError(f"{self.path} does not run: {error}. {EXPORT_AGAIN}.") from error
-        return ModelOutput(*(values.get(name) for name in OUTPUTS))
+        return ModelOutput(**{name: values[name] for name in OUTPUTS if name in values})
 
     def _shared(self, waveforms: np.ndarray, lengths: np.ndarray) -> ModelOutput:
         """Run on all cores, or on one if other calls are running."""
@@ -113,8 +114,7 @@ class OnnxBackend:
 
 
 def _make_session(path: Path, threads: int, shared: bool) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

@@ -7,10 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
+from genser.onnx_runtime import import_onnxruntime
 from genser.segments.options import SegmentOptions
 
 FRAME = 512  # samples per probability: 32 ms
@@ -20,9 +22,8 @@ MODEL = Path(__file__).parents[1] / "models" / "silero_vad.onnx"
 
 
 @lru_cache(maxsize=1)
-def _session():
-    import onnxruntime
-
+def _session() -> Any:
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # an LSTM over frames cannot use more
     options.log_severity_level = 3
