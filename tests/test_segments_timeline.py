@@ -12,7 +12,7 @@ from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 from genser.errors import AudioError, ConfigError, ManifestError
 from genser.segments.options import SegmentOptions
 from genser.segments.segment import Segment
-from genser.segments.timeline import MOST_BINS, Envelope, recognize_timeline
+from genser.segments.timeline import FINEST, MOST_BINS, Envelope, recognize_timeline
 from genser.segments.turns import Turn, read_turns
 from genser.segments.vad import FRAME, RegionTracker, SpeechDetector
 
@@ -168,8 +168,10 @@ def test_the_envelope_bounds_the_sound(sizes, seed):
     envelope = Envelope()
     for part in np.split(sound, np.cumsum(sizes)[:-1]):
         envelope.push(part)
-    peaks, size = envelope.peaks(), round(envelope.step * RATE)
-    assert len(peaks) == -(-len(sound) // size) <= MOST_BINS + 1
+    peaks, size = envelope.peaks(), FINEST
+    while len(sound) // size > MOST_BINS:
+        size *= 2
+    assert len(peaks) == -(-len(sound) // size)
     for i in (0, len(peaks) // 2, len(peaks) - 1):
         part = sound[i * size : (i + 1) * size]
         np.testing.assert_array_equal(peaks[i], [part.min(), part.max()])

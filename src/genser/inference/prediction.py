@@ -7,9 +7,6 @@ from typing import Any
 NO_SPEECH = "no speech"
 """Label of a clip whose probability of speech is below the threshold of the model's speech gate."""
 
-FURTHER_OUTPUTS = ("speech", "familiar")
-"""Optional outputs per clip besides the class scores; fields of a prediction and of a model's output."""
-
 
 @dataclass(frozen=True)
 class Prediction:

@@ -31,11 +31,6 @@ class Envelope:
         """Duration so far in seconds."""
         return self._samples / SAMPLE_RATE
 
-    @property
-    def step(self) -> float:
-        """Length of a step in seconds."""
-        return self._size / SAMPLE_RATE
-
     def push(self, samples: np.ndarray) -> None:
         """Add mono 16 kHz samples of shape (samples,)."""
         self._samples += len(samples)
