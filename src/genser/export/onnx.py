@@ -130,6 +130,7 @@ def _exported(model: SpeechModel) -> Any:
             )
     except Exception as error:  # torch raises many types if a model cannot be traced
         raise ModelError(f"{model.encoder.name} cannot be exported by torch {torch.__version__}: {error}") from error
+    assert program is not None  # torch returns None only without dynamo
     return program.model_proto
 
 

@@ -10,6 +10,7 @@ The products named by :data:`SPARED` stay in float32, because all later layers b
 this nearly halves the error of the scores, from 0.0090 to 0.0048 (200 clips), without a measurable cost in time.
 """
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -32,7 +33,7 @@ def halve_exactly(model: onnx.ModelProto) -> int:
     """
     graph, casts = model.graph, []
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_SIZE:
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < SMALLEST_SIZE:
             continue
         values = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):
@@ -115,7 +116,7 @@ def _is_worthwhile(node: NodeProto, weights: dict[str, TensorProto], part: str) 
     scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
     if f"'{part}'" not in scopes or SPARED.search(scopes):
         return False
-    return len(dims) == 2 and np.prod(dims) >= SMALLEST_SIZE
+    return len(dims) == 2 and math.prod(dims) >= SMALLEST_SIZE
 
 
 def _row_nodes(source: str, name: str) -> list[NodeProto]:

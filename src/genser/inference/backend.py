@@ -29,15 +29,15 @@ class ModelOutput:
 
 
 class Backend(Protocol):
-    """A loaded model.
+    """A loaded model."""
 
-    Attributes:
-        labels: Class names in the order of the scores.
-        metadata: Labels, encoder, head, speech_threshold, license, info and more, as JSON values.
-    """
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the scores."""
 
-    labels: tuple[str, ...]
-    metadata: Mapping[str, Any]
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Labels, encoder, head, speech_threshold, license, info and more, as JSON values."""
 
     def outputs(self, windows: Sequence[np.ndarray], batch_samples: float) -> Iterator[tuple[list[int], ModelOutput]]:
         """Run on windows of mono 16 kHz sound, each of shape (samples,), of 30 s at most.

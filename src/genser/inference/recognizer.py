@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,13 +154,13 @@ class Recognizer:
         """
         if not self.has_transport:
             return None
-        return self._clip_outputs([waveform], lambda output: output.trajectory, BATCH_SECONDS)[0][0]
+        return self._clip_outputs([waveform], attrgetter("trajectory"), BATCH_SECONDS)[0][0]
 
     def states(self, waveform: np.ndarray) -> np.ndarray | None:
         """States x_t at the N + 1 times of the transport, shape (N + 1, dim); None without a transport head."""
         if not self.has_transport:
             return None
-        return self._clip_outputs([waveform], lambda output: output.states, BATCH_SECONDS)[0][0]
+        return self._clip_outputs([waveform], attrgetter("states"), BATCH_SECONDS)[0][0]
 
     def segments(
         self, source: AudioSource, options: "SegmentOptions | None" = None, *, turns: "Sequence[Turn] | None" = None

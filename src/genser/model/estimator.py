@@ -167,10 +167,11 @@ class TargetEstimator(nn.Module):
         self.fusion = nn.Linear(config.fused_vectors * config.dim, inner)
         self.time = TimeEmbedding(inner)
         self.blocks = nn.ModuleList(AdaptiveBlock(inner, config.heads, config.dropout) for _ in range(config.depth))
-        self.out = nn.Identity() if inner == config.dim else nn.Linear(inner, config.dim)
-        if inner != config.dim:  # an untrained estimator gives 0
-            nn.init.zeros_(self.out.weight)
-            nn.init.zeros_(self.out.bias)
+        self.out: nn.Module = nn.Identity()
+        if inner != config.dim:
+            self.out = projection = nn.Linear(inner, config.dim)
+            nn.init.zeros_(projection.weight)  # an untrained estimator gives 0
+            nn.init.zeros_(projection.bias)
 
     def forward(
         self,

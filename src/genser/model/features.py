@@ -113,8 +113,9 @@ class Standardizer(nn.Module):
         share = torch.ones(len(features), device=features.device) if weights is None else weights
         share = (share / share.sum()).double()
         parts = list(zip(features.split(PART), share.split(PART), strict=True))
-        mean = sum(torch.einsum("r,rsd->sd", part, rows.double()) for rows, part in parts)
-        variance = sum(torch.einsum("r,rsd->sd", part, (rows.double() - mean).square()) for rows, part in parts)
+        zero = features.new_zeros(features.shape[1:], dtype=torch.float64)
+        mean = sum((torch.einsum("r,rsd->sd", part, rows.double()) for rows, part in parts), zero)
+        variance = sum((torch.einsum("r,rsd->sd", part, (rows.double() - mean).square()) for rows, part in parts), zero)
         std = variance.sqrt()
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(std > SMALLEST_SCALE, std, torch.inf))

@@ -49,7 +49,7 @@ class HeadConfig:
     in_domain_components: int = 0
     state: str = "network"
     ridge_prior: float = 0.0
-    feature_transform: FeatureTransformConfig | None = None
+    feature_transform: FeatureTransformConfig = None  # pyrefly: ignore[bad-assignment] - __post_init__ replaces None
     kind: str = "transport"
 
     def __post_init__(self) -> None:

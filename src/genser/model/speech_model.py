@@ -23,11 +23,11 @@ class SpeechModel(nn.Module):
 
     def __init__(self, encoder: SpeechEncoder, head: Head, gate: SpeechGate | None = None) -> None:
         super().__init__()
-        self.encoder, self.head, self.gate = encoder, head, gate
-        self.has_transport = isinstance(head, TransportHead)
-        self.is_linear = self.has_transport and head.config.state == "posterior"
-        if self.is_linear:
-            variance = float(head.variance)
+        self.encoder: SpeechEncoder = encoder
+        self.head: Head = head
+        self.gate = gate
+        if isinstance(head, TransportHead) and head.config.state == "posterior":
+            variance = float(head.variance.detach())
             estimates, states = head.config.sampler.posterior_coefficients(head.config.path, variance)
             self.register_buffer("estimate_coefficients", estimates.float(), persistent=False)
             self.register_buffer("state_coefficients", states.float(), persistent=False)
@@ -41,40 +41,37 @@ class SpeechModel(nn.Module):
             (batch,); with an in-domain score, that score (batch,). :attr:`outputs` gives their names.
         """
         features = self.encoder(waveform, lengths)
-        in_domain = self.head.in_domain_score(features)
-        exponent = self.head.exponent(in_domain)
-        if self.has_transport:
-            estimates, states = self._transport(*self.head.ends(features))
-            trajectory = self._probabilities(estimates, exponent).transpose(0, 1)
-            is_estimate = self.head.config.sampler.readout == "estimate"
-            scores = trajectory[:, -1] if is_estimate else self._probabilities(states[-1], exponent)
+        head = self.head
+        in_domain = head.in_domain_score(features)
+        exponent = head.exponent(in_domain)
+        if isinstance(head, TransportHead):
+            estimates, states = self._transport(head, *head.ends(features))
+            trajectory = probabilities(projections(estimates, head.codes), exponent).transpose(0, 1)
+            is_estimate = head.config.sampler.readout == "estimate"
+            scores = trajectory[:, -1] if is_estimate else probabilities(projections(states[-1], head.codes), exponent)
             outputs = (scores, trajectory, states.transpose(0, 1))
         else:
-            outputs = (probabilities(self.head.coordinates(features), exponent),)
+            outputs = (probabilities(head.coordinates(features), exponent),)
         speech = () if self.gate is None else (self.gate(features),)
         return (*outputs, *speech, *(() if in_domain is None else (in_domain,)))
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what :meth:`forward` returns."""
-        transport = ("trajectory", "states") if self.has_transport else ()
+        transport = ("trajectory", "states") if isinstance(self.head, TransportHead) else ()
         speech = () if self.gate is None else ("speech",)
         return ("scores", *transport, *speech, *(("familiar",) if self.head.config.in_domain_components else ()))
 
-    def _transport(self, x_1: Tensor, X_c: Tensor) -> tuple[Tensor, Tensor]:
+    def _transport(self, head: TransportHead, x_1: Tensor, X_c: Tensor) -> tuple[Tensor, Tensor]:
         """Estimates and states (N + 1, batch, dim) of Algorithm 2, see :meth:`Sampler.posterior_coefficients`."""
-        config = self.head.config
-        if not self.is_linear:
-            return config.sampler.trace(self.head.estimate, config.path, x_1, X_c)
-        ends = torch.stack([self.head.prior(X_c, x_1.new_full((1,), config.path.T)), x_1])
-        estimates, states = (
-            torch.einsum("te,ebd->tbd", coefficients, ends)
-            for coefficients in (self.estimate_coefficients, self.state_coefficients)
+        config = head.config
+        if config.state != "posterior":
+            return config.sampler.trace(head.estimate, config.path, x_1, X_c)
+        ends = torch.stack([head.prior(X_c, x_1.new_full((1,), config.path.T)), x_1])
+        return (
+            torch.einsum("te,ebd->tbd", self.estimate_coefficients, ends),
+            torch.einsum("te,ebd->tbd", self.state_coefficients, ends),
         )
-        return estimates, states
-
-    def _probabilities(self, x_0: Tensor, exponent: float | Tensor) -> Tensor:
-        return probabilities(projections(x_0, self.head.codes), exponent)
 
 
 def check_encoder(encoder: SpeechEncoder, fingerprint: str, model: str) -> None:

@@ -43,11 +43,14 @@ class TransportHead(Head):
             self.ridge_prior.fit(self.ends(features)[1], shares, weights, self.config.ridge_prior)
 
     @property
-    def variance(self) -> Tensor | None:
-        """Mean square error, per dimension, of the estimate of x_0 from (x_1, X_c); None if no step uses it."""
+    def variance(self) -> Tensor:
+        """Mean square error, per dimension, of the estimate of x_0 from (x_1, X_c).
+
+        A head with ``state="network"`` has it only with a ridge prior, and needs it only then.
+        """
         if self.config.state == "posterior":
             return (VARIANCE_SCALE * self.log_variance).exp()
-        return self.ridge_prior.variance if self.config.ridge_prior else None
+        return self.ridge_prior.variance
 
     def estimate(
         self, x_t: Float[Tensor, "batch dim"], X_c: Float[Tensor, "batch conditions dim"], t: Float[Tensor, "#batch"]

@@ -172,8 +172,8 @@ class TurnCutter:
             AudioError: Turns begin after the end of the recording.
         """
         while self._open:
-            end, *rest = heapq.heappop(self._open)
-            yield self._chunk(min(end, self._buffer.end), *rest)
+            end, start, index, speaker = heapq.heappop(self._open)
+            yield self._chunk(min(end, self._buffer.end), start, index, speaker)
         behind = [start for start, _, _, _, is_first in self._ahead if is_first]
         if behind:
             raise AudioError(

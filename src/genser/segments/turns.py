@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from genser.errors import ManifestError
 
@@ -150,7 +151,7 @@ def _lines(path: Path) -> list[str]:
         raise ManifestError(f"{path} is not UTF-8 text: {error.reason}. Save it as UTF-8.") from error
 
 
-Fields = tuple[int, str | None, object, object, str | None]
+Fields = tuple[int, str | None, Any, Any, str | None]
 """Number of a line, name of the recording, start, end, speaker; start and end are not checked yet."""
 
 
@@ -161,7 +162,7 @@ def _rttm(lines: list[str]) -> Iterator[Fields]:
             continue
         _, recording, _, start, duration, _, _, speaker = (*fields[:8], *[""] * (8 - len(fields)))
         try:
-            end: object = float(start) + float(duration)
+            end = float(start) + float(duration)
         except ValueError:
             end = duration
         recording, speaker = ("" if name == "<NA>" else name for name in (recording, speaker))

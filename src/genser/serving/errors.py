@@ -109,17 +109,15 @@ def problem_of_faults(faults: Sequence[Mapping[str, Any]], known: Sequence[str])
 
 def handle_problems(app: FastAPI) -> None:
     """Turn every error of an application into a problem."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(GenserError, _problem)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.exception_handler(Problem)(_problem)
+    app.exception_handler(GenserError)(_problem)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(Exception)(_unforeseen)
 
 
-async def _problem(_request: Request, error: Exception) -> Response:
-    problem = problem_of(error) if isinstance(error, GenserError) else error
-    assert isinstance(problem, Problem)
-    return problem.response()
+async def _problem(_request: Request, error: Problem | GenserError) -> Response:
+    return (problem_of(error) if isinstance(error, GenserError) else error).response()
 
 
 async def _http(request: Request, error: HTTPException) -> Response:

@@ -40,12 +40,12 @@ def _field(name: str, default: Any) -> Any:
     return Field(default, ge=low, le=high, description=DESCRIPTIONS[name])
 
 
-TYPES = get_type_hints(SegmentOptions) | {"smoothing": Literal[SMOOTHINGS], "prior": Prior}
+# pyrefly: ignore[not-a-type] - pydantic makes the enumeration of the OpenAPI document from the names at run time
+TYPES: dict[str, Any] = get_type_hints(SegmentOptions) | {"smoothing": Literal[SMOOTHINGS], "prior": Prior}
 DESCRIPTIONS = {one.arg_name: one.description for one in parse(SegmentOptions.__doc__ or "").params}
 
-SegmentParameters = create_model(
-    "SegmentParameters",
-    __base__=_Base,
-    **{field.name: (TYPES[field.name], _field(field.name, field.default)) for field in fields(SegmentOptions)},
-)
+_PARAMETERS: dict[str, Any] = {
+    field.name: (TYPES[field.name], _field(field.name, field.default)) for field in fields(SegmentOptions)
+}
+SegmentParameters = create_model("SegmentParameters", __base__=_Base, **_PARAMETERS)
 """Types, defaults, bounds and descriptions are those of `SegmentOptions`."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from concurrent.futures import Future
 from contextlib import closing
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO, cast
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -132,7 +132,7 @@ async def _recognize(service: Service, uploads: list[Upload], query: PredictQuer
 def _decode(upload: Upload, query: PredictQuery, limits: AudioLimits) -> np.ndarray | GenserError:
     with closing(upload):
         try:
-            return load_audio(upload, start=query.start, end=query.end, limits=limits)
+            return load_audio(cast(BinaryIO, upload), start=query.start, end=query.end, limits=limits)
         except GenserError as error:
             return error
         except Exception as error:  # a fault of one file must not take the others along

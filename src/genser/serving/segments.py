@@ -8,7 +8,7 @@ import tempfile
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal, cast
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -32,7 +32,7 @@ from genser.serving.service import Service, Serving
 from genser.serving.uploads import Upload, read_uploads
 
 OTHER_FORMATS = [name for name in names_of("timelines") if not FORMATS[name].is_binary and name != "json"]
-"""Formats besides JSON."""
+"""Text formats of a timeline other than JSON."""
 
 router = APIRouter()
 
@@ -41,6 +41,7 @@ class SegmentQuery(SegmentParameters):
     """How a recording is cut, labelled and returned."""
 
     envelope: bool = Field(False, description="Also return the outline of the waveform.")
+    # pyrefly: ignore[invalid-literal] - pydantic makes the enumeration of the OpenAPI document at run time
     format: Literal[("json", *OTHER_FORMATS)] = "json"
 
 
@@ -144,7 +145,7 @@ async def _recognize(
         with closing(recording):
             return recognize_timeline(
                 scorer,
-                recording,
+                cast(BinaryIO, recording),
                 options,
                 turns=None if turns is None else _read_turns(turns, recording.name),
                 limits=service.recording_limits,

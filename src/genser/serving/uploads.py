@@ -6,7 +6,7 @@ import time
 import unicodedata
 from collections.abc import AsyncGenerator
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -17,13 +17,15 @@ from genser.serving.config import ServerConfig
 from genser.serving.errors import Problem
 
 IN_MEMORY = 1 << 20  # bytes of an upload; larger ones are in a temporary file
-MOST_FIELDS = 16  # of a form, besides files
+MOST_FIELDS = 16  # of a form, not counting files
 RAW_TYPES = re.compile(r"(audio|video)/[\w.+-]+|application/(octet-stream|ogg|x-flac)")
 LONGEST_NAME = 200
 
 
 class Upload(UnnamedFile):
     """A file that a client sent, open for reading: a source for `load_audio`, which names it in error messages.
+
+    For a type checker an `io.RawIOBase` is no `BinaryIO`, so calls that take an audio source cast it.
 
     Args:
         field: Name of the form's field, empty for a raw body.
@@ -53,7 +55,8 @@ async def read_uploads(request: Request, config: ServerConfig, max_bytes: int) -
         return await _multipart(request, chunks, config.max_files)
     if not RAW_TYPES.fullmatch(kind.partition(";")[0].strip().lower()):
         raise Problem(415, f"A body of type {kind[:100]!r} is not audio. Send audio/*, or multipart/form-data.")
-    upload = UploadFile(SpooledTemporaryFile(max_size=IN_MEMORY))  # noqa: SIM115 - closed with its Upload
+    spool: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed with its Upload; lacks only a name
+    upload = UploadFile(spool)
     async for chunk in chunks:
         await upload.write(chunk)
     return [Upload("", "sound", upload.file)]
