@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genser.data.corpora import prepare
+from genser.data.leaks import check_leaks, find_leaks
 from genser.data.splits import (
     PROTOCOLS,
     Fold,
-    check_leaks,
     emobox_clip,
     emobox_tests,
-    find_leaks,
     folds,
     validation_split,
 )

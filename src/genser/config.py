@@ -15,11 +15,14 @@ import typing
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from genser.errors import ConfigError, MissingExtraError, suggestion
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def build(kind: type[Config], mapping: Mapping[str, Any] | None, where: str = "configuration") -> Config:

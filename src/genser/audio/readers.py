@@ -1,12 +1,16 @@
 """Readers of audio: frames of float32 in order, from arrays, libsndfile or PyAV."""
 
+import io
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
 
 from genser.errors import AudioError, MissingExtraError
+
+ByteStream = io.RawIOBase | io.BytesIO
+"""An open file that can seek."""
 
 # The demuxer is always given: FFmpeg alone would accept a playlist and open the files and URLs in it.
 SIGNATURES = (
@@ -35,14 +39,14 @@ def media_format(head: bytes) -> str | None:
 class MediaReader:
     """Frames of the first audio track of a container, through PyAV."""
 
-    def __init__(self, stream: BinaryIO, demuxer: str, name: str) -> None:
+    def __init__(self, stream: ByteStream, demuxer: str, name: str) -> None:
         try:
             import av
         except ImportError as error:
             raise MissingExtraError("media", f"Reading {name} ({demuxer})") from error
         self._av, self._name, self.format = av, name, demuxer.upper()
         try:
-            self._container = av.open(stream, format=demuxer)
+            self._container = av.open(stream, mode="r", format=demuxer)
         except (av.FFmpegError, ValueError) as error:
             raise AudioError(f"{name} cannot be read as {demuxer}: {error}. Convert it to wav or flac.") from error
         if not self._container.streams.audio:
@@ -50,8 +54,9 @@ class MediaReader:
         self._track = self._container.streams.audio[0]
         self.sample_rate = self._track.codec_context.sample_rate
         self.channels = self._track.codec_context.channels
-        duration = self._track.duration
-        self.frames = duration and round(float(duration * self._track.time_base) * self.sample_rate)
+        assert self._track.time_base is not None  # every demuxer of FFmpeg sets it
+        self._tick, duration = self._track.time_base, self._track.duration
+        self.frames = duration and round(float(duration * self._tick) * self.sample_rate)
         self._start = 0
         self._pending = np.empty((0, self.channels), np.float32)
         self._blocks = self._decoded()
@@ -64,7 +69,7 @@ class MediaReader:
         """Go to a frame; decoding starts half a second before it, as frames depend on earlier ones."""
         self._start = frame
         seconds = max(frame / self.sample_rate - 0.5, 0.0)
-        offset = int(seconds / self._track.time_base) + (self._track.start_time or 0)
+        offset = int(seconds / self._tick) + (self._track.start_time or 0)
         try:
             self._container.seek(offset, stream=self._track)
         except self._av.FFmpegError as error:
@@ -96,7 +101,7 @@ class MediaReader:
         except (self._av.FFmpegError, ValueError) as error:
             raise AudioError(f"{self._name} is damaged: {error}. Copy or encode it again.") from error
 
-    def _first_sample(self, frame) -> int:
+    def _first_sample(self, frame: Any) -> int:
         if frame.pts is None:
             return self._start
         ticks = frame.pts - (self._track.start_time or 0)
@@ -109,10 +114,21 @@ INTEGER_DTYPES = ("int8", "uint8", "int16", "int32")
 class Reader(Protocol):
     """An open source: frames of float32 at its own rate, read in order."""
 
-    format: str
-    sample_rate: float
-    channels: int
-    frames: int | None  # from the header; None if it is missing there
+    @property
+    def format(self) -> str:
+        """Name of the format."""
+
+    @property
+    def sample_rate(self) -> float:
+        """In Hz."""
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+
+    @property
+    def frames(self) -> int | None:
+        """Number of frames by the header; None if it is missing there."""
 
     def seek(self, frame: int) -> None:
         """Go to a frame without decoding what lies before it."""
@@ -167,11 +183,12 @@ class _InOrder(soundfile.SoundFile):
 class SoundReader:
     """Frames of a file that libsndfile decodes."""
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
-        self._name, self._stream = name, stream
+    def __init__(self, stream: ByteStream, name: str) -> None:
+        self._name = name
+        self._stream = cast("BinaryIO", stream)  # of it, soundfile needs only what a RawIOBase has
         self._is_cut = False
         try:
-            self._file = _InOrder(stream)
+            self._file = _InOrder(self._stream)
         except soundfile.LibsndfileError as error:
             raise AudioError(
                 f"{name} is not audio that can be read ({error.error_string}) "

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from genser.audio.readers import ArrayReader, MediaReader, Reader, SoundReader, media_format
+from genser.audio.readers import ArrayReader, ByteStream, MediaReader, Reader, SoundReader, media_format
 from genser.errors import AudioError
 
 AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
@@ -64,7 +64,7 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
         yield reader
 
 
-def _sound_reader(stream: BinaryIO, head: bytes, name: str) -> Reader:
+def _sound_reader(stream: ByteStream, head: bytes, name: str) -> MediaReader | SoundReader:
     """Open with libsndfile, or with PyAV if it is Opus that libsndfile refuses, such as short files of FFmpeg.
 
     In these all packets are on one page, whose granule position may be beyond them (RFC 7845, section 4.5).
@@ -80,7 +80,7 @@ def _sound_reader(stream: BinaryIO, head: bytes, name: str) -> Reader:
         return MediaReader(stream, "ogg", name)
 
 
-def _open_stream(source: AudioSource, max_bytes: int, stack: ExitStack) -> BinaryIO:
+def _open_stream(source: str | os.PathLike | bytes | BinaryIO, max_bytes: int, stack: ExitStack) -> ByteStream:
     name = describe(source)
     if isinstance(source, bytes | bytearray | memoryview):
         _check_size(len(source), max_bytes, name)
@@ -138,7 +138,7 @@ def _rewound(file: BinaryIO, name: str) -> BinaryIO:
     return file
 
 
-def _spooled(file: BinaryIO, max_bytes: int, name: str, stack: ExitStack) -> BinaryIO:
+def _spooled(file: BinaryIO, max_bytes: int, name: str, stack: ExitStack) -> ByteStream:
     """Copy a source that can only be read once, in bounded memory, as decoders must seek."""
     spool = tempfile.SpooledTemporaryFile(max_size=MEMORY_SPOOL)  # noqa: SIM115
     stack.callback(spool.close)
@@ -164,10 +164,10 @@ def _read_block(file: BinaryIO, name: str) -> bytes:
 class UnnamedFile(io.RawIOBase):
     """A binary file without its name, as soundfile would guess a format from the ending .raw."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Read into the buffer; return the number of bytes."""
         block = self._file.read(len(buffer))
         buffer[: len(block)] = block

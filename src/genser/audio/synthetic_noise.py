@@ -168,7 +168,8 @@ def _square(frequency: float, samples: int, generator: np.random.Generator) -> S
 
 
 def _organ(frequency: float, samples: int, generator: np.random.Generator) -> Sound:
-    return sum(_oscillation(frequency * k, samples, generator) / k for k in (1, 2, 3, 4, 6))
+    partials = (_oscillation(frequency * k, samples, generator) / k for k in (1, 2, 3, 4, 6))
+    return sum(partials, np.zeros(samples))
 
 
 def _bell(frequency: float, samples: int, generator: np.random.Generator) -> Sound:
@@ -243,12 +244,12 @@ def _irregular_clicks(samples: int, generator: np.random.Generator) -> Sound:
     return _clicks(generator.integers(0, samples, count), samples, generator)
 
 
-def _clicks(places: np.ndarray, samples: int, generator: np.random.Generator) -> Sound:
+def _clicks(positions: np.ndarray, samples: int, generator: np.random.Generator) -> Sound:
     """The same short burst at each position, at varying levels, over faint noise."""
     length = int(generator.uniform(1, 60))
     burst = generator.standard_normal(length) * np.exp(-np.arange(length) / (length / 4 + 1))
     strokes = np.zeros(samples)
-    strokes[places] = generator.uniform(0.3, 1, len(places))
+    strokes[positions] = generator.uniform(0.3, 1, len(positions))
     return np.convolve(strokes, burst)[:samples] + 1e-4 * generator.random() * generator.standard_normal(samples)
 
 

@@ -167,8 +167,8 @@ def extract_features(
     """
     extraction = compute_features(utterances, encoder, store, progress=progress, batch_seconds=batch_seconds)
     features = np.full((len(utterances), *store.shape), np.nan, dtype=np.float32)
-    there = [row for row, key in enumerate(extraction.keys) if key is not None]
-    features[there] = store.rows(extraction.keys[row] for row in there)
+    found = {row: key for row, key in enumerate(extraction.keys) if key is not None}
+    features[list(found)] = store.rows(found.values())
     return features, list(extraction.problems)
 
 
@@ -235,7 +235,7 @@ def _jobs(utterances: Sequence[Utterance], store: FeatureStore, failures: dict[s
         hashes = dict(zip(paths, threads.map(attempt, paths), strict=True))
     hasher.save()
     found = ((hashes[item.path], item) for item in utterances)
-    return [audio and Job(store.key(audio, item.start, item.end), audio, item) for audio, item in found]
+    return [Job(store.key(audio, item.start, item.end), audio, item) if audio else None for audio, item in found]
 
 
 @dataclass

@@ -77,27 +77,37 @@ def check_leaks(train: Sequence[Utterance], test: Sequence[Utterance], by: By = 
         )
 
 
-def require_speakers(utterances: Iterable[Utterance], purpose: str) -> None:
-    """Refuse utterances without a speaker.
+def speakers_of(utterances: Iterable[Utterance], purpose: str) -> list[tuple[str, str]]:
+    """Corpus and speaker of every utterance.
+
+    Args:
+        utterances: All must have a speaker.
+        purpose: What needs the speakers, as the start of a sentence.
 
     Raises:
         ManifestError: Some have no speaker; the first is named.
     """
-    unknown = [item for item in utterances if item.speaker is None]
+    speakers, unknown = [], []
+    for item in utterances:
+        if item.speaker_key is None:
+            unknown.append(item.key)
+        else:
+            speakers.append(item.speaker_key)
     if unknown:
         raise ManifestError(
-            f"{purpose} needs the speaker of every utterance; {len(unknown)} have none, such as "
-            f"{unknown[0].key}. Fill the column 'speaker'."
+            f"{purpose} needs the speaker of every utterance; {len(unknown)} have none, such as {unknown[0]}. "
+            "Fill the column 'speaker'."
         )
+    return speakers
 
 
 def _speakers_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> Iterable[Leak]:
-    require_speakers([*train, *test], "The search for leaks by speaker")
-    first_of = {item.speaker_key: item for item in reversed(train)}
-    for speaker, item in {item.speaker_key: item for item in reversed(test)}.items():
-        if speaker in first_of:
-            name = " ".join(filter(None, speaker))
-            yield Leak(first_of[speaker].key, item.key, f"speaker {name}")
+    speakers = speakers_of([*train, *test], "The search for leaks by speaker")
+    first_train = dict(zip(reversed(speakers[: len(train)]), reversed(train), strict=True))
+    first_test = dict(zip(reversed(speakers[len(train) :]), reversed(test), strict=True))
+    for speaker, item in first_test.items():
+        if speaker in first_train:
+            yield Leak(first_train[speaker].key, item.key, f"speaker {' '.join(filter(None, speaker))}")
 
 
 def _bytes_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> Iterable[Leak]:

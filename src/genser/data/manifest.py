@@ -162,10 +162,11 @@ def _fit(
     seen: dict[tuple[str, float | None, float | None], int],
 ) -> list[str]:
     reasons = []
-    if labels is not None and utterance.label is None:
-        reasons.append("has no label")
-    elif labels is not None and utterance.label not in labels:
-        reasons.append(f"has the unknown label {utterance.label!r}. {suggestion(utterance.label, labels)}")
+    if labels is not None:
+        if utterance.label is None:
+            reasons.append("has no label")
+        elif utterance.label not in labels:
+            reasons.append(f"has the unknown label {utterance.label!r}. {suggestion(utterance.label, labels)}")
     if check_files and not (file := Path(utterance.path)).is_file():
         reasons.append(f"{file} {'is a folder' if file.is_dir() else 'does not exist'}")
     first = seen.setdefault((utterance.path, utterance.start, utterance.end), number)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genser.data.leaks import Leak, check_leaks, find_leaks, require_speakers
+from genser.data.leaks import speakers_of
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError, suggestion
 
@@ -49,13 +49,6 @@ def emobox_clip(utterance: Utterance) -> str:
     return path.stem
 
 
-__all__ = ["PROTOCOLS", "Fold", "Leak", "check_leaks", "find_leaks", "folds", "validation_split"]
-
-
-def _nothing() -> np.ndarray:
-    return np.empty(0, dtype=np.int64)
-
-
 @dataclass(frozen=True)
 class Fold:
     """One split of a list of utterances.
@@ -75,7 +68,7 @@ class Fold:
     train: np.ndarray
     test: np.ndarray
     speaker_independent: bool
-    validation: np.ndarray = field(default_factory=_nothing)
+    validation: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         for side in ("train", "test"):
@@ -136,22 +129,24 @@ def validation_split(
     """
     if not 0 < fraction < 1:
         raise ManifestError(f"The validation share must be between 0 and 1, got {fraction:g}.")
-    require_speakers(utterances, "A validation side by speaker")
+    speakers = speakers_of(utterances, "A validation side by speaker")
     held_out = set()
-    for speakers in _speakers_in_turn(utterances, seed).values():
-        if len(speakers) > 1:
-            held_out.update(speakers[: min(max(1, round(fraction * len(speakers))), len(speakers) - 1)])
+    for drawn in _speakers_in_turn(speakers, utterances, seed).values():
+        if len(drawn) > 1:
+            held_out.update(drawn[: min(max(1, round(fraction * len(drawn))), len(drawn) - 1)])
     if not held_out:
         raise ManifestError(
             "No speaker can be held out: no corpus has two. Use validation 0, or fill the column 'split'."
         )
-    chosen = np.array([item.speaker_key in held_out for item in utterances])
+    chosen = np.array([speaker in held_out for speaker in speakers])
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
-def _speakers_in_turn(utterances: Sequence[Utterance], seed: int) -> dict[str, list[tuple[str, str]]]:
+def _speakers_in_turn(
+    speakers: Sequence[tuple[str, str]], utterances: Sequence[Utterance], seed: int
+) -> dict[str, list[tuple[str, str]]]:
     """Speakers of every corpus in random order, in which the genders alternate."""
-    gender_of = dict(sorted((item.speaker_key, item.gender or "") for item in utterances))
+    gender_of = dict(sorted((speaker, item.gender or "") for speaker, item in zip(speakers, utterances, strict=True)))
     groups: dict[str, dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for speaker, gender in gender_of.items():
         groups[speaker[0]][gender].append(speaker)
@@ -218,10 +213,10 @@ def _official(utterances: Sequence[Utterance]) -> list[Fold]:
     return [Fold("official", speaker_independent=_independent(utterances, before_test, sides["test"]), **sides)]
 
 
-def _by_key(utterances: Sequence[Utterance], key: Callable[[Utterance], tuple], title: str) -> list[Fold]:
-    indices: dict[tuple, list[int]] = defaultdict(list)
-    for index, item in enumerate(utterances):
-        indices[key(item)].append(index)
+def _by_key(utterances: Sequence[Utterance], keys: Sequence[tuple[str, ...]], title: str) -> list[Fold]:
+    indices: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        indices[key].append(index)
     if len(indices) < 2:
         what = "corpora" if title == "loco" else "speakers"
         raise ManifestError(f"The protocol {title!r} needs two or more {what}, got {len(indices)}.")
@@ -232,25 +227,24 @@ def _by_key(utterances: Sequence[Utterance], key: Callable[[Utterance], tuple], 
 
 
 def _leave_one_speaker_out(utterances: Sequence[Utterance]) -> list[Fold]:
-    require_speakers(utterances, "The protocol 'loso'")
-    return _by_key(utterances, lambda item: item.speaker_key, "loso")
+    return _by_key(utterances, speakers_of(utterances, "The protocol 'loso'"), "loso")
 
 
 def _leave_one_corpus_out(utterances: Sequence[Utterance]) -> list[Fold]:
     unknown = [item.key for item in utterances if item.corpus is None]
     if unknown:
         raise ManifestError(f"The protocol 'loco' needs the column 'corpus'; {unknown[0]} has none. Fill the column.")
-    return _by_key(utterances, lambda item: (item.corpus,), "loco")
+    return _by_key(utterances, [(item.corpus or "",) for item in utterances], "loco")
 
 
 def _speaker_folds(utterances: Sequence[Utterance], k: int, seed: int) -> list[Fold]:
     """K folds of speakers; corpora and genders are spread evenly over the folds."""
-    require_speakers(utterances, "The protocol 'kfold-speaker'")
-    speakers = [speaker for drawn in _speakers_in_turn(utterances, seed).values() for speaker in drawn]
-    if not 2 <= k <= len(speakers):
-        raise ManifestError(f"k must be between 2 and the number of speakers, {len(speakers)}, got {k}.")
-    fold_of = {speaker: index % k for index, speaker in enumerate(speakers)}
-    assigned = np.array([fold_of[item.speaker_key] for item in utterances])
+    speakers = speakers_of(utterances, "The protocol 'kfold-speaker'")
+    drawn = [speaker for group in _speakers_in_turn(speakers, utterances, seed).values() for speaker in group]
+    if not 2 <= k <= len(drawn):
+        raise ManifestError(f"k must be between 2 and the number of speakers, {len(drawn)}, got {k}.")
+    fold_of = {speaker: index % k for index, speaker in enumerate(drawn)}
+    assigned = np.array([fold_of[speaker] for speaker in speakers])
     return [
         _fold(f"kfold-speaker {n + 1}/{k}", utterances, np.flatnonzero(assigned == n), speaker_independent=True)
         for n in range(k)

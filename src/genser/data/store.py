@@ -107,7 +107,7 @@ class FeatureStore:
         about |= {"shape": list(self.shape), "dtype": "float32"}
         self._about = json.dumps(about, sort_keys=True, indent=1).encode()
         self.folder = self.path / hashlib.sha256(self._about).hexdigest()[:24]
-        self._places: dict[str, int] = {}  # key → (number of the shard << 32) + row
+        self._positions: dict[str, int] = {}  # key → (number of the shard << 32) + row
         self._shards: dict[int, np.ndarray | None] = {}  # by number; None for a shard that was deleted
         self._read = 0  # bytes of the index that were read
         self._pending: dict[str, np.ndarray] = {}
@@ -125,10 +125,10 @@ class FeatureStore:
         self.refresh()
 
     def __len__(self) -> int:
-        return len(self._places) + len(self._pending)
+        return len(self._positions) + len(self._pending)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._places or key in self._pending
+        return key in self._positions or key in self._pending
 
     def key(self, audio_hash: str, start: float | None = None, end: float | None = None) -> str:
         """Key of an audio file, or of its part between two times in seconds, see :func:`feature_key`."""
@@ -153,8 +153,13 @@ class FeatureStore:
             raise StoreError(f"{len(lost)} of {len(keys)} rows are not in {self.folder}, such as {lost[0]}.")
         rows = np.empty((len(keys), *self.shape), np.float32)
         for row, key in zip(rows, keys, strict=True):
-            place = self._places.get(key)
-            row[...] = self._pending[key] if place is None else self._shards[place >> 32][place & 0xFFFFFFFF]
+            position = self._positions.get(key)
+            if position is None:
+                row[...] = self._pending[key]
+            else:
+                shard = self._shards[position >> 32]
+                assert shard is not None  # rows of a deleted shard have no position
+                row[...] = shard[position & 0xFFFFFFFF]
         return rows
 
     def refresh(self) -> None:
@@ -184,7 +189,7 @@ class FeatureStore:
                 if shard is not None and not 0 <= row < len(shard):
                     raise IndexError(f"{entry['shard']} has {len(shard)} rows, so it has no row {row}")
                 if shard is not None:
-                    self._places[entry["key"]] = (number << 32) + row
+                    self._positions[entry["key"]] = (number << 32) + row
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise StoreError(
                 f"{index} is damaged ({error}). Delete {self.folder}; its clips are then encoded again."

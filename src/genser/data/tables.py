@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,25 +60,23 @@ def decode_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> str:
     content = path.read_bytes()
     marked = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
     named = [encoding for mark, encoding in marked.items() if content.startswith(mark)]
-    for encoding in named or encodings:
-        try:
+    *first, last = named or encodings
+    for encoding in first:
+        with suppress(UnicodeDecodeError):
             return content.decode(encoding)
-        except UnicodeDecodeError as error:
-            failure = error
-    where = f"byte 0x{content[failure.start]:02x} at position {failure.start}"
-    raise ManifestError(f"{path} is not {failure.encoding} text ({where}). Save it as UTF-8.")
-
-
-def _delimiter(header: str, path: Path) -> str:
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    return max(",;\t", key=header.count)  # the comma if there is only one column
+    try:
+        return content.decode(last)
+    except UnicodeDecodeError as error:
+        where = f"byte 0x{content[error.start]:02x} at position {error.start}"
+        raise ManifestError(f"{path} is not {error.encoding} text ({where}). Save it as UTF-8.") from error
 
 
 def _read_csv(path: Path) -> Table:
     content = decode_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=_delimiter(content.split("\n", 1)[0], path))
+    header = content.split("\n", 1)[0]
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)  # a comma for a single column
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
     try:
         records = list(reader)
     except csv.Error as error:

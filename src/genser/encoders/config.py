@@ -89,7 +89,7 @@ class Pooling:
     @property
     def parts(self) -> tuple[tuple[str, str], ...]:
         """Gate (empty for none) and kind of each statistic."""
-        return tuple(tuple(name.rpartition("-")[::2]) for name in self.statistics)
+        return tuple((gate, kind) for gate, _, kind in (name.rpartition("-") for name in self.statistics))
 
     @property
     def plain(self) -> bool:

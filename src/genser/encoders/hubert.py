@@ -5,8 +5,9 @@ batch into short clips, and returns all hidden states at once.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ def normalized(waveforms: Tensor, mask: Tensor) -> Tensor:
     return centred / (variance + 1e-7).sqrt()  # the constant of Wav2Vec2FeatureExtractor
 
 
-def convolved(layers: nn.ModuleList, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def convolved(layers: Iterable[Any], waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Run the convolutional feature extractor; return (batch, channels, frames) and the valid frames of each clip.
 
     The convolutions are unpadded, and a frame is valid if its whole receptive field is. So they leak no padding.
@@ -59,7 +60,7 @@ def masked_channel_norm(norm: nn.GroupNorm, hidden: Tensor, lengths: Tensor) -> 
     return (scaled * norm.weight[:, None] + norm.bias[:, None]).to(hidden.dtype)
 
 
-def positions(embedding: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:
+def positions(embedding: Any, hidden: Tensor, mask: Tensor) -> Tensor:
     """Run the positional convolutions over (batch, frames, dim); the padding is set to zero before each of them."""
     valid = mask[:, None]
     hidden = hidden.transpose(1, 2)
@@ -105,7 +106,9 @@ class HubertEncoder(SpeechEncoder):
         name: Name to display.
     """
 
-    def __init__(self, model: nn.Module, normalize: bool, name: str = "hubert") -> None:
+    model: Any  # the modules of a model differ by its family
+
+    def __init__(self, model: Any, normalize: bool, name: str = "hubert") -> None:
         super().__init__()
         self.model, self.normalize, self.name = model, normalize, name
         self.dim = model.config.hidden_size
@@ -134,19 +137,17 @@ class HubertEncoder(SpeechEncoder):
         hidden = hidden + positions(encoder.pos_conv_embed, hidden, mask)
         hidden = hidden if norm_last else encoder.layer_norm(hidden)
         yield hidden
-        layers = self._wavlm_layers(hidden, mask) if self._is_wavlm else self._layers(hidden, mask)
+        is_wavlm = self.model.config.model_type == "wavlm"
+        layers = self._wavlm_layers(hidden, mask) if is_wavlm else self._layers(hidden, mask)
         for number, state in enumerate(layers, start=1):
             yield encoder.layer_norm(state) if norm_last and number == len(encoder.layers) else state
-
-    @property
-    def _is_wavlm(self) -> bool:
-        return self.model.config.model_type == "wavlm"
 
     def _layers(self, hidden: Tensor, mask: Tensor) -> Iterator[Tensor]:
         bias = torch.where(mask, 0.0, torch.finfo(hidden.dtype).min).to(hidden.dtype)
         bias = bias[:, None, None].expand(-1, 1, mask.shape[1], -1)
         for layer in self.model.encoder.layers:
-            hidden = _first(layer(hidden, attention_mask=bias))
+            output = layer(hidden, attention_mask=bias)
+            hidden = output[0] if isinstance(output, tuple) else output  # transformers 4 gives a tuple
             yield hidden
 
     def _wavlm_layers(self, hidden: Tensor, mask: Tensor) -> Iterator[Tensor]:
@@ -155,11 +156,6 @@ class HubertEncoder(SpeechEncoder):
         for layer in self.model.encoder.layers:
             hidden, bias, *_ = layer(hidden, attention_mask=mask, position_bias=bias)
             yield hidden
-
-
-def _first(output: Tensor | tuple) -> Tensor:
-    """Return the hidden state of a layer, which transformers 4 wraps in a tuple."""
-    return output[0] if isinstance(output, tuple) else output
 
 
 def load(source: str, revision: str | None = None) -> HubertEncoder:
@@ -181,7 +177,7 @@ def load(source: str, revision: str | None = None) -> HubertEncoder:
     return HubertEncoder(_load_model(folder, source), _wants_normalization(folder, source), name=Path(source).name)
 
 
-def _load_model(folder: Path, source: str) -> nn.Module:
+def _load_model(folder: Path, source: str) -> Any:
     try:
         from transformers import AutoModel
     except ImportError as error:

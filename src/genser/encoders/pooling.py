@@ -95,21 +95,21 @@ class PooledEncoder(SpeechEncoder):
 
     def _weights(self, waveforms: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Weight of every frame, (batch, frames), for each gate in use; each row sums to 1."""
-        gates = {gate for gate, _ in self.pooling.parts}
-        loudness = relative_loudness(frame_power(waveforms, mask, self.hop), mask) if gates - {""} else None
-        weights = {}
-        for gate in sorted(gates):
-            if gate:
+        gates = sorted({gate for gate, _ in self.pooling.parts if gate})
+        weights = {"": mask.float()} if any(not gate for gate, _ in self.pooling.parts) else {}
+        if gates:
+            assert self.hop is not None  # checked when the encoder was made
+            loudness = relative_loudness(frame_power(waveforms, mask, self.hop), mask)
+            for gate in gates:
                 threshold, slope = GATES[gate]
-                weight = torch.where(mask, torch.sigmoid(((loudness - threshold) / slope).clamp(min=LOWEST)), 0.0)
-            else:
-                weight = mask.float()
-            weights[gate] = weight / weight.sum(1, keepdim=True)
-        return weights
+                opening = torch.sigmoid(((loudness - threshold) / slope).clamp(min=LOWEST))
+                weights[gate] = torch.where(mask, opening, 0.0)
+        return {gate: weight / weight.sum(1, keepdim=True) for gate, weight in weights.items()}
 
     def _levelled(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         if not self.pooling.level:
             return waveforms
+        assert self.hop is not None  # checked when the encoder was made
         frames = torch.arange(waveforms.shape[1] // self.hop, device=waveforms.device)
         mask = frames < torch.div(lengths, self.hop, rounding_mode="floor")[:, None]
         loud = loud_power(frame_power(waveforms, mask, self.hop), mask).clamp(min=SMALLEST_POWER)

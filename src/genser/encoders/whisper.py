@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from genser.audio import SAMPLE_RATE
 from genser.encoders.base import SpeechEncoder
 from genser.encoders.checkpoint import find_folder, read_settings, read_weights
 from genser.encoders.mel import FRAME, MelSpectrum
@@ -82,7 +83,8 @@ class WhisperEncoder(SpeechEncoder):
         """Return the states, each (batch, frames, dim), and the valid frames, (batch, frames)."""
         if not torch.compiler.is_compiling() and waveforms.shape[1] // FRAME > self.config.positions:
             raise ModelError(
-                f"{self.name} takes at most {self.max_samples / 16_000:g} s, got {waveforms.shape[1] / 16_000:.1f} s. "
+                f"{self.name} takes at most {self.config.positions * FRAME / SAMPLE_RATE:g} s, got "
+                f"{waveforms.shape[1] / SAMPLE_RATE:.1f} s. "
                 "Use genser.encoders.encode, which cuts longer clips."
             )
         features, frames = self.log_mel(waveforms, lengths)

@@ -138,7 +138,7 @@ def identity(config: TrainConfig, data: TrainingData) -> str:
     digest = hashlib.sha256(json.dumps(to_mapping(config), sort_keys=True).encode())
     digest.update(str(tuple(data.features.shape)).encode())
     for tensor in (data.features, data.labels, *(() if data.augmented is None else (data.augmented,))):
-        digest.update(tensor.contiguous().view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -51,10 +51,10 @@ def _weights(labels: np.ndarray, corpora: np.ndarray | None) -> np.ndarray:
 @torch.no_grad()
 def fit_in_domain_score(head: Head, features: Float[Tensor, "rows states dim"], corpora: Iterable[str]) -> None:
     """Give a head the in-domain score of its training rows, corpora counting alike; see :class:`InDomainScore`."""
-    transform = head.config.feature_transform
-    components = min(COMPONENTS, transform.states * transform.dim - 1, len(features) - 1)
+    rows, states, dim = features.shape
+    components = min(COMPONENTS, states * dim - 1, rows - 1)
     weights = balance_weights([(name,) for name in corpora])
-    score = InDomainScore(transform.states, transform.dim, components).fit(features, weights)
+    score = InDomainScore(states, dim, components).fit(features, weights)
     head.in_domain = score.to(next(head.parameters()).device)
     head.config = replace(head.config, in_domain_components=components)
 
@@ -144,9 +144,9 @@ class Calibration:
         weights = [_weights(kind.labels, kind.corpora) for kind in kinds]
         means = [weight @ kind.distances for weight, kind in zip(weights, kinds, strict=True)]
         spreads = [w @ (k.distances - mean) ** 2 for w, k, mean in zip(weights, kinds, means, strict=True)]
-        exponents = [fit_exponent(kind.coordinates, kind.labels, kind.corpora) for kind in kinds]
+        inner, outer = (fit_exponent(kind.coordinates, kind.labels, kind.corpora) for kind in kinds)
         slope = max(float(means[1] - means[0]), 0.0) / max(float(np.mean(spreads)), 1e-12)
-        return cls(*exponents, float(np.mean(means)), slope)
+        return cls(inner, outer, float(np.mean(means)), slope)
 
     def in_domain(self, distances: np.ndarray) -> np.ndarray:
         """Probability of being in-domain."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genser.errors import ModelError
 from genser.files import atomic_write
+from genser.model.head import Head
 
 
 def append_metrics(path: Path, metrics: dict[str, float]) -> None:
@@ -45,7 +46,7 @@ class TrainState:
         best: Best validation UA so far; −1 before the first evaluation.
     """
 
-    head: nn.Module
+    head: Head
     average: list[Tensor]
     optimizer: torch.optim.Optimizer
     step: int = 0

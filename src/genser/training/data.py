@@ -11,7 +11,8 @@ from torch import Tensor
 from genser.audio.augment import Augmentation, AugmentedCopy
 from genser.data.features import FeatureProblem, extract_features, open_store
 from genser.data.labels import find_label_map, for_task
-from genser.data.splits import check_leaks, folds, validation_split
+from genser.data.leaks import check_leaks
+from genser.data.splits import folds, validation_split
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
 from genser.errors import ConfigError, ManifestError
@@ -46,7 +47,7 @@ class Dataset:
     @property
     def labels(self) -> np.ndarray:
         """Class indices, int64 of shape (utterances,)."""
-        index = {name: position for position, name in enumerate(self.classes)}
+        index: dict[str | None, int] = {name: position for position, name in enumerate(self.classes)}
         return np.array([index[item.label] for item in self.utterances], dtype=np.int64)
 
     @property
@@ -138,7 +139,7 @@ def build_dataset(
     """
     label_map = find_label_map(labels) if labels else None
     kept, left_out = for_task(utterances, task, label_map)
-    present = {item.label for item in kept}
+    present = {item.label for item in kept if item.label is not None}
     classes = tuple(name for name in label_map.classes if name in present) if label_map else tuple(sorted(present))
     if len(classes) < 2:
         raise ManifestError(
@@ -202,7 +203,7 @@ def sides(dataset: Dataset, config: TrainConfig, report: Report = lambda _: None
     utterances = [dataset.utterances[index] for index in train]
     if speakers_known(utterances):
         inner, held_out = validation_split(utterances, config.validation, config.seed)
-        check_leaks(*([utterances[index] for index in side] for side in (inner, held_out)))
+        check_leaks([utterances[index] for index in inner], [utterances[index] for index in held_out])
     else:
         inner, held_out = _recording_split(utterances, config.validation, config.seed)
         report(

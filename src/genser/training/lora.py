@@ -22,7 +22,6 @@ from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.augment import AugmentedCopy
 from genser.config import to_mapping
 from genser.data.features import decoding_threads
-from genser.data.utterance import Utterance
 from genser.encoders import KINDS, SpeechEncoder
 from genser.encoders.batches import batches_of, padded
 from genser.errors import ConfigError
@@ -143,9 +142,10 @@ class _Adaptation:
     def run(self, progress: Progress) -> None:
         """Train the low-rank terms and the head, then merge the terms into the weights."""
         matrices, settings = _matrices(self.encoder), self.config.adaptation
-        for matrix in matrices:
-            parametrize.register_parametrization(matrix, "weight", LowRank(matrix.weight, settings.rank))
-        factors = [parameter for matrix in matrices for parameter in matrix.parametrizations.weight[0].parameters()]
+        terms = [LowRank(matrix.weight, settings.rank) for matrix in matrices]
+        for matrix, term in zip(matrices, terms, strict=True):
+            parametrize.register_parametrization(matrix, "weight", term)
+        factors = [parameter for term in terms for parameter in term.parameters()]
         groups = [
             {"params": factors, "lr": settings.lr, "weight_decay": 0.0},
             {"params": self.head.parameters(), "lr": HEAD_RATE, "weight_decay": HEAD_DECAY},
@@ -185,9 +185,9 @@ class _Adaptation:
         generator = torch.Generator().manual_seed(self.config.seed)
         with decoding_threads() as threads:
             pools = (self._pool(number, generator) for number in range(left))
-            coming = [threads.submit(self._load, *drawn) for drawn in next(pools)]
+            coming = [threads.submit(self._load, drawn) for drawn in next(pools)]
             while left:
-                pool, coming = coming, [threads.submit(self._load, *drawn) for drawn in next(pools, [])]
+                pool, coming = coming, [threads.submit(self._load, drawn) for drawn in next(pools, [])]
                 for batch in self._batched([clip.result() for clip in pool], generator)[:left]:
                     yield batch
                     left -= 1
@@ -198,10 +198,11 @@ class _Adaptation:
         """Draw rows by weight, each with the number of its copy and whether it is augmented."""
         rows = torch.multinomial(self.weights, POOL, replacement=True, generator=generator)
         is_copy = torch.rand(POOL, generator=generator) < self.config.augmented_share
-        return [(int(row), number * POOL + place, bool(is_copy[place])) for place, row in enumerate(rows)]
+        return [(int(row), number * POOL + index, bool(is_copy[index])) for index, row in enumerate(rows)]
 
-    def _load(self, row: int, number: int, is_copy: bool) -> Clip:
-        item: Utterance = self.utterances[row]
+    def _load(self, drawn: tuple[int, int, bool]) -> Clip:
+        row, number, is_copy = drawn
+        item = self.utterances[row]
         waveform = load_audio(item.path, start=item.start, end=item.end)[: self.encoder.max_samples]
         if is_copy:
             copy = AugmentedCopy(self.config.augmentation, FIRST_COPY + number, self.config.seed)
@@ -212,4 +213,5 @@ class _Adaptation:
         """Batches of clips of similar length, in random order."""
         lengths = [len(waveform) for _, waveform in clips]
         groups = batches_of(lengths, self.config.adaptation.batch_seconds * SAMPLE_RATE)
-        return [[clips[index] for index in groups[place]] for place in torch.randperm(len(groups), generator=generator)]
+        order = torch.randperm(len(groups), generator=generator)
+        return [[clips[index] for index in groups[number]] for number in order]

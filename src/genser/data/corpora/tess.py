@@ -28,9 +28,9 @@ def read(root: Path) -> CorpusReport:
     collector = Collector(root)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)
-        emotion = match[3].lower() if match else ""
-        if emotion in LABELS:
-            collector.add(_clip(path.stem), _utterance(path, SPEAKERS[match[1].upper()], match[2].lower(), emotion))
+        if match and match[3].lower() in LABELS:
+            speaker, word, emotion = SPEAKERS[match[1].upper()], match[2].lower(), match[3].lower()
+            collector.add(_clip(path.stem), _utterance(path, speaker, word, emotion))
         else:
             collector.problem(path, "is not named SPEAKER_word_emotion, such as OAF_back_angry")
     return collector.report(_missing(set(collector.utterances)))
