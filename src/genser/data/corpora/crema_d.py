@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
-from genser.data.utterance import Utterance
 
 NAME = "crema-d"
 LAYOUT = "AudioWAV/1001_DFA_ANG_XX.wav"
@@ -41,28 +40,25 @@ def read(root: Path) -> CorpusReport:
 
     1076_MTI_SAD_XX is silent in the release. It is kept, because published test lists contain it, and reported.
     """
-    collector = Collector(root)
+    collector = Collector(root, NAME)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)
-        if match is None or match[1] not in GENDERS or match[2] not in SENTENCES or match[3] not in LABELS:
+        actor, sentence, emotion, level = match.groups() if match else ("",) * 4
+        if actor not in GENDERS or sentence not in SENTENCES or emotion not in LABELS:
             collector.problem(path, "is not named ACTOR_SENTENCE_EMOTION_LEVEL, such as 1001_DFA_ANG_XX")
             continue
-        collector.add(path.stem, _utterance(path, *match.groups()))
+        collector.add(
+            path.stem,
+            path,
+            label=LABELS[emotion],
+            speaker=actor,
+            gender=GENDERS[actor],
+            text=SENTENCES[sentence],
+            intensity=INTENSITIES[level],
+        )
         if path.stem == SILENT:
             collector.problem(path, "is silent in the release; kept, because published test lists contain it")
     return collector.report(absent(official(), collector.utterances))
-
-
-def _utterance(path: Path, actor: str, sentence: str, emotion: str, level: str) -> Utterance:
-    return Utterance(
-        str(path),
-        label=LABELS[emotion],
-        speaker=actor,
-        gender=GENDERS[actor],
-        corpus=NAME,
-        text=SENTENCES[sentence],
-        intensity=INTENSITIES[level],
-    )
 
 
 def official() -> dict[str, list[str]]:

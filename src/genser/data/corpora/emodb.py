@@ -5,7 +5,6 @@ from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
 from genser.data.splits import emobox_tests
-from genser.data.utterance import Utterance
 
 NAME = "emodb"
 LAYOUT = "wav/03a01Fa.wav"
@@ -36,26 +35,22 @@ PATTERN = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z]?)")
 
 def read(root: Path) -> CorpusReport:
     """Read the 535 clips ``SSTTTEv``: speaker, text, emotion by its German initial, version."""
-    collector = Collector(root)
+    collector = Collector(root, NAME)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)
         speaker, sentence, emotion, _ = match.groups() if match else ("",) * 4
         if speaker in GENDERS and sentence in SENTENCES and emotion in LABELS:
-            collector.add(path.stem, _utterance(path, speaker, sentence, emotion))
+            collector.add(
+                path.stem,
+                path,
+                label=LABELS[emotion],
+                speaker=speaker,
+                gender=GENDERS[speaker],
+                text=SENTENCES[sentence],
+            )
         else:
             collector.problem(path, "is not named as EmoDB names its clips, such as 03a01Fa")
     return collector.report(absent(_official(), collector.utterances))
-
-
-def _utterance(path: Path, speaker: str, sentence: str, emotion: str) -> Utterance:
-    return Utterance(
-        str(path),
-        label=LABELS[emotion],
-        speaker=speaker,
-        gender=GENDERS[speaker],
-        corpus=NAME,
-        text=SENTENCES[sentence],
-    )
 
 
 def _official() -> dict[str, list[str]]:

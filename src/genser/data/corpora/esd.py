@@ -5,7 +5,6 @@ from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
 from genser.data.tables import decode_text
-from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 
 NAME = "esd"
@@ -27,7 +26,7 @@ def read(root: Path) -> CorpusReport:
 
     A clip in the folder of another emotion than its number's is reported and omitted.
     """
-    collector = Collector(root)
+    collector = Collector(root, NAME)
     words = _words(root, collector)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)
@@ -42,25 +41,21 @@ def read(root: Path) -> CorpusReport:
                 path, f"is in the folder {min(folders - {emotion})}, but its number is of {emotion}, omitted"
             )
         else:
-            collector.add(path.stem, _utterance(path, match[1], number, emotion, words.get(path.stem) or None))
+            collector.add(
+                path.stem,
+                path,
+                label=LABELS[emotion],
+                speaker=match[1],
+                gender=GENDERS[match[1]],
+                split=_split(number),
+                text=words.get(path.stem) or None,
+            )
     return collector.report(absent(_official(), collector.utterances))
 
 
 def _split(number: int) -> str:
     take = (number - 1) % TAKES + 1
     return "validation" if take <= VALIDATION_TAKES else "test" if take <= TEST_TAKES else "train"
-
-
-def _utterance(path: Path, speaker: str, number: int, emotion: str, text: str | None) -> Utterance:
-    return Utterance(
-        str(path),
-        label=LABELS[emotion],
-        speaker=speaker,
-        gender=GENDERS[speaker],
-        split=_split(number),
-        corpus=NAME,
-        text=text,
-    )
 
 
 def _words(root: Path, collector: Collector) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, sound_files
-from genser.data.utterance import SPLIT_NAMES, Utterance
+from genser.data.utterance import SPLIT_NAMES
 
 NAME = "folder"
 LAYOUT = "happy/any/name.wav, or train/happy/name.wav"
@@ -24,5 +24,5 @@ def read(root: Path) -> CorpusReport:
             collector.problem(path, "is not in the folder of a label, omitted")
             continue
         split = SPLIT_NAMES[folders[0].lower()] if depth else None
-        collector.add(str(path), Utterance(str(path), label=folders[depth], split=split))
+        collector.add(str(path), path, label=folders[depth], split=split)
     return collector.report()

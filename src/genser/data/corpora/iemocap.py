@@ -1,13 +1,12 @@
 """IEMOCAP, English dialogues of ten actors in five sessions (Busso et al., 2008, doi:10.1007/s10579-008-9076-6)."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, sound_files
 from genser.data.tables import decode_text
-from genser.data.utterance import Utterance
 
 NAME = "iemocap"
 LAYOUT = "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and Session1/sentences/wav/Ses01F_impro01/*.wav"
@@ -50,14 +49,16 @@ def read(root: Path) -> CorpusReport:
     Turns without agreement (``xxx``) are reported and omitted. The last letter of
     ``Ses01F_impro01_M003`` is the speaker.
     """
-    collector = Collector(root)
+    collector = Collector(root, NAME)
     sounds = {path.stem: path for path in reversed(sound_files(root))}
     words = dict(_words(root))
     turns = list(_turns(root))
     evaluated = {turn.session for turn in turns}
     missing = [name for name in SESSIONS if name not in evaluated]
-    for stray in _strays(root, sounds, turns):
-        collector.problem(stray, "is in no evaluation file, omitted")
+    names = {turn.name for turn in turns}
+    for stem, path in sounds.items():
+        if "sentences" in path.relative_to(root).parts and stem not in names:
+            collector.problem(path, "is in no evaluation file, omitted")
     for turn in turns:
         path = sounds.get(turn.name) or sounds.get(turn.dialogue)
         if path is None:
@@ -66,7 +67,16 @@ def read(root: Path) -> CorpusReport:
             agreed = "its annotators did not agree" if turn.code == NO_AGREEMENT else f"unknown emotion {turn.code!r}"
             collector.problem(path, f"{turn.name}: {agreed}, omitted")
         else:
-            collector.add(turn.name, _utterance(path, turn, words.get(turn.name)))
+            times = {} if path.stem == turn.name else {"start": turn.start, "end": turn.end}
+            collector.add(
+                turn.name,
+                path,
+                label=LABELS[turn.code],
+                speaker=turn.name[:5] + turn.gender,
+                gender=GENDERS[turn.gender],
+                **times,
+                text=words.get(turn.name),
+            )
     return collector.report(missing)
 
 
@@ -77,26 +87,7 @@ def _turns(root: Path) -> Iterator[_Turn]:
             yield _Turn(name, session, name.rpartition("_")[0], float(start), float(end), gender, code)
 
 
-def _strays(root: Path, sounds: Mapping[str, Path], turns: Iterable[_Turn]) -> list[Path]:
-    known = {turn.name for turn in turns}
-    return [path for stem, path in sounds.items() if "sentences" in path.relative_to(root).parts and stem not in known]
-
-
 def _words(root: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(root.rglob("dialog/transcriptions/Ses*.txt")):
         for name, text in TRANSCRIPT.findall(decode_text(path, ("utf-8", "latin-1"))):
             yield name, text.strip()
-
-
-def _utterance(path: Path, turn: _Turn, text: str | None) -> Utterance:
-    part = path.stem != turn.name
-    return Utterance(
-        str(path),
-        label=LABELS[turn.code],
-        speaker=turn.name[:5] + turn.gender,
-        gender=GENDERS[turn.gender],
-        start=turn.start if part else None,
-        end=turn.end if part else None,
-        corpus=NAME,
-        text=text,
-    )

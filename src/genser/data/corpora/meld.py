@@ -7,7 +7,6 @@ from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, genders, sound_files
 from genser.data.tables import read_table
-from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 
 NAME = "meld"
@@ -42,19 +41,28 @@ class _Line:
 
 def read(root: Path) -> CorpusReport:
     """Read the clips of the three tables; audio may be in the videos, or extracted beside or instead of them."""
-    collector = Collector(root)
+    collector = Collector(root, NAME)
     lines = dict(_lines(root, collector))
     for path in sound_files(root):
         split = _split(path.relative_to(root))
-        place = (split, path.stem)
+        clip = (split, path.stem)
         if split is None or CLIP.fullmatch(path.stem) is None:
             collector.problem(path, "is not a clip of MELD, such as train_splits/dia0_utt0.mp4, omitted")
-        elif place in BROKEN:
-            collector.problem(path, BROKEN[place])
-        elif place not in lines:
+        elif clip in BROKEN:
+            collector.problem(path, BROKEN[clip])
+        elif clip not in lines:
             collector.problem(path, f"is not in the table of {split}, omitted")
         else:
-            collector.add(f"{split}/{path.stem}", _utterance(path, split, lines[place]))
+            line = lines[clip]
+            collector.add(
+                f"{split}/{path.stem}",
+                path,
+                label=line.label,
+                speaker=line.speaker,
+                gender=GENDERS.get(line.speaker),
+                split=SPLITS[split],
+                text=line.text or None,
+            )
     return collector.report(_missing(lines, collector))
 
 
@@ -81,22 +89,10 @@ def _split(path: Path) -> str | None:
     return next((match[1].lower() for match in found if match), None)
 
 
-def _utterance(path: Path, split: str, line: _Line) -> Utterance:
-    return Utterance(
-        str(path),
-        label=line.label,
-        speaker=line.speaker,
-        gender=GENDERS.get(line.speaker),
-        split=SPLITS[split],
-        corpus=NAME,
-        text=line.text or None,
-    )
-
-
 def _missing(lines: dict[tuple[str, str], _Line], collector: Collector) -> Iterator[str]:
     there = {split for split, _ in lines}
     yield from (f"{split}_sent_emo.csv (nothing of {split} can be used)" for split in SPLITS if split not in there)
-    for place in lines:
-        if "/".join(place) not in collector.utterances and place not in BROKEN:
-            remark = NEVER_RELEASED.get(place)
-            yield "/".join(place) + (f" ({remark})" if remark else "")
+    for clip in lines:
+        if "/".join(clip) not in collector.utterances and clip not in BROKEN:
+            remark = NEVER_RELEASED.get(clip)
+            yield "/".join(clip) + (f" ({remark})" if remark else "")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, genders, sound_files
 from genser.data.tables import read_table
-from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 
 NAME = "nemo"
@@ -28,7 +27,7 @@ def read(root: Path) -> CorpusReport:
 
     The table names every clip ``.wav``, whatever its ending, and pads the speakers with spaces.
     """
-    collector = Collector(root)
+    collector = Collector(root, NAME)
     table = _table(root)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)
@@ -37,7 +36,10 @@ def read(root: Path) -> CorpusReport:
         elif table and path.stem not in table:
             collector.problem(path, f"is not in {TABLE}, omitted")
         else:
-            collector.add(path.stem, _utterance(path, match, table.get(path.stem, {})))
+            text = table.get(path.stem, {}).get("raw_text", "").strip()
+            collector.add(
+                path.stem, path, label=LABELS[match[2]], speaker=match[1], gender=GENDERS[match[1]], text=text or None
+            )
     missing = [clip for clip in table if clip not in collector.utterances]
     return collector.report(missing if table else [f"{TABLE} (no words, and no list of the clips)"])
 
@@ -50,15 +52,3 @@ def _table(root: Path) -> dict[str, dict[str, str]]:
     if "file_id" not in table.columns:
         raise ManifestError(f"{found[0]} has no column 'file_id', so it is not the table of nEMO. Use the original.")
     return {Path(row["file_id"].strip()).stem: row for _, row in table.rows}
-
-
-def _utterance(path: Path, match: re.Match[str], row: dict[str, str]) -> Utterance:
-    text = row.get("raw_text", "").strip()
-    return Utterance(
-        str(path),
-        label=LABELS[match[2]],
-        speaker=match[1],
-        gender=GENDERS[match[1]],
-        corpus=NAME,
-        text=text or None,
-    )

@@ -4,7 +4,6 @@ from itertools import product
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, absent, sound_files
-from genser.data.utterance import Utterance
 
 NAME = "ravdess"
 LAYOUT = "Actor_01/03-01-05-01-02-01-12.wav, with or without Audio_Speech_Actors_01-24 above"
@@ -25,14 +24,23 @@ ACTORS = tuple(f"{actor:02d}" for actor in range(1, 25))
 
 def read(root: Path) -> CorpusReport:
     """Read the 1440 speech clips ``MM-VC-EMO-INT-ST-REP-ACTOR``; songs are reported and omitted."""
-    collector = Collector(root)
+    collector = Collector(root, NAME)
     for path in sound_files(root):
         fields = path.stem.split("-")
         reason = _refusal(fields)
         if reason:
             collector.problem(path, reason)
-        else:
-            collector.add("-".join(["03", *fields[1:]]), _utterance(path, fields))
+            continue
+        _, _, emotion, intensity, sentence, _, actor = fields
+        collector.add(
+            "-".join(["03", *fields[1:]]),
+            path,
+            label=LABELS[emotion],
+            speaker=actor,
+            gender="male" if int(actor) % 2 else "female",
+            text=SENTENCES[sentence],
+            intensity=INTENSITIES[intensity],
+        )
     return collector.report(absent(_official(), collector.utterances))
 
 
@@ -50,19 +58,6 @@ def _refusal(fields: list[str]) -> str | None:
     if emotion == "01" and intensity == "02":
         return "names a strong neutral, which RAVDESS does not have"
     return None
-
-
-def _utterance(path: Path, fields: list[str]) -> Utterance:
-    _, _, emotion, intensity, sentence, _, actor = fields
-    return Utterance(
-        str(path),
-        label=LABELS[emotion],
-        speaker=actor,
-        gender="male" if int(actor) % 2 else "female",
-        corpus=NAME,
-        text=SENTENCES[sentence],
-        intensity=INTENSITIES[intensity],
-    )
 
 
 def _official() -> dict[str, list[str]]:

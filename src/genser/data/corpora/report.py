@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genser.audio.endings import AUDIO_ENDINGS, LOSSY_ENDINGS, VIDEO_ENDINGS
 from genser.data.utterance import Utterance
@@ -69,15 +70,16 @@ def sound_files(root: Path) -> list[Path]:
             continue
         visited.add((status.st_dev, status.st_ino))
         found += [Path(folder, name) for name in names if name[name.rfind(".") :].lower() in AUDIO_ENDINGS]
-    return sorted(found, key=lambda path: (_rank(path.suffix.lower()), path))
+
+    def rank(path: Path) -> int:
+        ending = path.suffix.lower()
+        return (ending in LOSSY_ENDINGS) + 2 * (ending in VIDEO_ENDINGS)
+
+    return sorted(found, key=lambda path: (rank(path), path))
 
 
 def _refuse(error: OSError) -> None:
     raise ManifestError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
-
-
-def _rank(ending: str) -> int:
-    return (ending in LOSSY_ENDINGS) + 2 * (ending in VIDEO_ENDINGS)
 
 
 def genders(*, female: str = "", male: str = "") -> dict[str, str]:
@@ -86,15 +88,30 @@ def genders(*, female: str = "", male: str = "") -> dict[str, str]:
 
 
 class Collector:
-    """Collects the utterances and problems of a corpus while its files are read."""
+    """Collects the utterances and problems of a corpus while its files are read.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: Folder of the corpus.
+        corpus: Name of the corpus for all utterances; None leaves it empty.
+    """
+
+    def __init__(self, root: Path, corpus: str | None = None) -> None:
+        self.root, self.corpus = root, corpus
         self.utterances: dict[str, Utterance] = {}
         self.problems: list[Problem] = []
 
-    def add(self, clip: str, utterance: Utterance) -> None:
-        """Add an utterance under the official name of its clip; a second file of that name is a problem."""
+    def add(self, clip: str, path: Path, **fields: Any) -> None:
+        """Add a clip.
+
+        Args:
+            clip: Its official name; a second file of that name is a problem.
+            path: Its file.
+            **fields: Other fields of its :class:`Utterance`.
+        """
+        self.add_utterance(clip, Utterance(str(path), corpus=self.corpus, **fields))
+
+    def add_utterance(self, clip: str, utterance: Utterance) -> None:
+        """Add an utterance that is already made, as :meth:`add` does."""
         first = self.utterances.setdefault(clip, utterance)
         if first is not utterance:
             self.problem(utterance.path, f"is the clip {clip} again, omitted; {self._short(first.path)} is kept")

@@ -44,7 +44,7 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> CorpusReport:
         elif not Path(utterance.path).is_file():
             missing.append(utterance.path)
         else:
-            collector.add(utterance.key, utterance)
+            collector.add_utterance(utterance.key, utterance)
     return collector.report(missing)
 
 

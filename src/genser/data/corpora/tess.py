@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, absent, sound_files
-from genser.data.utterance import Utterance
 
 NAME = "tess"
 LAYOUT = "OAF_back_angry.wav, in any folders"
@@ -25,12 +24,19 @@ PATTERN = re.compile(r"(OAF|YAF|OA)_([a-z]+)_([a-z]+)", re.IGNORECASE)
 
 def read(root: Path) -> CorpusReport:
     """Read the 2800 clips ``SPEAKER_word_emotion``; ``ps`` is pleasant surprise, here plain surprise."""
-    collector = Collector(root)
+    collector = Collector(root, NAME)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)
         if match and match[3].lower() in LABELS:
             speaker, word, emotion = SPEAKERS[match[1].upper()], match[2].lower(), match[3].lower()
-            collector.add(_clip(path.stem), _utterance(path, speaker, word, emotion))
+            collector.add(
+                _clip(path.stem),
+                path,
+                label=LABELS[emotion],
+                speaker=speaker,
+                gender="female",
+                text=f"Say the word {word}.",
+            )
         else:
             collector.problem(path, "is not named SPEAKER_word_emotion, such as OAF_back_angry")
     return collector.report(_missing(set(collector.utterances)))
@@ -39,17 +45,6 @@ def read(root: Path) -> CorpusReport:
 def _clip(stem: str) -> str:
     speaker, word, emotion = ODD_NAMES.get(stem, stem).split("_")
     return f"{speaker.upper()}_{word.lower()}_{emotion.lower()}"
-
-
-def _utterance(path: Path, speaker: str, word: str, emotion: str) -> Utterance:
-    return Utterance(
-        str(path),
-        label=LABELS[emotion],
-        speaker=speaker,
-        gender="female",
-        corpus=NAME,
-        text=f"Say the word {word}.",
-    )
 
 
 def _missing(found: set[str]) -> list[str]:
