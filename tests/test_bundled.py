@@ -106,10 +106,10 @@ def test_the_python_of_the_readme_runs(monkeypatch, capsys):
 def test_real_clips_of_held_out_speakers_are_mostly_recognised(recognizer, corpora, corpus, clips, least):
     """Far under the card's scores: a broken front end, gate or label order falls below."""
     from genser.data.corpora import prepare
-    from genser.data.labels import for_task, label_map
+    from genser.data.labels import find_label_map, for_task
 
     held_out = {"ravdess": ["05", "08", "10", "11", "13"], "emodb": ["08", "12"]}[corpus]
-    kept, _ = for_task(prepare(corpus, corpora / corpus).utterances, "emotion", label_map("seven"))
+    kept, _ = for_task(prepare(corpus, corpora / corpus).utterances, "emotion", find_label_map("seven"))
     chosen = [item for item in kept if item.speaker in held_out]
     chosen = chosen[:: max(1, len(chosen) // clips)]
     answers = list(recognizer.predict_many(item.path for item in chosen))

@@ -3,7 +3,7 @@
 import pytest
 
 from genser.data.corpora import CORPORA, crema_d, esd, meld, nemo, ravdess, savee
-from genser.data.labels import TASKS, LabelMap, for_task, label_map, read_label_maps, task_label
+from genser.data.labels import TASKS, LabelMap, find_label_map, for_task, read_label_maps
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, ManifestError
 
@@ -23,12 +23,12 @@ def test_every_packaged_map_lists_every_label_of_every_corpus():
     [("six", crema_d), ("seven", savee), ("meld7", meld), ("eight", ravdess), ("nemo6", nemo), ("esd5", esd)],
 )
 def test_maps_made_for_a_corpus_keep_its_labels(name, reader):
-    mapping = label_map(name)
+    mapping = find_label_map(name)
     assert {label: mapping(label) for label in reader.LABELS.values()} == {label: label for label in mapping.classes}
 
 
 def test_a_label_is_kept_renamed_or_dropped():
-    mapping = label_map("seven")
+    mapping = find_label_map("seven")
     assert (mapping("anger"), mapping("calm"), mapping("boredom")) == ("anger", "neutral", None)
     with pytest.raises(ManifestError, match=r"does not list 'angr'\. Did you mean 'anger'"):
         mapping("angr")
@@ -39,9 +39,9 @@ def test_a_file_adds_and_replaces_maps(tmp_path):
     path.write_text('[seven]\nclasses = ["yes", "no"]\n[mine]\nclasses = ["up"]\nrename = { happiness = "up" }\n')
     maps = read_label_maps(path)
     assert maps["seven"].classes == ("yes", "no")
-    assert label_map("mine", path)("happiness") == "up"
-    assert maps["six"] == label_map("six")
-    assert label_map("seven").classes != ("yes", "no")
+    assert find_label_map(f"{path}:mine")("happiness") == "up"
+    assert maps["six"] == find_label_map("six")
+    assert find_label_map("seven").classes != ("yes", "no")
 
 
 @pytest.mark.parametrize(
@@ -72,22 +72,22 @@ def test_files_that_cannot_be_read(tmp_path):
         with pytest.raises(ConfigError, match="cannot be read"):
             read_label_maps(tmp_path / name)
     with pytest.raises(ConfigError, match="Did you mean 'seven'"):
-        label_map("sevn")
+        find_label_map("sevn")
 
 
 ITEM = Utterance("/a", label="calm", gender="female", speaker="s", corpus="c")
 
 
 def test_tasks():
-    found = {task: task_label(ITEM, task) for task in TASKS}
+    found = {task: for_task([ITEM], task)[0][0].label for task in TASKS}
     assert found == {"emotion": "calm", "gender": "female"}
     with pytest.raises(ConfigError, match="Did you mean 'gender'"):
-        task_label(ITEM, "gendre")
+        for_task([ITEM], "gendre")
 
 
 def test_the_class_of_the_task_becomes_the_label():
     items = [ITEM, Utterance("/b", label="boredom"), Utterance("/c")]
-    kept, omitted = for_task(items, "emotion", label_map("seven"))
+    kept, omitted = for_task(items, "emotion", find_label_map("seven"))
     assert [(item.path, item.label) for item in kept] == [("/a", "neutral")]
     assert omitted == items[1:]
     kept, omitted = for_task(items, "gender")

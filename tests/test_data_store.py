@@ -149,7 +149,7 @@ def test_an_index_that_names_a_row_behind_the_end_is_refused(tmp_path):
 def test_altered_settings_are_refused(tmp_path):
     header = filled(tmp_path, 2).folder / "settings.json"
     header.write_text(header.read_text().replace("encoder", "encoding"))
-    with pytest.raises(StoreError, match=r"was altered\. Delete"):
+    with pytest.raises(StoreError, match=r"was changed\. Delete"):
         open_at(tmp_path)
 
 

@@ -22,7 +22,7 @@ from genser.training import lora
 from genser.training.data import build_dataset, sides
 from genser.training.lora import LowRank, adapted_encoder
 from genser.training.recipe import AdaptationConfig, OptimizerConfig, TrainConfig
-from genser.training.run import Workshop, run_training
+from genser.training.run import TrainingSetup, run_training
 from genser.transport import Objective
 
 PITCHES = {"sad": 150, "merry": 450}
@@ -103,11 +103,11 @@ def test_the_frozen_encoder_stays_and_the_copy_has_a_name_of_its_own(config, fro
 
 def test_classes_lie_further_apart_than_before(corpus, config, frozen, adapted):
     """Speakers that were adapted to: between-class against within-class spread of the pooled states."""
-    places = sides(frozen[1], config)[0]
+    indices = sides(frozen[1], config)[0]
     dataset = build_dataset(read_manifest(corpus / "manifest.csv"), adapted, str(corpus / "store"))
 
     def ratio(features):
-        rows, labels = features[places].reshape(len(places), -1), frozen[1].labels[places]
+        rows, labels = features[indices].reshape(len(indices), -1), frozen[1].labels[indices]
         means = [rows[labels == label].mean(0) for label in (0, 1)]
         within = np.mean([rows[labels == label].var(0).sum() for label in (0, 1)])
         return np.square(means[0] - means[1]).sum() / within
@@ -116,20 +116,20 @@ def test_classes_lie_further_apart_than_before(corpus, config, frozen, adapted):
 
 
 def test_the_same_rows_give_the_same_weights_and_are_taken_from_the_folder(corpus, config, frozen, adapted, tmp_path):
-    places = sides(frozen[1], config)[0]
-    again = adapted_encoder(*frozen, places, config, tmp_path)
+    indices = sides(frozen[1], config)[0]
+    again = adapted_encoder(*frozen, indices, config, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), adapted.parameters(), strict=True))
     steps = []
-    adapted_encoder(*frozen, places, config, corpus / "kept", lambda done, total: steps.append(done))
+    adapted_encoder(*frozen, indices, config, corpus / "kept", lambda done, total: steps.append(done))
     assert steps == []
-    other = adapted_encoder(*frozen, places[:-1], config, corpus / "kept", lambda done, total: steps.append(done))
+    other = adapted_encoder(*frozen, indices[:-1], config, corpus / "kept", lambda done, total: steps.append(done))
     assert steps == list(range(1, config.adaptation.steps + 1))
     assert other.fingerprint != adapted.fingerprint
 
 
 def test_only_the_training_side_is_adapted_to(corpus, config, adapted):
-    workshop = Workshop.open(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
-    encoder, _ = workshop.features(sides(workshop.dataset, config)[0])
+    setup = TrainingSetup.open(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
+    encoder, _ = setup.features(sides(setup.dataset, config)[0])
     assert encoder.fingerprint == adapted.fingerprint  # taken from the folder: the same rows, the training side's
 
 
@@ -155,7 +155,7 @@ def test_a_trained_model_carries_its_encoder(corpus, config, tmp_path):
 def test_what_cannot_be_adapted_is_refused(corpus, config, frozen, tmp_path):
     with pytest.raises(ConfigError, match="rank is 0"):
         adapted_encoder(*frozen, np.arange(4), replace(config, adaptation=AdaptationConfig()), tmp_path)
-    with pytest.raises(ConfigError, match="Whisper"):
+    with pytest.raises(ConfigError, match="an adapted encoder of kind 'hubert'"):
         TrainConfig(adaptation=AdaptationConfig(rank=4))
     with pytest.raises(ConfigError, match="rank"):
         AdaptationConfig(rank=-1)

@@ -8,15 +8,15 @@ class GenserError(Exception):
 
 
 class AudioError(GenserError):
-    """A sound that cannot be read, or that no model should be asked about."""
+    """Audio that cannot be read or is outside the limits."""
 
 
 class ManifestError(GenserError):
-    """A manifest or corpus folder that does not say what it must."""
+    """A manifest, table or corpus folder that cannot be used."""
 
 
 class StoreError(GenserError):
-    """A feature store that is damaged or was made by something else."""
+    """A feature store that is damaged, in use, or of another version."""
 
 
 class ConfigError(GenserError):
@@ -24,7 +24,7 @@ class ConfigError(GenserError):
 
 
 class ModelError(GenserError):
-    """A model file or folder that is missing, altered, foreign or of another version."""
+    """A model file or folder that is missing, damaged, not made by genser, or of another version."""
 
 
 class MissingExtraError(GenserError):

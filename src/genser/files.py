@@ -1,5 +1,6 @@
-"""Files that a kill never leaves half written, and the number of usable cores."""
+"""Writes files so that a kill never leaves one half written, hashes files, and counts the usable cores."""
 
+import hashlib
 import math
 import os
 import secrets
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Where Linux says how much processor time a container may use."""
+"""File in which Linux limits the processor time of a container."""
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(target.parent)
+    _sync_folder(target.parent)
 
 
 def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
@@ -55,7 +56,7 @@ def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system can open folders."""
     if os.name == "nt":
         return
@@ -64,6 +65,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def usable_cores(quota: Path = CPU_QUOTA) -> int:

@@ -76,19 +76,19 @@ class Augmentation:
 
     def __call__(self, waveform: Waveform, generator: np.random.Generator) -> Waveform:
         """Augment a 16 kHz waveform of shape (samples,); the result is float32, and its length depends on the speed."""
-        altered = change_speed(waveform, float(np.exp(generator.uniform(*np.log(self.speed)))))
-        altered = tilted(altered, generator.uniform(-self.tilt, self.tilt))
-        for alter in self._drawn(generator):
-            altered = alter(altered, generator)
-        return (altered * 10 ** (generator.uniform(*self.gain) / 20)).astype(np.float32)
+        augmented = change_speed(waveform, float(np.exp(generator.uniform(*np.log(self.speed)))))
+        augmented = tilted(augmented, generator.uniform(-self.tilt, self.tilt))
+        for transform in self._drawn(generator):
+            augmented = transform(augmented, generator)
+        return (augmented * 10 ** (generator.uniform(*self.gain) / 20)).astype(np.float32)
 
     def _drawn(self, generator: np.random.Generator) -> list[Transform]:
         """The transforms for one copy, in the order in which they are applied."""
         chances, transforms = zip(*self._by_chance(), strict=True)
         if not self.exclusive:
-            return [alter for chance, alter in zip(chances, transforms, strict=True) if generator.random() < chance]
-        place = int(np.searchsorted(np.cumsum(chances), generator.random(), side="right"))
-        return list(transforms[place : place + 1])
+            return [one for chance, one in zip(chances, transforms, strict=True) if generator.random() < chance]
+        index = int(np.searchsorted(np.cumsum(chances), generator.random(), side="right"))
+        return list(transforms[index : index + 1])
 
     def _by_chance(self) -> list[tuple[float, Transform]]:
         return [

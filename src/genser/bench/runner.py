@@ -308,8 +308,8 @@ class Bench:
             "never on the test side."
         )
         where = f"{self.protocol.title}, {self.encoder}"
-        if self.dataset.left_out:
-            yield f"{where}: {self.dataset.left_out} utterances have no class in this task and are omitted."
+        if self.dataset.omitted:
+            yield f"{where}: {self.dataset.omitted} utterances have no class in this task and are omitted."
         if self.dataset.problems:
             first = self.dataset.problems[0]
             yield (

@@ -72,6 +72,6 @@ def _summary(trained: "TrainedModel") -> str:
     best = trained.result.best
     validation = f", best validation UA {100 * best:.1f} %" if best >= 0 else ""
     rows, classes = len(trained.dataset.utterances), ", ".join(trained.dataset.classes)
-    omitted = trained.dataset.left_out
+    omitted = trained.dataset.omitted
     without = f" ({omitted} more have no class in this task and are omitted)" if omitted else ""
     return f"{rows} utterances{without}; classes: {classes}{validation} → {trained.folder}"

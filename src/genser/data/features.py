@@ -133,7 +133,7 @@ def open_store(
         augmented_copy: Augmentation of the clips before they are encoded.
 
     Raises:
-        StoreError: The store is damaged, was altered, or has the format of an older genser.
+        StoreError: The store is damaged, was changed, or has the format of an older genser.
     """
     if bf16 is None:
         bf16 = str(encoder.device).startswith("cuda")

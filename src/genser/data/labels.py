@@ -71,21 +71,6 @@ class LabelMap:
         return self.rename[label]
 
 
-def task_label(utterance: Utterance, task: str) -> str | None:
-    """Class of an utterance in a task; None if it is unknown.
-
-    Args:
-        utterance: The utterance.
-        task: ``emotion`` or ``gender``.
-
-    Raises:
-        ConfigError: There is no such task.
-    """
-    if task not in TASKS:
-        raise ConfigError(f"There is no task {task!r}. {suggestion(task, TASKS)}")
-    return getattr(utterance, TASKS[task])
-
-
 def for_task(
     utterances: Iterable[Utterance], task: str, label_map: LabelMap | None = None
 ) -> tuple[list[Utterance], list[Utterance]]:
@@ -96,7 +81,7 @@ def for_task(
 
     Args:
         utterances: Utterances of any corpora.
-        task: As in :func:`task_label`.
+        task: ``emotion`` or ``gender``.
         label_map: Maps the labels; None keeps them.
 
     Returns:
@@ -106,9 +91,11 @@ def for_task(
         ConfigError: There is no such task.
         ManifestError: The map does not list a label, or two labels differ only in case.
     """
+    if task not in TASKS:
+        raise ConfigError(f"There is no task {task!r}. {suggestion(task, TASKS)}")
     kept, omitted = [], []
     for utterance in utterances:
-        label = task_label(utterance, task)
+        label = getattr(utterance, TASKS[task])
         if label is not None and label_map is not None:
             label = label_map(label)
         if label is None:
@@ -144,30 +131,18 @@ def read_label_maps(path: str | os.PathLike[str] | None = None) -> dict[str, Lab
     return maps
 
 
-def label_map(name: str, path: str | os.PathLike[str] | None = None) -> LabelMap:
-    """One label map by name.
-
-    Args:
-        name: Name in the package or in the file.
-        path: A file with more label maps.
-
-    Raises:
-        ConfigError: There is no such map, or the file is not valid.
-    """
-    maps = read_label_maps(path)
-    if name not in maps:
-        raise ConfigError(f"There is no label map {name!r}. {suggestion(name, maps)}")
-    return maps[name]
-
-
 def find_label_map(name: str) -> LabelMap:
-    """One label map as the command line names it: by its name, or as ``file.toml:name``.
+    """One label map by its name in the package, or as ``file.toml:name``.
 
     Raises:
         ConfigError: There is no such map, or the file is not valid.
     """
     path, _, inner = name.rpartition(":")
-    return label_map(inner, path) if path.endswith(".toml") else label_map(name)
+    path, name = (path, inner) if path.endswith(".toml") else (None, name)
+    maps = read_label_maps(path)
+    if name not in maps:
+        raise ConfigError(f"There is no label map {name!r}. {suggestion(name, maps)}")
+    return maps[name]
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Finds leaks: the same speaker or the same audio on both sides of a split."""
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import Literal
 
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
+from genser.files import file_hash
 
 By = Literal["speaker", "bytes"]
 MAX_LISTED = 10  # leaks in one error message
@@ -112,7 +112,7 @@ def _speakers_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> 
 
 def _bytes_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> Iterable[Leak]:
     content = _contents({item.path for item in train}, {item.path for item in test})
-    sides: dict[object, list[Utterance]] = defaultdict(list)
+    sides: dict[str, list[Utterance]] = defaultdict(list)
     for item in train:
         sides[content[item.path]].append(item)
     for item in test:
@@ -121,17 +121,12 @@ def _bytes_on_both(train: Sequence[Utterance], test: Sequence[Utterance]) -> Ite
             yield Leak(twin.key, item.key, "the same bytes")
 
 
-def _contents(train: set[str], test: set[str]) -> dict[str, object]:
+def _contents(train: set[str], test: set[str]) -> dict[str, str]:
     """Content of every file: a hash if a file of the other side has the same size, else its real path."""
     sizes = {path: Path(path).stat().st_size for path in train | test}
     doubtful = {sizes[path] for path in train} & {sizes[path] for path in test}
     names = {path: os.path.realpath(path) for path in sizes}
-    return {path: _hash(path) if size in doubtful else names[path] for path, size in sizes.items()}
-
-
-def _hash(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    return {path: file_hash(path) if size in doubtful else names[path] for path, size in sizes.items()}
 
 
 def _overlap(one: Utterance, other: Utterance) -> bool:

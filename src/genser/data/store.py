@@ -40,7 +40,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from genser.errors import StoreError
-from genser.files import atomic_file, atomic_write
+from genser.files import atomic_file, atomic_write, file_hash
 
 FORMAT = 2
 FLUSH_BYTES = 32 << 20
@@ -88,7 +88,7 @@ class FeatureStore:
         folder: Subfolder with the files of this encoder and these settings.
 
     Raises:
-        StoreError: The folder is damaged, was altered, cannot be read, or has the format of an older genser.
+        StoreError: The folder is damaged, was changed, cannot be read, or has the format of an older genser.
     """
 
     def __init__(
@@ -166,12 +166,12 @@ class FeatureStore:
         """Read what other programs have added since.
 
         Raises:
-            StoreError: A file is damaged, was altered, or cannot be read.
+            StoreError: A file is damaged, was changed, or cannot be read.
         """
         settings, index = self.folder / "settings.json", self.folder / "index.jsonl"
         try:
             if settings.exists() and settings.read_bytes() != self._about:
-                raise StoreError(f"{settings} was altered. Delete {self.folder}; its clips are then encoded again.")
+                raise StoreError(f"{settings} was changed. Delete {self.folder}; its clips are then encoded again.")
             if not index.exists():
                 return
             with index.open("rb") as file:
@@ -357,8 +357,7 @@ class FileHasher:
         size, modified, digest = self._known.get(name, (-1, -1, ""))
         if (size, modified) == (status.st_size, status.st_mtime_ns):
             return digest
-        with file_path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_hash(file_path)
         with self._lock:
             self._known[name] = (status.st_size, status.st_mtime_ns, digest)
             self._new.append(json.dumps([name, status.st_size, status.st_mtime_ns, digest]))

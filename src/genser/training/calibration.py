@@ -29,8 +29,8 @@ COMPONENTS = 8
 def fit_exponent(coordinates: np.ndarray, labels: np.ndarray, corpora: np.ndarray | None = None) -> float:
     """Fit the exponent of the clipped coordinates under which the mean confidence equals the accuracy.
 
-    A single exponent can only move all confidences together, and this is the part of the calibration error that it can
-    remove. It does not change the order of the classes.
+    An exponent raises or lowers all confidences together, so it can remove this part of the calibration error only. It
+    does not change the order of the classes.
 
     Args:
         coordinates: Held-out evidence for each class, see :meth:`Head.coordinates`, shape (rows, classes).

@@ -9,7 +9,7 @@ import numpy as np
 from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
 
-LIMITS = """Scores say how an utterance sounds, not what a person feels. Expect far more errors on other speakers,
+LIMITS = """Scores describe how an utterance sounds, not what a person feels. Expect far more errors on other speakers,
 languages, rooms and microphones than those of the training data. Do not use the model for decisions about people;
 emotion recognition in workplaces and schools is forbidden in the European Union (AI Act, Article 5)."""
 
@@ -23,7 +23,7 @@ def model_card(
     has_gate: bool,
     has_in_domain_score: bool,
 ) -> str:
-    """The card in Markdown; it holds no time, so that the same run writes the same card.
+    """Make the card in Markdown; it has no date, so that the same run writes the same card.
 
     Args:
         name: Name of the model.
@@ -79,7 +79,7 @@ def _scores(info: Mapping[str, Any]) -> str:
 
 
 def _outputs(has_gate: bool, has_in_domain_score: bool) -> str:
-    """Outputs of the model besides the scores."""
+    """Outputs of the model other than the scores."""
     gate = "It has a speech gate: clips without speech get the label `no speech`." if has_gate else ""
     domain = "It reports how much a clip resembles the training corpora." if has_in_domain_score else ""
     plain = "" if gate or domain else "It gives a score for every class and nothing else."

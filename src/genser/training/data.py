@@ -20,7 +20,7 @@ from genser.training.batches import TrainingData, balance_weights
 from genser.training.recipe import TrainConfig
 
 Report = Callable[[str], None]
-"""Called with a sentence for people."""
+"""Called with a message for the user."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Dataset:
         features: Pooled hidden states, float32 of shape (utterances, states, dim).
         classes: Class names in the order of their indices.
         problems: Utterances that could not be read.
-        left_out: Number of utterances without a class in this task, which are omitted.
+        omitted: Number of utterances that are omitted, because they have no class in this task.
         augmented: Features of augmented copies, shape (utterances, copies, states, dim); None without copies. A copy
             that could not be encoded is the clip itself.
     """
@@ -41,7 +41,7 @@ class Dataset:
     features: np.ndarray
     classes: tuple[str, ...]
     problems: tuple[FeatureProblem, ...]
-    left_out: int
+    omitted: int
     augmented: np.ndarray | None = None
 
     @property
@@ -79,7 +79,7 @@ class Dataset:
         return replace(rows, weights=weights, augmented=augmented, augmented_share=config.augmented_share)
 
     def _shifts(self, indices: np.ndarray) -> Tensor:
-        """Shift of every row under which all corpora have one mean over the classes they share, classes counting alike.
+        """Shifts after which all corpora have the same mean over the classes that they share; classes count alike.
 
         The mean of a corpus reflects its microphones, rooms and language. After the shift, a head cannot rely on it.
         """
@@ -124,21 +124,21 @@ def build_dataset(
 
     Args:
         utterances: From a manifest.
-        encoder: Where features come from.
+        encoder: Computes the features.
         store: Folder of the feature store.
         task: Task whose column is the class.
         labels: Label map, by name or as ``file.toml:name``; None takes the labels as they are, sorted.
         augmented_copies: Augmented copies of every clip to encode.
-        augmentation: How copies are altered; None for the defaults.
+        augmentation: How copies are augmented; None for the defaults.
         copied: Utterances that need copies; a copy of any other is the clip itself. None for all.
         bf16: Whether clips are encoded in bfloat16, as copies always are; None does so on a GPU.
         progress: Called with the number of rows done and to do.
 
     Raises:
-        ManifestError: Fewer than two classes are left.
+        ManifestError: There are fewer than two classes.
     """
     label_map = find_label_map(labels) if labels else None
-    kept, left_out = for_task(utterances, task, label_map)
+    kept, omitted = for_task(utterances, task, label_map)
     present = {item.label for item in kept if item.label is not None}
     classes = tuple(name for name in label_map.classes if name in present) if label_map else tuple(sorted(present))
     if len(classes) < 2:
@@ -148,7 +148,7 @@ def build_dataset(
         )
     features, problems = extract_features(kept, encoder, open_store(store, encoder, bf16=bf16), progress=progress)
     read = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))
-    dataset = Dataset(tuple(kept[i] for i in read), features[read], classes, tuple(problems), len(left_out))
+    dataset = Dataset(tuple(kept[i] for i in read), features[read], classes, tuple(problems), len(omitted))
     copies = [AugmentedCopy(augmentation or Augmentation(), number) for number in range(1, augmented_copies + 1)]
     if not copies:
         return dataset
@@ -167,16 +167,16 @@ def _with_copies(
 ) -> Dataset:
     """Encode augmented copies of some rows; a copy that fails is replaced by the clip and listed among the problems.
 
-    Copies are encoded in bfloat16. That is 2.5 times as fast on a CPU with its instructions (0.0081 against 0.0207 CPU
-    seconds a second of sound, Whisper-base), with an error far below what the alteration itself changes.
+    Copies are encoded in bfloat16. On a CPU with bfloat16 instructions that is 2.5 times as fast (0.0081 against 0.0207
+    CPU seconds per second of audio, Whisper base), and the error is far smaller than the effect of the augmentation.
     """
     augmented = np.repeat(dataset.features[:, None], len(copies), axis=1)
     utterances, problems = [dataset.utterances[index] for index in indices], list(dataset.problems)
-    for place, copy in enumerate(copies):
+    for index, copy in enumerate(copies):
         opened = open_store(store, encoder, augmented_copy=copy, bf16=True)
         features, failed = extract_features(utterances, encoder, opened, progress=progress)
         read = ~np.isnan(features).any(axis=(1, 2))
-        augmented[indices[read], place] = features[read]
+        augmented[indices[read], index] = features[read]
         problems += [replace(one, reason=f"augmented copy {copy.number}: {one.reason}") for one in failed]
     return replace(dataset, augmented=augmented, problems=tuple(problems))
 

@@ -1,8 +1,8 @@
 """Low-rank adaptation of an encoder (LoRA, Hu et al., 2022) before its features are computed and stored.
 
-A speech recognition encoder is trained for words. Low-rank terms in its layers are trained here to separate emotions
+A speech recognition encoder is trained for words. Here low-rank terms in its layers are trained to separate emotions
 and to ignore noise, telephone bands and cropping: features of augmented clips are pulled towards the frozen encoder's
-features of the clips themselves. Afterwards the terms are merged into the weights, so inference costs what it did.
+features of the clips themselves. Afterwards the terms are merged into the weights, so inference costs the same.
 """
 
 import hashlib

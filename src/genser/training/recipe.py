@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from genser.audio.augment import Augmentation
 from genser.config import build, check_choice, check_ranges, load_yaml, override, packaged, to_mapping
+from genser.data.labels import TASKS
 from genser.encoders import KINDS, EncoderConfig
 from genser.errors import ConfigError
 from genser.model.estimator import EstimatorConfig, NetworkConfig
@@ -19,7 +22,6 @@ RECIPES = "training/recipes"
 
 BALANCES = ("none", "class", "corpus", "corpus-class", "class-corpus")
 PRECISIONS = ("float32", "bfloat16")
-TASKS = ("emotion", "gender")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class AdaptationConfig:
         steps: Optimiser steps.
         lr: Peak learning rate.
         fidelity: Weight of the mean square distance, in standard deviations, from the frozen encoder's features of the
-            unaltered clips.
+            clean clips.
         noise: Standard deviation of the noise on standardised features before the linear head.
         batch_seconds: Seconds of audio in a batch.
     """
@@ -97,7 +99,7 @@ class TrainConfig:
     """A recipe.
 
     Attributes:
-        encoder: Where features come from.
+        encoder: Computes the features.
         adaptation: Whether and how the encoder is adapted to the training side first.
         feature_transform: Whether features are reduced to principal components.
         head: Kind of head: ``"transport"`` or one of the baselines, such as ``"mlp"``.
@@ -110,14 +112,14 @@ class TrainConfig:
         state: How the state x_t enters the estimate, see :class:`genser.model.HeadConfig`.
         task: Column of the manifest that is learned: ``"emotion"`` or ``"gender"``.
         labels: Name of a label map, or a path to one; None keeps the manifest's labels.
-        batch_size: Rows a step, over all processes.
+        batch_size: Rows per step, over all processes.
         steps: Optimiser steps.
         balance: What is drawn equally often: ``"none"``, classes, corpora, ``"corpus-class"`` (classes within corpora)
             or ``"class-corpus"`` (corpora within classes).
         centre: Whether training rows are shifted so that all corpora have one mean, classes counting alike.
         augmented_copies: Augmented copies of every training clip; validation and test clips have none.
         augmented_share: How often a drawn training row is one of its augmented copies.
-        augmentation: How strongly these copies are altered.
+        augmentation: How these copies are augmented.
         calibration: Which held-out predictions calibrate the scores.
         speech_gate: Whether the model gets a speech gate, trained on the training clips against synthetic noise.
         validation: Share of the speakers held out if the manifest has no validation split; 0 trains on all.
@@ -200,7 +202,7 @@ def load_recipe(
         overrides: Values by dotted key, such as ``{"optimizer.lr": "1e-4"}``.
         encoder: Encoder in place of the recipe's. One of the recipe's kind keeps its pooling. For one of another kind,
             settings that it cannot have are reset, before the overrides are applied.
-        report: Called with a sentence about settings that were reset.
+        report: Called with a message about settings that were reset.
 
     Raises:
         ConfigError: The recipe does not exist, is not a table, or has an unknown key or a value of the wrong type.
@@ -236,14 +238,8 @@ def _with_encoder(
     reset = []
     for key, value in changes.items():
         after = override(after, key, value)
-        if _setting(before, key) != value:
+        if reduce(getitem, key.split("."), before) != value:
             reset.append(key)
     if reset:
         report(f"The encoder {encoder.kind} replaces {old.encoder.kind}; {', '.join(reset)} are reset to fit it.")
     return after
-
-
-def _setting(mapping: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        mapping = mapping[part]
-    return mapping

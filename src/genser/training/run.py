@@ -45,8 +45,8 @@ class TrainedModel:
 
     Attributes:
         folder: The model folder.
-        dataset: What it was trained on.
-        result: How training went.
+        dataset: All utterances of the run, with their features.
+        result: Metrics of the training.
         inside: Predictions of unseen speakers; None without validation side and folds.
         outside: Predictions of unseen corpora; None unless the recipe asks for them.
         calibration: Fitted to both; None if there is one exponent.
@@ -82,38 +82,38 @@ def run_training(
         store: Folder of the feature store.
         device: Where to encode and train, such as ``"cuda"``.
         progress: See :data:`Progress`.
-        report: Called with a sentence about rows that were omitted and settings without effect.
+        report: Called with a message about omitted rows and settings without effect.
         info: Further facts for the model's description, such as its name.
 
     Raises:
         GenserError: The manifest, the recipe or a resumed run does not fit.
     """
     (out / "run").mkdir(parents=True, exist_ok=True)
-    with processes(device) as place:
-        report = report if place.rank == 0 else lambda _: None
-        progress = progress if place.rank == 0 else lambda *_: None
-        with place.one_by_one():
-            workshop = Workshop.open(read_manifest(manifest), config, store, out / "run", device, progress)
-            training, validation = sides(workshop.dataset, config, report)
-            encoder, dataset = workshop.features(training)
-        if dataset.left_out:
-            rows = "1 row has" if dataset.left_out == 1 else f"{dataset.left_out} rows have"
+    with processes(device) as group:
+        report = report if group.rank == 0 else lambda _: None
+        progress = progress if group.rank == 0 else lambda *_: None
+        with group.one_by_one():
+            setup = TrainingSetup.open(read_manifest(manifest), config, store, out / "run", device, progress)
+            training, validation = sides(setup.dataset, config, report)
+            encoder, dataset = setup.features(training)
+        if dataset.omitted:
+            rows = "1 row has" if dataset.omitted == 1 else f"{dataset.omitted} rows have"
             report(f"{rows} no class in the task {config.task!r}, and training omits them.")
-        head, result = workshop.fit(dataset, training, validation, folder=out / "run", place=place)
+        head, result = setup.fit(dataset, training, validation, folder=out / "run", group=group)
         trained = TrainedModel(out, dataset, result)
-        if place.rank == 0:
-            trained = _calibrated(trained, workshop, head, training, validation, report)
-            _save(trained, workshop, head, encoder, training, validation, info or {})
+        if group.rank == 0:
+            trained = _calibrated(trained, setup, head, training, validation, report)
+            _save(trained, setup, head, encoder, training, validation, info or {})
     return trained
 
 
 @dataclass(frozen=True)
-class Workshop:
+class TrainingSetup:
     """Recipe, encoder and features from which all models of a run are trained.
 
     Attributes:
         config: Recipe.
-        encoder: As it was published.
+        encoder: The published encoder, before any adaptation.
         dataset: Its features; with augmented copies unless the recipe adapts the encoder.
         store: Folder of the feature store.
         folder: Folder of adapted weights.
@@ -138,7 +138,7 @@ class Workshop:
         folder: Path,
         device: str = "cpu",
         progress: Progress = lambda *_: None,
-    ) -> "Workshop":
+    ) -> "TrainingSetup":
         """Load the encoder and encode all utterances."""
         encoder = load_encoder(config.encoder, device)
         copies = 0 if config.adaptation.rank else config.augmented_copies
@@ -146,20 +146,20 @@ class Workshop:
         return cls(config, encoder, dataset, store, folder, device, progress)
 
     def features(self, training: np.ndarray) -> tuple[SpeechEncoder, Dataset]:
-        """The encoder, adapted to some rows if the recipe says so, and its features of all rows.
+        """The encoder, adapted to some rows if the recipe asks for it, and its features of all rows.
 
         Features of adapted encoders are in bfloat16, since each encoder needs all of them anew.
         """
         if not self.config.adaptation.rank:
             return self.encoder, self.dataset
-        tell = _stage(self.progress, "adaptation")
-        encoder = adapted_encoder(self.encoder, self.dataset, training, self.config, self.folder, tell)
+        progress = _stage(self.progress, "adaptation")
+        encoder = adapted_encoder(self.encoder, self.dataset, training, self.config, self.folder, progress)
         utterances = self.dataset.utterances
         options = {"augmented_copies": self.config.augmented_copies, "bf16": True}
         copied = {utterances[index] for index in training}
         dataset = _encode(utterances, encoder, self.config, self.store, self.progress, copied=copied, **options)
         return encoder, replace(
-            dataset, problems=self.dataset.problems + dataset.problems, left_out=self.dataset.left_out
+            dataset, problems=self.dataset.problems + dataset.problems, omitted=self.dataset.omitted
         )
 
     def fit(
@@ -169,11 +169,14 @@ class Workshop:
         validation: np.ndarray | None = None,
         *,
         folder: Path | None = None,
-        place: Processes = ALONE,
+        group: Processes = ALONE,
     ) -> tuple[Head, TrainResult]:
         """Train a head on some rows of a dataset."""
         config = self.config
-        head = fresh_head(config, dataset.classes, dataset.features.shape[1:]).to(self.device)
+        _, states, dim = dataset.features.shape
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)  # the initial weights follow from the seed alone
+            head = make_head(config.head_config(dataset.classes, states, dim)).to(self.device)
         result = train(
             head,
             dataset.training_rows(training, config),
@@ -181,7 +184,7 @@ class Workshop:
             dataset.rows(validation) if validation is not None and len(validation) else None,
             folder=folder,
             on_step=(lambda step, metrics: self.progress("steps", step, config.steps, metrics)) if folder else None,
-            processes=place,
+            processes=group,
         )
         if config.calibration.across_corpora:
             fit_in_domain_score(head, torch.from_numpy(dataset.features[training]), dataset.corpora[training])
@@ -197,13 +200,6 @@ class Workshop:
             found.append(HeldOutPredictions.of(head, test, dataset.rows(test), dataset.corpora[test]))
         self.progress("calibration", len(parts), len(parts), {})
         return HeldOutPredictions.joined(found)
-
-
-def fresh_head(config: TrainConfig, classes: tuple[str, ...], shape: tuple[int, ...]) -> Head:
-    """A head of a recipe with its initial weights, which follow from the recipe's seed alone."""
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        return make_head(config.head_config(classes, *shape))
 
 
 def _encode(
@@ -224,21 +220,21 @@ def _stage(progress: Progress, name: str) -> Callable[[int, int], None]:
 
 def _calibrated(
     trained: TrainedModel,
-    workshop: Workshop,
+    setup: TrainingSetup,
     head: Head,
     training: np.ndarray,
     validation: np.ndarray,
     report: Report,
 ) -> TrainedModel:
-    """Calibrate a head on held-out predictions, as the recipe says.
+    """Calibrate a head on held-out predictions, as the recipe asks.
 
-    Rows of the split ``test`` are predicted along with their corpus, but do not move the calibration.
+    Rows of the split ``test`` are predicted with their corpus, but the calibration is not fitted to them.
     """
-    settings, dataset = workshop.config.calibration, trained.dataset
+    settings, dataset = setup.config.calibration, trained.dataset
     inside = outside = None
     parts = calibration_folds(dataset, training, settings.folds) if settings.folds else []
     if parts:
-        inside = workshop.held_out(parts)
+        inside = setup.held_out(parts)
     elif len(validation):
         inside = HeldOutPredictions.of(head, validation, dataset.rows(validation), dataset.corpora[validation])
     corpora = sorted(set(dataset.corpora[training]))
@@ -250,7 +246,7 @@ def _calibrated(
     elif settings.across_corpora:
         every = np.arange(len(dataset.utterances))
         among = [(every[dataset.corpora != name], every[dataset.corpora == name]) for name in corpora]
-        outside = workshop.held_out(
+        outside = setup.held_out(
             (rows, test[np.isin(dataset.labels[test], dataset.labels[rows])]) for rows, test in among
         )
     if inside is None:
@@ -268,7 +264,7 @@ def _calibrated(
 
 def _save(
     trained: TrainedModel,
-    workshop: Workshop,
+    setup: TrainingSetup,
     head: Head,
     encoder: SpeechEncoder,
     training: np.ndarray,
@@ -276,7 +272,7 @@ def _save(
     info: dict[str, Any],
 ) -> None:
     """Write the model folder with its speech gate and its card."""
-    config, dataset = workshop.config, trained.dataset
+    config, dataset = setup.config, trained.dataset
     gate = None
     if config.speech_gate:
         speech = torch.from_numpy(dataset.features[training])

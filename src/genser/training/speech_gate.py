@@ -29,7 +29,7 @@ def train_gate(encoder: SpeechEncoder, pooling: Pooling, speech: Float[Tensor, "
     """
     sounds = [synthetic_noise(family, number) for family in FAMILIES for number in range(SOUNDS_EACH)]
     noise = torch.from_numpy(encode(encoder, sounds))
-    means = [place for place, name in enumerate(pooling.statistics) if name.endswith("mean")] or [-1]
+    means = [index for index, name in enumerate(pooling.statistics) if name.endswith("mean")] or [-1]
     each = noise.shape[1] // len(pooling.statistics)
     return fit_gate(speech, noise, states=((means[-1] % len(pooling.statistics) + 1) * each - 1,))
 

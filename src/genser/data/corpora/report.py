@@ -1,6 +1,5 @@
-"""The result of a corpus reader, and helpers to write one: file lists, problems, missing and duplicate clips."""
+"""The result of a corpus reader, and what readers share: file lists, problems, missing and duplicate clips."""
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from genser.audio.endings import AUDIO_ENDINGS, LOSSY_ENDINGS, VIDEO_ENDINGS
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
+from genser.files import file_hash
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,9 @@ def same_bytes(paths: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
     for path in dict.fromkeys(paths):
         by_size[path.stat().st_size].append(path)
     for alike in by_size.values():
-        firsts: dict[bytes, Path] = {}
+        firsts: dict[str, Path] = {}
         for path in alike if len(alike) > 1 else ():
-            with path.open("rb") as file:
-                first = firsts.setdefault(hashlib.file_digest(file, "sha256").digest(), path)
+            first = firsts.setdefault(file_hash(path), path)
             if first is not path:
                 yield path, first
 
