@@ -285,8 +285,8 @@ def test_objects_that_are_no_source_are_refused(tmp_path):
     for source, match in [
         (io.StringIO("text"), "binary mode"),
         (closed, "Open it again"),
-        (3.5, "no source of audio"),
-        (None, "no source of audio"),
+        (3.5, "is not audio"),
+        (None, "is not audio"),
     ]:
         with pytest.raises(AudioError, match=match):
             load_audio(source)

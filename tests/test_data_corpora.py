@@ -332,8 +332,8 @@ def test_a_table_with_other_columns(tmp_path):
         ("b.wav", "fear", "8", None),
     ]
     assert [Path(path).name for path in report.missing] == ["c.wav"]
-    assert sorted(problem.reason.split(",")[0] for problem in report.problems) == [
-        "row 5: end 1 s is not after start 2 s",
+    assert sorted(problem.reason for problem in report.problems) == [
+        "row 5: end 1 s is not after start 2 s. It is omitted.",
     ]
     assert report.utterances[0].extra == {"mood": "x"}
     assert prepare("csv", tmp_path / "list.csv", columns={"label": "mood"}).utterances[0].label == "x"

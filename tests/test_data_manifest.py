@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genser.data.manifest import COLUMNS, Utterance, read_manifest, write_manifest
+from genser.data.manifest import COLUMNS, read_manifest, write_manifest
 from genser.data.tables import read_table
-from genser.data.utterance import GENDERS, SPLITS
+from genser.data.utterance import GENDERS, SPLITS, Utterance
 from genser.errors import ManifestError, MissingExtraError
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")

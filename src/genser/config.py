@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound="DataclassInstance")
 
 
-def build(kind: type[Config], mapping: Mapping[str, Any] | None, where: str = "configuration") -> Config:
+def build(kind: type[Config], mapping: Mapping[str, Any] | None, where: str = "Configuration") -> Config:
     """Make a configuration dataclass from nested mappings.
 
     Args:
         kind: Dataclass to make.
         mapping: Values by field name; absent fields keep their defaults. None, as in an empty part of a YAML file, is
             an empty mapping.
-        where: Start of error messages, such as ``"recipe 'small'"``.
+        where: Start of error messages, such as ``"Recipe 'small'"``.
 
     Raises:
         ConfigError: A key is unknown or missing, or a value does not fit its field.
@@ -133,7 +133,7 @@ def load_yaml(source: str, folder: str, what: str) -> dict[str, Any]:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The {where} cannot be read: {error}. Check the file.") from error
-    return parse_yaml(text, where)
+    return parse_yaml(text, f"{what.capitalize()} {source!r}")
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
     Args:
         text: YAML.
-        where: Start of error messages, such as ``"recipe 'small'"``.
+        where: Start of error messages, such as ``"Recipe 'small'"``.
 
     Raises:
         ConfigError: The text is not YAML, or not a table.
@@ -150,7 +150,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     try:
         import yaml
     except ImportError:
-        raise MissingExtraError("train", f"Reading the {where}") from None
+        raise MissingExtraError("train", "Reading YAML") from None
     try:
         mapping = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist

@@ -15,22 +15,10 @@ from genser.audio.readers import Reader
 from genser.audio.sources import AudioSource, describe, open_reader
 from genser.errors import AudioError, ConfigError, GenserError
 
-__all__ = [
-    "SAMPLE_RATE",
-    "STREAM_LIMITS",
-    "AudioInfo",
-    "AudioLimits",
-    "AudioSource",
-    "describe",
-    "load_audio",
-    "probe_audio",
-    "stream_audio",
-]
-
 SAMPLE_RATE = 16_000  # Hz
 BLOCK_SAMPLES = 1 << 17  # decoded at once, over all channels: bounds the memory
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz
-LOUDEST = 128.0  # in units of full scale; beyond it samples are integers in disguise or damage
+LOUDEST = 128.0  # in units of full scale; larger samples are unscaled integers, or damaged
 
 
 @dataclass(frozen=True)
@@ -185,7 +173,7 @@ def _check_header(reader: Reader, name: str, limits: AudioLimits) -> None:
 
 
 def _decoded(source: AudioSource, start: float, end: float | None, limits: AudioLimits) -> Iterator[np.ndarray]:
-    """Yield blocks of any length at 16 kHz; the samples are counted, as a header can be wrong."""
+    """Yield blocks of any length at 16 kHz; samples are counted, because a header can be wrong."""
     name, total = describe(source), 0
     with _audio_errors(name), open_reader(source, limits.max_bytes) as reader:
         _check_header(reader, name, limits)

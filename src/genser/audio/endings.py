@@ -1,4 +1,4 @@
-"""Endings of audio and video files that genser looks for in folders; any other file can be named itself."""
+"""Endings of audio and video files that genser finds in folders; a file with another ending can be named itself."""
 
 LOSSLESS_ENDINGS = frozenset(
     (".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64", ".rf64", ".caf", ".sph", ".wv")

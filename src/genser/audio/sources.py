@@ -21,7 +21,7 @@ AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
 SEEKABLE_FILES = (io.BytesIO, io.BufferedReader, io.BufferedRandom, io.RawIOBase)
 """Types of file objects that are read where they are, if they can seek; others are copied first."""
 COPY_BLOCK = 1 << 20  # bytes
-MEMORY_SPOOL = 64 << 20  # bytes of a piped source that are kept in memory; the rest goes to a temporary file
+MEMORY_SPOOL = 64 << 20  # bytes; a larger piped source goes to a temporary file
 
 
 def describe(source: AudioSource) -> str:
@@ -128,7 +128,7 @@ def _standard_input() -> BinaryIO:
 def _rewound(file: BinaryIO, name: str) -> BinaryIO:
     if not callable(getattr(file, "read", None)):
         raise AudioError(
-            f"{type(file).__name__} is no source of audio. Pass a path, bytes, a binary file object or (array, rate)."
+            f"{type(file).__name__} is not audio. Pass a path, bytes, a binary file object or (array, rate)."
         )
     try:
         if getattr(file, "seekable", bool)():

@@ -25,10 +25,7 @@ OTHER_NAMES = {
     "text": ("transcript", "transcription", "sentence", "raw_text", "utterance"),
     "intensity": ("level", "strength"),
 }
-
-"""Usual names of the columns in tables of others."""
-
-__all__ = ["COLUMNS", "Utterance", "read_manifest", "write_manifest"]
+"""Usual names of the columns in other tables."""
 
 
 def read_manifest(
@@ -78,7 +75,7 @@ def read_manifest(
 def _check_columns(columns: Sequence[str], path: Path, need_label: bool) -> None:
     missing = [name for name in COLUMNS if name not in columns]
     for name in set(columns) - set(COLUMNS):
-        # labels or speakers must not be lost because of another column name; other columns are the user's own
+        # a misspelt column must not lose labels or speakers; all other columns are kept as they are
         meant = [ours for ours in ("path", "label") if ours in missing and name.lower() in OTHER_NAMES[ours]]
         meant += get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
         if meant:
@@ -138,7 +135,7 @@ def _text(name: str, value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise ManifestError(f"{name} is {value!r}, but must be text")
+        raise ManifestError(f"{name} is {value!r}, but must be text.")
     value = value if name in ("path", "text") else unicodedata.normalize("NFC", value.strip())
     return value or None
 
@@ -147,11 +144,11 @@ def _number(name: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ManifestError(f"{name} is {value!r}, but must be a number of seconds")
+        raise ManifestError(f"{name} is {value!r}, but must be a number of seconds.")
     try:
         return float(value)
     except (ValueError, OverflowError) as error:
-        raise ManifestError(f"{name} is {value!r}, but must be a number of seconds, such as 1.5") from error
+        raise ManifestError(f"{name} is {value!r}, but must be a number of seconds, such as 1.5.") from error
 
 
 def _fit(
@@ -164,14 +161,14 @@ def _fit(
     reasons = []
     if labels is not None:
         if utterance.label is None:
-            reasons.append("has no label")
+            reasons.append("has no label.")
         elif utterance.label not in labels:
             reasons.append(f"has the unknown label {utterance.label!r}. {suggestion(utterance.label, labels)}")
     if check_files and not (file := Path(utterance.path)).is_file():
-        reasons.append(f"{file} {'is a folder' if file.is_dir() else 'does not exist'}")
+        reasons.append(f"{file} {'is a folder' if file.is_dir() else 'does not exist'}.")
     first = seen.setdefault((utterance.path, utterance.start, utterance.end), number)
     if first != number:
-        reasons.append(f"repeats row {first} ({utterance.key})")
+        reasons.append(f"repeats row {first} ({utterance.key}).")
     return reasons
 
 
@@ -180,7 +177,7 @@ def _listing(path: Path, problems: Sequence[tuple[int, str]]) -> str:
     lines = [f"  row {number}: {reason}" for number, reason in problems[:MAX_LISTED]]
     if len(problems) > MAX_LISTED:
         lines.append(f"  … and {len(problems) - MAX_LISTED} more")
-    return "\n".join([f"{path}: {rows} {'row' if rows == 1 else 'rows'} cannot be used", *lines])
+    return "\n".join([f"In {path} {rows} {'row' if rows == 1 else 'rows'} cannot be used:", *lines])
 
 
 def write_manifest(utterances: Sequence[Utterance], path: str | os.PathLike[str], *, relative: bool = True) -> None:

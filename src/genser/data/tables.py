@@ -22,7 +22,7 @@ class Table:
     Args:
         columns: Names of the columns in order; for JSON lines, the keys in the order of their first use.
         rows: Number (as an editor or a spreadsheet shows it) and fields of every row.
-        problems: Number and reason for every row that could not be split into fields.
+        problems: Number of every row that could not be split into fields, and the reason, such as ``"is not JSON."``.
     """
 
     columns: tuple[str, ...]
@@ -98,7 +98,7 @@ def _csv_rows(columns: tuple[str, ...], records: list[list[str]]) -> Table:
         if len(fields) == len(columns):
             rows.append((number, dict(zip(columns, fields, strict=True))))
         elif fields:
-            problems.append((number, f"has {len(fields)} fields, but the header has {len(columns)}"))
+            problems.append((number, f"has {len(fields)} fields, but the header has {len(columns)}."))
     return Table(columns, tuple(rows), tuple(problems))
 
 
@@ -111,12 +111,12 @@ def _read_jsonl(path: Path) -> Table:
         try:
             record = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            problems.append((number, f"is not JSON: {error}"))
+            problems.append((number, f"is not JSON: {error}."))
             continue
         if isinstance(record, dict):
             rows.append((number, record))
         else:
-            problems.append((number, f"is a JSON {type(record).__name__}; each line must be an object"))
+            problems.append((number, f"is a JSON {type(record).__name__}; each line must be an object."))
     columns = dict.fromkeys(name for _, record in rows for name in record)
     return Table(tuple(columns), tuple(rows), tuple(problems))
 
@@ -126,7 +126,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         table = pyarrow.read_table(path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise ManifestError(f"{path} cannot be read as Parquet: {error}") from error
+        raise ManifestError(f"{path} cannot be read as Parquet: {error}. Write it again.") from error
     return Table(tuple(table.column_names), tuple(enumerate(table.to_pylist(), start=1)))
 
 

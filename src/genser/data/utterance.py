@@ -50,7 +50,7 @@ class Utterance:
     def __post_init__(self) -> None:
         faults = list(_faults(self))
         if faults:
-            raise ManifestError("; ".join(faults))
+            raise ManifestError("; ".join(faults) + ".")
 
     @property
     def key(self) -> str:
@@ -67,11 +67,11 @@ class Utterance:
 
 def _faults(utterance: Utterance) -> Iterator[str]:
     if not utterance.path:
-        yield "the path is empty"
+        yield "path is empty"
     for name in TIME_FIELDS:
         value = getattr(utterance, name)
         if value is not None and not (math.isfinite(value) and value >= 0):
-            yield f"{name} is {value:g}; it must be a time in seconds from 0 on"
+            yield f"{name} is {value:g}, but must be a time in seconds from 0 on"
     if utterance.end is not None and utterance.end <= (utterance.start or 0.0):
         yield f"end {utterance.end:g} s is not after start {utterance.start or 0.0:g} s"
     for name, known in (("gender", GENDERS), ("split", SPLITS)):

@@ -207,7 +207,7 @@ def load_recipe(
     Raises:
         ConfigError: The recipe does not exist, is not a table, or has an unknown key or a value of the wrong type.
     """
-    where = f"recipe {source!r}"
+    where = f"Recipe {source!r}"
     mapping = load_yaml(source, RECIPES, "recipe")
     if encoder is not None:
         mapping = _with_encoder(mapping, encoder, where, report)

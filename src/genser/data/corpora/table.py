@@ -36,11 +36,11 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> CorpusReport:
     collector = Collector(path.parent)
     missing = []
     for number, reason in table.problems:
-        collector.problem(path, f"row {number} {reason}, omitted")
+        collector.problem(path, f"row {number} {reason} It is omitted.")
     for number, row in table.rows:
         utterance, reasons = parse_row(_translated(row, names, path.parent), path.parent.absolute())
         if reasons or utterance is None:
-            collector.problem(path, f"row {number}: {'; '.join(reasons)}, omitted")
+            collector.problem(path, f"row {number}: {' '.join(reasons)} It is omitted.")
         elif not Path(utterance.path).is_file():
             missing.append(utterance.path)
         else:
