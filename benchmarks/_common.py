@@ -1,4 +1,4 @@
-"""What the benchmarks share: medians, ceilings measured on the spot, the machine, a table and JSON."""
+"""Shared parts of the benchmarks: times, the limits of a GPU, a description of the machine, a table and JSON."""
 
 import argparse
 import json
@@ -13,17 +13,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 PACKAGES = ("genser", "numpy", "onnxruntime", "soundfile", "soxr", "torch", "transformers", "triton")
 
 
 @dataclass
 class Claim:
-    """What one script measures.
+    """The results of one script.
 
     Args:
-        name: Of the script.
-        goal: What it is held against, in words.
-        rows: One line of the table each: what was measured, and its numbers by heading.
+        name: Name of the script.
+        goal: The goal that the numbers are compared with, in words.
+        rows: Lines of the table: what was measured, and its numbers by heading.
+        settings: Options of the run.
     """
 
     name: str
@@ -34,16 +37,16 @@ class Claim:
     def add(self, what: str, **numbers: Any) -> None:
         self.rows.append({"what": what, **numbers})
 
-    def tell(self, file: Path | None) -> None:
-        """Print the table; write all there is to know to a file."""
+    def report(self, file: Path | None) -> None:
+        """Print the table; write table, machine and settings to a file if one is given."""
         headings = list(dict.fromkeys(name for row in self.rows for name in row))
-        cells = [[_cell(row.get(name)) for name in headings] for row in self.rows]
+        cells = [[cell(row.get(name)) for name in headings] for row in self.rows]
         widths = [max(len(line[column]) for line in [headings, *cells]) for column in range(len(headings))]
         print(f"{self.name}: {self.goal}")
         for line in [headings, *cells]:
-            first, *rest = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            first, *rest = (text.ljust(width) for text, width in zip(line, widths, strict=True))
             print(
-                "  ".join([first, *(cell.strip().rjust(width) for cell, width in zip(rest, widths[1:], strict=True))])
+                "  ".join([first, *(text.strip().rjust(width) for text, width in zip(rest, widths[1:], strict=True))])
             )
         record = {"claim": self.name, "goal": self.goal, "machine": machine(), "settings": self.settings}
         print(json.dumps(record["machine"]))
@@ -51,20 +54,23 @@ class Claim:
             file.write_text(json.dumps({**record, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """Text of a table cell; floats have three digits or more."""
     if value is None:
         return ""
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
 
 
 def parser(text: str, *, toy: str | None = None) -> argparse.ArgumentParser:
-    """Options that every script has; `toy` says what the small size is."""
-    made = argparse.ArgumentParser(description=text.split("\n")[0])
-    made.add_argument("--json", type=Path, help="file for the numbers")
-    made.add_argument("--repeats", type=int, default=5, help="runs of which the median counts")
+    """Options that every script has; `toy` describes the small size."""
+    options = argparse.ArgumentParser(description=text.split("\n")[0])
+    options.add_argument("--json", type=Path, help="file for the numbers")
+    options.add_argument("--repeats", type=int, default=5, help="runs of which the median counts")
     if toy:
-        made.add_argument("--toy", action="store_true", help=f"{toy}, to try the script without a GPU")
-    return made
+        options.add_argument("--toy", action="store_true", help=f"{toy}, to try the script without a GPU")
+    return options
 
 
 def machine() -> dict[str, Any]:
@@ -98,22 +104,28 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def keys_of(count: int, seed: int) -> list[str]:
+    """Random keys of a feature store."""
+    raw = np.random.default_rng(seed).bytes(32 * count)
+    return [raw[start : start + 32].hex() for start in range(0, len(raw), 32)]
+
+
 def median(work: Callable[[], object], repeats: int, warm_up: int = 1) -> float:
-    """Median seconds of a piece of work on the host."""
+    """Median seconds of a piece of work."""
     for _ in range(warm_up):
         work()
     return statistics.median(seconds(work) for _ in range(repeats))
 
 
 class Taken(NamedTuple):
-    """What a piece of work took: seconds of the clock, and of all processors, which a busy machine moves less."""
+    """Wall-clock seconds of a piece of work, and processor seconds, on which other programs have less influence."""
 
     seconds: float
     processor: float
 
 
 def alternated(works: Sequence[Callable[[], object]], repeats: int) -> list[Taken]:
-    """Medians of several pieces of work run in turn, so that a change of the machine's load meets all."""
+    """Medians of several pieces of work that run in turn, so that a change of the load affects all of them."""
     for work in works:
         work()
     runs = [[_taken(work) for work in works] for _ in range(repeats)]
@@ -127,13 +139,13 @@ def _taken(work: Callable[[], object]) -> Taken:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of those that it has started and seen end."""
+    """Processor seconds of this process and of its finished child processes."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def device_median(work: Callable[[], object], repeats: int, device: Any, inner: int = 1) -> float:
-    """Median seconds of one of `inner` pieces of work in a row on a device, its queue awaited."""
+    """Median seconds of one of `inner` pieces of work in a row, until the device has finished them."""
     import torch
 
     def awaited() -> None:
@@ -146,7 +158,7 @@ def device_median(work: Callable[[], object], repeats: int, device: Any, inner: 
 
 
 def ceilings(device: Any, repeats: int, toy: bool) -> dict[str, float]:
-    """Bytes a second of a large copy (read and written), and bfloat16 operations a second of a large product."""
+    """Measured limits of a device: bytes per second of a large copy, read and written, and bfloat16 operations."""
     import torch
 
     numbers, side = (2**20, 256) if toy else (2**29, 8192)

@@ -18,8 +18,8 @@ def clip_of(duration: float, seed: int = 0, rate: int = 16_000) -> np.ndarray:
     return (0.1 * noise * (1 + np.sin(2 * np.pi * 4 * times))).astype(np.float32)
 
 
-def add_model_option(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--model", help="bundled name or ONNX file (default: base, else random weights of its size)")
+def add_model_option(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--model", help="bundled name or ONNX file (default: base, else random weights of its size)")
 
 
 def model_for(arguments: argparse.Namespace, folder: Path) -> str:

@@ -1,12 +1,13 @@
-"""How long does `genser predict` take on one clip, from nothing to the answer?
+"""Measures the time of `genser predict` on one clip, from the start of the process to its end.
 
     python benchmarks/cold_start.py [--model base] [--repeats 7] [--imports] [--json FILE]
 
-Every run is a process of its own. The floor is a process that does only what cannot be left out: start Python, import
-NumPy and ONNX Runtime, load the same graph and run it on the same samples. The parts are processes that stop earlier.
+Every run is a process of its own. The floor is a process that does only what is necessary: start Python, import NumPy
+and ONNX Runtime, load the same graph and run it on the same samples. The parts are processes that stop earlier.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def commands(model: str, clip: Path, samples: Path) -> dict[str, list[str]]:
 
 
 def run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"})
 
 
 def imports_of(command: list[str]) -> list[tuple[str, float]]:
@@ -71,12 +72,12 @@ def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    made = parser(__doc__, toy="a tiny model")
-    add_model_option(made)
-    made.add_argument("--seconds", type=float, default=3.5, help="length of the clip")
-    made.add_argument("--imports", action="store_true", help="also list the slowest imports")
-    arguments = made.parse_args()
-    claim = Claim("cold_start", "1.0 s for one clip, all in all, on two cores")
+    options = parser(__doc__, toy="a tiny model")
+    add_model_option(options)
+    options.add_argument("--seconds", type=float, default=3.5, help="length of the clip")
+    options.add_argument("--imports", action="store_true", help="also list the slowest imports")
+    arguments = options.parse_args()
+    claim = Claim("cold_start", "1.0 s for one clip, with the start of the process, on two cores")
     claim.settings |= {
         "seconds of sound": arguments.seconds,
         "model": arguments.model or "base or random",
@@ -84,7 +85,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         measure(claim, arguments, Path(folder))
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

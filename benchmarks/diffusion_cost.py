@@ -70,9 +70,9 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     names = list(dict.fromkeys(row["what"] for row in rows))
     with canvas(5.6, 3.8) as figure:
         ax = axes(figure, x="classes", y="CPU ms a clip")
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             points = [(row["classes"], row["CPU ms a clip"]) for row in rows if row["what"] == name]
-            ax.plot(*zip(*points, strict=True), label=name, **mark(place))
+            ax.plot(*zip(*points, strict=True), label=name, **mark(index))
         ax.set(xscale="log", yscale="log")
         ticks = sorted({row["classes"] for row in rows})
         ax.set_xticks(ticks, map(str, ticks))
@@ -90,7 +90,7 @@ def main() -> None:
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     size = TOY if arguments.toy else SIZE
-    claim = Claim("diffusion_cost", "transport costs the same for any number of classes, diffusion grows with them")
+    claim = Claim("diffusion_cost", "the cost of transport does not grow with the number of classes")
     claim.settings = {"batch": arguments.batch, "threads": arguments.threads, "repeats": arguments.repeats}
     claim.settings["parameters"] = parameters(size)
     for classes in arguments.classes:
@@ -99,7 +99,7 @@ def main() -> None:
             ratios = [time / base for time, base in zip(times, timed[TRANSPORT], strict=True)]
             milliseconds = 1000 * median(times)
             claim.add(name, classes=classes, **{"CPU ms a clip": milliseconds, f"x {TRANSPORT}": median(ratios)})
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
     if arguments.png:
         draw(claim.rows, arguments.png)
 

@@ -1,14 +1,14 @@
-"""How many seconds of speech does a GPU encode per second, relative to what its arithmetic allows?
+"""Measures how many seconds of speech a GPU encodes per second, relative to the limit of its arithmetic.
 
     python benchmarks/encode_gpu.py [--minutes 120] [--json FILE]
 
-HuBERT-large with random weights (transformers' configuration: 24 layers of width 1024, layer norms in the front end),
-noise of 1 to 15 s. Variants: transformers in float32 and under bfloat16 autocast, padded batches of like length, every
-hidden state averaged; `genser.encoders.encode` in float32 and bfloat16; packed_hubert.py in bfloat16, which packs clips
-end to end. Seconds of audio count without padding. The ceiling is the operations that a second of sound needs over the
-measured rate of a large bfloat16 product. Each variant's means are compared with transformers' in float32 on some
-clips: smallest cosine over clips and states. The last lines decode the same clips from FLAC files by threads and by
-processes, which has to keep up.
+The encoder is HuBERT-large with random weights (24 layers of width 1024, layer norms in the front end), the clips are
+noise of 1 to 15 s. Variants: transformers in float32 and under bfloat16 autocast, in padded batches of clips of similar
+length, every hidden state averaged; `genser.encoders.encode` in float32 and bfloat16; packed_hubert.py in bfloat16,
+which packs clips end to end. Seconds of audio count without padding. The limit is the measured rate of a large bfloat16
+product divided by the operations for one second of audio. The means of each variant are compared with those of
+transformers in float32 on some clips: smallest cosine over clips and states. The last lines decode the same clips from
+FLAC files in threads and in processes; decoding must keep up with encoding.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def hubert(toy: bool) -> HubertEncoder:
 
 
 def clips_of(total: float, seed: int = 0) -> list[np.ndarray]:
-    """Noise whose loudness wavers, of uniformly drawn lengths that sum up to so many seconds."""
+    """Noise of varying level, of uniformly drawn lengths that sum up to about so many seconds."""
     rng = np.random.default_rng(seed)
     lengths = rng.uniform(SHORTEST, LONGEST, int(2 * total / (SHORTEST + LONGEST)) + 1)
     noise = rng.standard_normal(int(2 * LONGEST * RATE)).astype(np.float32)
@@ -55,7 +55,7 @@ def clips_of(total: float, seed: int = 0) -> list[np.ndarray]:
 
 
 def operations(encoder: HubertEncoder) -> float:
-    """Multiplications and additions that a second of sound needs, attention over 8 s."""
+    """Multiplications and additions for one second of audio, with attention over 8 s."""
     config = encoder.model.config
     frames, channels, total = float(RATE), 1, 0.0
     for width, kernel, stride in zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True):
@@ -70,17 +70,17 @@ def operations(encoder: HubertEncoder) -> float:
 
 @torch.inference_mode()
 def plain(encoder: HubertEncoder, clips: list[np.ndarray], batch_seconds: float, bf16: bool) -> np.ndarray:
-    """transformers as its documentation has it: padded batches, all hidden states kept, then their means."""
+    """Means by transformers, as its documentation describes: padded batches, all hidden states kept, then averaged."""
     device = next(encoder.parameters()).device
-    order = sorted(range(len(clips)), key=lambda place: -len(clips[place]))
+    order = sorted(range(len(clips)), key=lambda index: -len(clips[index]))
     means = np.zeros((len(clips), encoder.states, encoder.dim), np.float32)
     while order:
         size = max(int(batch_seconds * RATE / len(clips[order[0]])), 1)
         batch, order = order[:size], order[size:]
         padded = np.zeros((len(batch), len(clips[batch[0]])), np.float32)
         mask = np.zeros(padded.shape, np.int64)
-        for row, place in enumerate(batch):
-            clip = clips[place]
+        for row, index in enumerate(batch):
+            clip = clips[index]
             padded[row, : len(clip)] = (clip - clip.mean()) / np.sqrt(clip.var() + 1e-7)
             mask[row, : len(clip)] = 1
         inputs = torch.from_numpy(padded).to(device), torch.from_numpy(mask).to(device)
@@ -104,7 +104,7 @@ def measure_encoding(
 ) -> None:
     found = ceilings(device, arguments.repeats, arguments.toy)
     limit = found["operations/s"] / operations(encoder)
-    claim.settings |= {**found, "operations a second of sound": operations(encoder), "limit": limit}
+    claim.settings |= {**found, "operations per second of audio": operations(encoder), "limit": limit}
     batch = arguments.batch_seconds
     works: dict[str, Callable[[list[np.ndarray]], np.ndarray]] = {
         "transformers, float32": lambda part: plain(encoder, part, batch / 5, False),
@@ -141,10 +141,10 @@ def measure_decoding(claim: Claim, clips: list[np.ndarray]) -> None:
 
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        paths = [str(Path(folder, f"{place}.flac")) for place in range(len(clips))]
+        paths = [str(Path(folder, f"{index}.flac")) for index in range(len(clips))]
         for path, clip in zip(paths, clips, strict=True):
             soundfile.write(path, np.clip(clip, -1, 1), RATE)
-        parts = [paths[place : place + 16] for place in range(0, len(paths), 16)]
+        parts = [paths[start : start + 16] for start in range(0, len(paths), 16)]
         pools: dict[str, Callable[[], Executor]] = {
             f"decoding, {cores} threads": lambda: ThreadPoolExecutor(cores),
             f"decoding, {cores} processes": lambda: ProcessPoolExecutor(cores, mp_context=get_context("forkserver")),
@@ -157,19 +157,19 @@ def measure_decoding(claim: Claim, clips: list[np.ndarray]) -> None:
 
 
 def main() -> None:
-    made = parser(__doc__, toy="tiny network and few clips")
-    made.set_defaults(repeats=3)
-    made.add_argument("--minutes", type=float, default=120.0, help="of sound")
-    made.add_argument("--batch-seconds", type=float, default=600.0, help="of sound in a batch of genser's bfloat16")
-    arguments = made.parse_args()
+    options = parser(__doc__, toy="tiny network and few clips")
+    options.set_defaults(repeats=3)
+    options.add_argument("--minutes", type=float, default=120.0, help="minutes of audio")
+    options.add_argument("--batch-seconds", type=float, default=600.0, help="seconds of audio in a bfloat16 batch")
+    arguments = options.parse_args()
     arguments.minutes = 0.3 if arguments.toy else arguments.minutes
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.toy else "cpu")
-    claim = Claim("encode_gpu", "12,000 x real time for HuBERT-large on one H100, every mean's cosine at least 0.999")
+    claim = Claim("encode_gpu", "close to the limit of the arithmetic, with a cosine of 0.999 or more for every mean")
     clips = clips_of(60 * arguments.minutes)
     claim.settings |= {"minutes": arguments.minutes, "clips": len(clips), "toy": arguments.toy, "device": str(device)}
     measure_encoding(claim, arguments, hubert(arguments.toy).to(device), clips, device)
     measure_decoding(claim, clips)
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast is the feature store? Writing, opening, and reading in random order.
+"""Measures the feature store: writing, opening, and reading in random order.
 
     python benchmarks/feature_store.py [--folder DIR] [--rows 20000] [--small-rows 750000] [--json FILE]
 
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from _common import Claim, parser, seconds
+from _common import Claim, keys_of, parser, seconds
 
 from genser.data.store import FeatureStore
 
@@ -20,10 +20,8 @@ REPEATS = 3
 
 
 def filled(folder: Path, count: int, shape: tuple[int, ...]) -> tuple[FeatureStore, list[str], float]:
-    rng = np.random.default_rng(0)
-    raw = rng.bytes(32 * count)
-    keys = [raw[start : start + 32].hex() for start in range(0, len(raw), 32)]
-    rows = rng.standard_normal((BATCH, *shape), dtype=np.float32)
+    keys = keys_of(count, 0)
+    rows = np.random.default_rng(0).standard_normal((BATCH, *shape), dtype=np.float32)
     store = FeatureStore(folder, "benchmark", shape)
 
     def write() -> None:
@@ -60,20 +58,20 @@ def opening(folder: Path, shape: tuple[int, ...]) -> float:
 
 
 def main() -> None:
-    made = parser(__doc__, toy="a few rows")
-    made.add_argument("--folder", type=Path, help="where the stores are made (default: a temporary folder)")
-    made.add_argument("--rows", type=int, default=20_000)
-    made.add_argument("--small-rows", type=int, default=750_000)
-    arguments = made.parse_args()
+    options = parser(__doc__, toy="a few rows")
+    options.add_argument("--folder", type=Path, help="where the stores are made (default: a temporary folder)")
+    options.add_argument("--rows", type=int, default=20_000)
+    options.add_argument("--small-rows", type=int, default=750_000)
+    arguments = options.parse_args()
     if arguments.toy:
         arguments.rows, arguments.small_rows = 512, 1024
-    claim = Claim("feature_store", "100,000 rows a second in random order from the page cache")
+    claim = Claim("feature_store", "100,000 rows per second read in random order from the page cache")
     claim.settings |= {"rows": arguments.rows, "toy": arguments.toy}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         claim.add("7 x 512", **measure(Path(folder, "rows"), arguments.rows))
         filled(Path(folder, "small"), arguments.small_rows, (2, 4))
         claim.add(f"{arguments.small_rows:,} rows of 2 x 4", **{"opening s": opening(Path(folder, "small"), (2, 4))})
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

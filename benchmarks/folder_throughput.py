@@ -1,13 +1,12 @@
-"""How fast is a folder of clips recognised, against one thread and against transformers' pipeline?
+"""Measures the recognition of a folder of clips, against one thread and against the pipeline of transformers.
 
     python benchmarks/folder_throughput.py [--folder RAVDESS] [--clips 1440] [--json FILE]
 
-Without a folder, clips are made as RAVDESS has them: 48 kHz, 16 bit, 3 to 5 s. Compared in turn on the same files:
-`predict_many` as it is; the same model with one thread that decodes and computes by turns; transformers'
-audio-classification pipeline with a Whisper of the same size (random weights: its time does not depend on them) and a
-linear head, on all cores, in batches of 8, its clips decoded beforehand. Scores are the same numbers in both of
-genser's ways. The floor is the model alone, on decoded clips. Memory is that of a process that recognises the folder
-once, after 200 clips and at the end.
+Without a folder the clips are synthetic, in the format of RAVDESS: 48 kHz, 16 bit, 3 to 5 s. Compared in turn on the
+same files: `predict_many`; the same model with one thread that decodes and computes alternately; the
+audio-classification pipeline of transformers with a Whisper of the same size (random weights, on which its time does
+not depend) and a linear head, on all cores, in batches of 8, its clips decoded beforehand. The floor is the model
+alone, on decoded clips. Memory is that of a process that recognises the folder once, after 200 clips and at the end.
 """
 
 import argparse
@@ -41,13 +40,13 @@ print(json.dumps(seen))
 """
 
 
-def made_clips(folder: Path, count: int) -> list[str]:
-    """48 kHz clips of 3 to 5 s; a few sounds, each written many times."""
+def synthetic_clips(folder: Path, count: int) -> list[str]:
+    """Shifted copies of one noise at 48 kHz, of 3 to 5 s."""
     lengths = np.random.default_rng(0).uniform(3.0, 5.0, count)
     noise = clip_of(6.0, rate=48_000)
-    paths = [str(folder / f"{place:04}.wav") for place in range(count)]
-    for place, (path, length) in enumerate(zip(paths, lengths, strict=True)):
-        soundfile.write(path, np.roll(noise, 997 * place)[: round(length * 48_000)], 48_000)
+    paths = [str(folder / f"{index:04}.wav") for index in range(count)]
+    for index, (path, length) in enumerate(zip(paths, lengths, strict=True)):
+        soundfile.write(path, np.roll(noise, 997 * index)[: round(length * 48_000)], 48_000)
     return paths
 
 
@@ -57,7 +56,7 @@ def found_clips(folder: Path, count: int) -> list[str]:
 
 
 def whisper_pipeline(toy: bool):
-    """transformers' pipeline around a Whisper of base's size."""
+    """The pipeline of transformers around a Whisper of the size of base."""
     import torch
     from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification, pipeline
 
@@ -78,7 +77,9 @@ def memory(model: str, paths: list[str], early: int) -> list[float]:
 
 def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
     model = model_for(arguments, folder)
-    paths = found_clips(arguments.folder, arguments.clips) if arguments.folder else made_clips(folder, arguments.clips)
+    paths = (
+        found_clips(arguments.folder, arguments.clips) if arguments.folder else synthetic_clips(folder, arguments.clips)
+    )
     clips = [load_audio(path) for path in paths]
     total = sum(map(len, clips)) / 16_000
     many, single = genser.load(model), genser.load(model, threads=1)
@@ -106,20 +107,20 @@ def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    made = parser(__doc__, toy="a tiny model and 12 clips")
-    add_model_option(made)
-    made.set_defaults(repeats=3)
-    made.add_argument("--folder", type=Path, help="clips to recognise (default: made ones)")
-    made.add_argument("--clips", type=int, default=1440)
-    made.add_argument("--peer-share", type=int, default=12, help="the pipeline gets one clip in so many")
-    arguments = made.parse_args()
+    options = parser(__doc__, toy="a tiny model and 12 clips")
+    add_model_option(options)
+    options.set_defaults(repeats=3)
+    options.add_argument("--folder", type=Path, help="clips to recognise (default: synthetic ones)")
+    options.add_argument("--clips", type=int, default=1440)
+    options.add_argument("--peer-share", type=int, default=12, help="the pipeline recognises one clip in so many")
+    arguments = options.parse_args()
     if arguments.toy:
         arguments.clips, arguments.peer_share = 12, 3
     claim = Claim("folder_throughput", "1.8 x one thread and 5 x transformers' pipeline on two cores, memory flat")
     claim.settings |= {"clips": arguments.clips, "folder": str(arguments.folder), "toy": arguments.toy}
     with tempfile.TemporaryDirectory() as folder:
         measure(claim, arguments, Path(folder))
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How does the cost of recognition grow with the length of a clip, the classes, N, the batch and the number of clips?
+"""Measures how the cost of recognition grows with the length, classes, N, batch and number of clips.
 
     python benchmarks/growth.py [--model base] [--json FILE]
 
-One thing grows, the rest stays: clips of 3.5 s, one at a time, the model's own classes and N. Classes and N are those
-of models made for it, Whisper base's size with random weights.
+One quantity grows, the others stay: clips of 3.5 s, one at a time, the classes and N of the model. To vary classes and
+N, models of the size of Whisper base with random weights are used.
 """
 
 import argparse
@@ -51,21 +51,21 @@ def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
     clip = clip_of(CLIP)
     for what, sizes, name in (("classes", CLASSES, "classes"), ("N =", STEPS, "steps")):
         sizes = sizes[:1] if small else sizes
-        made = {n: genser.load(random_model(folder / f"{name}{n}.onnx", **{name: n}, toy=small)) for n in sizes}
-        works = {n: lambda m=m: m.scores([clip]) for n, m in made.items()}
+        models = {n: genser.load(random_model(folder / f"{name}{n}.onnx", **{name: n}, toy=small)) for n in sizes}
+        works = {n: lambda m=m: m.scores([clip]) for n, m in models.items()}
         grown(claim, what, works, dict.fromkeys(sizes, CLIP), repeats)
 
 
 def main() -> None:
-    made = parser(__doc__, toy="tiny models")
-    add_model_option(made)
-    made.set_defaults(repeats=11)
-    arguments = made.parse_args()
-    claim = Claim("growth", "cost is linear in the sound and hardly moved by classes and N")
+    options = parser(__doc__, toy="tiny models")
+    add_model_option(options)
+    options.set_defaults(repeats=11)
+    arguments = options.parse_args()
+    claim = Claim("growth", "cost is linear in the length of the audio and hardly depends on classes and N")
     claim.settings |= {"toy": arguments.toy}
     with tempfile.TemporaryDirectory() as folder:
         measure(claim, arguments, Path(folder))
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What does a recording of two hours cost: memory and time, whole and over time?
+"""Measures memory and time for a recording of two hours, recognised as one clip and over time.
 
     python benchmarks/long_file.py [--hours 2] [--model base] [--json FILE]
 
-A made recording, 44.1 kHz, stereo, FLAC. Each run is a process of its own, whose peak resident memory counts, Python
-and the model included; a run on one minute of the same recording shows how much of it does not grow. The floor is
+The recording is synthetic: 44.1 kHz, stereo, FLAC. Each run is a process of its own, whose peak resident memory counts,
+with Python and the model; a run on one minute of the same recording shows how much of it does not grow. The floor is
 decoding and resampling alone.
 """
 
@@ -35,7 +35,7 @@ WORKS = {
 
 
 def recording(path: Path, seconds: float) -> Path:
-    """Stretches of sound and of pauses."""
+    """Write stretches of noise with pauses."""
     pause = 1e-3 * clip_of(1.5, 9, RATE)
     period = np.concatenate([part for seed in range(4) for part in (clip_of(7.0, seed, RATE), pause)])
     period = np.stack([period, period[::-1]], axis=1)
@@ -66,17 +66,17 @@ def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    made = parser(__doc__, toy="a tiny model and a minute")
-    add_model_option(made)
-    made.set_defaults(repeats=1)
-    made.add_argument("--hours", type=float, default=2.0)
-    arguments = made.parse_args()
+    options = parser(__doc__, toy="a tiny model and a minute")
+    add_model_option(options)
+    options.set_defaults(repeats=1)
+    options.add_argument("--hours", type=float, default=2.0)
+    arguments = options.parse_args()
     arguments.hours = 1 / 60 if arguments.toy else arguments.hours
     claim = Claim("long_file", "two hours in at most 500 MB, at least 60 x real time, on two cores")
     claim.settings |= {"hours": arguments.hours, "toy": arguments.toy}
     with tempfile.TemporaryDirectory() as folder:
         measure(claim, arguments, Path(folder))
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
-"""Emotions over time in a made recording of an hour: are they right, are their times right, what does it cost?
+"""Measures emotion over time in an hour of concatenated clips: labels, boundaries, memory and time.
 
     python benchmarks/long_recording.py CORPUS [--model base] [--minutes 60] [--actors 5,8,10-11,13] [--json FILE]
 
-CORPUS is RAVDESS's folder. Clips of the actors, by default those that the bundled models never heard, are laid on a
-track in random order, and again where they do not suffice, with pauses of 0.6 to 2.5 s and noise 30 dB below the
-speech. Each clip's true stretch is where its own level comes within 35 dB of its loudest 20 ms, found without the
-speech detector that is measured. The whole is recognised in a process of its own, whose memory and time are taken.
+CORPUS is the folder of RAVDESS. Clips of the actors, by default those held out from the training of the bundled models,
+are concatenated in random order, repeatedly if necessary, with pauses of 0.6 to 2.5 s and noise 30 dB below the speech.
+The true start and end of a clip are where its own level first and last comes within 35 dB of its loudest 20 ms; the
+speech detector that is measured is not used for them. The recording is recognised in a process of its own, whose memory
+and time are measured.
 
-- UA by time: a clip counts as right if its emotion has the most time within its true stretch; mean over classes.
+- UA by time: a clip counts as correct if its emotion has the most time between its true start and end; mean over
+  classes.
 - UA clip-wise: the same clips, each recognised alone from its file.
-- Boundaries: distance from each true start and end to the nearest found one.
+- Boundaries: distance from each true start and end to the nearest one found.
 """
 
 import argparse
@@ -38,7 +40,7 @@ NOISE = -30.0  # dB under the speech
 
 
 def speech_of(clip: np.ndarray) -> tuple[float, float]:
-    """First and last moment of a clip, in seconds, at which somebody speaks."""
+    """Start and end of the speech in a clip, in seconds."""
     frames = clip[: len(clip) // FRAME * FRAME].reshape(-1, FRAME)
     level = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)
     loud = np.flatnonzero(level > level.max() + QUIET)
@@ -102,15 +104,15 @@ def nearest(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def child(model: str, track: str, smoothing: str, threads: int) -> None:
-    """Recognise the track and tell what it cost; runs in a process of its own."""
+    """Recognise the track, and write the segments with their cost to standard output; runs in a process of its own."""
     recognizer = genser.load(model, threads=threads)
     recognizer.scores([np.zeros(SAMPLE_RATE, np.float32)])
     begin = time.perf_counter()
     timeline = recognize_timeline(recognizer, track, SegmentOptions(smoothing=smoothing))
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    told = {"seconds": seconds, "duration": timeline.duration, "megabytes": peak}
-    sys.stdout.write(json.dumps({**told, "segments": [one.to_dict() for one in timeline.segments]}))
+    cost = {"seconds": seconds, "duration": timeline.duration, "megabytes": peak}
+    sys.stdout.write(json.dumps({**cost, "segments": [one.to_dict() for one in timeline.segments]}))
 
 
 def measured(model: str, track: Path, smoothing: str, threads: int) -> dict:
@@ -118,8 +120,8 @@ def measured(model: str, track: Path, smoothing: str, threads: int) -> dict:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def row(told: dict, truth: list[tuple], clipwise: float) -> dict[str, float]:
-    segments = told["segments"]
+def row(found: dict, truth: list[tuple], clipwise: float) -> dict[str, float]:
+    segments = found["segments"]
     starts, ends = (np.array([one[side] for one in segments]) for side in ("start", "end"))
     begin, finish = (np.array([one[i] for one in truth]) for i in (2, 3))
     return {
@@ -129,8 +131,8 @@ def row(told: dict, truth: list[tuple], clipwise: float) -> dict[str, float]:
         "end error, median s": float(np.median(nearest(ends, finish))),
         "segments": len(segments),
         "clips": len(truth),
-        "x real time": told["duration"] / told["seconds"],
-        "MB": told["megabytes"],
+        "x real time": found["duration"] / found["seconds"],
+        "MB": found["megabytes"],
     }
 
 
@@ -164,7 +166,7 @@ def main() -> None:
     claim.settings |= {**vars(args), "corpus": "RAVDESS", "json": None}
     for smoothing, numbers in rows.items():
         claim.add(f"smoothing {smoothing}", **numbers)
-    claim.tell(args.json)
+    claim.report(args.json)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ The features equal those of :class:`genser.encoders.hubert.HubertEncoder`. The d
 - Queries, keys and values come from one product.
 - Each state is averaged as soon as it is computed, by a product with a matrix of zeros and ones.
 
-This works for models whose convolutions are followed by layer norms (the large ones). A group norm needs each clip
-separately.
+This works for HuBERT and wav2vec 2.0 with layer norms after the convolutions (the large models). A group norm would
+need each clip separately.
 """
 
 import math
@@ -29,7 +29,6 @@ from torch.nn import functional
 
 from genser.encoders.hubert import HubertEncoder
 
-FAMILY = ("hubert", "wav2vec2")  # WavLM's positions and data2vec's stacked convolutions go another way
 ALIGNED = 16  # inputs of a matrix product are a multiple, so that it runs on tensor cores
 ROUND = 4096  # frames; the row of the positional convolution is a multiple, so that few shapes occur
 OPEN_ROWS = 8  # rows to which clips can still be added
@@ -117,8 +116,8 @@ def pack_clips(lengths: Sequence[int], grid: Grid, total: int) -> Iterable[Pack]
     rows: list[tuple[list[int], int]] = []  # clips and frames used; those last added to behind
     for clip in sorted(range(len(lengths)), key=lambda clip: -lengths[clip]):
         room = grid.room(lengths[clip])
-        place = next((place for place, (_, used) in enumerate(rows) if used + room <= total), None)
-        clips, used = ([], 0) if place is None else rows.pop(place)
+        index = next((index for index, (_, used) in enumerate(rows) if used + room <= total), None)
+        clips, used = ([], 0) if index is None else rows.pop(index)
         rows.append(([*clips, clip], used + room))
         if len(rows) > OPEN_ROWS:
             yield _pack(*rows.pop(0), lengths, grid, total)
@@ -154,17 +153,8 @@ class Layer(NamedTuple):
     down: tuple[Tensor, Tensor]
 
 
-def packable(encoder: nn.Module) -> bool:
-    """Whether an encoder can be computed in this way."""
-    if not isinstance(encoder, HubertEncoder):
-        return False
-    config = encoder.model.config
-    plain = not getattr(config, "conv_pos_batch_norm", False) and not getattr(config, "adapter_attn_dim", None)
-    return config.model_type in FAMILY and config.feat_extract_norm == "layer" and plain
-
-
 class PackedHubert:
-    """A packable HuBERT with its weights laid out for packs.
+    """A HuBERT or wav2vec 2.0 with layer norms in the front end, its weights laid out for packs.
 
     Args:
         encoder: Where the weights come from; they are copied.
@@ -177,7 +167,11 @@ class PackedHubert:
         self.dtype, self.normalize = dtype, encoder.normalize
         self.device = next(encoder.parameters()).device
         self.grid = Grid.of(config.conv_kernel, config.conv_stride)
-        self.heads, self.eps, self.norm_last = config.num_attention_heads, config.layer_norm_eps, _stable(config)
+        self.heads, self.eps, self.norm_last = (
+            config.num_attention_heads,
+            config.layer_norm_eps,
+            config.do_stable_layer_norm,
+        )
         self.activation = model.encoder.layers[0].feed_forward.intermediate_act_fn
         self.convolutions = [self._convolution(layer) for layer in model.feature_extractor.conv_layers]
         self.projection = self._projection(model.feature_projection)
@@ -358,10 +352,6 @@ def _sums(member: Tensor, state: Tensor) -> Tensor:
 
 def _norm(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return norm.weight.detach().float(), norm.bias.detach().float()
-
-
-def _stable(config: Any) -> bool:
-    return bool(getattr(config, "do_stable_layer_norm", False))
 
 
 def encode_packed(encoder: HubertEncoder, waveforms: Sequence[np.ndarray], batch_seconds: float) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Measures the share of real time that recognition takes, from the waveform, on two threads, for any clip length.
 
-    python benchmarks/real_time.py [--beside FILE ...] [--json FILE]
+    python benchmarks/real_time.py [--also FILE ...] [--json FILE]
 
-Both bundled models, and further ONNX files such as the same model in float32, are run in turns. Each recognises a few
-clips in a row, since the threads of the previous one spin for a while after its answer.
+Both bundled models, and further ONNX files such as the same model in float32, run in turn. Each recognises a few clips
+in a row, because the threads of the previous model spin for a while after its answer.
 """
 
 import argparse
@@ -40,18 +40,18 @@ def recognise(model: Any, clip: Any) -> None:
 
 
 def main() -> None:
-    made = parser(__doc__, toy="a tiny model")
-    made.add_argument("--beside", nargs="*", default=[], help="further ONNX files")
-    made.set_defaults(repeats=9)
-    arguments: argparse.Namespace = made.parse_args()
+    options = parser(__doc__, toy="a tiny model")
+    options.add_argument("--also", nargs="*", default=[], help="further ONNX files")
+    options.set_defaults(repeats=9)
+    arguments: argparse.Namespace = options.parse_args()
     claim = Claim("real_time", "base takes 0.012 of real time at most and tiny 0.006, on two threads, at any length")
     claim.settings |= {"toy": arguments.toy, "threads": THREADS}
     with tempfile.TemporaryDirectory() as folder:
-        models = {"base": "base", "tiny": "tiny"} | {Path(path).stem: path for path in arguments.beside}
+        models = {"base": "base", "tiny": "tiny"} | {Path(path).stem: path for path in arguments.also}
         if arguments.toy:
             models = {"toy": str(random_model(Path(folder) / "toy.onnx", toy=True))}
         measure(claim, models, LENGTHS[:2] if arguments.toy else LENGTHS, arguments.repeats)
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

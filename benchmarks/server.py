@@ -1,4 +1,4 @@
-"""Measures the server on this machine: throughput, waiting times, overload, live streams.
+"""Measures the server: throughput, waiting times, overload, live streams.
 
     python benchmarks/server.py [--model base] [--seconds 20] [--streams 10,25,50] [--json FILE]
 
@@ -46,14 +46,15 @@ TOLERANCE = 1e-2  # between a batch and a single run of an int8 model
 
 
 def sounds() -> list[bytes]:
-    rng, made = np.random.default_rng(0), []
+    """Noise bursts as FLAC files."""
+    rng, bodies = np.random.default_rng(0), []
     for _ in range(SOUNDS):
         samples = round(CLIP * SAMPLE_RATE)
         loudness = np.repeat(rng.uniform(0.02, 0.3, samples // 1600), 1600)
         file = io.BytesIO()
         soundfile.write(file, loudness * rng.standard_normal(samples) / 3, SAMPLE_RATE, format="FLAC")
-        made.append(file.getvalue())
-    return made
+        bodies.append(file.getvalue())
+    return bodies
 
 
 def request_of(body: bytes) -> bytes:
@@ -194,7 +195,7 @@ def started(model: str) -> tuple[subprocess.Popen, int]:
     for line in process.stderr:
         if match := re.search(r"running on http://[^:]+:(\d+)", line):
             return process, int(match[1])
-    raise SystemExit("the server did not start")
+    raise SystemExit("The server did not start.")
 
 
 def in_process(recognizer: genser.Recognizer, bodies: list[bytes], seconds: float) -> float:
@@ -209,11 +210,11 @@ def queueing_alone(rate: float, share: float, cores: int, count: int = 200_000) 
     """Simulate the waiting times of a server without overhead: random arrivals, in order, equal work for each clip."""
     rng, work = np.random.default_rng(2), cores / rate
     free, waits, at = [0.0] * cores, np.empty(count), 0.0
-    for place, gap in enumerate(rng.exponential(1 / (share * rate), count)):
+    for index, gap in enumerate(rng.exponential(1 / (share * rate), count)):
         at += gap
         done = max(heapq.heappop(free), at) + work
         heapq.heappush(free, done)
-        waits[place] = done - at
+        waits[index] = done - at
     return percentiles(waits)
 
 
@@ -253,7 +254,7 @@ def main() -> None:
     for name, row in measure(args.model, args.seconds, [int(count) for count in args.streams.split(",")]):
         claim.add(name, **row)
         print(f"{name:12} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
-    claim.tell(args.json)
+    claim.report(args.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much does storing features slow down encoding?
+"""Measures how much storing features slows down encoding.
 
     python benchmarks/store_overhead.py [--clips 300] [--json FILE]
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import Claim, alternated, median, parser
+from _common import Claim, alternated, keys_of, median, parser
 from _model import clip_of
 
 from genser.data.store import FeatureStore
@@ -23,11 +23,6 @@ from genser.encoders.whisper import WhisperConfig, WhisperEncoder
 
 LARGE = (25, 1024)  # HuBERT-large's states
 CLIP = 4.0  # seconds
-
-
-def keys_of(count: int, run: int) -> list[str]:
-    raw = np.random.default_rng(run).bytes(32 * count)
-    return [raw[place : place + 32].hex() for place in range(0, len(raw), 32)]
 
 
 def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
@@ -60,15 +55,15 @@ def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    made = parser(__doc__, toy="a tiny encoder and 8 clips")
-    made.add_argument("--clips", type=int, default=300)
-    arguments = made.parse_args()
+    options = parser(__doc__, toy="a tiny encoder and 8 clips")
+    options.add_argument("--clips", type=int, default=300)
+    arguments = options.parse_args()
     arguments.clips = 8 if arguments.toy else arguments.clips
-    claim = Claim("store_overhead", "storing features slows encoding by at most 5 %")
+    claim = Claim("store_overhead", "storing slows encoding by at most 5 %")
     claim.settings |= {"clips": arguments.clips, "toy": arguments.toy}
     with tempfile.TemporaryDirectory() as folder:
         measure(claim, arguments, Path(folder))
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

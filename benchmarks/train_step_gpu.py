@@ -1,12 +1,12 @@
-"""How long does a training step of the paper's estimator take, against the bytes that it must move?
+"""Measures a training step of the paper's estimator, relative to the time of the memory traffic that it needs.
 
     python benchmarks/train_step_gpu.py [--steps 300] [--json FILE]
 
-71.4 M parameters, batch 128, 25 x 1024 states, random features and weights. Variants: the step as it is recorded on a
-GPU, and the same step unrecorded, each in float32 and bfloat16. The floor counts bytes over the measured bandwidth of a
-large copy, for each parameter that has a gradient: weight, two moments and average read and written, the gradient
-written and read twice, all in float32. The last lines train in float32, in bfloat16 and in float32 with another seed,
-and compare losses. With --toy it runs on a CPU.
+The estimator has 71.4 M parameters; batch 128, 25 x 1024 states, random features and weights. Variants: the step as a
+recorded CUDA graph and the same step without recording, each in float32 and bfloat16. The floor is the bytes of a step
+divided by the measured bandwidth of a large copy. Bytes count for each parameter that has a gradient: weight, two
+moments and average read and written, the gradient written and read twice, all in float32. The last lines train in
+float32, in bfloat16 and in float32 with another seed, and compare losses. With --toy the script runs on a CPU.
 """
 
 import argparse
@@ -30,7 +30,7 @@ CURVE_ROWS = 4096
 
 
 def rows_of(count: int, states: int, dim: int) -> TrainingData:
-    """Classes that each lift some dimensions."""
+    """Random features in which each class raises one dimension."""
     labels = torch.arange(count) % len(LABELS)
     generator = torch.Generator().manual_seed(0)
     features = torch.empty(count, states, dim, dtype=torch.bfloat16)
@@ -55,7 +55,7 @@ def recipe(arguments: argparse.Namespace, precision: str, steps: int, seed: int 
 
 
 def step_of(data: TrainingData, config: TrainConfig, device: torch.device, *, is_recorded: bool) -> Step:
-    """A step over fresh weights, recorded where the device can."""
+    """A step with fresh weights, recorded if the device supports it."""
     torch.manual_seed(0)
     head = make_head(config.head_config(LABELS, *data.features.shape[1:])).to(device)
     state = TrainState(head, [], make_optimizer(head, config.optimizer))
@@ -110,22 +110,22 @@ def compare_losses(claim: Claim, arguments: argparse.Namespace, data: TrainingDa
 
 
 def main() -> None:
-    made = parser(__doc__, toy="tiny network and few rows")
-    made.add_argument("--steps", type=int, default=300, help="steps of which one run's mean is taken")
-    made.add_argument("--items", type=int, default=52_000)
-    made.add_argument("--curve", type=int, default=1000, help="steps of a loss curve")
-    arguments = made.parse_args()
+    options = parser(__doc__, toy="tiny network and few rows")
+    options.add_argument("--steps", type=int, default=300, help="steps over which a run is averaged")
+    options.add_argument("--items", type=int, default=52_000)
+    options.add_argument("--curve", type=int, default=1000, help="steps of a loss curve")
+    arguments = options.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.toy else "cpu")
     if arguments.toy:
         arguments.items, arguments.steps, arguments.curve, shape = 200, 3, 10, (3, 16)
     else:
         shape = (25, 1024)
-    claim = Claim("train_step_gpu", "a step takes little longer than moving its bytes (not measured on a GPU yet)")
+    claim = Claim("train_step_gpu", "close to the time of its memory traffic")
     claim.settings |= {"items": arguments.items, "states": shape, "toy": arguments.toy, "device": str(device)}
     data = rows_of(arguments.items, *shape)
     measure_steps(claim, arguments, data, device)
     compare_losses(claim, arguments, TrainingData(data.features[:CURVE_ROWS], data.labels[:CURVE_ROWS]), device)
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

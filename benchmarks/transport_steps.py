@@ -2,9 +2,9 @@
 
     python benchmarks/transport_steps.py [--head] [--json FILE]
 
-One ONNX file for each N, of the size of Whisper base with random weights, run in turns on the same clips. N = 0 reads
-the estimate at the first time without a step. With "state: network" every step runs the network again, as in the paper;
-with "state: posterior", that of the packaged recipes, the network runs once and the steps are two constants.
+One ONNX file for each N, of the size of Whisper base with random weights; all run in turn on the same clips. N = 0
+reads the estimate at the first time without a step. With "state: network" every step runs the network again, as in the
+paper; with "state: posterior", that of the packaged recipes, the network runs once and the steps are two constants.
 ``--head`` measures the head alone, from pooled features to scores: nodes of its graph and time per clip on one thread.
 """
 
@@ -42,10 +42,10 @@ def measure_head(claim: Claim, arguments: argparse.Namespace, state: str) -> Non
 
 
 def main() -> None:
-    made = parser(__doc__, toy="a tiny model")
-    made.add_argument("--head", action="store_true", help="measure the head alone")
-    made.set_defaults(repeats=31)
-    arguments = made.parse_args()
+    options = parser(__doc__, toy="a tiny model")
+    options.add_argument("--head", action="store_true", help="measure the head alone")
+    options.set_defaults(repeats=31)
+    arguments = options.parse_args()
     claim = Claim("transport_steps", "N = 4 adds at most 3 %, N = 20 at most 10 %, to a clip's time")
     claim.settings |= {"toy": arguments.toy, "repeats": arguments.repeats}
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def main() -> None:
                 measure_head(claim, arguments, state)
             else:
                 measure(claim, arguments, Path(folder), state)
-    claim.tell(arguments.json)
+    claim.report(arguments.json)
 
 
 if __name__ == "__main__":

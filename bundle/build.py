@@ -1,4 +1,4 @@
-"""Build the bundled models: the recipe ``bundled`` on three corpora, an export, and a card of what was measured.
+"""Builds the bundled models: trains the recipe ``bundled`` on three corpora, exports, measures, and writes the card.
 
     python bundle/build.py --data DATA --weights WEIGHTS --work runs/bundle [--size base]
 
@@ -69,8 +69,8 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
 def summaries(trained: TrainedModel) -> dict[str, Any]:
     """Scores on each corpus of models trained without it, and its calibration error with and without it.
 
-    The calibration that ships is fitted to training rows of all corpora. The blind one of a corpus is fitted to those
-    of the others.
+    The calibration of the model is fitted to training rows of all corpora, the blind one of a corpus to those of the
+    others.
     """
     utterances = trained.dataset.utterances
     training = np.flatnonzero([item.split == "train" for item in utterances])
@@ -89,12 +89,12 @@ def summaries(trained: TrainedModel) -> dict[str, Any]:
 
 
 def finish(size: str, folder: Path, data: Path, work: Path) -> Path:
-    """Export, measure the exported file, and export it once more with its card."""
+    """Export, measure the exported file, and export it again with its card."""
     exact, target = work / f"{size}-float32.onnx", work / f"{size}.onnx"
     export_onnx(folder, exact)
     try:
         export_onnx(folder, target, "int8")
-    except ModelError:  # labels or scores of made-up voices moved too far
+    except ModelError:  # scores or labels of the synthetic voices differ too much
         found = {"eight_bits": None}
     else:
         found = measure(str(target), data, exact=str(exact))
@@ -108,13 +108,13 @@ def finish(size: str, folder: Path, data: Path, work: Path) -> Path:
 
 
 def publish(size: str, folder: Path, data: Path, work: Path) -> Path:
-    """Export with the card that follows from what was measured."""
+    """Export with the card made from the measurements."""
     found = json.loads((work / f"{size}.json").read_text("utf-8"))
     found["across"] = json.loads((work / f"{size}-across.json").read_text("utf-8"))
     text = card(size, {"base": "base", "tiny": "tiny.en"}[size], counted(data), found)
     (work / f"{size}.md").write_text(page(size, text), encoding="utf-8")
     scores = {f"held-out {name} UA": found["held_out"][name]["ua"] for name in (*CORPORA, "all")}
-    scores |= {f"{name} UA, learned from the others": found["across"][name]["ua"] for name in CORPORA}
+    scores |= {f"{name} UA, trained on the others": found["across"][name]["ua"] for name in CORPORA}
     return export_onnx(folder, work / f"{size}.onnx", found["precision"], card=text, info={"scores": scores}).path
 
 

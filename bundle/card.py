@@ -1,4 +1,4 @@
-"""Write the model card of a bundled model from its measurements."""
+"""Writes the model card of a bundled model from its measurements."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ Recognises seven emotions in speech by distribution transport (Gen-SER): the low
 ## Output
 
 One of neutral, happiness, sadness, anger, fear, disgust, surprise: **how a sentence sounds as if acted**, not what a person feels. Calm, which only RAVDESS has and
-which is acted as a second baseline, counts as neutral. Boredom, 79 clips of one corpus, is omitted: a class of a single corpus would be learned as the sound of that corpus.
+which is acted as a second baseline, counts as neutral. Boredom, 79 clips of one corpus, is omitted: a model would learn to recognise that corpus instead of the class.
 Scores are probabilities, calibrated on held-out training speakers. Clips without speech get the label "no speech". The field
 "familiar" is the probability that a clip resembles the training corpora in voice, language, room and microphone. Expect far more errors on clips that do not.
 
@@ -28,22 +28,24 @@ On spontaneous speech, children, other languages and other cultures expect far l
 FOOTER = """
 ## How it was made
 
-`python bundle/build.py --data DATA --weights WEIGHTS` in genser's repository, recipe `bundled`; the same command measured every number above, on the file that ships.
-Settings were chosen on training speakers and by leaving one corpus out. The held-out speakers above were not used for weights or calibration, but they are not quite untouched: some of
-them were scored in earlier experiments on features, and the share of altered copies (telephone bands among them) was raised after a first edition had been measured on them.
-Crops were chosen without them. Two exponents calibrate the scores, one for recordings like those that were learned from and one for all others; how much a clip is like them is told from its features.
-The first is fitted to training speakers, each heard by a model that learned from three quarters of the others, the second to corpora, each heard by a model that learned from the other two:
-under each, corpora counting alike, the mean score of the label is the share that is right. No held-out clip moves either, but that a larger exponent suits them had been seen on them. Of corpora left out the table has two errors: under the exponents of this file, and under
-exponents that were fitted without the corpus; how much is understood differs so much between the three that two of them do not tell how sure to be of the third.
+`python bundle/build.py --data DATA --weights WEIGHTS` in genser's repository builds this file with the recipe `bundled`; the same command measured every number above on it.
+Settings were chosen on training speakers and by holding out one corpus. The held-out speakers were used neither for training nor for calibration, but they are not entirely unseen: some of
+them were scored in earlier experiments on features, and the share of augmented copies (telephone bands among them) was raised after a first edition had been measured on them.
+Crops were chosen without them.
+
+Two exponents calibrate the scores, one for in-domain clips and one for out-of-domain clips; the in-domain score of a clip, computed from its features, weights them.
+The first is fitted to training speakers, each scored by a model trained on three quarters of the others. The second is fitted to corpora, each scored by a model trained on the other two.
+Under each exponent the mean score of the label equals the share of correct labels, with equal weight for every corpus. No held-out clip influences either, but it was known from them that a
+larger exponent suits them. The table of other corpora has two calibration errors: under the exponents of this file, and under exponents fitted without that corpus.
+Accuracy differs so much between the three corpora that the confidence for one of them cannot be derived from the other two.
 """
 
-
 RECORDINGS = "## Recordings outside a studio"
-TOLD = ("counted_as_speech", "familiar")
+COUNTED = ("counted_as_speech", "familiar")
 
 
 def page(size: str, text: str) -> str:
-    """The card as a page of the documentation, with its picture, which a terminal cannot show."""
+    """The card as a page of the documentation, with a picture of the calibration."""
     picture = f"![Accuracy against confidence on all held-out clips.](pictures/{size}-calibration.png)"
     return text.replace(RECORDINGS, f"{picture}\n\n{RECORDINGS}")
 
@@ -74,7 +76,7 @@ def named(group: str) -> str:
 def reliability_table(bins: list[Mapping[str, float]]) -> str:
     """Accuracy and mean confidence in bins of equal count."""
     rows = [(f"{one['confidence']:.2f}", f"{one['accuracy']:.2f}", str(one["count"])) for one in bins]
-    return table(("score of the label, mean", "share that is right", "clips"), rows)
+    return table(("mean score of the label", "share of correct labels", "clips"), rows)
 
 
 def training_table(counts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -119,10 +121,10 @@ def disturbed_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """UA, averaged over the corpora, under disturbances."""
     clean = rows["clean"]["ua"]
     listed = [
-        (name, percent(row["ua"]), percent(row["ua"] - clean), *(percent(row[told]) for told in TOLD))
+        (name, percent(row["ua"]), percent(row["ua"] - clean), *(percent(row[share]) for share in COUNTED))
         for name, row in rows.items()
     ]
-    return table(("disturbance", "UA %", "change", *(f"{told.replace('_', ' ')} %" for told in TOLD)), listed)
+    return table(("disturbance", "UA %", "change", *(f"{share.replace('_', ' ')} %" for share in COUNTED)), listed)
 
 
 def across_table(across: Mapping[str, Mapping[str, Any]]) -> str:
@@ -136,38 +138,38 @@ def across_table(across: Mapping[str, Mapping[str, Any]]) -> str:
             *(percent(row[key]) for key in ("ece", "ece_blind", "familiar")),
         )
         rows.append((named(name), others, *cells))
-    told = ("UA %, 95 % interval", "ECE %", "ECE %, calibrated without it", "familiar %")
-    return table(("tested on", "trained on", "clips", *told), rows)
+    columns = ("UA %, 95 % interval", "ECE %", "ECE %, calibrated without it", "familiar %")
+    return table(("tested on", "trained on", "clips", *columns), rows)
 
 
 def rounding_sentence(found: Mapping[str, Any]) -> str:
     """Cost of eight bits on the held-out speakers."""
     cost = found["eight_bits"]
     if cost is None:
-        return "This file computes in float32. In eight bits too few labels stayed as they were."
+        return "This file computes in float32. In eight bits too few labels agreed."
     low, high = (f"{100 * cost[end]:+.1f}" for end in ("low", "high"))
-    said = f"against float32: UA {100 * cost['estimate']:+.1f} ({low} to {high}), {percent(cost['agreement'])} % of the labels alike"
+    cost_text = f"against float32: UA {100 * cost['estimate']:+.1f} ({low} to {high}), {percent(cost['agreement'])} % of the labels agree"
     if found["precision"] == "int8":
-        return f"The encoder's matrix products are computed in eight bits, every frame with a scale of its own. On these speakers, {said}."
-    return f"This file computes in float32. Eight bits were tried and cost too much on these speakers, {said}."
+        return f"The encoder's matrix products are computed in eight bits, with a scale for each frame. On these speakers, {cost_text}."
+    return f"This file computes in float32. Eight bits were tried and cost too much on these speakers, {cost_text}."
 
 
 def card(size: str, encoder: str, counts: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """The whole card in Markdown; no times in it, so that the same machine makes the same bytes."""
+    """The card in Markdown, without times, so that the same machine makes the same bytes."""
     gate = found["no_speech"]
     weakest = ", ".join(f"{name} {percent(rate)} %" for name, rate in gate["families"].items() if rate < 0.95)
     parts = [
         HEADER.format(size=size, encoder=encoder),
         f"## Trained on\n\n{training_table(counts)}",
         f"## Held-out speakers\n\n{scores_table(found['held_out'])}\n\n{recall_table(found['held_out'])}\n\n"
-        f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they say little.\n\n"
+        f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they are hardly informative.\n\n"
         f"{rounding_sentence(found)}",
-        f"## Voices recorded elsewhere\n\nThe same recipe, trained on two corpora and tested on the third: other speakers, another language, other rooms and microphones. "
-        f"Expect this, and not the table above, of your own recordings.\n\n{across_table(found['across'])}",
+        f"## Other corpora\n\nThe same recipe, trained on two corpora and tested on the third: other speakers, another language, other rooms and microphones. "
+        f"Expect these scores, not those above, on your own recordings.\n\n{across_table(found['across'])}",
         f"## Calibration\n\nOn all held-out clips. A score of 0.8 should be right in 80 of 100 cases.\n\n"
         f"{reliability_table(found['held_out']['all']['reliability'])}",
         f"{RECORDINGS}\n\n{disturbed_table(found['disturbed'])}",
-        f"## Silence, noise and music\n\n{percent(gate['made'])} % of synthetic sounds are called no speech "
+        f"## Silence, noise and music\n\n{percent(gate['synthetic'])} % of synthetic sounds get the label no speech "
         f"({'weakest: ' + weakest if weakest else 'every family above 95 %'}), and {percent(gate['clips'])} % of the held-out clips.",
         FOOTER.strip(),
     ]

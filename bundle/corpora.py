@@ -24,7 +24,7 @@ def read_corpora(folder: Path) -> list[Utterance]:
     utterances = [item for name in CORPORA for item in prepare(name, folder / name).utterances]
     train, test = validation_split(utterances, HELD_OUT_SHARE, HELD_OUT_SEED)
     sides = dict.fromkeys(train.tolist(), "train") | dict.fromkeys(test.tolist(), "test")
-    return [replace(item, split=sides[place]) for place, item in enumerate(utterances)]
+    return [replace(item, split=sides[index]) for index, item in enumerate(utterances)]
 
 
 def decoded(utterances: list[Utterance], folder: Path) -> list[Utterance]:

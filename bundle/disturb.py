@@ -22,7 +22,7 @@ def telephone(waveform: Waveform) -> Waveform:
 
 
 def telephone_line(waveform: Waveform) -> Waveform:
-    """8 kHz in 8 bits of μ-law (G.711), without a lower limit: no band of the training augmentation."""
+    """8 kHz in 8 bits of μ-law (G.711), without a lower band limit, unlike the bands of the training augmentation."""
     import soxr
 
     narrow = soxr.resample(waveform, SAMPLE_RATE, 8_000)
@@ -65,6 +65,6 @@ DISTURBANCES: dict[str, Callable[[Waveform], Waveform]] = {
     "telephone band": telephone,
     "8 kHz, μ-law": telephone_line,
     "Opus, 24 kbit/s": opus,
-    "30 dB more quiet": quiet,
-    "one second of it": first_second,
+    "30 dB quieter": quiet,
+    "one second": first_second,
 }

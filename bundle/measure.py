@@ -1,4 +1,4 @@
-"""Measure a bundled model on held-out speakers.
+"""Measures a bundled model on held-out speakers.
 
     python bundle/measure.py MODEL.onnx --data DATA -o CARD.json
     python bundle/measure.py MODEL.onnx --data DATA --against OTHER.onnx -o DIFFERENCE.json
@@ -26,7 +26,7 @@ from genser.inference.prediction import NO_SPEECH
 from genser.metrics.bootstrap import Resampling, paired_bootstrap
 from genser.metrics.evaluate import Evaluation, Predictions, evaluate
 
-MADE_EACH, MADE_SEED = 20, 1
+SYNTHETIC_EACH, SYNTHETIC_SEED = 20, 1
 LABELS = "seven"
 CONDITIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"clean": lambda clip: clip, **DISTURBANCES}
 DISTURBED_EACH = 300
@@ -42,7 +42,7 @@ def scored(recognizer: Any, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np
 
 
 def evaluation(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Evaluation:
-    """Scores with intervals drawn by speaker."""
+    """Scores with intervals from resamples of speakers."""
     speakers = ["/".join(item.speaker_key) for item in utterances]
     predictions = Predictions.named(scores, [item.label for item in utterances], labels, speakers)
     return evaluate(predictions, resampling=Resampling(2000))
@@ -64,12 +64,12 @@ def summary(found: Evaluation) -> dict[str, Any]:
 
 
 def summary_of(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> dict[str, Any]:
-    """The same from class probabilities."""
+    """Scores of one set of clips for the card, from their class probabilities."""
     return summary(evaluation(scores, utterances, labels))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Any:
-    """UA of some scores minus that of others, on the same resamples of speakers."""
+    """UA of one set of scores minus that of another, on the same resamples of speakers."""
     speakers = np.array(["/".join(item.speaker_key) for item in utterances])
     truth = np.array([list(labels).index(item.label) for item in utterances])
     found = paired_bootstrap(ours, theirs, truth, speakers, classes=len(labels)).interval.to_dict()
@@ -89,11 +89,11 @@ def groups() -> dict[str, Callable[[Utterance], bool]]:
 
 def disturbed(recognizer: Any, utterances: list[Utterance], clips: list[np.ndarray]) -> dict[str, Any]:
     """Mean UA over the corpora, clean and under every disturbance, and the share of clips that count as speech."""
-    places = [place for name in CORPORA for place in _evenly(utterances, name)]
-    chosen = [utterances[place] for place in places]
+    indices = [index for name in CORPORA for index in _evenly(utterances, name)]
+    chosen = [utterances[index] for index in indices]
     rows = {}
-    for name, alter in CONDITIONS.items():
-        scores, speech, familiar = scored(recognizer, [alter(clips[place]) for place in places])
+    for name, disturb in CONDITIONS.items():
+        scores, speech, familiar = scored(recognizer, [disturb(clips[index]) for index in indices])
         per_corpus = [_ua(scores, chosen, recognizer.labels, corpus) for corpus in CORPORA]
         shares = {"counted_as_speech": float(speech.mean()), "familiar": float(familiar.mean())}
         rows[name] = {"ua": float(np.mean(per_corpus)), **shares}
@@ -101,24 +101,24 @@ def disturbed(recognizer: Any, utterances: list[Utterance], clips: list[np.ndarr
 
 
 def _of_corpus(utterances: Sequence[Utterance], corpus: str) -> list[int]:
-    return [place for place, item in enumerate(utterances) if item.corpus == corpus]
+    return [index for index, item in enumerate(utterances) if item.corpus == corpus]
 
 
 def _evenly(utterances: Sequence[Utterance], corpus: str) -> list[int]:
-    places = _of_corpus(utterances, corpus)
-    return [places[i] for i in np.unique(np.linspace(0, len(places) - 1, DISTURBED_EACH).astype(int))]
+    indices = _of_corpus(utterances, corpus)
+    return [indices[i] for i in np.unique(np.linspace(0, len(places) - 1, DISTURBED_EACH).astype(int))]
 
 
 def _ua(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str], corpus: str) -> float:
     inside = _of_corpus(utterances, corpus)
-    return evaluation(scores[inside], [utterances[place] for place in inside], labels).ua
+    return evaluation(scores[inside], [utterances[index] for index in inside], labels).ua
 
 
 def no_speech(recognizer: Any) -> dict[str, float]:
     """Share of synthetic noise with the label "no speech", by family; drawn with another seed than in training."""
     rates = {}
     for family in FAMILIES:
-        sounds = [synthetic_noise(family, number, seed=MADE_SEED) for number in range(MADE_EACH)]
+        sounds = [synthetic_noise(family, number, seed=SYNTHETIC_SEED) for number in range(SYNTHETIC_EACH)]
         rates[family] = float(1 - scored(recognizer, sounds)[1].mean())
     return rates
 
@@ -135,28 +135,28 @@ def compare(model: str, other: str, data: Path) -> dict[str, Any]:
     first, second = genser.load(model), genser.load(other)
     held_out, clips = held_out_clips(data)
     found: dict[str, Any] = {}
-    for name, alter in CONDITIONS.items():
-        altered = [alter(clip) for clip in clips]
-        ours, theirs = scored(first, altered)[0], scored(second, altered)[0]
+    for name, disturb in CONDITIONS.items():
+        inputs = [disturb(clip) for clip in clips]
+        ours, theirs = scored(first, inputs)[0], scored(second, inputs)[0]
         found[name] = {"all": difference(ours, theirs, held_out, first.labels)}
         for corpus in CORPORA:
             inside = _of_corpus(held_out, corpus)
-            chosen = [held_out[place] for place in inside]
+            chosen = [held_out[index] for index in inside]
             found[name][corpus] = difference(ours[inside], theirs[inside], chosen, first.labels)
     return found
 
 
 def measure(model: str, data: Path, exact: str | None = None) -> dict[str, Any]:
-    """Everything that the card reports; with the same model in float32, also the cost of eight bits."""
+    """Everything that the card reports; given the same model in float32, also the cost of eight bits."""
     recognizer = genser.load(model)
     held_out, clips = held_out_clips(data)
     scores, speech, familiar = scored(recognizer, clips)
     found = {}
     for name, inside in groups().items():
-        places = [place for place, item in enumerate(held_out) if inside(item)]
-        found[name] = summary_of(scores[places], [held_out[place] for place in places], recognizer.labels)
-        found[name]["familiar"] = float(familiar[places].mean())
-    made = no_speech(recognizer)
+        indices = [index for index, item in enumerate(held_out) if inside(item)]
+        found[name] = summary_of(scores[indices], [held_out[index] for index in indices], recognizer.labels)
+        found[name]["familiar"] = float(familiar[indices].mean())
+    rates = no_speech(recognizer)
     compared = {}
     if exact is not None:
         compared["eight_bits"] = difference(scores, scored(genser.load(exact), clips)[0], held_out, recognizer.labels)
@@ -166,7 +166,11 @@ def measure(model: str, data: Path, exact: str | None = None) -> dict[str, Any]:
         "held_out_speakers": sorted({"/".join(item.speaker_key) for item in held_out}),
         "held_out": found,
         "disturbed": disturbed(recognizer, held_out, clips),
-        "no_speech": {"families": made, "made": float(np.mean(list(made.values()))), "clips": float(1 - speech.mean())},
+        "no_speech": {
+            "families": rates,
+            "synthetic": float(np.mean(list(rates.values()))),
+            "clips": float(1 - speech.mean()),
+        },
     }
 
 

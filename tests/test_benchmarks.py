@@ -1,4 +1,4 @@
-"""Every benchmark runs at a tiny size and tells what it claims to tell."""
+"""Every benchmark runs at a tiny size and reports what it measures."""
 
 import importlib
 import json
@@ -37,18 +37,30 @@ def model(script, tmp_path_factory):
     return script("_model").random_model(tmp_path_factory.mktemp("model") / "toy.onnx", toy=True)
 
 
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in FOLDER.glob("*.py") if "def main(" in path.read_text("utf-8"))
+)
+def test_a_benchmark_describes_its_options(name, script, monkeypatch, capsys):
+    module = script(name)
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as end:
+        module.main()
+    assert end.value.code == 0
+    assert module.__doc__.split("\n")[0][:40] in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", GOALS)
-def test_a_benchmark_tells_its_claim(name, script, tmp_path, monkeypatch, request, capsys):
+def test_a_benchmark_reports_its_results(name, script, tmp_path, monkeypatch, request, capsys):
     module = script(name)
     if name in WITH_MODELS:
         path = request.getfixturevalue("model")
         for home in (module, script("_model")):
             monkeypatch.setattr(home, "random_model", lambda *_, **__: path, raising=False)
     torch.set_num_threads(1)
-    told = tmp_path / "told.json"
-    monkeypatch.setattr(sys, "argv", [name, "--toy", "--repeats", "1", "--json", str(told)])
+    output = tmp_path / "results.json"
+    monkeypatch.setattr(sys, "argv", [name, "--toy", "--repeats", "1", "--json", str(output)])
     module.main()
-    record = json.loads(told.read_text("utf-8"))
+    record = json.loads(output.read_text("utf-8"))
     assert record["claim"] == name
     assert record["goal"] in capsys.readouterr().out
     assert record["machine"]["cores"] >= 1

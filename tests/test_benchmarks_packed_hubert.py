@@ -21,7 +21,7 @@ try:
     module = importlib.import_module("packed_hubert")
 finally:
     sys.path.pop(0)
-PackedHubert, packable, Grid, pack_clips = module.PackedHubert, module.packable, module.Grid, module.pack_clips
+PackedHubert, Grid, pack_clips = module.PackedHubert, module.Grid, module.pack_clips
 encode_packed = module.encode_packed
 
 torch.set_num_threads(1)
@@ -95,21 +95,6 @@ def test_in_bfloat16_every_mean_keeps_its_direction():
     exact, half = encode(encoder, clips), packed_means(encoder, clips, 200, torch.bfloat16)
     cosine = (exact * half).sum(-1) / np.linalg.norm(exact, axis=-1) / np.linalg.norm(half, axis=-1)
     assert cosine.min() > 0.999
-
-
-@pytest.mark.parametrize(
-    ("case", "possible"),
-    [
-        (("hubert", "layer", True), True),
-        (("wav2vec2", "layer", False), True),
-        (("hubert", "group", False), False),
-        (("wavlm", "layer", True), False),
-        (("data2vec-audio", "layer", False), False),
-        (("hubert-batch-norm", "group", False), False),
-    ],
-)
-def test_only_models_with_layer_norms_are_packed(case, possible):
-    assert packable(HubertEncoder(model_of(case), True)) is possible
 
 
 @pytest.mark.parametrize("batch_seconds", [0.5, 3.0])

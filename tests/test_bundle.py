@@ -48,7 +48,7 @@ def test_the_card_reports_what_eight_bits_cost(precision, words):
     cost = {"estimate": -0.0012, "low": -0.0051, "high": 0.002, "agreement": 0.979}
     said = rounding_sentence({"precision": precision, "eight_bits": cost})
     assert words in said
-    assert "UA -0.1 (-0.5 to +0.2), 97.9 % of the labels alike" in said
+    assert "UA -0.1 (-0.5 to +0.2), 97.9 % of the labels agree" in said
 
 
 def test_the_card_reports_that_eight_bits_were_refused():
