@@ -95,6 +95,11 @@ def scored(items, **info):
     return Scored(Predictions(rows, np.zeros(len(items), int), ("a", "b")), {}, tuple(items), info, ())
 
 
+def digests(*speakers):
+    keys = (speaker.split("/") for speaker in speakers)
+    return [Utterance("a.wav", corpus=corpus, speaker=name).speaker_digest for corpus, name in keys]
+
+
 @pytest.mark.parametrize(
     ("fields", "info", "words"),
     [
@@ -103,10 +108,10 @@ def scored(items, **info):
         ({"split": "train"}, {}, ["3 of 3 clips are of the splits train and validation"]),
         ({"split": "validation"}, {}, ["3 of 3 clips"]),
         ({}, {"corpora": ["toy"]}, ["the corpora toy, but does not record its training speakers"]),
-        ({}, {"corpora": ["toy"], "training_speakers": ["toy/s9", "other/s0"]}, []),
+        ({}, {"corpora": ["toy"], "training_speakers": digests("toy/s9", "other/s0")}, []),
         (
             {},
-            {"training_speakers": ["toy/s2", "toy/s1"]},
+            {"training_speakers": digests("toy/s2", "toy/s1")},
             ["2 of 3 evaluated speakers are training speakers"],
         ),
     ],

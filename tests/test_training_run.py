@@ -72,6 +72,13 @@ def test_the_model_has_gate_and_in_domain_score_and_both_exponents(trained):
     assert silent < model.gate.threshold < spoken
 
 
+def test_the_model_records_digests_of_its_speakers_instead_of_their_names(trained):
+    run, _ = trained
+    recorded = load_model(run.folder).info["training_speakers"]
+    assert recorded == sorted({item.speaker_digest for item in run.dataset.utterances})
+    assert len(recorded) == 6
+
+
 def test_rows_without_a_class_are_reported(trained):
     run, sentences = trained
     assert len(run.dataset.utterances) == 90

@@ -195,8 +195,8 @@ def _scored(
 def speaker_warnings(scored: Scored) -> list[str]:
     """Sentences on speakers that are evaluated and were also trained on, as far as the model and the manifest tell.
 
-    A model records its training corpora, and as ``training_speakers`` ("corpus/speaker") its training speakers. Models
-    of earlier versions lack the speakers.
+    A model records its training corpora and, as ``training_speakers``, the digests of its training and validation
+    speakers. Models of earlier versions lack the speakers.
     """
     warnings = []
     trained = sum(item.split in ("train", "validation") for item in scored.utterances)
@@ -207,8 +207,8 @@ def speaker_warnings(scored: Scored) -> list[str]:
         )
     corpora = sorted({item.corpus for item in scored.utterances if item.corpus} & set(scored.info.get("corpora", ())))
     if scored.info.get("training_speakers") is not None:
-        known = {"/".join(item.speaker_key) for item in scored.utterances if item.speaker_key}
-        shared = sorted(known & set(scored.info["training_speakers"]))
+        known = {item.speaker_digest: "/".join(item.speaker_key) for item in scored.utterances if item.speaker_key}
+        shared = sorted(known[digest] for digest in set(known) & set(scored.info["training_speakers"]))
         if shared:
             warnings.append(
                 f"{len(shared)} of {len(known)} evaluated speakers are training speakers of the model, such as "

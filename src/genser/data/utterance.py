@@ -1,5 +1,6 @@
 """One clip of speech with its labels and metadata."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,13 @@ class Utterance:
     def speaker_key(self) -> tuple[str, str] | None:
         """Corpus and speaker, because the same name in two corpora means two people."""
         return None if self.speaker is None else (self.corpus or "", self.speaker)
+
+    @property
+    def speaker_digest(self) -> str | None:
+        """First 16 digits of the SHA-256 of corpus and speaker: a model records it instead of a person's name."""
+        if self.speaker_key is None:
+            return None
+        return hashlib.sha256("/".join(self.speaker_key).encode()).hexdigest()[:16]
 
 
 def _faults(utterance: Utterance) -> Iterator[str]:

@@ -309,6 +309,9 @@ def _info(trained: TrainedModel, config: TrainConfig, training: np.ndarray, vali
         "speakers": len({item.speaker_key for item in dataset.utterances if item.speaker_key}),
         "validation_ua": best if best >= 0 else None,
     }
+    if speakers_known(dataset.utterances):
+        learned = [dataset.utterances[index] for index in (*training, *validation)]
+        info["training_speakers"] = sorted({str(item.speaker_digest) for item in learned})
     if len(validation) and not speakers_known([dataset.utterances[index] for index in training]):
         info["validation_split"] = "recordings"
     if trained.inside is not None and config.calibration.folds:
