@@ -121,7 +121,7 @@ def test_a_folder_a_label_becomes_a_manifest(corpus, tmp_path):
         (["--optimizer.rate", "1"], "unknown key 'rate'"),
         (["--steps", "none"], "steps"),
         (["--steps"], "no value"),
-        (["stray"], "Unexpected 'stray'"),
+        (["stray"], "Unexpected argument 'stray'"),
         (["--recipe", "missing"], "No recipe 'missing'"),
     ],
 )

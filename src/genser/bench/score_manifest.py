@@ -15,8 +15,7 @@ from genser.inference.windows import WINDOW, cut, window_weights
 from genser.metrics.evaluate import Predictions
 
 if TYPE_CHECKING:
-    from genser.encoders import SpeechEncoder
-    from genser.model.folder import ModelFolder
+    from genser.model.speech_model import SpeechModel
     from genser.transport import Sampler
 
 Progress = Callable[[int, int], None]
@@ -70,6 +69,7 @@ def score_folder(
     choose: Choose,
     store: Path,
     *,
+    encoder: str | None = None,
     steps: Sequence[int] = (),
     device: str = "cpu",
     progress: Progress = lambda *_: None,
@@ -82,32 +82,30 @@ def score_folder(
         folder: Model folder.
         choose: See :data:`Choose`.
         store: Folder of the feature store.
+        encoder: Present source of the encoder, if it was moved, see :func:`genser.encoders.named_encoder`.
         steps: Further numbers N of transport steps; used only if the head has steps.
         device: Device of the computation.
         progress: Called with the number of finished rows and the number of rows.
 
     Raises:
-        ModelError: The encoder is not the one that the model was trained with.
+        ModelError: The encoder cannot be loaded, or is not the one that the model was trained with.
     """
     import torch
 
     from genser.data.features import extract_features, open_store
-    from genser.encoders import load_encoder
-    from genser.model.folder import load_model
-    from genser.model.speech_model import check_encoder
+    from genser.model.folder import load_model, load_speech_model
     from genser.training.train import predict
 
-    model = load_model(folder)
-    head = model.head.to(device)
-    utterances = choose(head.config.labels)
-    encoder = load_encoder(model.encoder, device)
-    check_encoder(encoder, model.fingerprint, str(folder))
+    stored = load_model(folder)
+    utterances = choose(stored.head.config.labels)
+    model = load_speech_model(stored, encoder, device)
+    head = model.head
     sampler = head.config.sampler
     counts = list(steps) if hasattr(head, "estimate") else []
     samplers = [sampler, *(replace(sampler, steps=count) for count in counts)]
     is_long = np.array([_may_be_long(item) for item in utterances])
     short = [item for item, long in zip(utterances, is_long, strict=True) if not long]
-    features, found = extract_features(short, encoder, open_store(store, encoder), progress=progress)
+    features, found = extract_features(short, model.encoder, open_store(store, model.encoder), progress=progress)
     rows = np.full((len(samplers), len(utterances), len(head.config.labels)), np.nan, np.float32)
     if short:
         tensor = torch.from_numpy(features)
@@ -116,11 +114,11 @@ def score_folder(
     for index in np.flatnonzero(is_long):
         item = utterances[index]
         try:
-            rows[:, index] = _score_windows(model, encoder, item, samplers, device)
+            rows[:, index] = _score_windows(model, item, samplers, device)
         except (GenserError, OSError) as error:
             problems.append(f"{item.key}: {error}")
     by_steps = dict(zip(counts, rows[1:], strict=True))
-    return _scored(rows[0], utterances, head.config.labels, model.info, problems, by_steps)
+    return _scored(rows[0], utterances, head.config.labels, stored.info, problems, by_steps)
 
 
 def _may_be_long(item: Utterance) -> bool:
@@ -132,9 +130,7 @@ def _may_be_long(item: Utterance) -> bool:
     return (duration if item.end is None else min(item.end, duration)) - (item.start or 0.0) > WINDOW / SAMPLE_RATE
 
 
-def _score_windows(
-    model: "ModelFolder", encoder: "SpeechEncoder", item: Utterance, samplers: Sequence["Sampler"], device: str
-) -> np.ndarray:
+def _score_windows(model: "SpeechModel", item: Utterance, samplers: Sequence["Sampler"], device: str) -> np.ndarray:
     """Probabilities of a long clip with each sampler, (samplers, classes): averages over its windows."""
     import torch
 
@@ -142,11 +138,11 @@ def _score_windows(
     from genser.training.train import predict
 
     windows = cut(load_audio(item.path, start=item.start, end=item.end))
-    features = torch.from_numpy(encode(encoder, windows)).float()
+    features = torch.from_numpy(encode(model.encoder, windows)).float()
     speech, threshold = None, None
     if model.gate is not None:
         with torch.inference_mode():
-            speech = model.gate.to(device)(features.to(device)).cpu().numpy()
+            speech = model.gate(features.to(device)).cpu().numpy()
         threshold = model.gate.threshold
     weights = window_weights([len(window) for window in windows], speech, threshold)
     return np.stack([weights @ predict(model.head, features, sampler=sampler) for sampler in samplers])

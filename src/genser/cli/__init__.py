@@ -25,9 +25,12 @@ def main() -> None:
     if sys.argv[1:] in HELP:
         list(map(app.__getitem__, VERBS))  # imports the verbs, so that the help shows what each does
     try:
-        status = app(exit_on_error=False)
+        status = app(exit_on_error=False, print_error=False)
         sys.stdout.flush()
-    except CycloptsError:  # already printed
+    except CycloptsError as error:
+        from genser.cli._options import usage_message
+
+        print(f"genser: {usage_message(error)}", file=sys.stderr)
         sys.exit(2)
     except GenserError as error:
         print(f"genser: {error}", file=sys.stderr)

@@ -70,22 +70,37 @@ def is_folder(option: str) -> bool:
     return option.endswith(("/", os.sep)) or not Path(option).suffix
 
 
-def check_writable(path: Path, inputs: Sequence[str]) -> None:
-    """Refuse an output that is one of the inputs, or that cannot be created.
+def check_file(path: Path, inputs: Sequence[str] = ()) -> None:
+    """Refuse a file for results that is a folder or one of the inputs, or that cannot be created.
 
     Raises:
-        ConfigError: The output cannot be used; the message names the cause.
+        ConfigError: The file cannot be used; the message names the cause.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder. Name a file with -o.")
     if path.is_file():
         for name in inputs:
             if name != "-" and os.path.isfile(name) and os.path.samefile(name, path):  # noqa: PTH113, PTH121
                 raise ConfigError(f"-o names the input {name}, which would be overwritten. Choose another output.")
     if path.exists() and not path.is_file():
-        return  # a device, a FIFO, or a folder for one file per recording
-    place = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        reason = "is not a folder" if not place.is_dir() else "may not be written to"
-        raise ConfigError(f"{path} cannot be written: {place} {reason}. Choose another output.")
+        return  # a device or a FIFO
+    _check_parents(path, Path(os.path.realpath(path)).parent)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder for results that is a file, or that cannot be created or written to.
+
+    Raises:
+        ConfigError: The folder cannot be used; the message names the cause.
+    """
+    _check_parents(path, Path(os.path.realpath(path)))
+
+
+def _check_parents(path: Path, folder: Path) -> None:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        reason = "is not a folder" if not existing.is_dir() else "may not be written to"
+        raise ConfigError(f"{path} cannot be written: {existing} {reason}. Choose another output.")
 
 
 def file_names(recordings: Sequence[str], ending: str) -> list[str]:
@@ -158,7 +173,7 @@ def timeline_output(option: str | None, format: str | None, recordings: Sequence
         chosen = find_format("timelines", path / "recording.csv", format, "csv")
         names = file_names(recordings, chosen.endings[0])
         for name in names:
-            check_writable(path / name, recordings)
+            check_file(path / name, recordings)
         return TimelineOutput(chosen, path, names)
     chosen = find_format("timelines", path, format, "csv")
     if len(recordings) > 1 and not chosen.holds_many:
@@ -166,5 +181,5 @@ def timeline_output(option: str | None, format: str | None, recordings: Sequence
             f"A {chosen.name} file holds one recording, got {len(recordings)}. Name a folder, or choose the format csv."
         )
     if path is not None:
-        check_writable(path, recordings)
+        check_file(path, recordings)
     return TimelineOutput(chosen, path)

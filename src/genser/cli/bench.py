@@ -59,8 +59,11 @@ def bench(
         0 on success, 1 if some clips could not be read; they are omitted.
     """
     from genser.cli._extras import training_extra
+    from genser.cli._outputs import check_folder
     from genser.cli._progress import progress_bars
 
+    for folder in (output, store):
+        check_folder(folder)
     problems: tuple[str, ...] = ()
     with training_extra("A bench"):
         from genser.bench.plan import load_plan

@@ -14,6 +14,7 @@ def evaluate(
     model: str,
     manifest: Path,
     *,
+    encoder: str | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     split: str | None = None,
     task: str = "emotion",
@@ -30,6 +31,7 @@ def evaluate(
     Args:
         model: Model folder, ONNX file, or name of a bundled model.
         manifest: CSV, JSON lines or Parquet with the columns path and label.
+        encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
         split: Use only the rows of this split: train, validation or test.
         task: emotion or gender.
@@ -45,6 +47,7 @@ def evaluate(
     from genser import load
     from genser.bench.score_manifest import labelled, score_folder, score_recognizer, speaker_warnings
     from genser.cli._extras import training_extra
+    from genser.cli._outputs import check_folder
     from genser.cli._progress import progress_bars
     from genser.data.labels import find_label_map
     from genser.data.manifest import read_manifest
@@ -53,6 +56,8 @@ def evaluate(
     from genser.report.document import to_markdown, write_report
     from genser.report.evaluation import evaluation_document
 
+    if output is not None:
+        check_folder(output)
     resampling, counts = Resampling(resamples), _step_counts(steps)
     utterances = read_manifest(manifest, check_files=False)
     label_map = find_label_map(labels) if labels else None
@@ -61,9 +66,12 @@ def evaluate(
         progress = lambda done, total: bars("evaluate", done, total)  # noqa: E731
         if Path(model).is_dir():
             with training_extra("Evaluating a model folder"):
-                scored = score_folder(Path(model), choose, store, steps=counts, device=device, progress=progress)
+                check_folder(store)
+                scored = score_folder(
+                    Path(model), choose, store, encoder=encoder, steps=counts, device=device, progress=progress
+                )
         else:
-            scored = score_recognizer(load(model), choose, progress=progress)
+            scored = score_recognizer(load(model, encoder=encoder), choose, progress=progress)
     predictions = scored.predictions
     document = evaluation_document(
         score(predictions, resampling=resampling),

@@ -30,8 +30,10 @@ def export(
         0.
     """
     from genser.cli._extras import training_extra
+    from genser.cli._outputs import check_file
     from genser.errors import ConfigError
 
+    check_file(output)
     try:
         text = card.read_text(encoding="utf-8") if card else None
     except (OSError, UnicodeDecodeError) as error:

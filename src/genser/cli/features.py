@@ -37,6 +37,7 @@ def features(
         0 if every utterance has features, 1 if some could not be read.
     """
     from genser.cli._extras import training_extra
+    from genser.cli._outputs import check_folder
     from genser.cli._overrides import parse_overrides
     from genser.cli._progress import progress_bars
 
@@ -44,9 +45,10 @@ def features(
         from genser.data.features import compute_features, decoding_pool, open_store
         from genser.data.manifest import read_manifest
         from genser.encoders import load_encoder, named_encoder
-        from genser.training.recipe import load_recipe
+        from genser.training.recipe import KEYS, load_recipe
+    check_folder(store)
+    config = load_recipe(recipe, parse_overrides(overrides, "features", KEYS)).encoder
     utterances = read_manifest(manifest)
-    config = load_recipe(recipe, parse_overrides(overrides)).encoder
     config = named_encoder(encoder, config, revision) if encoder else config
     network = load_encoder(config, device)
     opened = open_store(store, network)

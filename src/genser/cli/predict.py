@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from genser.cli._over_time import OverTime, SegmentFlags, check_combination
-from genser.errors import ConfigError, suggestion
+from genser.errors import ConfigError
 
 if TYPE_CHECKING:
     from genser.inference.prediction import Prediction
@@ -24,6 +24,7 @@ BATCH_SECONDS = 60.0
 def predict(
     *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: str | None = None,
+    encoder: str | None = None,
     format: str | None = None,
     output: Annotated[str | None, Parameter(alias="-o", allow_leading_hyphen=True)] = None,
     batch_seconds: float | None = None,
@@ -39,6 +40,7 @@ def predict(
     Args:
         paths: Audio or video files, folders (searched to any depth), patterns, or "-" for standard input.
         model: "base" (default) or "tiny", an ONNX file, or a model folder.
+        encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         format: text (default), json, jsonl, csv, tsv or parquet; if omitted, the ending of the output decides. With
             --segments also labels (Audacity), textgrid, rttm, srt, vtt, png, svg or pdf; the default is then csv, and
             jsonl for live audio.
@@ -54,7 +56,7 @@ def predict(
         0 if all went well, 1 if some inputs failed.
     """
     from genser.cli._inputs import find_inputs
-    from genser.cli._outputs import check_writable, output_path
+    from genser.cli._outputs import check_file, output_path
     from genser.inference.load import load
     from genser.output.formats import find_format
 
@@ -62,7 +64,7 @@ def predict(
     over_time = over_time or OverTime()
     path = output_path(output)
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
-    load_model = partial(load, model, threads=threads, device=device)
+    load_model = partial(load, model, threads=threads, device=device, encoder=encoder)
     if over_time.microphone:
         from genser.cli._segments import predict_microphone
 
@@ -71,13 +73,11 @@ def predict(
     if over_time.segments:
         from genser.cli._segments import predict_segments
 
-        places = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
-        return predict_segments(load_model, inputs, options, format=format, **places)
-    if path is not None and path.is_dir():
-        raise ConfigError(f"{path} is a folder. Name a file with -o.")
-    chosen = find_format("predictions", path, format, "text")
+        files = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
+        return predict_segments(load_model, inputs, options, format=format, **files)
     if path is not None:
-        check_writable(path, inputs)
+        check_file(path, inputs)
+    chosen = find_format("predictions", path, format, "text")
     return _predict_clips(load_model(), inputs, path, chosen, batch_seconds or BATCH_SECONDS)
 
 
@@ -112,16 +112,13 @@ def _predict_clips(
 
 
 def _refuse_options(paths: tuple[str, ...]) -> None:
-    """Report an unknown option: as "-" is an input, all words that start with "-" arrive as paths.
+    """Refuse unknown options: as "-" is an input, all words that start with "-" arrive as paths.
 
     Raises:
         ConfigError: A path looks like an option and does not exist.
     """
     for path in paths:
         if path.startswith("-") and path != "-" and not os.path.exists(path):  # noqa: PTH110
-            from genser.cli import app
+            from genser.cli._options import unknown_option
 
-            known = [name for argument in app["predict"].assemble_argument_collection() for name in argument.names]
-            cure = suggestion(path.partition("=")[0], [name for name in known if name.startswith("--")])
-            cure = cure if cure.startswith("Did") else "See: genser predict --help."
-            raise ConfigError(f"Unknown option {path!r}. {cure} A file of that name is './{path}'.")
+            raise ConfigError(f"{unknown_option('predict', path)} A file of that name is './{path}'.")

@@ -38,6 +38,7 @@ def train(
         0 if all went well, 1 if some utterances could not be read and were omitted.
     """
     from genser.cli._extras import training_extra
+    from genser.cli._outputs import check_folder
     from genser.cli._overrides import parse_overrides
     from genser.cli._progress import progress_bars
 
@@ -46,10 +47,12 @@ def train(
 
     with training_extra("Training"):
         from genser.encoders import named_encoder
-        from genser.training.recipe import load_recipe
+        from genser.training.recipe import KEYS, load_recipe
         from genser.training.run import run_training
+    for folder in (output, store):
+        check_folder(folder)
     named = named_encoder(encoder) if encoder else None
-    config = load_recipe(recipe, parse_overrides(overrides), named, report)
+    config = load_recipe(recipe, parse_overrides(overrides, "train", KEYS), named, report)
     with progress_bars() as bars:
         trained = run_training(
             manifest,

@@ -1,7 +1,7 @@
 """Recipes: all settings of a training run, read from YAML and overridden key by key."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -187,6 +187,10 @@ class TrainConfig:
         estimator = EstimatorConfig(width, conditions, **to_mapping(self.network))
         own = {"kind": self.head, "state": self.state, "ridge_prior": self.ridge_prior}
         return HeadConfig(labels, estimator, self.path, self.sampler, feature_transform=transform, **own)
+
+
+KEYS = tuple(one.name for one in fields(TrainConfig))
+"""Keys of a recipe, each with a value or a table of settings."""
 
 
 def load_recipe(

@@ -1,0 +1,37 @@
+"""Messages about options: an unknown option names the nearest known one."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from cyclopts import CycloptsError, UnknownOptionError
+from cyclopts.exceptions import UnusedCliTokensError
+
+
+def unknown_option(verb: str, option: str, keys: Iterable[str] = ()) -> str:
+    """Message on an unknown option of a verb.
+
+    Args:
+        verb: Name of the verb.
+        option: The option as it was given, such as ``--modell`` or ``--modell=base``.
+        keys: Further names that the verb takes as options, such as the keys of a recipe.
+    """
+    from genser.cli import app
+
+    names = [name for argument in app[verb].assemble_argument_collection() for name in argument.names]
+    known = [name.removeprefix("--") for name in names if name.startswith("--")]
+    name = option.partition("=")[0]
+    first, dot, rest = name.strip("-").partition(".")
+    close = get_close_matches(first.lower(), [*known, *keys], n=1, cutoff=0.5)
+    cure = f"Did you mean '--{close[0]}{dot}{rest}'?" if close else f"See: genser {verb} --help."
+    return f"Unknown option {name!r}. {cure}"
+
+
+def usage_message(error: CycloptsError) -> str:
+    """Message on a command line that cannot be parsed."""
+    error.verbose = False  # without the function and the file that define the verb
+    verb = " ".join(error.command_chain or ())
+    if isinstance(error, UnknownOptionError) and verb:
+        return unknown_option(verb, error.token.keyword or error.token.value)
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"Unexpected argument {error.unused_tokens[0]!r}. See: genser {verb} --help."
+    return str(error)
