@@ -82,7 +82,11 @@ def machine() -> dict[str, Any]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    found["gpu"] = _gpu() if "torch" in found else None
+    found["gpu"] = None
+    if "torch" in found:
+        import torch
+
+        found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return found
 
 
@@ -90,12 +94,6 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def _gpu() -> str | None:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def seconds(work: Callable[[], object]) -> float:

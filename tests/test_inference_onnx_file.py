@@ -83,7 +83,7 @@ def test_joined_files_are_refused(tmp_path_factory, content):
 
 def test_an_altered_file_is_named(path):
     path.write_bytes(SEALED.replace(b"terms", b"tarms"))
-    with pytest.raises(ModelError, match="was altered or cut short: its checksum differs"):
+    with pytest.raises(ModelError, match="was changed or cut short: its checksum differs"):
         read_metadata(path)
 
 
@@ -122,9 +122,9 @@ def test_a_bundled_file_of_format_1_is_read_and_its_checksum_kept(model, path):
     assert len(metadata["labels"]) == 7
     end = content.rfind(b"\n\x06genser")
     for place in (0, 1000, len(content) // 2, end - 8, end + 100, len(content) - 100):
-        altered = bytearray(content)
-        altered[place] ^= 1
-        path.write_bytes(altered)
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
         with pytest.raises(ModelError):
             read_metadata(path)
     for changed in (content[:-1], content[:end], content + b"\x00", content.replace(b'"checksum"', b'"checksun"')):

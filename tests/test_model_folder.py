@@ -100,7 +100,7 @@ def test_an_altered_file_is_named(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[-1] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(ModelError, match=f"{name} was altered"):
+    with pytest.raises(ModelError, match=f"{name} was changed"):
         load_model(folder)
 
 
@@ -108,7 +108,7 @@ def test_an_altered_configuration_is_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     config["labels"][0] = "joy"
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"config\.json was altered"):
+    with pytest.raises(ModelError, match=r"config\.json was changed"):
         load_model(folder)
 
 

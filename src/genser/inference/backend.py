@@ -47,5 +47,5 @@ class Backend(Protocol):
             batch_samples: Samples run at once at most, padding included; one window at least.
 
         Yields:
-            Indices of some windows with their outputs, until every window had its turn.
+            Indices of some windows and their outputs; every window occurs once.
         """

@@ -36,7 +36,7 @@ def load(
         A recogniser that may be used from several threads.
 
     Raises:
-        ModelError: The model is missing, was altered, was not made by genser or has an unknown format.
+        ModelError: The model is missing, was changed, was not made by genser or has an unknown format.
         MissingExtraError: A model folder needs torch, which is not installed.
     """
     path = find_model(model)

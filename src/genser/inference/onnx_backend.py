@@ -39,7 +39,7 @@ class OnnxBackend:
             a server on two cores 72 instead of 49 ms at 70 % load.
 
     Raises:
-        ModelError: The file is missing, was altered, was not made by genser or has an unknown format.
+        ModelError: The file is missing, was changed, was not made by genser or has an unknown format.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, *, shared: bool = False) -> None:

@@ -48,7 +48,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """Read the metadata of an ONNX file, and check that the file is complete and unaltered.
 
     Raises:
-        ModelError: The file is missing, was not made by genser, was cut short or altered, or has an unknown format.
+        ModelError: The file is missing, was not made by genser, was cut short or changed, or has an unknown format.
     """
     try:
         content = path.read_bytes()
@@ -64,7 +64,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
             hashlib.sha256(memoryview(content)[:-DIGITS]).hexdigest().encode() == content[-DIGITS:]
         )
     if not is_whole:
-        raise ModelError(f"{path} was altered or cut short: its checksum differs. Copy it again. {EXPORT_AGAIN}.")
+        raise ModelError(f"{path} was changed or cut short: its checksum differs. Copy it again. {EXPORT_AGAIN}.")
     if metadata.get("format") not in (1, FORMAT):
         raise ModelError(
             f"{path} was made by genser {metadata.get('genser')} in format {metadata.get('format')}. This is genser "
@@ -83,7 +83,7 @@ def _json_entry(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
         metadata, length = json.JSONDecoder().raw_decode(text)
         return metadata, start + len(text[:length].encode(errors="surrogateescape"))
     except ValueError as error:
-        raise ModelError(f"The metadata of {path} was altered or cut short ({error}). Copy the file again.") from error
+        raise ModelError(f"The metadata of {path} was changed or cut short ({error}). Copy the file again.") from error
 
 
 def _digest_1(content: bytes, metadata: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ class TorchBackend:
         self._device = device
 
     def outputs(self, windows: Sequence[np.ndarray], batch_samples: float) -> Iterator[tuple[list[int], ModelOutput]]:
-        """Run on windows in batches of similar length, as :class:`genser.inference.backend.Backend` says."""
+        """Run on windows in batches of similar length, see :class:`genser.inference.backend.Backend`."""
         for batch in batches_of([len(window) for window in windows], batch_samples):
             inputs = padded([windows[index] for index in batch])
             yield batch, run_model(self._model, *inputs, self._device)

@@ -1,6 +1,6 @@
 """Baseline heads, trained by the same code on the same rows with the same mix-up and noise as the transport head.
 
-They separate what the transport gains. :class:`LinearHead` and :class:`MlpHead` are classification layers over learned
+They show what the transport adds. :class:`LinearHead` and :class:`MlpHead` are classification layers over learned
 layer weights (Table 1's "CLS"). :class:`NetworkHead` is the estimator's own network trained by cross-entropy.
 :class:`RegressionHead` is the same network regressed to the codes without a path. :class:`DiffusionHead` is the
 generative classifier of Li et al. (the paper's reference 11), whose cost grows with the classes.
@@ -13,21 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genser.model.estimator import Ensemble, make_estimator
-from genser.model.head import Head, HeadConfig
+from genser.model.head import CodedHead, Head, HeadConfig
 from genser.transport import Objective, Sampler
-from genser.transport.codes import class_codes, projections
+from genser.transport.codes import projections
 
 DIFFUSION_DRAWS = 16
 """Pairs of time and noise, shared by all classes, over which the diffusion classifier averages its error."""
-
-
-class CodedHead(Head):
-    """A head whose targets are the class codes, as those of the transport head are."""
-
-    def __init__(self, config: HeadConfig) -> None:
-        super().__init__(config)
-        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim))
-        self.register_buffer("codes", codes, persistent=False)
 
 
 class Classifier(Head):
@@ -119,8 +110,7 @@ class NetworkHead(Classifier):
 
     def logits(self, states: Tensor) -> Tensor:
         """Linear in the network's output."""
-        x_1 = states[:, -1]
-        X_c = self.config.feature_transform.conditions(x_1, states[:, :-1])
+        x_1, X_c = self.config.feature_transform.ends(states)
         return self.out(self.network(x_1, X_c, x_1.new_full(x_1.shape[:1], self.config.path.T)))
 
 
@@ -142,9 +132,7 @@ class RegressionHead(CodedHead):
 
     def coordinates(self, features: Tensor, sampler: Sampler | None = None) -> Tensor:  # noqa: ARG002
         """Projections of the estimate onto the class codes."""
-        states = self.feature_transform(features)
-        x_1 = states[:, -1]
-        X_c = self.config.feature_transform.conditions(x_1, states[:, :-1])
+        x_1, X_c = self.config.feature_transform.ends(self.feature_transform(features))
         return projections(self._estimate(x_1, X_c), self.codes)
 
     def _estimate(self, x_1: Tensor, X_c: Tensor) -> Tensor:
@@ -156,7 +144,7 @@ class DiffusionHead(CodedHead):
 
     It models a density p(x | class) of the mean x of the standardised hidden states. The class code takes the place of
     the conditions, so the network has the size of the transport estimator. The hidden states are no conditions here:
-    a density that is given them has nothing left for the class to explain. Noise and times are the same for every
+    a density conditioned on them would leave nothing for the class to explain. Noise and times are the same for every
     class. The class probabilities are the softmax of the negative errors, as the evidence bound suggests.
     The cost is classes x draws passes through the network.
     """

@@ -47,11 +47,9 @@ class SelfAttention(nn.Module):
         """Attend among the tokens of each item."""
         if x.shape[1] == 1:
             return self.out(self.value(x))
-        q, k, v = (self._split(part(x)) for part in (self.query, self.key, self.value))
+        parts = (part(x).unflatten(-1, (self.heads, -1)) for part in (self.query, self.key, self.value))
+        q, k, v = (part.transpose(1, 2) for part in parts)
         return self.out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class AdaptiveBlock(nn.Module):

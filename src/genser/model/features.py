@@ -11,7 +11,6 @@ from genser.errors import ConfigError
 SMALLEST_SCALE = 1e-4
 """A feature with a smaller standard deviation counts as constant; standardisation then gives 0."""
 
-
 PART = 512
 """Number of rows that are held in float64 at once."""
 
@@ -86,6 +85,11 @@ class FeatureTransformConfig(TransformConfig):
         average x_t with its condition, but in inference both are the same clean vector.
         """
         return torch.cat([X_c, x_1[:, None]], dim=1) if self.repeats else X_c
+
+    def ends(self, states: Float[Tensor, "batch given dim"]) -> tuple[Tensor, Tensor]:
+        """Eq. (1): (x_1, X_c) of transformed states, of which x_1 is the last."""
+        x_1 = states[:, -1]
+        return x_1, self.conditions(x_1, states[:, :-1])
 
 
 def make_feature_transform(config: FeatureTransformConfig) -> "Standardizer | PrincipalComponents":

@@ -1,6 +1,6 @@
 """A trained model as a folder of safetensors and JSON.
 
-``config.json`` holds a checksum of every other file and of itself, so that altered, exchanged and missing files are
+``config.json`` holds a checksum of every other file and of itself, so that changed, exchanged and missing files are
 refused. Pickles are never read.
 """
 
@@ -129,7 +129,7 @@ def load_model(folder: Path) -> ModelFolder:
     """Read a model folder of format 2 or 1, without its encoder.
 
     Raises:
-        ModelError: A file is missing, was altered or does not belong to the model, or the format is unknown.
+        ModelError: A file is missing, was changed or does not belong to the model, or the format is unknown.
     """
     config = _read_config(folder)
     contents = _read_files(folder, config["files"])
@@ -212,7 +212,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{__version__}, which reads formats 1 and {FORMAT}. Use that version of genser, or train the model again."
         )
     if config.get("checksum") != _checksum(config):
-        raise ModelError(f"{path} was altered: its checksum differs. Copy the model folder again.")
+        raise ModelError(f"{path} was changed: its checksum differs. Copy the model folder again.")
     return config
 
 
@@ -229,7 +229,7 @@ def _read_files(folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
         except OSError as error:
             raise ModelError(f"{folder / name} is missing or cannot be read. Copy the model folder again.") from error
         if hashlib.sha256(contents[name]).hexdigest() != checksum:
-            raise ModelError(f"{folder / name} was altered: its checksum differs. Copy the model folder again.")
+            raise ModelError(f"{folder / name} was changed: its checksum differs. Copy the model folder again.")
     return contents
 
 

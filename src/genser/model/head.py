@@ -11,7 +11,7 @@ from genser.model.estimator import EstimatorConfig
 from genser.model.features import FeatureTransformConfig, make_feature_transform
 from genser.model.in_domain import InDomainScore
 from genser.transport import BridgePath, Objective, Sampler
-from genser.transport.codes import probabilities
+from genser.transport.codes import class_codes, probabilities
 
 STATES = ("network", "posterior")
 
@@ -154,3 +154,12 @@ class Head(nn.Module):
         """Calibrated class probabilities of pooled hidden states; every row sums to 1."""
         exponent = self.exponent(self.in_domain_score(features))
         return probabilities(self.coordinates(features, sampler), exponent)
+
+
+class CodedHead(Head):
+    """A head whose targets are the class codes."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
+        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim))
+        self.register_buffer("codes", codes, persistent=False)

@@ -5,10 +5,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from genser.model.estimator import make_estimator
-from genser.model.head import Head, HeadConfig
+from genser.model.head import CodedHead, HeadConfig
 from genser.model.ridge import RidgePrior
 from genser.transport import Objective, Sampler
-from genser.transport.codes import class_codes, projections
+from genser.transport.codes import projections
 from genser.transport.objective import TrainingExample, target_matching_loss
 
 VARIANCE, VARIANCE_SCALE = 0.1, 10.0
@@ -16,14 +16,12 @@ VARIANCE, VARIANCE_SCALE = 0.1, 10.0
 """
 
 
-class TransportHead(Head):
+class TransportHead(CodedHead):
     """The paper's head: the conditions X_c are all hidden states but the last, x_1 is the last (Eq. 1)."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config)
         self.estimator = make_estimator(config.estimator)
-        codes = torch.from_numpy(class_codes(len(config.labels), config.estimator.dim))
-        self.register_buffer("codes", codes, persistent=False)
         if config.ridge_prior:
             self.ridge_prior = RidgePrior(config.estimator.conditions, config.estimator.dim, len(config.labels))
         if config.state == "posterior":
@@ -78,9 +76,7 @@ class TransportHead(Head):
 
     def ends(self, features: Float[Tensor, "batch states dim"]) -> tuple[Tensor, Tensor]:
         """Transformed (x_1, X_c) of pooled hidden states."""
-        states = self.feature_transform(features)
-        x_1 = states[:, -1]
-        return x_1, self.config.feature_transform.conditions(x_1, states[:, :-1])
+        return self.config.feature_transform.ends(self.feature_transform(features))
 
     def example(
         self,

@@ -1,4 +1,4 @@
-"""The WebSocket /v1/stream: audio goes in, segments come out as they are decided, top to bottom."""
+"""The WebSocket /v1/stream: audio goes in, segments come out as they are decided."""
 
 import asyncio
 import json

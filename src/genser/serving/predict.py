@@ -1,4 +1,4 @@
-"""POST /v1/predict: from uploaded clips to one emotion each, top to bottom."""
+"""POST /v1/predict: from uploaded clips to one emotion each."""
 
 import asyncio
 import logging

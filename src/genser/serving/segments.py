@@ -1,4 +1,4 @@
-"""POST /v1/segments: from an uploaded recording to its emotions over time, top to bottom."""
+"""POST /v1/segments: from an uploaded recording to its emotions over time."""
 
 import asyncio
 import io
