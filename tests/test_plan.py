@@ -2,7 +2,8 @@
 
 import pytest
 
-from genser.bench.plan import load_plan, plans
+from genser.bench.plan import PLANS, load_plan
+from genser.config import packaged
 from genser.encoders import EncoderConfig, Pooling
 from genser.errors import ConfigError
 from genser.model import HEADS
@@ -19,7 +20,7 @@ def written(tmp_path, text):
 HEAD = "heads: {linear: {}}\n"
 
 
-@pytest.mark.parametrize("name", plans())
+@pytest.mark.parametrize("name", packaged(PLANS))
 @pytest.mark.parametrize("encoder", [None, EncoderConfig("fbank")], ids=["recipe's encoder", "fbank"])
 def test_every_packaged_plan_fits_the_recipes_encoder_and_filter_banks(name, encoder):
     if encoder and name == "ablations":

@@ -25,7 +25,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from genser.config import build, check_ranges, load_yaml, override, packaged, to_mapping
+from genser.config import build, check_ranges, load_yaml, override, to_mapping
 from genser.encoders import KINDS, EncoderConfig, Pooling
 from genser.errors import ConfigError, suggestion
 from genser.model.heads import HEADS
@@ -241,8 +241,3 @@ def load_plan(
         poolings=poolings or {"": recipe.encoder.pooling},
         name=Path(source).stem,
     )
-
-
-def plans() -> list[str]:
-    """Names of the packaged plans."""
-    return packaged(PLANS)

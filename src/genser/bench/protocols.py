@@ -69,7 +69,7 @@ def divide(
         labels: Label map, by name or as ``file.toml:name``.
         k: Number of folds of ``kfold-speaker`` and ``random``.
         seed: Seed of these folds.
-        incomplete: Continue if clips of the EmoBox lists are missing; the name of the protocol then says so.
+        incomplete: Continue if clips of the EmoBox lists are missing; the protocol's name then ends in "incomplete".
 
     Raises:
         ManifestError: The protocol does not fit, an utterance occurs twice, or a speaker or the same bytes are on both

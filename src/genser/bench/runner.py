@@ -193,7 +193,12 @@ class Bench:
             perform(pool, selections, partial(report, f"{name}: selection"))
             trainings = [task for fold in self.folds for head in self.plan.heads for task in self.trainings(fold, head)]
             specs = [variant.spec for task in trainings for variant in task.variants]
-            traces = {task.trace.name: self._trace_title(task.variants[0].spec) for task in trainings if task.trace}
+            where = f"{self.protocol.title}, {self.encoder}, test clips of"
+            traces = {
+                task.trace.name: f"{task.variants[0].spec.head} on {where} {task.variants[0].spec.fold}"
+                for task in trainings
+                if task.trace
+            }
             names = tuple(spec.name for spec in specs)
             entry = Entry(self.protocol.name, self.encoder, names, traces, tuple(self._notes()))
             entry = earlier.extended(entry) if earlier else entry
@@ -293,9 +298,6 @@ class Bench:
         about |= {"chosen": dict(settings), "recipe": recipe}
         factor, value = (variant.factor, variant.value) if variant else ("", "")
         return RunSpec(self.protocol, fold.name, head.name, self.encoder, seed, factor, value, about)
-
-    def _trace_title(self, spec: RunSpec) -> str:
-        return f"{spec.head} on {self.protocol.title}, {self.encoder}, test clips of {spec.fold}"
 
     def _notes(self) -> Iterator[str]:
         """How the bench was made, and its limits, as sentences of the report."""

@@ -189,7 +189,7 @@ def _scored(
 
 
 def speaker_warnings(scored: Scored) -> list[str]:
-    """Sentences on speakers that are evaluated and were also trained on, as far as the model and the manifest tell.
+    """Sentences on speakers that are evaluated and were also trained on, as far as the model and the manifest show.
 
     A model records its training corpora and, as ``training_speakers``, the digests of its training and validation
     speakers. Models of earlier versions lack the speakers.

@@ -9,7 +9,7 @@ from genser.bench.pool_runs import Pooled, System, pool
 from genser.bench.runs import BenchResult, Protocol
 from genser.errors import ConfigError
 from genser.metrics.bootstrap import Interval, PairedDifference, Resampling, paired_differences, score_intervals
-from genser.metrics.classification import METRICS, NO_ANSWER, confusion_matrix, decide, recalls
+from genser.metrics.classification import METRICS, NO_ANSWER, confusion_matrices, decide, recalls
 from genser.metrics.evaluate import several_speakers
 from genser.metrics.reliability import Calibration, calibrate, reliability
 
@@ -187,8 +187,9 @@ def _summarize_protocol(pooled: list[Pooled], resampling: Resampling) -> Protoco
 
 def _summarize_system(pooled: Pooled, resampling: Resampling) -> SystemSummary:
     decisions = decide(pooled.probabilities)
-    confusions = _confusions(pooled, decisions)
-    folds = [_confusions(pooled.part(rows), decisions[:, rows]) for rows in _fold_masks(pooled).values()]
+    classes, masks = len(pooled.classes), _fold_masks(pooled).values()
+    confusions = confusion_matrices(pooled.labels, decisions, classes)
+    folds = [confusion_matrices(pooled.labels[rows], decisions[:, rows], classes) for rows in masks]
     costs = [run.cost for run in pooled.runs]
     seconds = sum(cost.predict_seconds for cost in costs)
     return SystemSummary(
@@ -214,18 +215,13 @@ def _scores(pooled: Pooled, probabilities: np.ndarray, resampling: Resampling) -
     """Each of WA, UA, macro and weighted F1, from probabilities of shape (seeds, n, classes)."""
     speakers, classes = several_speakers(pooled.speakers), len(pooled.classes)
     intervals = score_intervals(probabilities, pooled.labels, classes=classes, groups=speakers, resampling=resampling)
-    confusions = _confusions(pooled, decide(probabilities))
+    confusions = confusion_matrices(pooled.labels, decide(probabilities), classes)
     scores = {}
     for name, interval in intervals.items():
         values = METRICS[name](confusions)
         deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
         scores[name] = Score(float(values.mean()), deviation, interval)
     return scores
-
-
-def _confusions(pooled: Pooled, decisions: np.ndarray) -> np.ndarray:
-    """Confusion matrix of each seed, shape (seeds, classes, classes + 1)."""
-    return np.stack([confusion_matrix(pooled.labels, one, len(pooled.classes)) for one in decisions])
 
 
 def _fold_masks(pooled: Pooled) -> dict[str, np.ndarray]:

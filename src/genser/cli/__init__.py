@@ -25,7 +25,7 @@ def main() -> None:
     if sys.argv[1:] in HELP:
         list(map(app.__getitem__, VERBS))  # imports the verbs, so that the help shows what each does
     try:
-        status = app(exit_on_error=False, print_error=False)
+        status = app(sys.argv[1:], exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         from genser.cli._options import usage_message

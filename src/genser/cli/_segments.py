@@ -1,8 +1,7 @@
 """``genser predict --segments`` and ``--microphone``: recordings and live audio as timelines."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from genser.errors import ConfigError
 from genser.output.formats import find_format
 from genser.segments.decide import prior_of
 from genser.segments.options import SegmentOptions
-from genser.segments.segment import Timeline
+from genser.segments.segment import Segment, Timeline
 from genser.segments.stream import Stream
 from genser.segments.timeline import Scorer, recognize_timeline
 from genser.segments.turns import TurnFile, read_turn_file
@@ -117,11 +116,15 @@ def predict_microphone(
     with open_microphone(device) as (rate, blocks), open_output(None) as file:
         stream = Stream(scorer, options, rate)
         print(f"genser: listening, latency {stream.latency:.1f} s; Ctrl-C stops", file=sys.stderr)
-        segments = chain(chain.from_iterable(map(stream.push, blocks)), _close(stream))
-        live = (Timeline("microphone", segment.end, labels, (segment,), NO_WAVEFORM) for segment in segments)
+        live = (
+            Timeline("microphone", segment.end, labels, (segment,), NO_WAVEFORM)
+            for segment in _live_segments(stream, blocks)
+        )
         chosen.write("timelines", live, file, labels)
     return 0
 
 
-def _close(stream: Stream) -> Iterator:
-    yield from stream.close()  # only when the blocks have ended
+def _live_segments(stream: Stream, blocks: Iterable[np.ndarray]) -> Iterator[Segment]:
+    for block in blocks:
+        yield from stream.push(block)
+    yield from stream.close()

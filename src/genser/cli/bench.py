@@ -45,7 +45,7 @@ def bench(
         task: emotion or gender.
         labels: Label map, by name or as file.toml:name.
         k: Number of folds of kfold-speaker and random.
-        incomplete: Continue if clips of the EmoBox lists are missing; the name of the protocol then says so.
+        incomplete: Continue if clips of the EmoBox lists are missing; the protocol's name then ends in "incomplete".
         jobs: Number of processes, each with one thread.
         device: "cpu" or "cuda".
         store: Folder of the feature store.

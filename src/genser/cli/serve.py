@@ -1,4 +1,4 @@
-"""``genser serve``: HTTP, live sound over a WebSocket, and a page."""
+"""``genser serve``: HTTP, live audio over a WebSocket, and a page."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ KEYS_VARIABLE = "GENSER_API_KEYS"
 
 
 def serve(config: ServerConfig | None = None) -> int:
-    """Serve predictions, segments and live sound, with a page at /.
+    """Serve predictions, segments and live audio over HTTP, with a page at /.
 
     API keys come from the environment variable GENSER_API_KEYS, separated by commas, so that no process list shows
     them. Without keys, everyone who can reach the server may call it.

@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from genser.errors import ConfigError
-from genser.metrics.classification import METRICS, cells, confusion_matrix, decide, metric_named
+from genser.metrics.classification import METRICS, cells, confusion_matrices, decide, metric_named
 
 Name = TypeVar("Name")
 
@@ -185,7 +185,7 @@ def score_intervals(
     resampling = resampling or Resampling()
     decisions, labels = _stacked(predictions), np.asarray(labels)
     units = Units.of(labels, groups)
-    observed = _confusions(decisions, labels, classes)
+    observed = confusion_matrices(labels, decisions, classes)
     drawn = _resampled_confusions(decisions, labels, classes, units, resampling)
     return {
         name: _interval(
@@ -242,7 +242,7 @@ def paired_differences(
     estimates, drawn = {}, {}
     for name, predictions in systems.items():
         decisions = _stacked(predictions)
-        estimates[name] = float(score(_confusions(decisions, labels, classes)).mean())
+        estimates[name] = float(score(confusion_matrices(labels, decisions, classes)).mean())
         confusions = _resampled_confusions(decisions, labels, classes, units, resampling)
         drawn[name] = _seed_mean(score(confusions), resampling)
     return {
@@ -263,11 +263,6 @@ def _stacked(predictions: np.ndarray) -> np.ndarray:
     if np.issubdtype(predictions.dtype, np.floating):
         predictions = decide(predictions)
     return predictions[None] if predictions.ndim == 1 else predictions
-
-
-def _confusions(decisions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Confusion matrix of each seed, shape (seeds, classes, classes + 1)."""
-    return np.stack([confusion_matrix(labels, one, classes) for one in decisions])
 
 
 def _resampled_confusions(

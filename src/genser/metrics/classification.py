@@ -54,6 +54,11 @@ def confusion_matrix(labels: np.ndarray, decisions: np.ndarray, classes: int) ->
     return np.bincount(cells(labels, decisions, classes), minlength=classes * (classes + 1)).reshape(classes, -1)
 
 
+def confusion_matrices(labels: np.ndarray, decisions: np.ndarray, classes: int) -> np.ndarray:
+    """Confusion matrix of each seed, shape (seeds, classes, classes + 1), for decisions of shape (seeds, n)."""
+    return np.stack([confusion_matrix(labels, one, classes) for one in decisions])
+
+
 def check_labels(labels: np.ndarray, classes: int) -> None:
     """Refuse labels that are not class indices.
 

@@ -7,7 +7,7 @@ from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.output.tables import Rows
 
 COLUMNS = {"path": str, "label": str, "score": float, "speech": float, "familiar": float, "duration": float}
-FURTHER_CLASSES = 2  # classes on a line of text besides the label
+FURTHER_CLASSES = 2  # classes on a line of text after the label
 
 
 def prediction_rows(predictions: Iterable[Prediction], labels: Sequence[str]) -> Rows:
@@ -28,15 +28,12 @@ def prediction_lines(predictions: Iterable[Prediction], labels: Sequence[str]) -
         if prediction.error is not None:
             yield f"{'failed':{width}}        {printable(prediction.error)}"
             continue
-        others = sorted((item for item in prediction.scores.items() if item[0] != prediction.label), key=_by_score)
+        others = [item for item in prediction.scores.items() if item[0] != prediction.label]
+        others.sort(key=lambda item: -item[1])
         rest = ", ".join(f"{name} {score:.2f}" for name, score in others[:FURTHER_CLASSES])
         score = "    " if prediction.score is None else f"{prediction.score:.2f}"
         shown = "" if prediction.label == NO_SPEECH else f"  ({rest})"
         yield f"{prediction.label:{width}}  {score}  {printable(prediction.path)}{shown}"
-
-
-def _by_score(item: tuple[str, float]) -> float:
-    return -item[1]
 
 
 def printable(text: str) -> str:

@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 ROW_GROUP = 4096  # rows of Parquet held in memory
@@ -16,9 +16,9 @@ class Rows:
     """Rows of a table.
 
     Attributes:
-        columns: Name → type (str, float or bool) of the columns besides those of the classes.
+        columns: Name → type (str, float or bool) of the columns, without those of the classes.
         labels: Class names. In JSON the scores are an object, in tables one column per class after `score_position`.
-        rows: One mapping per row, with "scores" (class → probability, or None) besides the columns.
+        rows: One mapping per row, with a value for each column, and "scores" (class → probability, or None).
         score_position: Number of columns before those of the classes.
     """
 
@@ -43,7 +43,7 @@ class Rows:
 
 def write_csv(rows: Rows, file: BinaryIO, delimiter: str = ",") -> None:
     """Write a header and one line per row; file names that are not UTF-8 keep their bytes."""
-    for record in _chain_header(rows):
+    for record in chain([list(rows.header())], rows.cells()):
         buffer = io.StringIO(newline="")
         # The csv module leaves a lone carriage return unquoted, and then reads it as the end of a row.
         has_return = any(isinstance(cell, str) and "\r" in cell for cell in record)
@@ -52,11 +52,6 @@ def write_csv(rows: Rows, file: BinaryIO, delimiter: str = ",") -> None:
         csv.writer(buffer, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerow(words)
         file.write(buffer.getvalue().encode("utf-8", "surrogateescape"))
         file.flush()
-
-
-def _chain_header(rows: Rows) -> Iterator[Iterable[Any]]:
-    yield list(rows.header())
-    yield from rows.cells()
 
 
 def write_json(rows: Rows, file: BinaryIO) -> None:

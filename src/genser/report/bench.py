@@ -5,15 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from genser.bench.pool_runs import System, pool
 from genser.bench.published import Published, published
 from genser.bench.runs import BenchResult, BenchRun, bench_result, entries
 from genser.bench.summary import Ablation, FoldScores, ProtocolSummary, Score, summarize
 from genser.bench.trace import Trace
 from genser.metrics.bootstrap import PairedDifference, Resampling
-from genser.metrics.classification import confusion_matrix, decide, unweighted_accuracy
+from genser.metrics.classification import confusion_matrices, decide, unweighted_accuracy
 from genser.report import figure1, plots
 from genser.report.document import (
     READING,
@@ -81,9 +79,10 @@ def score_lines(result: BenchResult) -> list[str]:
     """UA of every system and protocol, one line each, for the terminal."""
     lines = []
     for one in pool(result.runs):
-        decisions = decide(one.probabilities)
-        scores = [unweighted_accuracy(confusion_matrix(one.labels, seed, len(one.classes))) for seed in decisions]
-        lines.append(f"{one.protocol.title}: {one.system.title}: UA {percent(float(np.mean(scores)))} %")
+        confusions = confusion_matrices(one.labels, decide(one.probabilities), len(one.classes))
+        lines.append(
+            f"{one.protocol.title}: {one.system.title}: UA {percent(float(unweighted_accuracy(confusions).mean()))} %"
+        )
     return lines
 
 

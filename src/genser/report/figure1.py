@@ -79,7 +79,7 @@ def projection_of(trace: Trace, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Origin (L,) and directions (2, L) of a plane. The projection is linear and the same at every time.
 
     - ``"circle"``: the coordinates along the class codes, arranged so that the codes lie on the unit circle. As the
-      codes are orthogonal, every class has its own place.
+      codes are orthogonal, every class has its own direction.
     - ``"pca"``: the first two principal components of the last states; labels are not used.
 
     Raises:
@@ -97,7 +97,7 @@ def projection_of(trace: Trace, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _layout(panels: int) -> tuple[int, int]:
-    """Rows and columns: three columns, or two if that leaves no empty place."""
+    """Rows and columns: three columns, or two if that leaves no panel empty."""
     columns = 2 if panels in (2, 4) else 3
     return -(-panels // columns), columns
 

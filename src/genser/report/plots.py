@@ -145,10 +145,10 @@ def per_class(scores: Mapping[str, Mapping[str, float]], *, score: str = "recall
     with canvas(6.2, 0.9 + len(classes) * max(0.34, 0.17 * len(scores))) as figure:
         ax = axes(figure, x=f"{score}, %", grid="x")
         for index, (name, series) in enumerate(scores.items()):
-            places = np.arange(len(classes)) + (index - (len(scores) - 1) / 2) * thickness
+            positions = np.arange(len(classes)) + (index - (len(scores) - 1) / 2) * thickness
             shares = 100 * np.array([series.get(one, np.nan) for one in classes])
             color = COLORS[index % len(COLORS)]
-            bars = ax.barh(places, np.nan_to_num(shares), 0.9 * thickness, color=color, label=name)
+            bars = ax.barh(positions, np.nan_to_num(shares), 0.9 * thickness, color=color, label=name)
             figures = ["–" if np.isnan(share) else f"{share:.0f}" for share in shares]
             ax.bar_label(bars, figures, padding=3, fontsize=7.5)
         ax.set_yticks(range(len(classes)), classes)
@@ -165,10 +165,10 @@ def over_steps(series: Mapping[str, Mapping[int, Interval]]) -> "Figure":
     with canvas(5.4, 3.6) as figure:
         ax = axes(figure, x="transport steps N", y="UA, %", grid="y")
         for index, (name, points) in enumerate(series.items()):
-            places = [counts.index(count) for count in sorted(points)]
+            positions = [counts.index(count) for count in sorted(points)]
             rows = 100 * np.array([(one.low, one.estimate, one.high) for _, one in sorted(points.items())])
-            ax.fill_between(places, rows[:, 0], rows[:, 2], color=mark(index)["color"], alpha=0.15, linewidth=0)
-            ax.plot(places, rows[:, 1], label=name, **mark(index))
+            ax.fill_between(positions, rows[:, 0], rows[:, 2], color=mark(index)["color"], alpha=0.15, linewidth=0)
+            ax.plot(positions, rows[:, 1], label=name, **mark(index))
         ax.set_xticks(range(len(counts)), ["direct" if count == 0 else str(count) for count in counts])
         ax.margins(x=0.05)
         if len(series) > 1:
@@ -190,9 +190,11 @@ def forest(
     names = [*rows, *(f"{name} (published)" for name in published)]
     with canvas(6.6, 1.0 + 0.3 * len(names)) as figure:
         ax = axes(figure, x="UA, %", grid="x")
-        for place, row in enumerate(rows.values()):
-            ax.plot([100 * row.low, 100 * row.high], [place, place], color=_FILL, linewidth=2.4, solid_capstyle="butt")
-            ax.plot(100 * row.estimate, place, "o", color=_FILL, markersize=6)
+        for position, row in enumerate(rows.values()):
+            ax.plot(
+                [100 * row.low, 100 * row.high], [position, position], color=_FILL, linewidth=2.4, solid_capstyle="butt"
+            )
+            ax.plot(100 * row.estimate, position, "o", color=_FILL, markersize=6)
         hollow = 100 * np.array(list(published.values()))
         ax.plot(hollow, np.arange(len(rows), len(names)), "D", markersize=5.5, markerfacecolor="none", color=COLORS[1])
         if floor is not None:
