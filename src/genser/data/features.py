@@ -30,7 +30,7 @@ AHEAD = 16
 """Clips decoded ahead, per worker."""
 
 MANY_CORES = 8
-"""From this number on, processes decode faster than threads: 0.7 ms of a clip's decoding hold the interpreter lock."""
+"""From this number on, processes decode faster than threads: each clip holds the interpreter lock for 0.7 ms."""
 
 Progress = Callable[[int, int], None]
 _FAILURES = (GenserError, OSError, ValueError, RuntimeError)  # torch raises RuntimeError if a kernel fails
@@ -106,7 +106,7 @@ def decoding_threads() -> Executor:
 def decoding_pool() -> Iterator[Executor]:
     """Threads that decode, or processes from 8 cores on.
 
-    A new process imports the main module of the program again. So the main module must not do anything when imported.
+    A new process imports the main module of the program again, so importing that module must have no effect.
     """
     if decoders() < MANY_CORES:
         pool = decoding_threads()
@@ -184,7 +184,7 @@ def compute_features(
     """Add the features of all utterances to the store.
 
     Workers hash and decode files while the encoder computes. A clip that cannot be read, decoded or encoded becomes a
-    problem and does not stop the others. A run that was stopped continues where it was.
+    problem and does not stop the others. A run that was stopped continues from there.
 
     Args:
         utterances: In any order; files with the same bytes are computed once.

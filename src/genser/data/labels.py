@@ -127,7 +127,7 @@ def read_label_maps(path: str | os.PathLike[str] | None = None) -> dict[str, Lab
         try:
             maps |= _parse(Path(path).read_text("utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The label maps {path} cannot be read: {error}.") from error
+            raise ConfigError(f"The label maps {path} cannot be read: {error}. Check the file.") from error
     return maps
 
 
@@ -155,7 +155,7 @@ def _parse(text: str, source: str) -> dict[str, LabelMap]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}.") from error
+        raise ConfigError(f"{source} is not valid TOML: {error}. Correct the file.") from error
     return {name: _label_map(name, table, source) for name, table in tables.items()}
 
 

@@ -190,7 +190,7 @@ def _emobox(utterances: Sequence[Utterance], incomplete: bool = False) -> list[F
     if lost and not incomplete:
         raise ManifestError(
             f"{len(lost)} test clips of the {corpora[0]} folds of EmoBox are missing, such as {', '.join(lost[:5])}. "
-            "Complete the corpus, or allow incomplete folds (--incomplete) and mention it beside the numbers."
+            "Complete the corpus, or allow incomplete folds (--incomplete) and mention it with the results."
         )
     return [
         _fold(f"emobox {corpora[0]} {name}", utterances, [index for clip in clips for index in indices.get(clip, ())])

@@ -211,7 +211,7 @@ class FeatureStore:
                 raise ValueError(f"it holds {shard.dtype} rows of shape {shard.shape[1:]}, not {self.shape}")
         except FileNotFoundError:
             shard = None
-        except Exception as error:  # NumPy raises whatever the damaged bytes provoke
+        except Exception as error:  # damaged bytes make NumPy raise many kinds of errors
             cure = "Delete this file; its clips are then encoded again."
             raise StoreError(f"{path} is damaged: {error}. {cure}") from error
         self._shards[number] = shard

@@ -117,8 +117,10 @@ def convert_checkpoint(source: str, folder: str | Path, revision: str | None = N
     try:
         tensors = torch.load(origin / PICKLE_FILE, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ModelError(f"{origin} has no {PICKLE_FILE}, so there is nothing to convert.") from error
-    except Exception as error:  # torch raises whatever the file provokes
+        raise ModelError(
+            f"{origin} has no {PICKLE_FILE}, so there is nothing to convert. Name another model."
+        ) from error
+    except Exception as error:  # a bad file makes torch raise many kinds of errors
         raise ModelError(f"{origin / PICKLE_FILE} contains more than tensors, so it is not loaded: {error}") from error
     target.mkdir(parents=True, exist_ok=True)
     for name in SETTINGS_FILES:

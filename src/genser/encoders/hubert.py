@@ -186,7 +186,7 @@ def _load_model(folder: Path, source: str) -> Any:
         model, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # transformers raises whatever the folder provokes
+    except Exception as error:  # a bad folder makes transformers raise many kinds of errors
         raise ModelError(f"{source} cannot be loaded by transformers: {error}. Copy the whole model folder.") from error
     missing = sorted(key for key in report["missing_keys"] if key != UNUSED)
     if missing:

@@ -160,7 +160,7 @@ SHARE = 0.6
 def fits_on_device(data: TrainingData, transform: FeatureTransformConfig, device: torch.device) -> bool:
     """Whether all transformed features can stay on the device.
 
-    Projecting to components costs more than the rest of a small network's step: for features that stay it is done once.
+    Projecting to components costs more than the rest of a small network's step. It is done once for features that stay.
     """
     rows = len(data) + (0 if data.augmented is None else data.augmented.shape[0] * data.augmented.shape[1])
     size = 4 * rows * math.prod(transform.given)

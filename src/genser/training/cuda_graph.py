@@ -1,4 +1,4 @@
-"""Record work on a GPU as a CUDA graph: one launch in place of a thousand.
+"""Record work on a GPU as a CUDA graph: one launch instead of a thousand.
 
 Randomness still follows from the seed: a replay reads the seed of torch's generator, which is set before every step.
 What recording gains has not been measured on a GPU yet.
