@@ -115,7 +115,7 @@ def predict_microphone(
     labels = tuple(scorer.labels)
     with open_microphone(device) as (rate, blocks), open_output(None) as file:
         stream = Stream(scorer, options, rate)
-        print(f"genser: listening, latency {stream.latency:.1f} s; Ctrl-C stops", file=sys.stderr)
+        print(f"genser: Listening with a latency of {stream.latency:.1f} s. Ctrl-C stops.", file=sys.stderr)
         live = (
             Timeline("microphone", segment.end, labels, (segment,), NO_WAVEFORM)
             for segment in _live_segments(stream, blocks)

@@ -33,7 +33,7 @@ def evaluate(
         manifest: CSV, JSON lines or Parquet with the columns path and label.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
-        split: Use only the rows of this split: train, validation or test.
+        split: Score only the rows of this split: train, validation or test.
         task: emotion or gender.
         labels: Label map for the labels of the manifest, by name or as file.toml:name.
         steps: Numbers N of transport steps to compare (model folders only; the N of an ONNX file is fixed).

@@ -40,7 +40,7 @@ def export(
         raise ConfigError(f"The model card {card} cannot be read: {error}. Name a Markdown file in UTF-8.") from error
     with training_extra("Exporting"):
         from genser.export.onnx import export_onnx
-    print(f"genser: exporting {model} …", file=sys.stderr)
+    print(f"genser: Exporting {model}.", file=sys.stderr)
     exported = export_onnx(
         model,
         output,

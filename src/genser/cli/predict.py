@@ -49,7 +49,7 @@ def predict(
         batch_seconds: Length of audio in a batch in seconds, 60 if omitted; smaller batches need less memory.
         threads: CPU cores to use; all if omitted.
         device: Where a model folder runs: "cpu" or "cuda".
-        over_time: What is recognised over time.
+        over_time: What is recognised over time, and the files and devices for it.
         segment_flags: How segments are cut and smoothed.
 
     Returns:
@@ -101,11 +101,11 @@ def _predict_clips(
     with progress_bars() if is_shown else nullcontext(lambda *_: None) as bars, open_output(output) as file:
         format.write("predictions", counted(), file, recognizer.labels)
     if failed and format.name != "text":
-        print(f"genser: {failed} of {len(inputs)} inputs failed; see the column 'error'", file=sys.stderr)
+        print(f"genser: {failed} of {len(inputs)} inputs failed; see the column 'error'.", file=sys.stderr)
     if out_of_domain and format.name == "text":
         print(
             f"genser: {out_of_domain} of {len(inputs)} files look out-of-domain (speaker, language, room, microphone "
-            "or very short); expect lower accuracy, see genser info --card",
+            "or very short). Expect lower accuracy; see genser info --card.",
             file=sys.stderr,
         )
     return 1 if failed else 0
