@@ -104,6 +104,7 @@ def test_decide_takes_the_most_probable_class_and_marks_failures():
     probabilities = np.array([[0.9, 0.1], [0.45, 0.55], [np.nan, np.nan]])
     assert decide(probabilities).tolist() == [0, 1, NO_ANSWER]
     assert decide(np.stack([probabilities, probabilities])).shape == (2, 3)
+    assert decide(np.array([[np.nan, 0.9, 0.1], [0.9, 0.1, np.nan]])).tolist() == [NO_ANSWER, NO_ANSWER]
 
 
 def test_brier_and_likelihood_equal_sklearn():
@@ -142,6 +143,10 @@ def test_bins_hold_every_utterance_and_equal_counts():
     curve = reliability(confidence, confidence > 0.5, bins=10)
     assert sum(one.count for one in curve) == 103
     assert {one.count for one in curve} == {10, 11}
+    for one in curve:
+        inside = (one.low <= confidence) & (confidence <= one.high)
+        assert inside.sum() == one.count
+        assert one.confidence == pytest.approx(confidence[inside].mean())
     assert sum(one.count for one in reliability(confidence, confidence > 0.5, bins=10, scheme="width")) == 103
 
 
@@ -153,6 +158,19 @@ def test_adaptive_bins_rise_and_one_more_bin_would_not():
     finer = reliability(confidence, correct, bins=len(curve) + 1)
     assert (np.diff([one.accuracy for one in curve]) >= 0).all()
     assert (np.diff([one.accuracy for one in finer]) < 0).any()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_adaptive_bins_are_as_many_as_never_lose_accuracy(correct):
+    """Bins are added one by one while no bin is less accurate than the one before it; a tie is no loss."""
+    correct = np.array(correct)
+    confidence, bins = np.linspace(0.5, 1, len(correct)), 1
+    while bins < len(correct):
+        finer = reliability(confidence, correct, bins=bins + 1)
+        if (np.diff([one.accuracy for one in finer]) < 0).any():
+            break
+        bins += 1
+    assert reliability(confidence, correct, scheme="adaptive") == reliability(confidence, correct, bins=bins)
 
 
 def test_a_faultless_model_gets_one_adaptive_bin_per_clip():
@@ -285,13 +303,29 @@ def test_score_intervals_equal_a_plain_loop():
 def test_seeds_are_averaged_and_may_be_drawn():
     probabilities, labels, voices = corpus(seeds=4)
     probabilities[0] = np.roll(probabilities[0], 1, axis=-1)  # one training run that went wrong
-    fixed = score_intervals(probabilities, labels, classes=4, groups=voices)["ua"]
-    drawn = score_intervals(
-        probabilities, labels, classes=4, groups=voices, resampling=Resampling(resample_seeds=True)
-    )["ua"]
-    singles = [evaluate(Predictions(one, labels, CLASSES)).ua for one in probabilities]
-    assert fixed.estimate == drawn.estimate == pytest.approx(np.mean(singles))
-    assert drawn.high - drawn.low > 2 * (fixed.high - fixed.low)
+    fixed = score_intervals(probabilities, labels, classes=4, groups=voices)
+    drawn = score_intervals(probabilities, labels, classes=4, groups=voices, resampling=Resampling(resample_seeds=True))
+    singles = [evaluate(Predictions(one, labels, CLASSES)) for one in probabilities]
+    for name in METRICS:
+        mean = np.mean([getattr(single, name) for single in singles])
+        assert fixed[name].estimate == drawn[name].estimate == pytest.approx(mean)
+        assert drawn[name].high - drawn[name].low > 2 * (fixed[name].high - fixed[name].low)
+
+
+def test_drawing_equal_seeds_changes_nothing():
+    probabilities, labels, voices = corpus()
+    fixed, drawn = (
+        score_intervals(
+            np.stack([probabilities] * 3),
+            labels,
+            classes=4,
+            groups=voices,
+            resampling=Resampling(200, resample_seeds=draw),
+        )
+        for draw in (False, True)
+    )
+    for name in METRICS:
+        assert (drawn[name].low, drawn[name].high) == pytest.approx((fixed[name].low, fixed[name].high))
 
 
 def test_paired_difference_is_antisymmetric_and_tighter_than_unpaired():
@@ -306,6 +340,15 @@ def test_paired_difference_is_antisymmetric_and_tighter_than_unpaired():
     assert forth.win_probability == pytest.approx(1 - back.win_probability)
     assert forth.win_probability > 0.95
     assert forth.interval.high - forth.interval.low < single.high - single.low
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_difference_to_a_system_without_answers_is_the_score_itself(metric):
+    probabilities, labels, voices = corpus()
+    silent = np.full_like(probabilities, np.nan)
+    found = paired_bootstrap(probabilities, silent, labels, voices, classes=4, metric=metric)
+    assert found.interval == score_intervals(probabilities, labels, classes=4, groups=voices)[metric]
+    assert (found.metric, found.win_probability) == (metric, 1.0)
 
 
 def test_a_system_ties_with_itself_whatever_the_number_of_equal_seeds():

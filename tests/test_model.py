@@ -24,6 +24,7 @@ from genser.model.in_domain import InDomainScore
 from genser.model.ridge import RidgePrior
 from genser.model.speech_gate import SpeechGate
 from genser.transport import Objective, Sampler
+from genser.transport.codes import class_codes
 
 TINY = EstimatorConfig(dim=32, conditions=3, depth=2, heads=4)
 
@@ -99,6 +100,25 @@ def test_a_fresh_block_does_not_depend_on_time_and_a_trained_one_does():
     assert (block(x, early) - block(x, late)).abs().max() > 0.01
 
 
+def test_a_block_scales_and_gates_each_branch_by_its_own_part_of_the_modulation():
+    block, x, time = awake(AdaptiveBlock(16, 4)), torch.randn(2, 3, 16), torch.randn(2, 16)
+    torch.nn.init.zeros_(block.modulation.weight)
+    block.modulation.bias.data = torch.tensor([0.25, 0.5, -0.25, 2.0]).repeat_interleave(16)
+    expected = x + 0.5 * block.attention(1.25 * rms_norm(x))
+    expected = expected + 2.0 * block.feed_forward(0.75 * rms_norm(expected))
+    torch.testing.assert_close(block(x, time), expected)
+
+
+def test_layer_weights_choose_among_the_conditions():
+    estimator = awake(TargetEstimator(TINY)).eval()
+    x_t, X_c, t = batch(TINY)
+    estimator.condition_logits.data = torch.tensor([0.0, 50.0, 0.0])
+    changed = X_c + torch.tensor([1.0, 0.0, 1.0])[:, None]
+    torch.testing.assert_close(estimator(x_t, changed, t), estimator(x_t, X_c, t))
+    changed = X_c + torch.tensor([0.0, 1.0, 0.0])[:, None]
+    assert not torch.allclose(estimator(x_t, changed, t), estimator(x_t, X_c, t), atol=1e-4)
+
+
 @given(scale=st.floats(0.1, 1e3))
 def test_rms_norm_forgets_scale(scale):
     x = torch.linspace(-1, 2, 16)[None]
@@ -108,7 +128,7 @@ def test_rms_norm_forgets_scale(scale):
 
 def test_standardizer_centres_training_rows_and_leaves_constants_at_zero():
     rows = torch.randn(200, 3, 8) * torch.tensor([1.0, 10.0, 1e3])[:, None] + 5
-    rows[:, 0, 0] = 7.25
+    rows[:, 0, 0] = 7.25 + 1e-5 * torch.randn(200)  # constant but for rounding
     out = Standardizer(3, 8).fit(rows)(rows)
     assert out[:, 0, 0].abs().max() == 0
     assert out.mean(0).abs().max() < 1e-4
@@ -133,12 +153,12 @@ def spread(rows=300):
     return (strengths @ directions.T + 0.01 * torch.randn(rows, 64, generator=generator)).view(rows, 4, 16) + 2
 
 
-def test_components_are_uncorrelated_centred_and_of_unit_mean_square():
+@pytest.mark.parametrize("weights", [None, torch.linspace(0.1, 5, 300)])
+def test_components_are_uncorrelated_centred_and_of_unit_mean_square(weights):
     rows = spread()
     for flattening in (0.0, 0.5, 1.0):
-        out = PrincipalComponents(FeatureTransformConfig(4, 16, components=3, flattening=flattening)).fit(rows)(rows)[
-            :, 0
-        ]
+        transform = FeatureTransformConfig(4, 16, components=3, flattening=flattening)
+        out = PrincipalComponents(transform).fit(rows, weights)(rows)[:, 0]
         covariance = out.T @ out / len(out)
         assert out.mean(0).abs().max() < 1e-4
         assert (covariance - covariance.diag().diag()).abs().max() < 1e-3
@@ -153,6 +173,27 @@ def test_components_keep_what_varies():
     before = torch.pdist(front.standardizer(rows).flatten(1))
     after = torch.pdist(front(rows)[:, 0])
     assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.999
+
+
+def test_components_are_fitted_to_rows_of_the_whole_table(monkeypatch):
+    """Also where the table has more rows than are used: its two halves vary along different directions."""
+    monkeypatch.setattr("genser.model.features.LARGEST_GRAM", 100)
+    generator = torch.Generator().manual_seed(0)
+    rows = 0.01 * torch.randn(200, 64, generator=generator)
+    directions = torch.linalg.qr(torch.randn(64, 2, generator=generator))[0].T
+    for half, direction in zip(rows.split(100), directions, strict=True):
+        half += torch.randn(100, 1, generator=generator) * direction
+    rows = rows.view(200, 4, 16)
+    front = PrincipalComponents(FeatureTransformConfig(4, 16, components=2)).fit(rows)
+    before, after = torch.pdist(front.standardizer(rows).flatten(1)), torch.pdist(front(rows)[:, 0])
+    assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.99
+
+
+def test_the_first_row_has_positive_components():
+    rows = spread()
+    for order in (rows, rows.flip(0), -rows):
+        front = PrincipalComponents(FeatureTransformConfig(4, 16, components=3)).fit(order)
+        assert (front(order[:1]) > 0).all()
 
 
 def test_a_head_on_components_transports_them():
@@ -184,6 +225,17 @@ def test_the_ridge_prior_solves_both_forms_of_the_problem():
         gradient = X_c.flatten(1).double().T @ residual + 0.5 * rows * prior.weight.double()
         assert gradient.abs().max() < 1e-3
         torch.testing.assert_close(prior.bias.double(), bias, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_the_variance_of_the_ridge_prior_is_its_error_per_dimension_of_the_codes(rows):
+    generator = torch.Generator().manual_seed(rows)
+    X_c, weights = torch.randn(rows, 2, 16, generator=generator), torch.rand(rows, generator=generator) ** 4
+    shares = torch.eye(3)[torch.arange(rows) % 3]
+    prior, codes = RidgePrior(2, 16, 3), torch.from_numpy(class_codes(3, 16))
+    prior.fit(X_c, shares.double(), weights, penalty=0.5)
+    errors = ((prior(X_c) - shares) @ codes).square().mean(1)
+    torch.testing.assert_close(prior.variance, (weights * errors).sum() / weights.sum(), rtol=1e-4, atol=0)
 
 
 def test_an_untrained_head_with_a_ridge_prior_gives_its_estimate():
@@ -315,6 +367,15 @@ def test_the_in_domain_score_ignores_the_leading_components_and_falls_with_the_r
     torch.testing.assert_close(score(clip), torch.tensor([0.5]))
     score.boundary.add_(1.0)
     torch.testing.assert_close(score(clip), torch.tensor([2.0]).sigmoid())
+
+
+def test_weights_of_the_in_domain_score_count_rows_as_often_as_they_weigh():
+    rows, weights = spread(12), torch.tensor([4.0, 2.0, *[1.0] * 10])
+    repeated = torch.cat([rows, rows[:1], rows[:1], rows[:2]])
+    clips = spread(40)
+    weighted, plain = InDomainScore(4, 16, 2).fit(rows, weights), InDomainScore(4, 16, 2).fit(repeated)
+    torch.testing.assert_close(weighted.distance(clips), plain.distance(clips), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(plain.distance(clips), InDomainScore(4, 16, 2).fit(rows).distance(clips), atol=0.05)
 
 
 def test_the_speech_gate_is_a_logistic_regression():

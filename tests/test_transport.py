@@ -95,11 +95,11 @@ def test_vector_field_is_the_velocity_of_the_perturbed_state(seed, k, sigma):
     torch.testing.assert_close(u, velocity, rtol=1e-8, atol=1e-8)
 
 
-@given(seed=st.integers(0, 100), k=st.floats(0, 20))
-def test_bridge_step_follows_the_path(seed, k):
+@given(seed=st.integers(0, 100), k=st.floats(0, 20), times=st.tuples(st.floats(0.03, 0.97), st.floats(0.03, 0.97)))
+def test_bridge_step_follows_the_path(seed, k, times):
     x_1, _, x_0 = ends(seed)
     path, z = BridgePath(k=k, sigma=0.8), torch.randn_like(x_1)
-    t, s = torch.full((5,), 0.8, dtype=x_1.dtype), torch.full((5,), 0.2, dtype=x_1.dtype)
+    t, s = (torch.full((5,), time, dtype=x_1.dtype) for time in times)
     arrived = path.bridge(x_0, path.perturb(x_0, x_1, t, z), x_1, t, s)
     torch.testing.assert_close(arrived, path.perturb(x_0, x_1, s, z))
 
@@ -184,6 +184,8 @@ def test_a_step_of_two_is_made_from_the_estimate_before_it(method):
         estimates.append(estimator(states[-1], X_c, s))
     found = Sampler(2, method).trace(estimator, path, x_1, X_c)
     torch.testing.assert_close(found, (torch.stack(estimates), torch.stack(states)))
+    for readout, last in (("estimate", estimates[-1]), ("state", states[-1])):
+        torch.testing.assert_close(Sampler(2, method, readout)(estimator, path, x_1, X_c), last)
 
 
 @given(
