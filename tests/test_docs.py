@@ -150,9 +150,10 @@ def test_the_python_of_the_page_runs_as_one_program(corpus, capsys):
     assert names["same"][0].scores == pytest.approx(names["same"][1].scores, abs=1e-3)
     assert names["scores"].shape == (2, len(names["recognizer"].labels))
     assert names["segments"]
-    assert names["heard"]
+    assert names["found"]
     assert [turn.speaker for turn in names["turns"]] == ["anna"]
     assert set(names["mine"].scores) == {"merry", "sad"}
+    assert Path("talk.png").stat().st_size
     assert Path("talk.srt").read_text().count("-->") == len(names["timeline"].segments)
     assert "missing.wav" in capsys.readouterr().out
 
