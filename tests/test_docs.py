@@ -152,7 +152,7 @@ def test_the_python_of_the_page_runs_as_one_program(corpus, capsys):
     assert names["segments"]
     assert names["found"]
     assert [turn.speaker for turn in names["turns"]] == ["anna"]
-    assert set(names["mine"].scores) == {"merry", "sad"}
+    assert set(names["prediction"].scores) == {"merry", "sad"}
     assert Path("talk.png").stat().st_size
     assert Path("talk.srt").read_text().count("-->") == len(names["timeline"].segments)
     assert "missing.wav" in capsys.readouterr().out
