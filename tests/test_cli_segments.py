@@ -196,7 +196,7 @@ def test_the_microphone_gives_lines_until_it_is_stopped(monkeypatch, capsys):
     assert predict_microphone(PitchRecognizer, LIVE) == 0
     told = capsys.readouterr()
     assert [json.loads(line)["label"] for line in told.out.splitlines()] == list(LABELS)
-    assert "listening" in told.err
+    assert "Listening" in told.err
 
 
 def test_a_microphone_that_cannot_be_used(monkeypatch):
