@@ -25,6 +25,7 @@ bin=.venv/bin
 
 "$bin/ruff" check .
 "$bin/ruff" format --check .
+"$bin/pyrefly" check
 
 if [ $# -gt 0 ]; then
     "$bin/python" -m pytest "$@"
