@@ -20,6 +20,7 @@ from genser.model import (
     TransportHead,
 )
 from genser.model.estimator import AdaptiveBlock, SelfAttention, rms_norm
+from genser.model.head import STATES
 from genser.model.in_domain import InDomainScore
 from genser.model.ridge import RidgePrior
 from genser.model.speech_gate import SpeechGate
@@ -102,6 +103,7 @@ def test_a_fresh_block_does_not_depend_on_time_and_a_trained_one_does():
 
 def test_a_block_scales_and_gates_each_branch_by_its_own_part_of_the_modulation():
     block, x, time = awake(AdaptiveBlock(16, 4)), torch.randn(2, 3, 16), torch.randn(2, 16)
+    torch.testing.assert_close(block(x, torch.full((2, 16), -50.0)), block(x, torch.zeros(2, 16)))  # SiLU comes first
     torch.nn.init.zeros_(block.modulation.weight)
     block.modulation.bias.data = torch.tensor([0.25, 0.5, -0.25, 2.0]).repeat_interleave(16)
     expected = x + 0.5 * block.attention(1.25 * rms_norm(x))
@@ -253,6 +255,24 @@ def test_an_untrained_head_with_a_ridge_prior_gives_its_estimate():
         stepped = head.coordinates(features, Sampler(10, method))
         assert (stepped.argmax(-1) == expected.argmax(-1)).float().mean() > 0.9, method
     assert (expected.argmax(-1) == labels).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_with_a_network_that_gives_0_an_estimate_is_the_posterior_mean_of_the_ridge_prior(state):
+    config = HeadConfig(
+        ("a", "b"),
+        EstimatorConfig(32, 4, width=24, depth=1, heads=4),
+        state=state,
+        ridge_prior=1.0,
+        feature_transform=FeatureTransformConfig(4, 32, repeat=True),
+    )
+    head, features = TransportHead(config), torch.randn(40, 4, 32)
+    head.fit(features, torch.arange(40) % 2)
+    (x_1, X_c), x_t, t = head.ends(features), torch.randn(40, 32), torch.linspace(0.1, 0.9, 40)
+    prior = head.ridge_prior(X_c) @ head.codes
+    expected = config.path.posterior_mean(prior, x_t, x_1, t, head.variance)
+    assert not torch.allclose(expected, prior, atol=0.01)
+    torch.testing.assert_close(head.estimate(x_t, X_c, t), expected)
 
 
 def test_a_repeated_state_is_both_condition_and_start():

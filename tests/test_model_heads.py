@@ -61,10 +61,19 @@ def test_network_and_diffusion_have_the_size_of_the_estimator():
 @pytest.mark.parametrize("classes", [2, 5])
 def test_diffusion_passes_the_network_once_a_class_and_draw(classes):
     config = HeadConfig(tuple("abcde"[:classes]), CONFIG.estimator)
-    head, passes = DiffusionHead(config, draws=3), []
-    head.network.register_forward_hook(lambda *_: passes.append(1))
+    head, times = DiffusionHead(config, draws=3), []
+    head.network.register_forward_hook(lambda _, inputs, __: times.append(inputs[2]))
     head(torch.randn(4, 3, 16))
-    assert len(passes) == 3 * classes
+    assert len(times) == 3 * classes
+    torch.testing.assert_close(torch.stack(times).unique(), torch.tensor([1 / 6, 3 / 6, 5 / 6]))
+
+
+def test_diffusion_turns_the_mean_of_the_states_into_noise_on_a_quarter_circle():
+    head, states = DiffusionHead(CONFIG), torch.randn(50, 3, 16)
+    x_t, code, t, noise = head.example(states[:, -1], states[:, :-1], torch.eye(3)[torch.arange(50) % 3], Objective())
+    angle = t[:, None] * torch.pi / 2
+    torch.testing.assert_close(x_t, angle.cos() * states.mean(1) + angle.sin() * noise)
+    torch.testing.assert_close(code[:, 0], head.codes[torch.arange(50) % 3])
 
 
 def test_transport_passes_do_not_grow_with_classes():

@@ -67,7 +67,9 @@ def test_every_head_gives_the_outputs_that_it_names(encoder, kind, with_gate, co
     if components:
         head.in_domain.fit(torch.randn(40, 3, 64))
         head.in_domain.slope.fill_(1.0)
-    model = SpeechModel(encoder, head, SpeechGate(3, 64) if with_gate else None)
+    gate = SpeechGate(3, 64)
+    torch.nn.init.normal_(gate.weight, std=0.1)
+    model = SpeechModel(encoder, head, gate if with_gate else None)
     found = dict(zip(model.outputs, model(*sounds()), strict=True))
     transport = {"trajectory", "states"} if kind == "transport" else set()
     assert set(found) == {"scores"} | transport | ({"speech"} if with_gate else set()) | (
