@@ -134,7 +134,8 @@ class PrincipalComponents(nn.Module):
     """All standardised states together, projected to their principal components, with unit mean square.
 
     Several statistics of several layers are strongly correlated. A few hundred components keep their information and
-    form one vector, which can be the end of a path.
+    form one vector, which can be the end of a path. Weights of rows count for the standardisation alone; the directions
+    are those of evenly drawn rows.
     """
 
     def __init__(self, config: FeatureTransformConfig) -> None:
