@@ -33,9 +33,9 @@ def test_every_packaged_plan_fits_the_recipes_encoder_and_filter_banks(name, enc
             assert (config.labels, config.kind) == (("a", "b"), head.kind)
 
 
-def test_the_default_plan_compares_every_head_with_as_many_candidates_each():
+def test_the_default_plan_gives_every_head_as_many_candidates():
     plan = load_plan("default")
-    assert {head.kind for head in plan.heads} == set(HEADS)
+    assert {"transport", "linear", "mlp", "majority"} <= {head.kind for head in plan.heads} <= set(HEADS)
     assert {len(head.candidates) for head in plan.heads if head.kind != "majority"} == {8}
     assert plan.seeds >= 5
     assert plan.steps == (0, 1, 2, 4, 10, 20)

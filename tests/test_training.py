@@ -117,11 +117,21 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     train(fresh(config), problem(), config, problem(seed=1), folder=tmp_path)
     steps = []
     again = fresh(config)
-    train(again, problem(), config, problem(seed=1), folder=tmp_path, on_step=lambda s, m: steps.append(s))
+    result = train(again, problem(), config, problem(seed=1), folder=tmp_path, on_step=lambda s, m: steps.append(s))
+    assert result.steps == 0
     whole = fresh(config)
     train(whole, problem(), config, problem(seed=1))
     assert not steps
     assert same(again, whole)
+
+
+def test_a_head_without_parameters_is_refused():
+    config = recipe(steps=20)
+    head = fresh(config)
+    for parameter in [*head.parameters()]:
+        parameter.requires_grad_(False)
+    with pytest.raises(ModelError, match=r"no parameters to train. Give it at least one"):
+        train(head, problem(), config)
 
 
 def test_a_checkpoint_of_another_recipe_or_other_data_is_refused(tmp_path):

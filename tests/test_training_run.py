@@ -79,6 +79,15 @@ def test_the_model_records_digests_of_its_speakers_instead_of_their_names(traine
     assert len(recorded) == 6
 
 
+def test_a_finished_run_is_reported(trained, corpus):
+    _, sentences = trained
+    assert not any("finished before" in sentence for sentence in sentences)
+    config, again = replace(CONFIG, speech_gate=False), []
+    for _ in range(2):
+        run_training(corpus / "manifest.csv", config, corpus / "twice", corpus / "store", report=again.append)
+    assert sum("finished before" in sentence for sentence in again) == 1
+
+
 def test_rows_without_a_class_are_reported(trained):
     run, sentences = trained
     assert len(run.dataset.utterances) == 90

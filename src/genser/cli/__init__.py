@@ -7,7 +7,17 @@ from cyclopts import App, CycloptsError
 from genser._version import __version__
 from genser.errors import GenserError
 
-VERBS = ("predict", "info", "serve", "prepare", "features", "train", "evaluate", "bench", "export")
+VERBS = (
+    "predict",
+    "info",
+    "serve",
+    "prepare",
+    "features",
+    "train",
+    "evaluate",
+    "bench",
+    "export",
+)
 HELP = ([], ["-h"], ["--help"])
 
 app = App(

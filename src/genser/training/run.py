@@ -100,6 +100,10 @@ def run_training(
             rows = "1 row has" if dataset.omitted == 1 else f"{dataset.omitted} rows have"
             report(f"{rows} no class in the task {config.task!r}, and training omits them.")
         head, result = setup.fit(dataset, training, validation, folder=out / "run", group=group)
+        if not result.steps:
+            report(
+                f"The run in {out} was finished before, so its head is not trained again. Use another -o to train anew."
+            )
         trained = TrainedModel(out, dataset, result)
         if group.rank == 0:
             trained = _calibrated(trained, setup, head, training, validation, report)

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genser.errors import ModelError
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.head import Head
 from genser.training.batches import (
@@ -51,10 +52,17 @@ from genser.training.recipe import OptimizerConfig, TrainConfig
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended: metrics of every evaluation, and the best validation UA (−1 without validation)."""
+    """How a run ended.
+
+    Attributes:
+        history: Metrics of every evaluation.
+        best: Best validation UA; −1 without validation.
+        steps: Steps that were trained now; 0 if a finished run was found.
+    """
 
     history: list[dict[str, float]]
     best: float
+    steps: int
 
 
 def train(
@@ -80,9 +88,14 @@ def train(
         processes: This process among those of a distributed run.
 
     Raises:
-        ModelError: The folder holds a checkpoint of another recipe or other data.
+        ModelError: The folder holds a checkpoint of another recipe or other data, or the head has no parameters.
     """
-    device, started = next(head.parameters()).device, time.monotonic()
+    first = next((parameter for parameter in head.parameters() if parameter.requires_grad), None)
+    if first is None:
+        raise ModelError(
+            f"The head {head.config.kind!r} has no parameters to train. Give it at least one nn.Parameter."
+        )
+    device, started = first.device, time.monotonic()
     head.to(data.features.device).fit(*fitting_rows(data))
     state = TrainState(head.to(device), [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
@@ -91,6 +104,7 @@ def train(
     if folder and (folder / "last.safetensors").exists():
         load_checkpoint(state, folder / "last.safetensors", run)
         history = read_metrics(folder / "metrics.jsonl", until=state.step)
+    begin = state.step
     keeper = folder if processes.rank == 0 else None
     best: list[Tensor] | None = None
 
@@ -120,7 +134,7 @@ def train(
             if on_step:
                 on_step(state.step, metrics)
 
-    result = TrainResult(history, state.best)
+    result = TrainResult(history, state.best, state.step - begin)
     if config.keep == "last" or validation is None:
         _set_weights(state, state.average)
     elif best is not None:

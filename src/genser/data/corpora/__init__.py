@@ -1,15 +1,31 @@
-"""Readers of speech corpora in their official folder layouts. A new one needs its module, and its name here."""
+"""Readers of speech corpora in their official folder layouts. A new one needs its module, and a line in READERS."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from genser.data.corpora import crema_d, emodb, esd, folder, iemocap, meld, nemo, ravdess, savee, table, tess
+from genser.data.corpora import table
 from genser.data.corpora.report import CorpusReport, Problem
 from genser.errors import ManifestError, suggestion
 
-_READERS = (crema_d, emodb, tess, savee, ravdess, meld, nemo, iemocap, esd, folder, table)
-CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _READERS}
+READERS = (
+    "crema_d",
+    "emodb",
+    "tess",
+    "savee",
+    "ravdess",
+    "meld",
+    "nemo",
+    "iemocap",
+    "esd",
+    "folder",
+    "table",
+)
+"""Modules of this folder, in the order of help texts."""
+
+_MODULES = [import_module(f"{__name__}.{name}") for name in READERS]
+CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}
 """Reader modules by the name of their corpus. Each has NAME, LAYOUT (shown in errors) and read(root)."""
 
 __all__ = ["CORPORA", "CorpusReport", "Problem", "prepare"]
