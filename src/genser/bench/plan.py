@@ -155,7 +155,7 @@ class BenchPlan(PlanNumbers):
         mapping: Mapping[str, Any] = self.recipe
         for key, value in {**settings, "head": head.kind, "seed": seed, "keep": "last", "validation": 0}.items():
             mapping = override(mapping, key, value)
-        return build(TrainConfig, mapping, f"bench plan, head {head.name!r}")
+        return build(TrainConfig, mapping, f"Bench plan, head {head.name!r}")
 
     @property
     def most_copies(self) -> TrainConfig:
@@ -208,7 +208,7 @@ def load_plan(
         ConfigError: The file does not exist, is not YAML, or has an unknown key, a value of the wrong type, an unknown
             head or a setting that cannot be.
     """
-    where = f"bench plan {source!r}"
+    where = f"Bench plan {source!r}"
     file = build(_PlanFile, load_yaml(source, PLANS, "bench plan"), where)
     recipe = load_recipe(file.recipe, {**file.settings, **(settings or {})}, encoder)
     # filter banks have one state without statistics to choose from
