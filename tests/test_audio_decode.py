@@ -352,6 +352,7 @@ def test_an_hour_streams_in_little_memory():
 
         def __init__(self):
             self.largest = self.position = 0
+            self.remarks = []
 
         def read(self, frames):
             frames = min(frames, self.frames - self.position)

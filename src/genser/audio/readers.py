@@ -45,6 +45,7 @@ class MediaReader:
         except ImportError as error:
             raise MissingExtraError("media", f"Reading {name} ({demuxer})") from error
         self._av, self._name, self.format = av, name, demuxer.upper()
+        self.remarks: list[str] = []
         try:
             self._container = av.open(stream, mode="r", format=demuxer)
         except (av.FFmpegError, ValueError) as error:
@@ -128,10 +129,14 @@ class Reader(Protocol):
 
     @property
     def frames(self) -> int | None:
-        """Number of frames by the header; None if it is missing there."""
+        """Number of frames that the header declares; None if it leaves them open or only estimates them."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences about the source that a user must know, such as that it is cut off; may grow while reading."""
 
     def seek(self, frame: int) -> None:
-        """Go to a frame without decoding what lies before it."""
+        """Go to a frame of the recording's own clock without decoding what lies before it."""
 
     def read(self, frames: int) -> np.ndarray:
         """Return the next frames, shape (at most frames, channels); none at the end."""
@@ -156,6 +161,7 @@ class ArrayReader:
         self._samples = samples[:, None] if samples.ndim == 1 else samples
         self.sample_rate = rate
         self.frames, self.channels = self._samples.shape
+        self.remarks: list[str] = []
         self._position = 0
 
     def seek(self, frame: int) -> None:
@@ -184,6 +190,7 @@ class SoundReader:
     """Frames of a file that libsndfile decodes."""
 
     def __init__(self, stream: ByteStream, name: str) -> None:
+        self.remarks: list[str] = []
         self._name = name
         self._stream = cast("BinaryIO", stream)  # of it, soundfile needs only what a RawIOBase has
         self._is_cut = False
