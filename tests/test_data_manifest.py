@@ -1,5 +1,6 @@
 """Manifests: what is written is read again, and all problems are reported by row."""
 
+import csv
 import dataclasses
 import sys
 import unicodedata
@@ -9,15 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genser.data.manifest import COLUMNS, read_manifest, write_manifest
+from genser.data.columns import COLUMNS, find_columns
+from genser.data.manifest import read_manifest, write_manifest
 from genser.data.tables import read_table
 from genser.data.utterance import GENDERS, SPLITS, Utterance
 from genser.errors import ManifestError, MissingExtraError
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
 LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
 NAMES = (
-    st.text(LETTERS, min_size=1, max_size=8).map(lambda name: unicodedata.normalize("NFC", name.strip())).filter(bool)
+    st.text(LETTERS, min_size=1, max_size=8)
+    .map(lambda name: " ".join(unicodedata.normalize("NFC", name).split()))
+    .filter(bool)
 )
 FILE_NAMES = st.text(LETTERS, min_size=1, max_size=8).filter(lambda name: "/" not in name and name not in (".", ".."))
 TIMES = st.floats(min_value=0, max_value=1e6, allow_nan=False)
@@ -74,7 +78,7 @@ def test_every_bad_row_is_named_with_its_reason(tmp_path):
         "b.wav,angr,,,,\n"
         "b.wav,,,,3,2\n"
         "c.wav,fear,,,,\n"
-        "b.wav,fear,robot,trian,one,nan\n"
+        "b.wav,fear,robot,trian,one,-2\n"
         ",fear,,,,\n"
         "b.wav,fear\n"
         ".,fear,,,,\n"
@@ -89,7 +93,7 @@ def test_every_bad_row_is_named_with_its_reason(tmp_path):
         (5, ["end 2 s is not after start 3 s"]),
         (6, ["c.wav does not exist"]),
         (7, ["'one'", "such as 1.5"]),
-        (7, ["end is nan", "'robot'", "'trian'"]),
+        (7, ["end is -2", "'robot'", "'trian'"]),
         (8, ["path is empty"]),
         (9, ["2 fields", "header has 6"]),
         (10, ["is a folder"]),
@@ -117,19 +121,46 @@ def test_a_long_list_of_problems_is_capped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("first", "column", "meant"),
+    ("header", "fields"),
     [
-        ("path", "emotion", "label"),
-        ("path", "lable", "label"),
-        ("path", "Label", "label"),
-        ("path", "Speaker_ID", "speaker"),
-        ("label", "wav", "path"),
+        ("file,emotion", {"label": "x"}),
+        ("Path, Label ", {"label": "x"}),
+        ("FileName,Speaker ID", {"speaker": "x"}),
+        ("audio_path,SEX", {"gender": "x"}),
+        ("path,fold", {}),
+        ("path,offset", {"start": "x"}),
     ],
 )
-def test_a_column_that_looks_like_a_missing_one_is_refused(tmp_path, first, column, meant):
+def test_usual_names_of_columns_are_known(header, fields):
+    found = find_columns(next(csv.reader([header])), [{"fold": "1"}, {"fold": "2"}])
+    assert set(found) == {"path", *fields}
+
+
+def test_a_fold_that_names_splits_is_the_split(tmp_path):
     path = tmp_path / "m.csv"
-    path.write_text(f"{first},{column}\na.wav,x\n")
-    with pytest.raises(ManifestError, match=rf"no column '{meant}', but a column '{column}'\. Rename it"):
+    path.write_text("path,fold\na.wav,Train\nb.wav,dev\nc.wav,\n")
+    assert [item.split for item in read_manifest(path, check_files=False)] == ["train", "validation", None]
+
+
+def test_onset_and_offset_are_start_and_end():
+    found = find_columns(["file", "onset", "offset"])
+    assert (found["start"].name, found["end"].name) == ("onset", "offset")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("path,lable", r"no column 'label', but a column 'lable'\. Rename it"),
+        ("path,speeker", r"no column 'speaker', but a column 'speeker'\. Rename it"),
+        ("pth,label", r"no column 'path', but a column 'pth'\. Rename it"),
+        ("wav,file", r"no column 'path', but 'wav' and 'file'\. Rename the one"),
+        ("path,emotion,category", r"no column 'label', but 'emotion' and 'category'"),
+    ],
+)
+def test_a_column_that_may_be_a_missing_one_is_refused(tmp_path, header, words):
+    path = tmp_path / "m.csv"
+    path.write_text(f"{header}\n{','.join('a' * (header.count(',') + 1))}\n")
+    with pytest.raises(ManifestError, match=words):
         read_manifest(path)
 
 
@@ -163,7 +194,7 @@ def test_files_are_found_in_any_unicode_form_and_labels_have_one(tmp_path):
         (b"path,label\n", "has no rows"),
         (b"label,speaker\nx,y\n", "no column 'path'"),
         (b"path,path\na,b\n", "two columns 'path'"),
-        (b"path,label\na.wav,\xe9\n", "not utf-8 text .byte 0xe9 at position 17"),
+        (b"path,label\na.wav,\x81\xe9\n", "not utf-8 text .byte 0x81 at position 17"),
         (b'path,label\n"a.wav,x\n', "2 fields|1 fields|unexpected end"),
     ],
 )

@@ -1,31 +1,20 @@
 """Reads and writes manifests: tables with one clip per row."""
 
+import math
 import os
 import unicodedata
-from collections.abc import Collection, Sequence
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from genser.data.columns import COLUMNS, Column, find_columns, refuse_misspelt
 from genser.data.tables import read_table, write_table
-from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, TIME_FIELDS, Utterance
+from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, Utterance
 from genser.errors import ManifestError, suggestion
 
-COLUMNS = ("path", "label", "speaker", "gender", "split", "start", "end", "corpus", "text", "intensity")
+TIMES = ("start", "end", "duration")
 MAX_LISTED = 20  # problems in one error message
-OTHER_NAMES = {
-    "path": ("file", "filename", "file_name", "filepath", "wav", "audio", "clip", "file_id"),
-    "label": ("emotion", "class", "category", "target"),
-    "speaker": ("speaker_id", "actor", "spk", "user"),
-    "gender": ("sex",),
-    "split": ("set", "fold", "partition", "subset"),
-    "start": ("start_time", "begin", "onset", "offset"),
-    "end": ("end_time", "stop"),
-    "corpus": ("dataset", "database", "source"),
-    "text": ("transcript", "transcription", "sentence", "raw_text", "utterance"),
-    "intensity": ("level", "strength"),
-}
-"""Usual names of the columns in other tables."""
 
 
 def read_manifest(
@@ -33,13 +22,15 @@ def read_manifest(
 ) -> list[Utterance]:
     """Read a manifest and check every row; all problems are reported together.
 
-    Columns are ``path`` (required), ``label``, ``speaker``, ``gender``, ``split``, ``start`` and ``end`` in seconds,
-    ``corpus``, ``text`` and ``intensity``. Other columns are kept in ``Utterance.extra``. Relative paths start
-    at the folder of the manifest. Spaces around labels and names are removed. Labels and names are compared in the
-    Unicode form NFC, and a file is found if its name on the disk has another form.
+    Columns are ``path`` (required), ``label``, ``speaker``, ``gender``, ``split``, ``start`` and ``end``, ``corpus``,
+    ``text`` and ``intensity``; usual other names, such as ``file`` and ``emotion``, are known, see
+    :func:`genser.data.columns.find_columns`. Other columns are kept in ``Utterance.extra``. Times may have any notation
+    of :func:`genser.data.times.seconds`; ``duration`` beside ``start`` stands for ``end``. Relative paths start at the
+    folder of the manifest. A file is found if its name on the disk has another Unicode form, or if the table writes it
+    with backslashes. Labels and names are compared in the form NFC, without spaces around them.
 
     Args:
-        path: CSV (commas or semicolons), TSV, JSON lines or Parquet, by its ending.
+        path: CSV, TSV, JSON, JSON lines, Parquet or Feather, by its ending.
         labels: If given, every row must have one of these labels.
         check_files: Whether every audio file must exist.
 
@@ -47,20 +38,22 @@ def read_manifest(
         Utterances in the order of the rows, with absolute paths.
 
     Raises:
-        ManifestError: Some rows cannot be used, or a column has the usual name or a misspelt name of one that is
-            missing. Up to 20 rows are listed, with their number (row of a spreadsheet whose header is row 1, or line of
-            a JSON-lines file) and the reason.
-        MissingExtraError: Parquet without pyarrow.
+        ManifestError: Some rows cannot be used, a needed column is missing, or a column has a misspelt name of one
+            that is missing. Up to 20 rows are listed, with their number (row of a spreadsheet whose header is row 1, or
+            line of a JSON-lines file) and the reason.
+        MissingExtraError: Parquet or Feather without pyarrow.
     """
     path = Path(path)
     table = read_table(path)
-    _check_columns(table.columns, path, labels is not None)
+    found = find_columns(table.columns, [row for _, row in table.rows])
+    if table.columns:
+        refuse_misspelt(table.columns, found, ("path",) if labels is None else ("path", "label"), path)
     folder = path.parent.absolute()
     problems = list(table.problems)
     utterances: list[Utterance] = []
     seen: dict[tuple[str, float | None, float | None], int] = {}
     for number, record in table.rows:
-        utterance, reasons = parse_row(record, folder)
+        utterance, reasons = parse_row(record, found, folder, decimal_comma=table.decimal_comma)
         if utterance is not None:
             reasons += _fit(utterance, number, labels, check_files, seen)
             utterances.append(utterance)
@@ -72,44 +65,36 @@ def read_manifest(
     return utterances
 
 
-def _check_columns(columns: Sequence[str], path: Path, need_label: bool) -> None:
-    missing = [name for name in COLUMNS if name not in columns]
-    for name in set(columns) - set(COLUMNS):
-        # a misspelt column must not lose labels or speakers; all other columns are kept as they are
-        meant = [ours for ours in ("path", "label") if ours in missing and name.lower() in OTHER_NAMES[ours]]
-        meant += get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
-        if meant:
-            raise ManifestError(f"{path} has no column {meant[0]!r}, but a column {name!r}. Rename it if it is meant.")
-    needed = ("path", "label") if need_label else ("path",)
-    absent = [name for name in needed if name in missing]
-    if absent and columns:
-        raise ManifestError(f"{path} has no column {absent[0]!r}; its columns are {', '.join(columns)}.")
-
-
-def parse_row(record: dict[str, Any], folder: Path) -> tuple[Utterance | None, list[str]]:
+def parse_row(
+    record: Mapping[str, Any], columns: Mapping[str, Column], folder: Path, *, decimal_comma: bool = False
+) -> tuple[Utterance | None, list[str]]:
     """Make an utterance from a row.
 
     Args:
-        record: Fields by column of a manifest; other columns are kept as extra ones.
+        record: Values by column of the table.
+        columns: Column by field, see :func:`genser.data.columns.find_columns`; the others are kept as extra ones.
         folder: Folder at which relative paths start.
+        decimal_comma: See :func:`genser.data.times.seconds`.
 
     Returns:
         The utterance (None if the row cannot be used), and all problems of the row.
     """
-    extra = {name: value for name, value in record.items() if name not in COLUMNS and value not in (None, "")}
+    used = {column.name for field, column in columns.items() if field in COLUMNS}
+    extra = {name: value for name, value in record.items() if name not in used and not _is_empty(value)}
     fields: dict[str, Any] = {"extra": extra}
     reasons = []
-    for name, value in record.items():
-        if name not in COLUMNS:
-            continue
-        convert = _number if name in TIME_FIELDS else _text
+    for field, column in columns.items():
         try:
-            fields[name] = convert(name, value)
+            if field in TIMES:
+                fields[field] = column.seconds(record, decimal_comma=decimal_comma)
+            else:
+                fields[field] = _text(field, record.get(column.name))
         except ManifestError as error:
             reasons.append(str(error))
-    fields["path"] = fields.get("path") or ""
-    if fields["path"]:
-        fields["path"] = _found(folder, fields["path"])
+    duration = fields.pop("duration", None)
+    if duration is not None and "start" in columns and "end" not in columns:
+        fields["end"] = (fields.get("start") or 0.0) + duration
+    fields["path"] = found_file(folder, fields["path"]) if fields.get("path") else ""
     if fields.get("gender"):
         fields["gender"] = GENDER_NAMES.get(fields["gender"].lower(), fields["gender"])
     if fields.get("split"):
@@ -120,35 +105,42 @@ def parse_row(record: dict[str, Any], folder: Path) -> tuple[Utterance | None, l
         return None, [*reasons, str(error)]
 
 
-def _found(folder: Path, name: str) -> str:
-    """Absolute path of a file; systems differ in the Unicode form of file names, so all forms are tried."""
+def found_file(folder: Path, name: str) -> str:
+    """Absolute path of a file.
+
+    If there is none of this name, it is looked for without spaces around the name, with slashes for backslashes, and in
+    both Unicode forms, in which systems differ.
+    """
+    if name.lower().startswith("file:"):
+        name = unquote(urlsplit(name).path).lstrip("/" if os.name == "nt" else "")
     path = os.path.normpath(folder / name)
-    if path.isascii() or os.path.exists(path):  # noqa: PTH110 - a Path raises if a name is too long
+    if os.path.exists(path):  # noqa: PTH110 - a Path raises if a name is too long
         return path
-    others = (os.path.normpath(folder / unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+    plain = name.strip()
+    others = [
+        os.path.normpath(folder / unicodedata.normalize(form, spelling))
+        for spelling in dict.fromkeys((plain, plain.replace("\\", "/")))
+        for form in ("NFC", "NFD")
+    ]
     return next((other for other in others if os.path.exists(other)), path)  # noqa: PTH110
 
 
-def _text(name: str, value: Any) -> str | None:
-    if value is None:
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))  # pandas writes NaN
+
+
+def _text(field: str, value: Any) -> str | None:
+    if _is_empty(value):
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas makes floats of whole numbers if one is missing
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise ManifestError(f"{name} is {value!r}, but must be text.")
-    value = value if name in ("path", "text") else unicodedata.normalize("NFC", value.strip())
+        raise ManifestError(f"{field} is {value!r}, but must be text.")
+    if field not in ("path", "text"):
+        value = " ".join(unicodedata.normalize("NFC", value).split())
     return value or None
-
-
-def _number(name: str, value: Any) -> float | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ManifestError(f"{name} is {value!r}, but must be a number of seconds.")
-    try:
-        return float(value)
-    except (ValueError, OverflowError) as error:
-        raise ManifestError(f"{name} is {value!r}, but must be a number of seconds, such as 1.5.") from error
 
 
 def _fit(

@@ -1,18 +1,24 @@
-"""Reads and writes tables: CSV, TSV, JSON lines and Parquet."""
+"""Reads and writes tables: CSV, TSV, JSON, JSON lines, Parquet and Feather."""
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genser.data.text import LINE_END, decode_text, lines_of
 from genser.errors import ManifestError, MissingExtraError
 from genser.files import atomic_write
 
 MAX_FIELD = 1 << 24  # characters in one CSV field; the default, 131,072, is too short for long transcripts
+HEAD = 1 << 20  # characters in which the header is
+SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;\t]*', re.IGNORECASE)
+"""First line of a table for Excel, such as ``sep=;``."""
+PARQUET = (".parquet", ".pq")
+WRITTEN = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", *PARQUET)
 
 
 @dataclass(frozen=True)
@@ -23,110 +29,163 @@ class Table:
         columns: Names of the columns in order; for JSON lines, the keys in the order of their first use.
         rows: Number (as an editor or a spreadsheet shows it) and fields of every row.
         problems: Number of every row that could not be split into fields, and the reason, such as ``"is not JSON."``.
+        decimal_comma: Whether ``1,234`` in it is a number with a decimal comma, as its delimiter is no comma.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, Any]], ...]
     problems: tuple[tuple[int, str], ...] = ()
+    decimal_comma: bool = False
 
 
 def read_table(path: Path) -> Table:
     """Read a table; the ending of its name selects the format.
 
+    A text table is separated by commas, semicolons, tabs or ``|``, whichever its header has most of, or by what Excel's
+    first line ``sep=`` names. Quotes may follow a space. Empty rows are skipped, and so are lines that begin with ``#``
+    above the header, or with fewer fields than the header. See :func:`genser.data.text.decode_text` for encodings.
+
     Args:
-        path: File ending in ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``.
+        path: File ending in ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet``, ``.pq`` or
+            ``.feather``.
 
     Returns:
         The columns, the rows, and the broken rows.
 
     Raises:
         ManifestError: The file is missing, has another ending, an unknown encoding or no header.
-        MissingExtraError: Parquet without pyarrow.
+        MissingExtraError: Parquet or Feather without pyarrow.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise ManifestError(f"{path} does not have the ending of a table. Use one of {', '.join(_READERS)}.")
+        raise ManifestError(
+            f"{path} does not have the ending of a table. Save it as CSV, or use one of {', '.join(_READERS)}."
+        )
     if not path.is_file():
         raise ManifestError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}. Name a table.")
     return reader(path)
 
 
-def decode_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> str:
-    """Read a text file in the encoding of its byte-order mark, else in the first encoding that fits.
-
-    Raises:
-        ManifestError: No encoding fits; the message names the first bad byte.
-    """
-    content = path.read_bytes()
-    marked = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-    named = [encoding for mark, encoding in marked.items() if content.startswith(mark)]
-    *first, last = named or encodings
-    for encoding in first:
-        with suppress(UnicodeDecodeError):
-            return content.decode(encoding)
-    try:
-        return content.decode(last)
-    except UnicodeDecodeError as error:
-        where = f"byte 0x{content[error.start]:02x} at position {error.start}"
-        raise ManifestError(f"{path} is not {error.encoding} text ({where}). Save it as UTF-8.") from error
-
-
 def _read_csv(path: Path) -> Table:
     content = decode_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
-    header = content.split("\n", 1)[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)  # a comma for a single column
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
+    delimiter, skipped = _delimiter(content, path.suffix.lower())
+    text = LINE_END.split(content, maxsplit=skipped)[-1] if skipped else content
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        records = list(reader)
+        numbered = list(enumerate(reader, start=skipped + 1))
     except csv.Error as error:
-        raise ManifestError(
-            f"{path}, line {reader.line_num}: {error}. Quote fields with quotes or line breaks."
-        ) from error
-    if not records or not any(records[0]):
+        line = reader.line_num + skipped
+        raise ManifestError(f"{path}, line {line}: {error}. Quote fields with quotes or line breaks.") from error
+    records = [(number, fields) for number, fields in numbered if any(map(str.strip, fields))]
+    if not records:
         raise ManifestError(f"{path} is empty. Its first line must name the columns, such as path,label,speaker.")
-    columns = tuple(name.strip() for name in records[0])
+    (_, header), *records = records
+    rows, problems = _rows(header, records)
+    columns = _named(header, rows)
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise ManifestError(f"{path} has two columns {twice[0]!r}. Keep one.")
-    return _csv_rows(columns, records)
+    kept = [place for place, name in enumerate(columns) if name]
+    return Table(
+        tuple(columns[place] for place in kept),
+        tuple((number, {columns[place]: fields[place] for place in kept}) for number, fields in rows),
+        tuple(problems),
+        decimal_comma=delimiter != ",",
+    )
 
 
-def _csv_rows(columns: tuple[str, ...], records: list[list[str]]) -> Table:
+def _delimiter(content: str, ending: str) -> tuple[str, int]:
+    """Delimiter of a table, and the number of lines before its header: Excel's ``sep=;``, comments and empty lines."""
+    lines = lines_of(content[:HEAD])
+    skipped, named = 0, None
+    for line in lines[:-1]:
+        if match := SEPARATOR_LINE.fullmatch(line.strip(" ")):
+            named = match[1]
+        elif line.strip(" \t,;|") and not line.startswith("#"):
+            break
+        skipped += 1
+    header = re.sub(r'"[^"]*"', "", lines[skipped])
+    usual = "\t,;|" if ending == ".tsv" else ",;\t|"
+    return named or max(usual, key=header.count), skipped  # the usual one for a single column
+
+
+def _rows(
+    header: list[str], records: list[tuple[int, list[str]]]
+) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
+    """Rows with one field for each column of the header, and the others as problems."""
+    width = len(header)
+    firsts = [fields[0].strip() for _, fields in records if len(fields) == width + 1 and fields[-1].strip()]
+    if len(firsts) == len(records) == len(set(firsts)) and all(map(str.isdecimal, firsts)):
+        records = [(number, fields[1:]) for number, fields in records]  # the row numbers of R have no header
     rows, problems = [], []
-    for number, fields in enumerate(records[1:], start=2):
-        if len(fields) == len(columns):
-            rows.append((number, dict(zip(columns, fields, strict=True))))
-        elif fields:
-            problems.append((number, f"has {len(fields)} fields, but the header has {len(columns)}."))
-    return Table(columns, tuple(rows), tuple(problems))
+    for number, fields in records:
+        if len(fields) > width and not any(map(str.strip, fields[width:])):
+            fields = fields[:width]  # a delimiter at the end of the line
+        if len(fields) == width:
+            rows.append((number, fields))
+        elif not (fields[0].startswith("#") and len(fields) < width):  # a comment
+            problems.append((number, f"has {len(fields)} fields, but the header has {width}."))
+    return rows, problems
+
+
+def _named(header: list[str], rows: list[tuple[int, list[str]]]) -> list[str]:
+    """Names of the columns; one without a name is ``Unnamed: 0`` as in pandas, or empty if it holds nothing."""
+    names = [" ".join(name.split()) for name in header]
+    for place, name in enumerate(names):
+        if not name and any(fields[place].strip() for _, fields in rows):
+            names[place] = f"Unnamed: {place}"
+    return names
 
 
 def _read_jsonl(path: Path) -> Table:
-    rows: list[tuple[int, dict[str, Any]]] = []
+    records: list[tuple[int, Any]] = []
     problems: list[tuple[int, str]] = []
-    for number, line in enumerate(decode_text(path).split("\n"), start=1):
+    for number, line in enumerate(lines_of(decode_text(path)), start=1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            records.append((number, json.loads(line)))
+        except (ValueError, RecursionError) as error:
             problems.append((number, f"is not JSON: {error}."))
-            continue
+    return _json_table(records, problems)
+
+
+def _read_json(path: Path) -> Table:
+    try:
+        records = json.loads(decode_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path} is not JSON: {error}. Check the file.") from error
+    if not isinstance(records, list):
+        raise ManifestError(f"{path} is not a table. It must be an array with one object per row.")
+    return _json_table(list(enumerate(records, start=1)), [])
+
+
+def _json_table(records: list[tuple[int, Any]], problems: list[tuple[int, str]]) -> Table:
+    rows = []
+    for number, record in records:
         if isinstance(record, dict):
             rows.append((number, record))
         else:
-            problems.append((number, f"is a JSON {type(record).__name__}; each line must be an object."))
+            problems.append((number, f"is a JSON {type(record).__name__}; each row must be an object."))
     columns = dict.fromkeys(name for _, record in rows for name in record)
-    return Table(tuple(columns), tuple(rows), tuple(problems))
+    return Table(tuple(columns), tuple(rows), tuple(sorted(problems)))
 
 
-def _read_parquet(path: Path) -> Table:
-    pyarrow = import_parquet("Reading Parquet")
+def _read_arrow(path: Path) -> Table:
+    parquet = import_parquet(f"Reading {path.suffix.lower()}")
+    import pyarrow
+    from pyarrow import compute, feather
+
     try:
-        table = pyarrow.read_table(path)
+        table = parquet.read_table(path) if path.suffix.lower() in PARQUET else feather.read_table(path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise ManifestError(f"{path} cannot be read as Parquet: {error}. Write it again.") from error
+        kind = "Parquet" if path.suffix.lower() in PARQUET else "Feather"
+        raise ManifestError(f"{path} cannot be read as {kind}: {error}. Write it again.") from error
+    for place, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
+        if pyarrow.types.is_duration(kind):  # Python's timedelta has no nanoseconds
+            column = table.column(place).cast(pyarrow.duration("ns"), safe=False).cast(pyarrow.int64())
+            table = table.set_column(place, name, compute.divide(column.cast(pyarrow.float64()), 1e9))
     return Table(tuple(table.column_names), tuple(enumerate(table.to_pylist(), start=1)))
 
 
@@ -164,17 +223,17 @@ def encode_table(columns: Sequence[str], rows: Iterable[dict[str, Any]], ending:
     Args:
         columns: Names of the columns, in order.
         rows: Fields of every row; None is an empty field.
-        ending: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``.
+        ending: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet`` or ``.pq``.
 
     Raises:
         ManifestError: The ending is unknown, or a value cannot be written in this format.
         MissingExtraError: Parquet without pyarrow.
     """
-    if ending not in _READERS:
-        raise ManifestError(f"A table cannot end in {ending or 'nothing'!r}. Use one of {', '.join(_READERS)}.")
-    if ending == ".parquet":
+    if ending not in WRITTEN:
+        raise ManifestError(f"A table cannot end in {ending or 'nothing'!r}. Use one of {', '.join(WRITTEN)}.")
+    if ending in PARQUET:
         return _encode_parquet(columns, rows)
-    text = _encode_csv(columns, rows, ending) if ending in (".csv", ".tsv") else _encode_jsonl(columns, rows)
+    text = _encode_csv(columns, rows, ending) if ending in (".csv", ".tsv") else _encode_json(columns, rows, ending)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -184,27 +243,32 @@ def encode_table(columns: Sequence[str], rows: Iterable[dict[str, Any]], ending:
 
 def _encode_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]], ending: str) -> str:
     buffer = io.StringIO(newline="")
-    records = list(rows)
-    # the csv module does not quote a lone carriage return, and then reads it as the end of a row
-    bare_return = any("\r" in value for record in records for value in record.values() if isinstance(value, str))
+    records = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    # The csv module does not quote a lone carriage return, which ends a row, or a space at the start, which is skipped.
+    words = (value for record in records for value in record.values() if isinstance(value, str))
+    is_fragile = any("\r" in word or word.startswith(" ") for word in words)
     writer = csv.DictWriter(
         buffer,
         columns,
         delimiter="\t" if ending == ".tsv" else ",",
         lineterminator="\n",
-        quoting=csv.QUOTE_ALL if bare_return else csv.QUOTE_MINIMAL,
+        quoting=csv.QUOTE_ALL if is_fragile else csv.QUOTE_MINIMAL,
     )
     writer.writeheader()
     writer.writerows(records)
     return buffer.getvalue()
 
 
-def _encode_jsonl(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
-    return "".join(
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
+
+
+def _encode_json(columns: Sequence[str], rows: Iterable[dict[str, Any]], ending: str) -> str:
+    lines = [
         json.dumps({name: row[name] for name in columns if row.get(name) is not None}, ensure_ascii=False, default=str)
-        + "\n"
         for row in rows
-    )
+    ]
+    return "[" + ",\n".join(lines) + "]\n" if ending == ".json" else "".join(f"{line}\n" for line in lines)
 
 
 def _encode_parquet(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> bytes:
@@ -226,5 +290,10 @@ _READERS = {
     ".tsv": _read_csv,
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
-    ".parquet": _read_parquet,
+    ".json": _read_json,
+    ".parquet": _read_arrow,
+    ".pq": _read_arrow,
+    ".feather": _read_arrow,
 }
+
+TABLE_ENDINGS = tuple(_READERS)

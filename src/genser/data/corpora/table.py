@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from genser.audio.endings import AUDIO_ENDINGS
+from genser.data.columns import COLUMNS, Column, find_columns, refuse_misspelt
 from genser.data.corpora.report import Collector, CorpusReport
-from genser.data.manifest import COLUMNS, OTHER_NAMES, parse_row
-from genser.data.tables import Table, read_table
+from genser.data.manifest import found_file, parse_row
+from genser.data.tables import TABLE_ENDINGS, Table, read_table
 from genser.errors import ManifestError, suggestion
 
 NAME = "csv"
-LAYOUT = "a table (.csv, .tsv, .jsonl, .parquet) with a column of audio files, such as file,emotion,speaker_id"
+LAYOUT = "a table (.csv, .tsv, .json, .jsonl, .parquet) with a column of audio files, such as file,emotion,speaker_id"
 
 
 def read(root: Path, columns: Mapping[str, str] | None = None) -> CorpusReport:
-    """Read a table whose columns have other names than those of a manifest.
+    """Read a table, such as one whose columns have other names than those of a manifest; omit its bad rows.
 
     Args:
         root: The table, or a folder with just one table; relative paths start at its folder. A file may be named
@@ -32,13 +33,14 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> CorpusReport:
     """
     path = _table_in(root)
     table = read_table(path)
-    names = _names(table, path, dict(columns or {}))
+    found = _columns(table, path, dict(columns or {}))
     collector = Collector(path.parent)
     missing = []
     for number, reason in table.problems:
         collector.problem(path, f"row {number} {reason} It is omitted.")
     for number, row in table.rows:
-        utterance, reasons = parse_row(_translated(row, names, path.parent), path.parent.absolute())
+        row = _with_ending(row, found["path"].name, path.parent)
+        utterance, reasons = parse_row(row, found, path.parent.absolute(), decimal_comma=table.decimal_comma)
         if reasons or utterance is None:
             collector.problem(path, f"row {number}: {' '.join(reasons)} It is omitted.")
         elif not Path(utterance.path).is_file():
@@ -51,35 +53,32 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> CorpusReport:
 def _table_in(root: Path) -> Path:
     if root.is_file():
         return root
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet"))
+    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLE_ENDINGS)
     if len(tables) != 1:
         raise ManifestError(f"{root} has {len(tables)} tables. Name one of them.")
     return tables[0]
 
 
-def _names(table: Table, path: Path, given: dict[str, str]) -> dict[str, str]:
+def _columns(table: Table, path: Path, given: dict[str, str]) -> dict[str, Column]:
     """Column of the table for each column of a manifest that it has."""
     for ours, theirs in given.items():
         if ours not in COLUMNS:
             raise ManifestError(f"A manifest has no column {ours!r}. {suggestion(ours, COLUMNS)}")
         if theirs not in table.columns:
             raise ManifestError(f"{path} has no column {theirs!r}. {suggestion(theirs, table.columns)}")
-    spelled = {name.lower(): name for name in reversed(table.columns)}
-    usual = {ours: (ours, *OTHER_NAMES.get(ours, ())) for ours in COLUMNS}
-    found = {ours: next((spelled[name] for name in names if name in spelled), None) for ours, names in usual.items()}
-    names = {ours: name for ours, name in found.items() if name is not None} | given
-    if "path" not in names:
-        raise ManifestError(f"{path} has no column of audio files; its columns are {', '.join(table.columns)}.")
-    return names
+    found = find_columns(table.columns, [row for _, row in table.rows])
+    found |= {ours: Column(theirs) for ours, theirs in given.items()}
+    refuse_misspelt(table.columns, found, ("path",), path)
+    return found
 
 
-def _translated(row: Mapping[str, Any], names: Mapping[str, str], folder: Path) -> dict[str, Any]:
-    used = {*COLUMNS, *names.values()}
-    fields = {name: value for name, value in row.items() if name not in used}
-    fields |= {ours: row.get(theirs) for ours, theirs in names.items()}
-    if isinstance(fields["path"], str) and fields["path"].strip():
-        fields["path"] = os.fspath(_existing(folder / fields["path"].strip()))
-    return fields
+def _with_ending(row: Mapping[str, Any], column: str, folder: Path) -> Mapping[str, Any]:
+    """The row with the name of the file that exists, which may have another audio ending than the table says."""
+    name = row.get(column)
+    if not isinstance(name, str) or not name.strip():
+        return row
+    path = _existing(Path(found_file(folder.absolute(), name)))
+    return {**row, column: os.fspath(path)}
 
 
 def _existing(path: Path) -> Path:

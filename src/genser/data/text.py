@@ -1,0 +1,64 @@
+"""Text files in the encodings that people have."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from genser.errors import ManifestError
+
+LINE_END = re.compile(r"\r\n|\r|\n")
+
+MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+"""Byte-order marks and their encodings."""
+
+WESTERN = re.compile(r"[\x00-\x7fÀ-ÖØ-öø-ÿŠšŽžŒœŸ‘’“”„‚–—…€«»°§ºª¿¡·´•\xa0]*")
+"""What Western European text in Windows-1252 consists of."""
+
+MISREAD = re.compile(r"[À-ÖØ-öø-ÿ]{3}|[^\x00-\x7f]{4}|\w[‚„]\w")
+"""What is rare in Western European text, and usual where another encoding is misread as it."""
+
+
+def decode_text(path: Path, encodings: Sequence[str] = ()) -> str:
+    """Read a text file.
+
+    A byte-order mark decides; without one, NUL bytes show UTF-16, and its byte order. Any other file is UTF-8. If it is
+    not, it is Windows-1252, provided that it then looks like Western European text.
+
+    Args:
+        path: File to read.
+        encodings: Tried in this order instead of UTF-8 and Windows-1252.
+
+    Raises:
+        ManifestError: The file cannot be read or no encoding fits; the message names the first bad byte.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror or error}. Check the path.") from error
+    named = next((encoding for mark, encoding in MARKS.items() if content.startswith(mark)), None)
+    if named is None and b"\0" in content:
+        named = "utf-16-le" if content[1::2].count(0) >= content[::2].count(0) else "utf-16-be"
+    failed: UnicodeDecodeError | None = None
+    for encoding in [named] if named else encodings or ["utf-8"]:
+        try:
+            return content.decode(encoding).lstrip("\ufeff")
+        except UnicodeDecodeError as error:
+            failed = failed or error
+    assert failed is not None
+    if named is None and not encodings and (western := _western(content)) is not None:
+        return western
+    where = f"byte 0x{content[failed.start]:02x} at position {failed.start}"
+    raise ManifestError(f"{path} is not {failed.encoding} text ({where}). Save it as UTF-8.") from failed
+
+
+def _western(content: bytes) -> str | None:
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    return text if WESTERN.fullmatch(text) and not MISREAD.search(text) else None
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines that end in LF, CR LF or CR, without their ends; other separators, such as U+2028, are text."""
+    return LINE_END.split(text)
