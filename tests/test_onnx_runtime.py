@@ -1,23 +1,79 @@
-"""A recognition leaves no file behind: onnxruntime is imported without its telemetry, which would keep a database."""
+"""Sessions of ONNX Runtime keep no memory for every length, and read no file but their own."""
 
 import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
-CLIP = Path(__file__).resolve().parent.parent / "examples" / "synthetic.flac"
-RECOGNIZE = """
-import sys, time
-import genser
-recognizer = genser.load()
-assert recognizer.predict(sys.argv[1]).label
-assert recognizer.segments(sys.argv[1])
-time.sleep(2)  # the telemetry of onnxruntime works in a thread
-"""
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from genser.inference.load import find_model
+from genser.onnx_runtime import cpu_session, import_onnxruntime
+
+ELEMENTS = 16
 
 
-def test_a_recognition_creates_no_file_in_the_home_or_cache_folder(tmp_path):
-    variables = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    variables |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    subprocess.run([sys.executable, "-c", RECOGNIZE, str(CLIP)], env=variables, check=True)
-    assert list(tmp_path.rglob("*")) == []
+def write_graph(path: Path, weights: TensorProto) -> Path:
+    """A graph whose output is its one tensor of weights."""
+    output = helper.make_tensor_value_info("y", TensorProto.UINT8, [ELEMENTS])
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [output], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def outside(location: str) -> TensorProto:
+    """Weights that a graph reads from another file."""
+    tensor = TensorProto(name="w", data_type=TensorProto.UINT8, dims=[ELEMENTS], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, "offset": "0", "length": str(ELEMENTS)}.items():
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def test_weights_in_the_file_are_read(tmp_path):
+    inside = helper.make_tensor("w", TensorProto.UINT8, [ELEMENTS], bytes(range(ELEMENTS)), raw=True)
+    session = cpu_session(write_graph(tmp_path / "model.onnx", inside), threads=1)
+    assert session.run(None, {})[0].tobytes() == bytes(range(ELEMENTS))
+
+
+@pytest.mark.parametrize(
+    "location", ["near.bin", "./near.bin", "link.bin", "../secret.bin", "{folder}/near.bin", "{folder}/../secret.bin"]
+)
+@pytest.mark.parametrize("working_folder", [".", "model"])
+def test_a_graph_reads_no_weights_from_another_file(tmp_path, monkeypatch, location, working_folder):
+    """Neither beside the model nor elsewhere, whatever the working folder."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "near.bin").write_bytes(bytes(ELEMENTS))
+    (tmp_path / "secret.bin").write_bytes(bytes(ELEMENTS))
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    path = write_graph(folder / "model.onnx", outside(location.format(folder=folder)))
+    monkeypatch.chdir(tmp_path / working_folder)
+    with pytest.raises(Exception, match=r"(?i)external"):
+        cpu_session(os.path.relpath(path), threads=1)
+
+
+def _resident() -> int:
+    return 1024 * int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_does_not_grow_with_the_number_of_lengths():
+    """With memory patterns on, the model keeps 17 KB for each of these lengths."""
+    session = cpu_session(find_model("tiny"), threads=1)
+
+    def run(lengths: range) -> None:
+        for length in lengths:
+            session.run(["scores"], {"waveform": np.zeros((1, length), np.float32), "lengths": np.array([length])})
+
+    run(range(4000, 8000, 40))
+    before = _resident()
+    run(range(4001, 8001, 2))
+    assert _resident() - before < 4 << 20
+
+
+def test_telemetry_is_off_before_the_import(monkeypatch):
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    import_onnxruntime()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

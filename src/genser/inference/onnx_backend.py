@@ -15,7 +15,7 @@ from genser.errors import ConfigError, ModelError
 from genser.files import usable_cores
 from genser.inference.backend import ModelOutput
 from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
-from genser.onnx_runtime import import_onnxruntime
+from genser.onnx_runtime import cpu_session, import_onnxruntime
 
 LONGEST_PARALLEL = 12 * 16_000  # samples of a window that may run in parallel with others
 OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar")
@@ -114,13 +114,8 @@ class OnnxBackend:
 
 
 def _make_session(path: Path, threads: int, shared: bool) -> Any:
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(not shared)))
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return cpu_session(path, threads, spinning=not shared)
     except Exception as error:  # the errors of ONNX Runtime have no common base
-        version = onnxruntime.__version__
+        version = import_onnxruntime().__version__
         raise ModelError(f"{path} cannot be loaded by onnxruntime {version}: {error}. Upgrade onnxruntime.") from error

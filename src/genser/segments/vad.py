@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
-from genser.onnx_runtime import import_onnxruntime
+from genser.onnx_runtime import cpu_session
 from genser.segments.options import SegmentOptions
 
 FRAME = 512  # samples per probability: 32 ms
@@ -23,11 +23,7 @@ MODEL = Path(__file__).parents[1] / "models" / "silero_vad.onnx"
 
 @lru_cache(maxsize=1)
 def _session() -> Any:
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # an LSTM over frames cannot use more
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+    return cpu_session(MODEL, threads=1)  # an LSTM over frames cannot use more
 
 
 class SpeechDetector:
