@@ -199,3 +199,12 @@ def test_a_full_disk_is_a_sentence_and_exit_code_2(clips, toys, words):
     assert b"No space left" in answer.stderr
     assert b"Traceback" not in answer.stderr
     assert b"Exception ignored" not in answer.stderr
+
+
+def test_long_recordings_get_one_hint_at_segments(clips, toys, tmp_path):
+    for name in ("long", "longer"):
+        soundfile.write(tmp_path / f"{name}.wav", np.tile([0.1, -0.1], 61 * 4000), 4_000)
+    answer = genser("predict", clips, tmp_path / "long.wav", tmp_path / "longer.wav", "--model", toys.int8)
+    assert answer.returncode == 0
+    assert answer.stderr.count(b"--segments") == 1
+    assert b"2 of 6 recordings are longer than 2 minutes" in answer.stderr

@@ -1,17 +1,20 @@
 """Writes files so that a kill never leaves one half written, hashes files, and counts the usable cores."""
 
+import errno
 import hashlib
 import math
 import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """File in which Linux limits the processor time of a container."""
+
+FAR = 1 << 40  # byte of a file that is locked on Windows
 
 
 @contextmanager
@@ -21,6 +24,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     The bytes go to a temporary file in the same folder, reach the disk, and take the name in one step. If the body
     raises, an existing file stays as it was. A symbolic link is kept, and its target is replaced. An existing file
     keeps its permissions. A device or a FIFO cannot be replaced, so it is written directly.
+
+    The name of the temporary file follows from the name of the file. So what a kill leaves behind is used by the next
+    attempt, and does not add up.
 
     Args:
         path: File to create or replace; its folder must exist.
@@ -36,18 +42,90 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with target.open("wb") as file:
             yield file
         return
-    temporary = target.with_name(f".genser-{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
+    file, temporary = _temporary(target)
+    with file:
+        try:
+            if mode is not None:
+                temporary.chmod(stat.S_IMODE(mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if mode is not None:
-            temporary.chmod(stat.S_IMODE(mode))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+            if os.name == "nt":
+                file.close()  # Windows renames closed files only
+            temporary.replace(target)
+        except BaseException:
+            with suppress(OSError):  # the full disk that stopped the writing may also refuse the rest of the buffer
+                file.close()
+            temporary.unlink(missing_ok=True)
+            raise
     _sync_folder(target.parent)
+
+
+def _temporary(target: Path) -> tuple[BinaryIO, Path]:
+    """Open an empty temporary file beside a target, which no other program writes.
+
+    Its name follows from the target's, unless that name is in use: by another program that writes the same target, or
+    by something that is not a plain file of this user.
+    """
+    name = f".genser-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}"
+    path = target.with_name(f"{name}.part")
+    with suppress(OSError):
+        file = open_locked(path)
+        about = os.fstat(file.fileno())
+        if about.st_nlink == 1 and (os.name == "nt" or about.st_uid == os.geteuid()):
+            file.truncate(0)
+            return file, path
+        file.close()
+    path = target.with_name(f"{name}-{secrets.token_hex(4)}.part")
+    return path.open("xb"), path
+
+
+def open_locked(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a plain file for reading and writing that other programs cannot open in this way until it is closed.
+
+    It is created if missing. The system unlocks it after a kill. On a file system without locks it is only opened.
+
+    Raises:
+        BlockingIOError: Another program has locked it.
+        OSError: It is no plain file, or cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
+    while True:
+        file = open(path, "r+b", opener=lambda name, _: os.open(name, flags, 0o666))  # noqa: SIM115
+        try:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise OSError(f"{path} is no plain file.")
+            _lock(file)
+            if os.path.samestat(about, os.lstat(path)):
+                return file
+        except FileNotFoundError:
+            pass  # removed or renamed by the program that had the lock: open the file that now has the name
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _lock(file: BinaryIO) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        file.seek(FAR)  # a locked byte cannot be read, so the lock lies behind all content
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            file.seek(0)
+        except OSError as error:
+            raise BlockingIOError(*error.args) from error
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            raise
 
 
 def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
@@ -60,9 +138,15 @@ def _sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system can open folders."""
     if os.name == "nt":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return  # a folder that may be written to but not listed
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot do this
+            raise
     finally:
         os.close(handle)
 

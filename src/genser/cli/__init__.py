@@ -1,5 +1,6 @@
 """The command line: one file per verb, imported only when the verb is called."""
 
+import signal
 import sys
 
 from cyclopts import App, CycloptsError
@@ -19,6 +20,8 @@ VERBS = (
     "export",
 )
 HELP = ([], ["-h"], ["--help"])
+CONTINUED = ("features", "train", "bench")
+"""Verbs that continue a run that was stopped when they are called again."""
 
 app = App(
     name="genser",
@@ -30,8 +33,14 @@ for order, verb in enumerate(VERBS):
     app.command(f"genser.cli.{verb}:{verb}", name=verb, sort_key=order)
 
 
+def _stop(*_: object) -> None:
+    """End the process on SIGTERM as on Ctrl-C, so that what is being written is removed or kept in order."""
+    sys.exit(143)
+
+
 def main() -> None:
-    """Run a verb and exit: 0 if all went well, 1 if some inputs failed, 2 for wrong usage."""
+    """Run a verb and exit: 0 if all went well, 1 if some inputs failed, 2 for wrong usage, 130 or 143 if stopped."""
+    signal.signal(signal.SIGTERM, _stop)
     if sys.argv[1:] in HELP:
         list(map(app.__getitem__, VERBS))  # imports the verbs, so that the help shows what each does
     try:
@@ -45,8 +54,11 @@ def main() -> None:
     except GenserError as error:
         print(f"genser: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as error:
+        stopped = 130 if isinstance(error, KeyboardInterrupt) else error.code
+        if stopped in (130, 143) and sys.argv[1:2] and sys.argv[1] in CONTINUED:
+            print("genser: Stopped. The same command continues from here.", file=sys.stderr)
+        sys.exit(stopped)
     except OSError as error:  # a file or standard output that cannot be written, or a reader that closed the pipe
         from genser.cli._outputs import close_stdout
 

@@ -4,13 +4,14 @@ import os
 import sys
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
+from genser.audio import describe
 from genser.errors import ConfigError
 from genser.files import atomic_file
 from genser.output.formats import Format, find_format
@@ -76,15 +77,30 @@ def check_file(path: Path, inputs: Sequence[str] = ()) -> None:
     Raises:
         ConfigError: The file cannot be used; the message names the cause.
     """
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder. Name a file with -o.")
-    if path.is_file():
-        for name in inputs:
-            if name != "-" and os.path.isfile(name) and os.path.samefile(name, path):  # noqa: PTH113, PTH121
-                raise ConfigError(f"-o names the input {name}, which would be overwritten. Choose another output.")
-    if path.exists() and not path.is_file():
-        return  # a device or a FIFO
-    _check_parents(path, Path(os.path.realpath(path)).parent)
+    _check_files([path], inputs)
+    if not path.exists() or path.is_file():  # else a device or a FIFO
+        _check_parents(path, Path(os.path.realpath(path)).parent)
+
+
+def _check_files(paths: Iterable[Path], inputs: Sequence[str]) -> None:
+    """Refuse files for results that are folders or inputs, in time that grows with the number of both, not its square.
+
+    Raises:
+        ConfigError: A file cannot be used.
+    """
+    taken: dict[tuple[int, int], str] | None = None
+    for path in paths:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder. Name a file with -o.")
+        if not path.is_file():
+            continue
+        if taken is None:
+            found = [(os.stat(name), name) for name in inputs if name != "-" and os.path.isfile(name)]  # noqa: PTH113, PTH116
+            taken = {(about.st_dev, about.st_ino): name for about, name in found}
+        about = path.stat()
+        if (about.st_dev, about.st_ino) in taken:
+            name = taken[about.st_dev, about.st_ino]
+            raise ConfigError(f"-o names the input {name}, which would be overwritten. Choose another output.")
 
 
 def check_folder(path: Path) -> None:
@@ -132,12 +148,12 @@ class TimelineOutput:
     Attributes:
         format: How they are written.
         path: File or folder; None is standard output.
-        names: Names of the files in the folder, one per recording; None if the path is a file.
+        names: Name of a recording → name of its file in the folder; None if the path is a file.
     """
 
     format: Format
     path: Path | None
-    names: list[str] | None = None
+    names: Mapping[str, str] | None = None
 
     def write(self, timelines: Iterable[Timeline], labels: Sequence[str]) -> None:
         """Write all timelines, each as soon as it comes."""
@@ -149,9 +165,9 @@ class TimelineOutput:
 
     def pass_on(self, timelines: Iterable[Timeline], labels: Sequence[str]) -> Iterator[Timeline]:
         """Write a file for each timeline and yield the timeline; a recording that failed gets no file."""
-        for index, timeline in enumerate(timelines):
+        for timeline in timelines:
             if timeline.error is None:
-                path = self.path if self.path is None or self.names is None else self.path / self.names[index]
+                path = self.path if self.path is None or self.names is None else self.path / self.names[timeline.path]
                 with open_output(path) as file:
                     self.format.write("timelines", [timeline], file, labels)
             yield timeline
@@ -172,9 +188,9 @@ def timeline_output(option: str | None, format: str | None, recordings: Sequence
     if option is not None and path is not None and is_folder(option):
         chosen = find_format("timelines", path / "recording.csv", format, "csv")
         names = file_names(recordings, chosen.endings[0])
-        for name in names:
-            check_file(path / name, recordings)
-        return TimelineOutput(chosen, path, names)
+        check_folder(path)
+        _check_files((path / name for name in names), recordings)
+        return TimelineOutput(chosen, path, dict(zip(map(describe, recordings), names, strict=True)))
     chosen = find_format("timelines", path, format, "csv")
     if len(recordings) > 1 and not chosen.holds_many:
         raise ConfigError(

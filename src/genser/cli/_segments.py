@@ -1,14 +1,20 @@
 """``genser predict --segments`` and ``--microphone``: recordings and live audio as timelines."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
+from genser.audio import describe
 from genser.cli._microphone import open_microphone
 from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
 from genser.cli._progress import Bars, progress_bars
+from genser.cli._resume import fill, is_journaled, open_run
+from genser.config import to_mapping
 from genser.errors import ConfigError
+from genser.files import file_hash
 from genser.output.formats import find_format
 from genser.segments.decide import prior_of
 from genser.segments.options import SegmentOptions
@@ -29,6 +35,8 @@ def predict_segments(
     format: str | None = None,
     picture: str | None = None,
     turns: str | None = None,
+    about: Mapping[str, Any] = MappingProxyType({}),
+    resume: bool = False,
 ) -> int:
     """Recognise the emotions of recordings over time, and write them.
 
@@ -40,6 +48,8 @@ def predict_segments(
         format: Name of a format; if None that of the output's ending, else csv.
         picture: PNG, SVG or PDF of a recording, or a folder for one PNG per recording.
         turns: File with speaker turns to recognise instead of detected speech.
+        about: Further options that decide the results, for the journal of the run.
+        resume: Whether to continue a run that was stopped.
 
     Returns:
         0 if all went well, 1 if recordings failed. Each failure is a line on standard error, and a row of a table.
@@ -54,12 +64,60 @@ def predict_segments(
     scorer = load()
     prior_of(scorer.labels, options)  # a wrong prior is wrong for every recording
     failures: list[str] = []
+
+    def recognize(some: Sequence[str]) -> Iterator[Timeline]:
+        timelines = _recognized(scorer, some, options, turn_file, bars, len(recordings), failures)
+        return drawing.pass_on(timelines, scorer.labels) if drawing else timelines
+
     with progress_bars() as bars:
-        timelines = _recognized(scorer, recordings, options, turn_file, bars, failures)
-        main.write(drawing.pass_on(timelines, scorer.labels) if drawing else timelines, scorer.labels)
+        if is_journaled(main.path, recordings, is_folder=main.names is not None):
+            about = {**about, **_deciding(options, turns, picture), "--format": main.names and main.format.name}
+            _write_resumable(main, recordings, recognize, scorer.labels, about, resume)
+        else:
+            main.write(recognize(recordings), scorer.labels)
     for failure in failures:
         print(f"genser: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _deciding(options: SegmentOptions, turns: str | None, picture: str | None) -> dict[str, Any]:
+    """The options that decide what a run writes."""
+    given = {f"--{name.replace('_', '-')}": value for name, value in to_mapping(options).items()}
+    return {**given, "--turns": turns and file_hash(turns)[:12], "--picture": picture}
+
+
+def _write_resumable(
+    main: TimelineOutput,
+    recordings: Sequence[str],
+    recognize: Callable[[Sequence[str]], Iterator[Timeline]],
+    labels: Sequence[str],
+    about: Mapping[str, Any],
+    resume: bool,
+) -> None:
+    """Write timelines to one table or to a folder, so that a run that was stopped can be resumed."""
+    assert main.path is not None  # standard output is not resumable
+    if main.names is None:
+        with open_run(main.path, about, resume=resume) as journal:
+            failed = fill(journal, recordings, recognize)
+            main.write(map(_revived, journal.results(recordings)), labels)
+            journal.finish(failed=failed > 0)
+        return
+    files = {name: main.path / main.names[describe(name)] for name in recordings}
+    with open_run(main.path, about, resume=resume, files=files.values()) as journal:
+        failed = fill(
+            journal,
+            recordings,
+            lambda some: main.pass_on(recognize(some), labels),
+            is_kept=lambda name: files[name].exists(),
+        )
+        journal.finish(failed=failed > 0)
+
+
+def _revived(row: Mapping[str, Any]) -> Timeline:
+    """A timeline from the values that a journal holds."""
+    segments = tuple(Segment(**segment) for segment in row["segments"])
+    values: dict[str, Any] = {**row, "labels": tuple(row["labels"]), "segments": segments, "envelope": NO_WAVEFORM}
+    return Timeline(**values)
 
 
 def _picture_output(picture: str, recordings: Sequence[str]) -> TimelineOutput:
@@ -75,18 +133,28 @@ def _recognized(
     options: SegmentOptions,
     turns: TurnFile | None,
     bars: Bars,
+    total: int,
     failures: list[str],
 ) -> Iterator[Timeline]:
-    for done, recording in enumerate(recordings, 1):
+    """Recognise recordings, which are the last of ``total``."""
+    for done, recording in enumerate(recordings, total - len(recordings)):
+        bars("recordings", done, total)
         try:
             given = None if turns is None else turns.of(None if recording == "-" else recording)
-            yield recognize_timeline(scorer, recording, options, turns=given)
-        except (MemoryError, ConfigError):
+            timeline = recognize_timeline(
+                scorer,
+                recording,
+                options,
+                turns=given,
+                progress=lambda seconds: bars("minutes of this recording", seconds / 60, None),
+            )
+        except MemoryError:
             raise
         except Exception as error:  # one unreadable recording must not stop the others, whatever the reason
             failures.append(str(error) or repr(error))
-            yield Timeline(recording, 0.0, tuple(scorer.labels), (), NO_WAVEFORM, failures[-1])
-        bars("recordings", done, len(recordings))
+            timeline = Timeline(describe(recording), 0.0, tuple(scorer.labels), (), NO_WAVEFORM, failures[-1])
+        yield timeline
+    bars("recordings", total, total)
 
 
 def predict_microphone(

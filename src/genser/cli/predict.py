@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,11 +14,13 @@ from genser.cli._over_time import OverTime, SegmentFlags, check_combination
 from genser.errors import ConfigError
 
 if TYPE_CHECKING:
+    from genser.cli._progress import Bars
     from genser.inference.prediction import Prediction
     from genser.inference.recognizer import Recognizer
     from genser.output.formats import Format
 
 BATCH_SECONDS = 60.0
+LONG = 120.0  # s, from which one label is a doubtful summary of a recording
 
 
 def predict(
@@ -32,6 +34,7 @@ def predict(
     device: str = "cpu",
     over_time: OverTime | None = None,
     segment_flags: SegmentFlags | None = None,
+    resume: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
     """Recognise the emotion of audio files, of the audio files in folders, of patterns, or of standard input.
 
@@ -51,12 +54,15 @@ def predict(
         device: Where a model folder runs: "cpu" or "cuda".
         over_time: What is recognised over time, and the files and devices for it.
         segment_flags: How segments are cut and smoothed.
+        resume: Continue a run with -o that was stopped: skip what it has recognised, and try failed inputs again. Until
+            the output is complete, results are kept beside it, in a file with the further ending ".part".
 
     Returns:
         0 if all went well, 1 if some inputs failed.
     """
     from genser.cli._inputs import find_inputs
     from genser.cli._outputs import check_file, output_path
+    from genser.cli._resume import model_digest
     from genser.inference.load import load
     from genser.output.formats import find_format
 
@@ -64,51 +70,94 @@ def predict(
     over_time = over_time or OverTime()
     path = output_path(output)
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
+    if resume and path is None:
+        raise ConfigError("--resume continues the output of -o. Name it.")
     load_model = partial(load, model, threads=threads, device=device, encoder=encoder)
     if over_time.microphone:
         from genser.cli._segments import predict_microphone
 
         return predict_microphone(load_model, options, format=format, device=over_time.input_device)
     inputs = find_inputs(paths)
+    # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
+    about = {"--segments": over_time.segments, "--model": model_digest(model)}
     if over_time.segments:
         from genser.cli._segments import predict_segments
 
         files = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
-        return predict_segments(load_model, inputs, options, format=format, **files)
+        return predict_segments(load_model, inputs, options, format=format, **files, about=about, resume=resume)
     if path is not None:
         check_file(path, inputs)
     chosen = find_format("predictions", path, format, "text")
-    return _predict_clips(load_model(), inputs, path, chosen, batch_seconds or BATCH_SECONDS)
+    run = _ClipRun(load_model(), inputs, chosen, batch_seconds or BATCH_SECONDS)
+    run.write(path, about, resume)
+    return run.report()
 
 
-def _predict_clips(
-    recognizer: "Recognizer", inputs: list[str], output: Path | None, format: "Format", batch_seconds: float
-) -> int:
-    from genser.cli._outputs import open_output
-    from genser.cli._progress import progress_bars
+@dataclass
+class _ClipRun:
+    """Recognises clips, writes them, and counts what deserves a remark."""
 
-    failed = out_of_domain = 0
-    is_shown = len(inputs) > 1 and (output is not None or not sys.stdout.isatty())
+    recognizer: "Recognizer"
+    inputs: list[str]
+    format: "Format"
+    batch_seconds: float
+    failed: int = 0
+    out_of_domain: int = 0
+    long: int = 0
 
-    def counted() -> "Iterator[Prediction]":
-        nonlocal failed, out_of_domain
-        for done, prediction in enumerate(recognizer.predict_many(inputs, batch_seconds=batch_seconds), 1):
-            failed += prediction.error is not None
-            out_of_domain += prediction.is_out_of_domain
-            bars("predict", done, len(inputs))
+    def write(self, output: Path | None, about: Mapping[str, Any], resume: bool) -> None:
+        """Write the results as they come, or keep them in a journal until the output can be written."""
+        from genser.cli._outputs import open_output
+        from genser.cli._progress import progress_bars
+        from genser.cli._resume import fill, is_journaled, open_run
+        from genser.inference.prediction import Prediction
+
+        is_shown = len(self.inputs) > 1 and (output is not None or not sys.stdout.isatty())
+        labels = self.recognizer.labels
+        with progress_bars(is_shown) as bars:
+            if output is None or not is_journaled(output, self.inputs):
+                with open_output(output) as file:
+                    self.format.write("predictions", self._counted(self._recognized(self.inputs, bars)), file, labels)
+                return
+            with open_run(output, about, resume=resume) as journal:
+                failed = fill(journal, self.inputs, lambda some: self._recognized(some, bars))
+                results = (Prediction(**row) for row in journal.results(self.inputs))
+                with open_output(output) as file:
+                    self.format.write("predictions", self._counted(results), file, labels)
+                journal.finish(failed=failed > 0)
+
+    def _recognized(self, inputs: Sequence[str], bars: "Bars") -> Iterator["Prediction"]:
+        before = len(self.inputs) - len(inputs)
+        predictions = self.recognizer.predict_many(inputs, batch_seconds=self.batch_seconds)
+        for done, prediction in enumerate(predictions, before + 1):
+            bars("predict", done, len(self.inputs))
             yield prediction
 
-    with progress_bars() if is_shown else nullcontext(lambda *_: None) as bars, open_output(output) as file:
-        format.write("predictions", counted(), file, recognizer.labels)
-    if failed and format.name != "text":
-        print(f"genser: {failed} of {len(inputs)} inputs failed; see the column 'error'.", file=sys.stderr)
-    if out_of_domain and format.name == "text":
-        print(
-            f"genser: {out_of_domain} of {len(inputs)} files look out-of-domain (speaker, language, room, microphone "
-            "or very short). Expect lower accuracy; see genser info --card.",
-            file=sys.stderr,
-        )
-    return 1 if failed else 0
+    def _counted(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:
+        for prediction in predictions:
+            self.failed += prediction.error is not None
+            self.out_of_domain += prediction.is_out_of_domain
+            self.long += (prediction.duration or 0) > LONG
+            yield prediction
+
+    def report(self) -> int:
+        """Print the remarks on all results, and return the exit code."""
+        remarks = []
+        if self.failed and self.format.name != "text":
+            remarks.append(f"{self.failed} of {len(self.inputs)} inputs failed; see the column 'error'.")
+        if self.out_of_domain and self.format.name == "text":
+            remarks.append(
+                f"{self.out_of_domain} of {len(self.inputs)} files look out-of-domain (speaker, language, room, "
+                "microphone or very short). Expect lower accuracy; see genser info --card."
+            )
+        if self.long:
+            remarks.append(
+                f"{self.long} of {len(self.inputs)} recordings are longer than {LONG / 60:.0f} minutes, and a "
+                "recording gets one label. To recognise emotion over time, add --segments."
+            )
+        for remark in remarks:
+            print(f"genser: {remark}", file=sys.stderr)
+        return 1 if self.failed else 0
 
 
 def _refuse_options(paths: tuple[str, ...]) -> None:

@@ -40,7 +40,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from genser.errors import StoreError
-from genser.files import atomic_file, atomic_write, file_hash
+from genser.files import atomic_file, atomic_write, file_hash, open_locked
 
 FORMAT = 2
 FLUSH_BYTES = 32 << 20
@@ -226,7 +226,12 @@ class FeatureStore:
         """
         try:
             self.folder.mkdir(exist_ok=True)
-            self._lock = _locked(self.folder / "lock")
+            self._lock = open_locked(self.folder / "lock")
+        except BlockingIOError as error:
+            raise StoreError(
+                f"Another program is adding features to {self.folder}. Wait until it has finished, or name another "
+                "folder."
+            ) from error
         except OSError as error:
             raise StoreError(f"The feature store {self.folder} cannot be written: {error}.") from error
         try:
@@ -300,30 +305,6 @@ class FeatureStore:
             raise StoreError(f"{len(entries)} rows cannot be written to {self.folder}: {error}.") from error
         self._pending.clear()
         self.refresh()
-
-
-def _locked(path: Path) -> BinaryIO:
-    """Open a file that no other program can lock until it is closed; the system unlocks it after a kill.
-
-    Raises:
-        StoreError: Another program has locked it.
-    """
-    file = path.open("ab")
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        file.close()
-        raise StoreError(
-            f"Another program is adding features to {path.parent}. Wait until it has finished, or name another folder."
-        ) from error
-    return file
 
 
 class FileHasher:

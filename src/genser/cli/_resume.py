@@ -1,0 +1,106 @@
+"""Runs of ``genser predict`` that can be resumed: results are kept beside the output until it is complete."""
+
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genser._version import __version__
+from genser.errors import ConfigError
+from genser.files import file_hash
+
+if TYPE_CHECKING:
+    from genser.inference.prediction import Prediction
+    from genser.output.journal import Journal
+    from genser.segments.segment import Timeline
+
+
+def journal_path(output: Path, *, is_folder: bool = False) -> Path:
+    """Name of the journal: beside the file that is written, or in the folder."""
+    if is_folder:
+        return output / "genser.part"
+    target = output.resolve() if output.is_symlink() else output
+    return target.with_name(f"{target.name}.part")
+
+
+def is_journaled(output: Path | None, inputs: Sequence[str], *, is_folder: bool = False) -> bool:
+    """Whether the results for an output are kept in a journal: those of several inputs that go to files."""
+    if output is None or (output.exists() and not (output.is_dir() if is_folder else output.is_file())):
+        return False  # standard output, a device or a FIFO: results are written as they come
+    return len(inputs) > 1 or journal_path(output, is_folder=is_folder).exists()
+
+
+@contextmanager
+def open_run(
+    output: Path, about: Mapping[str, Any], *, resume: bool, files: Iterable[Path] | None = None
+) -> Iterator["Journal"]:
+    """Open the journal of a run; if the run does not end well, a message says how to continue it.
+
+    Args:
+        output: The file or the folder that is written.
+        about: The options that decide the results.
+        resume: Whether to continue a run that was stopped.
+        files: The files in the folder; None if the output is a file.
+
+    Raises:
+        ConfigError: See :func:`genser.output.journal.open_journal`.
+    """
+    from genser.output.journal import open_journal
+
+    path = journal_path(output, is_folder=files is not None)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path.parent} cannot be made: {error.strerror}. Choose another output.") from error
+    is_written = any(file.exists() for file in ([output] if files is None else files))
+    about = {"genser": __version__, **about}
+    with open_journal(path, about, resume=resume, is_written=is_written, report=_report) as journal:
+        if output.is_file():
+            path.chmod(stat.S_IMODE(output.stat().st_mode))
+        yield journal
+
+
+def fill(
+    journal: "Journal",
+    inputs: Sequence[str],
+    recognize: Callable[[Sequence[str]], Iterable["Prediction | Timeline"]],
+    is_kept: Callable[[str], bool] = lambda _: True,
+) -> int:
+    """Recognise what the journal lacks, and keep each result at once.
+
+    Args:
+        journal: Of this run.
+        inputs: All inputs.
+        recognize: Recognises some inputs, one result for each, in their order.
+        is_kept: Whether the file that was written for an input is still there.
+
+    Returns:
+        Number of inputs that failed.
+    """
+    pending = journal.pending(inputs, is_kept)
+    if skipped := len(set(inputs)) - len(pending):
+        _report(f"{skipped:,} of {len(set(inputs)):,} inputs were recognised before and are skipped.")
+    failed = 0
+    for name, result in zip(pending, recognize(pending), strict=True):
+        values = {key: value for key, value in asdict(result).items() if key != "envelope"}  # tables do not need it
+        journal.add(name, [values], failed=result.error is not None)
+        failed += result.error is not None
+    return failed
+
+
+def model_digest(model: str | None) -> str | None:
+    """Start of the SHA-256 of a model: of its file, or of the configuration of its folder, which holds all others."""
+    from genser.inference.load import find_model
+
+    path = find_model(model)
+    try:
+        return file_hash(path / "config.json" if path.is_dir() else path)[:12]
+    except OSError:
+        return None  # loading the model says why
+
+
+def _report(sentence: str) -> None:
+    print(f"genser: {sentence}", file=sys.stderr)
