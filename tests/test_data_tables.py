@@ -157,7 +157,7 @@ def test_times_of_manifests(tmp_path, header, row, times):
 
 
 def test_a_comma_that_may_be_thousands_is_refused(tmp_path):
-    with pytest.raises(ManifestError, match=r"end is '1,234' may be 1\.234 or 1234"):
+    with pytest.raises(ManifestError, match=r"end '1,234' may be 1\.234 or 1234"):
         manifest(tmp_path, 'path,end\na.wav,"1,234"\n')
 
 

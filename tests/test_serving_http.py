@@ -114,7 +114,7 @@ def test_turns_are_taken_from_a_second_field(client):
     (result,) = client.post("/v1/segments", files=files).json()["segments"]
     assert (result["start"], result["end"], result["speaker"], result["label"]) == (1.0, 3.0, "anna", "low")
     files["turns"] = ("turns.rttm", b"SPEAKER talk\n")
-    assert problem(client.post("/v1/segments", files=files), 422).startswith("turns.rttm has 1 faulty lines")
+    assert problem(client.post("/v1/segments", files=files), 422).startswith("turns.rttm has 1 faulty turns")
 
 
 def test_errors_name_a_cure(client):

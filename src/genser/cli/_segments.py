@@ -56,14 +56,14 @@ def predict_segments(
 
     Raises:
         ConfigError: The outputs cannot hold what is asked for.
-        ManifestError: The file of turns cannot be read.
+        ManifestError: The file of turns holds no turn that can be used; others are failures.
     """
     main = timeline_output(output, format, recordings)
     drawing = _picture_output(picture, recordings) if picture is not None else None
-    turn_file = None if turns is None else read_turn_file(turns)
+    turn_file = None if turns is None else _turns_for(turns, recordings)
     scorer = load()
     prior_of(scorer.labels, options)  # a wrong prior is wrong for every recording
-    failures: list[str] = []
+    failures = [] if turn_file is None else [f"{turns}, {problem}" for problem in turn_file.problems]
 
     def recognize(some: Sequence[str]) -> Iterator[Timeline]:
         timelines = _recognized(scorer, some, options, turn_file, bars, len(recordings), failures)
@@ -78,6 +78,16 @@ def predict_segments(
     for failure in failures:
         print(f"genser: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _turns_for(path: str, recordings: Sequence[str]) -> TurnFile:
+    found = read_turn_file(path)
+    if len(recordings) > 1 and not found.recordings:
+        raise ConfigError(
+            f"{path} does not say whose turns it holds, and {len(recordings)} recordings are given. Name one "
+            "recording, or write a table with the column path."
+        )
+    return found
 
 
 def _deciding(options: SegmentOptions, turns: str | None, picture: str | None) -> dict[str, Any]:
@@ -148,6 +158,7 @@ def _recognized(
                 turns=given,
                 progress=lambda seconds: bars("minutes of this recording", seconds / 60, None),
             )
+            failures += [f"{timeline.path}: {problem}" for problem in timeline.problems]
         except MemoryError:
             raise
         except Exception as error:  # one unreadable recording must not stop the others, whatever the reason

@@ -57,7 +57,7 @@ class Column:
         try:
             found = seconds(value, decimal_comma=decimal_comma)
         except ManifestError as error:
-            raise ManifestError(f"{self.name} is {error}.") from error
+            raise ManifestError(f"{self.name} {error}") from error
         is_number = not isinstance(value, str) or re.fullmatch(r"[\d.,e+ -]+", value.strip().lower())
         return None if found is None else found * self.unit if is_number else found
 

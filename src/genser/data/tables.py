@@ -175,7 +175,7 @@ def _json_table(records: list[tuple[int, Any]], problems: list[tuple[int, str]])
 def _read_arrow(path: Path) -> Table:
     parquet = import_parquet(f"Reading {path.suffix.lower()}")
     import pyarrow
-    from pyarrow import compute, feather
+    from pyarrow import feather
 
     try:
         table = parquet.read_table(path) if path.suffix.lower() in PARQUET else feather.read_table(path)
@@ -184,8 +184,8 @@ def _read_arrow(path: Path) -> Table:
         raise ManifestError(f"{path} cannot be read as {kind}: {error}. Write it again.") from error
     for place, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
         if pyarrow.types.is_duration(kind):  # Python's timedelta has no nanoseconds
-            column = table.column(place).cast(pyarrow.duration("ns"), safe=False).cast(pyarrow.int64())
-            table = table.set_column(place, name, compute.divide(column.cast(pyarrow.float64()), 1e9))
+            times = table.column(place).cast(pyarrow.duration("ns")).cast(pyarrow.int64()).to_numpy() / 1e9
+            table = table.set_column(place, name, pyarrow.array(times, from_pandas=True))
     return Table(tuple(table.column_names), tuple(enumerate(table.to_pylist(), start=1)))
 
 

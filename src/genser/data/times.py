@@ -54,16 +54,16 @@ def seconds(value: Any, *, decimal_comma: bool = False) -> float | None:
         try:
             return None if math.isnan(value) else float(value)
         except OverflowError as error:
-            raise ManifestError(f"{value!r} is too large for a time in seconds") from error
+            raise ManifestError(f"{value!r} is too large for a time in seconds.") from error
     if not isinstance(value, str):
-        raise ManifestError(f"{value!r} is not a time in seconds, such as 1.5")
+        raise ManifestError(f"{value!r} is not a time in seconds, such as 1.5.")
     text = " ".join(value.split()).lower()
     if text in EMPTY:
         return None
     found = _number(text, decimal_comma)
     found = _clock(text) if found is None else found
     if found is None:
-        raise ManifestError(f"{value!r} is not a time in seconds, such as 1.5")
+        raise ManifestError(f"{value!r} is not a time in seconds, such as 1.5.")
     return found
 
 
@@ -74,7 +74,7 @@ def _number(text: str, decimal_comma: bool) -> float | None:
         whole, fraction = match.groups()
         could_be_thousands = len(fraction) == 3 and re.fullmatch(r"[+-]?[1-9]\d{0,2}", whole)
         if could_be_thousands and not decimal_comma:
-            raise ManifestError(f"{text!r} may be {whole}.{fraction} or {whole}{fraction}. Write it with a point")
+            raise ManifestError(f"{text!r} may be {whole}.{fraction} or {whole}{fraction}. Write it with a point.")
         return float(f"{whole or '0'}.{fraction}")
     if match := GROUPED.fullmatch(text):
         mark = "," if text.rfind(",") > text.rfind(".") else "."

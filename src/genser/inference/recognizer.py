@@ -1,6 +1,7 @@
 """The main class: audio in, calibrated class probabilities out."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -170,15 +171,19 @@ class Recognizer:
         Args:
             source: As for :meth:`predict`.
             options: How to cut, smooth and merge; see :class:`genser.segments.options.SegmentOptions`.
-            turns: Speaker turns to recognise instead of the speech that the detector finds.
+            turns: Speaker turns to recognise instead of the speech that the detector finds. A turn that begins after
+                the end of the recording has no segment, which is a warning of Python.
 
         Raises:
-            AudioError: The recording cannot be read.
+            AudioError: The recording cannot be read, or all turns begin after its end.
         """
         from genser.segments.options import DEFAULTS
         from genser.segments.timeline import recognize_timeline
 
-        return list(recognize_timeline(self, source, options or DEFAULTS, turns=turns, limits=self._limits).segments)
+        timeline = recognize_timeline(self, source, options or DEFAULTS, turns=turns, limits=self._limits)
+        for problem in timeline.problems:
+            warnings.warn(problem, stacklevel=2)
+        return list(timeline.segments)
 
     def stream(self, sample_rate: int = SAMPLE_RATE, options: "SegmentOptions | None" = None) -> "Stream":
         """Open a stream: push blocks of live audio, get segments as soon as they are decided.

@@ -41,6 +41,10 @@ class Chunk:
 class Cutter(Protocol):
     """Turns consecutive blocks into chunks, each as soon as it is decided."""
 
+    @property
+    def problems(self) -> Sequence[str]:
+        """Sentences on turns that could not be cut, as they lie behind the end; complete after `close`."""
+
     def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """Take mono 16 kHz samples of shape (samples,); yield the chunks that are complete."""
 
@@ -86,6 +90,8 @@ class AudioBuffer:
 class SpeechCutter:
     """Cuts at detected speech."""
 
+    problems: Sequence[str] = ()
+
     def __init__(self, options: SegmentOptions) -> None:
         self._context = round(options.context * SAMPLE_RATE)
         self._detector, self._tracker, self._buffer = SpeechDetector(), RegionTracker(options), AudioBuffer()
@@ -120,6 +126,8 @@ class SpeechCutter:
 class WindowCutter:
     """Cuts windows at equal steps; each stands for the stretch around its middle to which no other window is closer."""
 
+    problems: Sequence[str] = ()
+
     def __init__(self, window: float, hop: float) -> None:
         self._window, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
         self._buffer = AudioBuffer()
@@ -149,6 +157,8 @@ class TurnCutter:
     """Cuts at given turns; a long turn is cut into equal chunks."""
 
     def __init__(self, turns: Sequence[Turn], max_duration: float) -> None:
+        self.problems: list[str] = []
+        self._count = len(turns)
         self._buffer = AudioBuffer()
         self._ahead = deque(
             sorted(part for index, turn in enumerate(turns) for part in _parts(index, turn, max_duration))
@@ -166,20 +176,24 @@ class TurnCutter:
         self._buffer.forget(min((start for _, start, _, _ in self._open), default=self._buffer.end))
 
     def close(self) -> Iterator[Chunk]:
-        """See `Cutter`: turns that run past the end of the recording are shortened.
+        """See `Cutter`: turns that run past the end of the recording are shortened, and those behind it are problems.
 
         Raises:
-            AudioError: Turns begin after the end of the recording.
+            AudioError: All turns begin after the end of the recording.
         """
         while self._open:
             end, start, index, speaker = heapq.heappop(self._open)
             yield self._chunk(min(end, self._buffer.end), start, index, speaker)
-        behind = [start for start, _, _, _, is_first in self._ahead if is_first]
-        if behind:
+        behind = [start / SAMPLE_RATE for start, _, _, _, is_first in self._ahead if is_first]
+        duration = f"{self._buffer.end / SAMPLE_RATE:.2f} s"
+        if behind and len(behind) == self._count:
             raise AudioError(
-                f"{len(behind)} turns begin after the end of the recording at {self._buffer.end / SAMPLE_RATE:.2f} s, "
-                f"the first at {behind[0] / SAMPLE_RATE:.2f} s. Check that the turns belong to this recording."
+                f"All turns begin after the end of the recording at {duration}, the first at {behind[0]:.2f} s. Check "
+                "that the turns belong to this recording."
             )
+        self.problems += [
+            f"A turn begins at {start:.2f} s, after the end of the recording at {duration}." for start in behind
+        ]
 
     def _chunk(self, end: int, start: int, index: int, speaker: str) -> Chunk:
         waveform = self._buffer.read(start, end)

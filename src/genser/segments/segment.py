@@ -65,6 +65,7 @@ class Timeline:
         segments: In order of their start.
         envelope: Outline of the waveform: lowest and highest sample in equal steps, shape (steps, 2).
         error: Why recognition failed; None if it did not.
+        problems: Sentences on turns behind the end of the recording, which have no segment.
     """
 
     path: str
@@ -73,3 +74,4 @@ class Timeline:
     segments: tuple[Segment, ...]
     envelope: np.ndarray
     error: str | None = None
+    problems: tuple[str, ...] = ()

@@ -103,13 +103,20 @@ def recognize_timeline(
         progress: Called with the duration so far in seconds after every block; an exception from it ends the work.
 
     Raises:
-        AudioError: The recording cannot be read, or turns begin after its end.
+        AudioError: The recording cannot be read, or all turns begin after its end.
     """
     envelope = Envelope()
     blocks = _outlined(stream_audio(source, block_duration=BLOCK_DURATION, limits=limits), envelope, progress)
-    chunks = _cut(blocks, make_cutter(options, turns))
-    segments = decide(_joined(_recognized(scorer, chunks)), scorer.labels, options)
-    return Timeline(describe(source), envelope.duration, tuple(scorer.labels), tuple(segments), envelope.peaks())
+    cutter = make_cutter(options, turns)
+    segments = decide(_joined(_recognized(scorer, _cut(blocks, cutter))), scorer.labels, options)
+    return Timeline(
+        describe(source),
+        envelope.duration,
+        tuple(scorer.labels),
+        tuple(segments),
+        envelope.peaks(),
+        problems=tuple(cutter.problems),
+    )
 
 
 def _outlined(

@@ -1,19 +1,15 @@
-"""Reads speaker turns from a file: RTTM as diarisation tools write it, CSV, TSV, SRT or WebVTT."""
+"""Speaker turns of recordings, read from a file of any format in ``turn_formats.py``."""
 
-import csv
 import os
-import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+from genser.data.times import seconds
 from genser.errors import ManifestError
+from genser.segments.turn_formats import TURN_FORMATS, FoundTurn
 
-TIME = re.compile(r"(?:(\d+):)?(\d+):(\d+)[.,](\d+)")
-VOICE = re.compile(r"<v(?:\.\S+)?\s+([^>]+)>")
 LONGEST_FILE = 256 << 20  # bytes
 SHOWN_PROBLEMS = 20
 
@@ -44,10 +40,17 @@ class TurnFile:
     Attributes:
         path: The file that was read.
         turns: Name of the recording, None if the file names none, and turn.
+        problems: A sentence for each turn that cannot be used, with its place in the file.
     """
 
     path: Path
     turns: Sequence[tuple[str | None, Turn]]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def recordings(self) -> list[str]:
+        """Names of the recordings that the file names."""
+        return list(dict.fromkeys(name for name, _ in self.turns if name is not None))
 
     def of(self, recording: str | None = None) -> list[Turn]:
         """Turns of one recording in the order of their start.
@@ -61,7 +64,7 @@ class TurnFile:
         Raises:
             ManifestError: The file holds no turns of this recording, or of several if none is named.
         """
-        names = list(dict.fromkeys(name for name, _ in self.turns if name is not None))
+        names = self.recordings
         if recording is None and len(names) > 1:
             raise ManifestError(
                 f"{self.path} holds turns of {len(names)} recordings: {_listed(names)}. Name the recording."
@@ -99,111 +102,58 @@ def read_turns(path: str | os.PathLike, recording: str | None = None) -> list[Tu
         recording: See :meth:`TurnFile.of`.
 
     Raises:
-        ManifestError: As :func:`read_turn_file` and :meth:`TurnFile.of`.
+        ManifestError: As :func:`read_turn_file` and :meth:`TurnFile.of`, or some turns cannot be used.
     """
-    return read_turn_file(path).of(recording)
+    found = read_turn_file(path)
+    if found.problems:
+        raise _faulty(path, found.problems)
+    return found.of(recording)
 
 
 def read_turn_file(path: str | os.PathLike) -> TurnFile:
     """Read all turns in a file; the ending of its name decides how.
 
     Args:
-        path: ``.rttm``, ``.csv`` or ``.tsv`` (columns start and end, optionally speaker and path), ``.srt`` or
-            ``.vtt``.
+        path: ``.rttm``; ``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.ndjson``, ``.parquet`` or ``.pq`` (columns start
+            and end or duration, optionally speaker and path); ``.json`` of whisper, whisperX or whisper.cpp; ``.srt``;
+            ``.vtt``; ``.TextGrid``; ``.txt`` (label track of Audacity); or ``.eaf`` (ELAN).
 
     Raises:
-        ManifestError: The file is missing, of an unknown kind, holds no turns, or has faulty lines, which are listed.
+        ManifestError: The file is missing, of an unknown kind, not of the format of its ending, or holds no good turn.
     """
     path = Path(path)
-    reader = READERS.get(path.suffix.lower())
+    reader = TURN_FORMATS.get(path.suffix.lower())
     if reader is None:
-        raise ManifestError(f"{path}: Turns are read from {', '.join(READERS)}. Convert or rename the file.")
+        raise ManifestError(f"{path}: Turns are read from {', '.join(TURN_FORMATS)}. Convert or rename the file.")
     turns: list[tuple[str | None, Turn]] = []
     problems: list[str] = []
-    try:
-        rows = list(reader(_lines(path)))
-    except csv.Error as error:
-        raise ManifestError(f"{path} is not a table: {error}. Save it as CSV.") from error
-    for number, recording, start, end, speaker in rows:
+    if path.is_file() and path.stat().st_size > LONGEST_FILE:
+        raise ManifestError(f"{path} is larger than {LONGEST_FILE} bytes, too large for a list of turns. Split it.")
+    for found in reader(path):
         try:
-            turns.append((recording, Turn(float(start), float(end), speaker or None)))
-        except (TypeError, ValueError):
-            problems.append(f"line {number}: {start!r} and {end!r} are not times")
+            turns.append((found.recording, _turn(found)))
         except ManifestError as error:
-            problems.append(f"line {number}: {error}")
-    if problems:
-        more = f"\n… and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-        shown = "\n".join(problems[:SHOWN_PROBLEMS]) + more
-        raise ManifestError(f"{path} has {len(problems)} faulty lines. Correct them:\n{shown}")
+            problems.append(f"{found.place}: {error}")
+    if problems and not turns:
+        raise _faulty(path, problems)
     if not turns:
         raise ManifestError(f"{path} holds no turns. Check the file.")
-    return TurnFile(path, turns)
+    return TurnFile(path, turns, tuple(problems))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        if path.stat().st_size > LONGEST_FILE:
-            raise ManifestError(f"{path} is larger than {LONGEST_FILE} bytes, too large for a list of turns.")
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path} is not UTF-8 text: {error.reason}. Save it as UTF-8.") from error
+def _faulty(path: str | os.PathLike, problems: Sequence[str]) -> ManifestError:
+    more = f"\n… and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
+    shown = "\n".join(problems[:SHOWN_PROBLEMS]) + more
+    return ManifestError(f"{path} has {len(problems)} faulty turns. Correct them:\n{shown}")
 
 
-Fields = tuple[int, str | None, Any, Any, str | None]
-"""Number of a line, name of the recording, start, end, speaker; start and end are not checked yet."""
-
-
-def _rttm(lines: list[str]) -> Iterator[Fields]:
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if fields[:1] != ["SPEAKER"]:
-            continue
-        _, recording, _, start, duration, _, _, speaker = (*fields[:8], *[""] * (8 - len(fields)))
-        try:
-            end = float(start) + float(duration)
-        except ValueError:
-            end = duration
-        recording, speaker = ("" if name == "<NA>" else name for name in (recording, speaker))
-        yield number, recording or None, start, end, speaker
-
-
-def _table(lines: list[str], delimiter: str = ",") -> Iterator[Fields]:
-    rows = csv.DictReader(lines, delimiter=delimiter)
-    if not {"start", "end"} <= set(rows.fieldnames or ()):
-        columns = ", ".join(rows.fieldnames or ()) or "none"
-        raise csv.Error(f"the columns start and end are missing, there are {columns}")
-    for row in rows:
-        if row["start"] or row["end"]:  # a failed recording has a row without times in genser's own tables
-            yield rows.line_num, row.get("path") or None, row["start"], row["end"], row.get("speaker")
-
-
-def _captions(lines: list[str]) -> Iterator[Fields]:
-    for number, line in enumerate(lines, 1):
-        if "-->" not in line:
-            continue
-        start, end = (_seconds(part) for part in line.split("-->")[:2])
-        if start is None or end is None:
-            yield number, None, line.strip(), None, None
-            continue
-        voice = VOICE.match(lines[number].strip()) if number < len(lines) else None
-        yield number, None, start, end, voice[1].strip() if voice else None
-
-
-def _seconds(text: str) -> float | None:
-    """A time such as 00:01:02,500 in seconds; None if the text is none."""
-    match = TIME.match(text.strip())
-    if not match:
-        return None
-    hours, minutes, seconds, fraction = match.groups()
-    return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction}")
-
-
-READERS: dict[str, Callable[[list[str]], Iterator[Fields]]] = {
-    ".rttm": _rttm,
-    ".csv": _table,
-    ".tsv": partial(_table, delimiter="\t"),
-    ".srt": _captions,
-    ".vtt": _captions,
-}
+def _turn(found: FoundTurn) -> Turn:
+    if found.problem is not None:
+        raise ManifestError(found.problem)
+    times = [seconds(value, decimal_comma=True) for value in (found.start, found.end, found.duration)]
+    start, end, duration = (None if value is None else value * found.unit for value in times)
+    if start is not None and duration is not None:
+        end = start + duration
+    if start is None or end is None:
+        raise ManifestError(f"The {'start' if start is None else 'end'} is missing.")
+    return Turn(start, end, found.speaker or None)

@@ -15,7 +15,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from genser.errors import GenserError
+from genser.data.tables import PARQUET
+from genser.errors import GenserError, ManifestError
 from genser.inference.prediction import NO_SPEECH
 from genser.output.formats import FORMATS, names_of
 from genser.segments.options import SegmentOptions
@@ -77,7 +78,7 @@ class SegmentsAnswer(BaseModel):
 def _form_of_recording() -> dict[str, Any]:
     """Return the part of OpenAPI that describes the body."""
     binary = {"type": "string", "format": "binary"}
-    turns = {**binary, "description": "Turns to score instead of detected speech: .rttm, .csv, .tsv, .srt or .vtt."}
+    turns = {**binary, "description": "Turns to score instead of detected speech, in any format of `--turns`."}
     form = {"type": "object", "properties": {"file": binary, "turns": turns}, "required": ["file"]}
     content = {"multipart/form-data": {"schema": form}}
     content |= {kind: {"schema": binary} for kind in ("audio/*", "application/octet-stream")}
@@ -94,7 +95,7 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
     """Recognise the emotions of a recording over time.
 
     Send the recording as the raw body, or as the field `file` of a form. If the turns are known, add them as the field
-    `turns` (RTTM, CSV, TSV, SRT or WebVTT).
+    `turns` (RTTM, tables, SubRip, WebVTT, TextGrid, Audacity, ELAN, or JSON of whisper).
     """
     config, options = service.config, query.options()
     with service.admission.request(client_of(request)), service.admission.recording():
@@ -143,7 +144,7 @@ async def _recognize(
 
     def work() -> Timeline:
         with closing(recording):
-            return recognize_timeline(
+            timeline = recognize_timeline(
                 scorer,
                 cast(BinaryIO, recording),
                 options,
@@ -151,6 +152,9 @@ async def _recognize(
                 limits=service.recording_limits,
                 progress=stop_if_cancelled,
             )
+        if timeline.problems:
+            raise ManifestError(" ".join(timeline.problems))
+        return timeline
 
     try:
         return await asyncio.get_running_loop().run_in_executor(service.recorders, work), scorer.familiar
@@ -159,6 +163,8 @@ async def _recognize(
 
 
 def _read_turns(turns: Upload, recording: str) -> list[Turn]:
+    if Path(turns.name).suffix.lower() in PARQUET:
+        raise ManifestError("Turns cannot be sent as Parquet, since a small file may become very large. Send CSV.")
     with closing(turns), tempfile.TemporaryDirectory(prefix="genser-") as folder:
         path = Path(folder) / f"turns{Path(turns.name).suffix.lower()}"
         with path.open("wb") as file:
