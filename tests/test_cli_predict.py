@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,7 +44,60 @@ def test_folders_files_and_patterns_come_in_a_repeatable_order(clips, monkeypatc
     assert [path.replace(os.sep, "/") for path in find_inputs(["."])] == everything
     assert find_inputs(["*.wav", "a.flac", "-", "gone.wav"]) == ["b.wav", "a.flac", "-", "gone.wav"]
     assert find_inputs(["notes.txt"]) == ["notes.txt"]
-    assert len(find_inputs(["**/*.ogg", "deep*"])) == 3
+    assert find_inputs(["**/*.ogg", "deep*"]) == ["deep/c.ogg", "deep/er/d.WAV"]
+    assert find_inputs(["*.wav", "./b.wav", str(clips / "b.wav"), "-", "-"]) == ["b.wav", "-"]
+    assert find_inputs(["**", "deep/**/d.*"]) == find_inputs(["**/*"])
+
+
+def test_links_are_followed_once_and_hidden_files_never(clips, monkeypatch):
+    monkeypatch.chdir(clips)
+    for name in ("__MACOSX/a.wav", ".git/a.wav", "deep/._c.ogg", "deep/.hidden.wav"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"no sound")
+    files = find_inputs(["."])
+    assert len(files) == 4
+    (clips / "deep/er/loop").symlink_to(clips)
+    (clips / "deep/er/other").symlink_to(clips / "deep")
+    (clips / "0-first").symlink_to(clips / "deep")
+    assert find_inputs(["."]) == files
+    assert len(find_inputs(["**/*.*"])) == 5
+    outside = clips.parent / "outside"
+    (outside / "deeper").mkdir(parents=True)
+    (outside / "deeper/e.wav").write_bytes(b"sound")
+    (clips / "linked").symlink_to(outside)
+    assert find_inputs(["."]) == [*files, "./linked/deeper/e.wav"]
+    assert find_inputs(["**/e.wav"]) == ["linked/deeper/e.wav"]
+
+
+def test_folders_that_cannot_be_read_or_hold_nothing_stay_in_the_list(clips, monkeypatch):
+    monkeypatch.chdir(clips)
+    Path("empty").mkdir()
+    assert find_inputs(["empty", "b.wav"]) == ["empty", "b.wav"]
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("er"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_inputs(["."]) == ["./a.flac", "./b.wav", "./deep/c.ogg", "./deep/er"]
+    assert find_inputs(["**/*.wav"]) == ["b.wav", "./deep/er"]
+
+
+def test_a_name_in_another_unicode_form_is_found(tmp_path):
+    path = tmp_path / unicodedata.normalize("NFD", "für.wav")
+    path.write_bytes(b"sound")
+    assert find_inputs([unicodedata.normalize("NFC", str(path))]) == [str(path)]
+
+
+def test_a_folder_without_audio_is_a_row(clips, toys):
+    (clips / "empty").mkdir()
+    answer = genser("predict", clips / "empty", clips / "b.wav", "--model", toys.int8, "--format", "csv")
+    first, second = csv.DictReader(io.StringIO(answer.stdout.decode()))
+    assert answer.returncode == 1
+    assert "is a folder" in first["error"]
+    assert second["error"] == ""
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(clips, monkeypatch):

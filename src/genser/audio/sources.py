@@ -107,7 +107,11 @@ def _open_path(path: Path) -> BinaryIO:
         cure = "genser reads no URLs; download it first." if ":/" in str(path) else "Check the path."
         raise AudioError(f"{path} does not exist. {cure}") from error
     except IsADirectoryError as error:
-        raise AudioError(f"{path} is a folder, not an audio file. Name the files in it.") from error
+        readable = os.access(path, os.R_OK | os.X_OK)
+        reason = (
+            "not an audio file, and holds none that genser finds by its ending" if readable else "and cannot be read"
+        )
+        raise AudioError(f"{path} is a folder, {reason}. Name audio files.") from error
     except (OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be opened: {error}. Check its name and permissions.") from error
 

@@ -1,54 +1,80 @@
 """Finds the audio files that the arguments of a command name, in an order that repeats."""
 
+import fnmatch
 import glob
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from genser.audio.endings import AUDIO_ENDINGS
+from genser.audio.folders import find_audio, walk
 from genser.errors import ConfigError
 
 
 def find_inputs(paths: Iterable[str]) -> list[str]:
-    """List every input: files as given, audio files in folders, matches of patterns, "-" for standard input.
+    """List every input once: files as given, audio files in folders, matches of patterns, "-" for standard input.
 
-    Folders are searched to any depth for the endings of audio files, without hidden files, in the order of the names. A
-    name that matches nothing stays in the list, and fails when it is read.
+    Folders are searched to any depth, see :func:`genser.audio.folders.walk`. A name that matches nothing stays in the
+    list and fails when it is read, and so do a folder that holds no audio files and one that cannot be read.
 
     Raises:
-        ConfigError: No input is given, or a folder holds no audio files.
+        ConfigError: No input is given, or there are only folders without audio files.
     """
-    inputs: list[str] = []
-    for path in paths:
-        if path == "-" or os.path.isfile(path):  # noqa: PTH113
-            inputs.append(path)
-        elif os.path.isdir(path):  # noqa: PTH112
-            inputs += _in_folder(path)
-        elif glob.has_magic(path) and (matches := sorted(glob.glob(path, recursive=True))):  # noqa: PTH207
-            for match in matches:
-                inputs += _in_folder(match) if Path(match).is_dir() else (match,)
-        else:
-            inputs.append(path)
+    found: list[str] = []
+    empty: list[str] = []
+    for path in map(_spelled, paths):
+        matches = [path] if os.path.exists(path) or not glob.has_magic(path) else _matches(path)  # noqa: PTH110
+        for match in matches or [path]:
+            if not os.path.isdir(match):  # noqa: PTH112
+                found.append(match)
+                continue
+            content = find_audio(match)
+            if not content.files and not content.unreadable:
+                empty.append(match)
+                found.append(match)
+            found += content.files + content.unreadable
+    inputs = list({"-" if path == "-" else os.path.abspath(path): path for path in reversed(found)}.values())[::-1]  # noqa: PTH100
     if not inputs:
         raise ConfigError("No input is given. Name files, folders or patterns, or '-' for standard input.")
+    if len(empty) == len(found):
+        raise ConfigError(
+            f"The folder {empty[0]} holds no audio files (.wav, .flac, .mp3, …). Check the path, or name the files "
+            "themselves."
+        )
     return inputs
 
 
-def _in_folder(folder: str) -> Iterator[str]:
-    is_empty = True
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = os.path.join(root, name)  # noqa: PTH118
-            if name.startswith(".") or Path(name).suffix.lower() not in AUDIO_ENDINGS:
-                continue
-            # A FIFO or a device could block without end. A broken link is kept, so that it is reported.
-            if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
-                continue
-            is_empty = False
-            yield path
-    if is_empty:
-        raise ConfigError(
-            f"The folder {folder} holds no audio files (.wav, .flac, .mp3, …). Check the path, or name the files "
-            "themselves."
-        )
+def _spelled(path: str) -> str:
+    """The name in the Unicode form in which it exists, if another than the given one does."""
+    if path.isascii() or os.path.exists(path):  # noqa: PTH110
+        return path
+    forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    return next((name for name in forms if os.path.exists(name)), path)  # noqa: PTH110
+
+
+def _matches(pattern: str) -> list[str]:
+    """Files and folders that match a pattern; ``**`` enters each folder once, as links may form loops."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return sorted(glob.glob(pattern))  # noqa: PTH207
+    first = parts.index("**")
+    starts = sorted(glob.glob(os.path.join(*parts[:first]))) if first else ["."]  # noqa: PTH118, PTH207
+    return [path for start in starts for path in _below(start, parts[first:])]
+
+
+def _below(start: str, pattern: tuple[str, ...]) -> Iterator[str]:
+    unreadable: list[str] = []
+    for root, folders, files in walk(start, lambda error: unreadable.append(str(error.filename))):
+        inside = () if root == start else Path(os.path.relpath(root, start)).parts
+        for name in [*files, *folders]:
+            if _fits((*inside, name), pattern):
+                yield os.path.join(root, name).removeprefix(f".{os.sep}")  # noqa: PTH118
+    yield from unreadable
+
+
+def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])

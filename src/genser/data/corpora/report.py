@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genser.audio.endings import AUDIO_ENDINGS, LOSSY_ENDINGS, VIDEO_ENDINGS
+from genser.audio.endings import LOSSY_ENDINGS, VIDEO_ENDINGS
+from genser.audio.folders import find_audio
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 from genser.files import file_hash
@@ -56,30 +57,22 @@ class CorpusReport:
 
 
 def sound_files(root: Path) -> list[Path]:
-    """Audio and video files below a folder, by path: lossless before lossy before video; links are followed once.
+    """Audio and video files below a folder, by path: lossless before lossy before video.
+
+    See :func:`genser.audio.folders.walk` for hidden files and links.
 
     Raises:
         ManifestError: A folder cannot be read.
     """
-    found: list[Path] = []
-    visited: set[tuple[int, int]] = set()
-    for folder, below, names in os.walk(root, onerror=_refuse, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in visited:
-            below.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        found += [Path(folder, name) for name in names if name[name.rfind(".") :].lower() in AUDIO_ENDINGS]
+    content = find_audio(os.fspath(root))
+    if content.unreadable:
+        raise ManifestError(f"The folder {content.unreadable[0]} cannot be read. Change its permissions.")
 
     def rank(path: Path) -> int:
         ending = path.suffix.lower()
         return (ending in LOSSY_ENDINGS) + 2 * (ending in VIDEO_ENDINGS)
 
-    return sorted(found, key=lambda path: (rank(path), path))
-
-
-def _refuse(error: OSError) -> None:
-    raise ManifestError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+    return sorted(map(Path, content.files), key=lambda path: (rank(path), path))
 
 
 def genders(*, female: str = "", male: str = "") -> dict[str, str]:

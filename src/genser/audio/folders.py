@@ -1,0 +1,63 @@
+"""Finds the audio files below a folder, by rules that hold for all verbs."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from genser.audio.endings import AUDIO_ENDINGS
+
+
+@dataclass(frozen=True)
+class FolderContent:
+    """What is below a folder.
+
+    Attributes:
+        files: Paths of the audio files.
+        unreadable: Paths of the folders that cannot be read.
+    """
+
+    files: list[str]
+    unreadable: list[str]
+
+
+def walk(folder: str, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Visit a folder and all folders below it once, in the order of their names, as :func:`os.walk` does.
+
+    Hidden files and folders, whose names begin with a dot, are skipped, and so is ``__MACOSX``, which macOS adds to ZIP
+    files. A link to a folder is followed after all others, unless that folder was visited.
+
+    Args:
+        folder: Where to start.
+        on_error: Called for each folder that cannot be read.
+
+    Yields:
+        Path of a folder, names of the folders in it, names of the files in it.
+    """
+    visited: set[tuple[int, int]] = set()
+    starts = deque([folder])
+    while starts:
+        for root, folders, files in os.walk(starts.popleft(), onerror=on_error):
+            status = os.stat(root)  # noqa: PTH116 - a Path would change the spelling of the name
+            if (status.st_dev, status.st_ino) in visited:
+                folders.clear()
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+            starts += [path for name in folders if os.path.islink(path := os.path.join(root, name))]  # noqa: PTH114, PTH118
+            yield root, folders, sorted(name for name in files if not name.startswith("."))
+
+
+def find_audio(folder: str) -> FolderContent:
+    """Find audio and video files below a folder by their endings, see :func:`walk`.
+
+    A FIFO or a device could block without end, so it is skipped. A broken link is kept, so that it is reported.
+    """
+    content = FolderContent([], [])
+    for root, _, names in walk(folder, lambda error: content.unreadable.append(str(error.filename))):
+        for name in names:
+            path = os.path.join(root, name)  # noqa: PTH118
+            is_audio = os.path.splitext(name)[1].lower() in AUDIO_ENDINGS  # noqa: PTH122
+            if is_audio and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113
+                content.files.append(path)
+    return content
