@@ -10,8 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genser.audio import SAMPLE_RATE, AudioInfo, AudioLimits, load_audio, probe_audio, stream_audio
-from genser.audio import readers as media
+from genser.audio import SAMPLE_RATE, AudioInfo, AudioLimits, detect, load_audio, probe_audio, readers, stream_audio
 from genser.errors import AudioError, ConfigError, MissingExtraError
 
 FORMATS = [
@@ -202,7 +201,9 @@ def test_missing_folder_and_empty_files_are_named(tmp_path):
             load_audio(source)
 
 
-@pytest.mark.parametrize("data", [b"label,path\nhappy,a.wav\n" * 100, b"\0" * 5000, b"RIFF", os.urandom(64) * 50])
+@pytest.mark.parametrize(
+    "data", [b"label,path\nhappy,a.wav\n" * 100, b"\0" * 5000, b"RIFF", np.random.default_rng(0).bytes(3200)]
+)
 def test_what_is_no_sound_is_refused(data):
     with pytest.raises(AudioError, match="not audio"):
         load_audio(b"\x01" + data)
@@ -310,7 +311,8 @@ def test_limits_count_what_comes_where_the_header_lies():
     assert len(load_audio(data)) == 60 * SAMPLE_RATE
     assert probe_audio(data).duration == 60
     data = data[:22] + (SAMPLE_RATE).to_bytes(4, "big") + data[26:]  # says one second, holds sixty
-    assert len(load_audio(data, limits=AudioLimits(max_duration=10))) <= 10 * SAMPLE_RATE
+    with pytest.raises(AudioError, match="the limit is 10 s"):
+        load_audio(data, limits=AudioLimits(max_duration=10))
 
 
 def test_limits_allow_a_short_crop_of_a_long_sound():
@@ -441,7 +443,7 @@ def test_damaged_media_is_an_error(m4a):
 
 def test_a_playlist_never_reaches_ffmpeg(monkeypatch):
     pytest.importorskip("av")
-    monkeypatch.setattr(media.MediaReader, "__init__", None)
+    monkeypatch.setattr(detect.MediaReader, "__init__", None)
     with pytest.raises(AudioError, match="not audio"):
         load_audio(b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://example.org/a.ts\n")
 
@@ -466,7 +468,7 @@ def test_any_error_of_a_decoder_is_an_audio_error(monkeypatch):
     def fails(self, *_, **__):
         raise soundfile.LibsndfileError(40)
 
-    monkeypatch.setattr(media.SoundReader, "read", fails)
+    monkeypatch.setattr(readers.SoundReader, "read", fails)
     for read in (load_audio, lambda source: list(stream_audio(source))):
         with pytest.raises(AudioError, match="cannot be decoded"):
             read(encoded(tone(1.0)))

@@ -1,114 +1,17 @@
-"""Readers of audio: frames of float32 in order, from arrays, libsndfile or PyAV."""
+"""Readers of audio: frames of float32 in order, from arrays or libsndfile."""
 
-import io
-from collections.abc import Iterator
-from typing import Any, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
 
-from genser.errors import AudioError, MissingExtraError
+from genser.audio.view import ByteStream
+from genser.errors import AudioError
 
-ByteStream = io.RawIOBase | io.BytesIO
-"""An open file that can seek."""
-
-# The demuxer is always given: FFmpeg alone would accept a playlist and open the files and URLs in it.
-SIGNATURES = (
-    (4, b"ftyp", "mov"),
-    (4, b"moov", "mov"),
-    (4, b"mdat", "mov"),
-    (0, b"\x1a\x45\xdf\xa3", "matroska"),
-    (0, b"#!AMR", "amr"),
-    (0, b"\x30\x26\xb2\x75", "asf"),
-    (8, b"AVI ", "avi"),
-    (0, b"FLV\x01", "flv"),
-    (0, b"\x00\x00\x01\xba", "mpeg"),
-    (0, b"wvpk", "wv"),
-)
-
-
-def media_format(head: bytes) -> str | None:
-    """Return FFmpeg's name of the container that begins with these 16 bytes, None if it is not one of them."""
-    for offset, signature, demuxer in SIGNATURES:
-        if head[offset : offset + len(signature)] == signature:
-            return demuxer
-    is_adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
-    return "aac" if is_adts else None
-
-
-class MediaReader:
-    """Frames of the first audio track of a container, through PyAV."""
-
-    def __init__(self, stream: ByteStream, demuxer: str, name: str) -> None:
-        try:
-            import av
-        except ImportError as error:
-            raise MissingExtraError("media", f"Reading {name} ({demuxer})") from error
-        self._av, self._name, self.format = av, name, demuxer.upper()
-        self.remarks: list[str] = []
-        try:
-            self._container = av.open(stream, mode="r", format=demuxer)
-        except (av.FFmpegError, ValueError) as error:
-            raise AudioError(f"{name} cannot be read as {demuxer}: {error}. Convert it to wav or flac.") from error
-        if not self._container.streams.audio:
-            raise AudioError(f"{name} has no audio track. Choose a recording with audio.")
-        self._track = self._container.streams.audio[0]
-        self.sample_rate = self._track.codec_context.sample_rate
-        self.channels = self._track.codec_context.channels
-        assert self._track.time_base is not None  # every demuxer of FFmpeg sets it
-        self._tick, duration = self._track.time_base, self._track.duration
-        self.frames = duration and round(float(duration * self._tick) * self.sample_rate)
-        self._start = 0
-        self._pending = np.empty((0, self.channels), np.float32)
-        self._blocks = self._decoded()
-
-    def close(self) -> None:
-        """Free the decoder."""
-        self._container.close()
-
-    def seek(self, frame: int) -> None:
-        """Go to a frame; decoding starts half a second before it, as frames depend on earlier ones."""
-        self._start = frame
-        seconds = max(frame / self.sample_rate - 0.5, 0.0)
-        offset = int(seconds / self._tick) + (self._track.start_time or 0)
-        try:
-            self._container.seek(offset, stream=self._track)
-        except self._av.FFmpegError as error:
-            raise AudioError(f"{self._name} cannot be cut at {seconds:.1f} s: {error}. Convert it to wav.") from error
-
-    def read(self, frames: int) -> np.ndarray:
-        """Return the next frames.
-
-        Raises:
-            AudioError: The data are damaged.
-        """
-        while len(self._pending) < frames:
-            block = next(self._blocks, None)
-            if block is None:
-                break
-            self._pending = np.concatenate([self._pending, block])
-        block, self._pending = self._pending[:frames], self._pending[frames:]
-        return block
-
-    def _decoded(self) -> Iterator[np.ndarray]:
-        converter = self._av.AudioResampler(format="flt", rate=self.sample_rate)
-        try:
-            for frame in self._container.decode(self._track):
-                early = self._start - self._first_sample(frame)
-                for packed in converter.resample(frame):
-                    block = packed.to_ndarray().reshape(-1, self.channels)
-                    yield block[max(early, 0) :]
-                    early -= len(block)
-        except (self._av.FFmpegError, ValueError) as error:
-            raise AudioError(f"{self._name} is damaged: {error}. Copy or encode it again.") from error
-
-    def _first_sample(self, frame: Any) -> int:
-        if frame.pts is None:
-            return self._start
-        ticks = frame.pts - (self._track.start_time or 0)
-        return round(float(ticks * frame.time_base) * self.sample_rate)
-
-
+CUT_OFF = "The file is cut off: it holds {:.2f} s of {:.2f} s."
+MORE = "The file holds {:.2f} s, more than the {:.2f} s of its header; all was read."
+CHANNELS_CHANGE = "From {:.2f} s on there are {} channels instead of {}; their mean stands in for each."
+LEAST_CUT = 0.05  # seconds by which a header may state more than there is
 INTEGER_DTYPES = ("int8", "uint8", "int16", "int32")
 
 
@@ -172,11 +75,16 @@ class ArrayReader:
         """Return the next frames as float32."""
         block = self._samples[self._position : self._position + frames]
         self._position += len(block)
-        if block.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                return block.astype(np.float32)
-        offset = 128 if block.dtype == np.uint8 else 0
-        return (block.astype(np.float32) - offset) / (1 << 8 * block.dtype.itemsize - 1)
+        return scaled(block)
+
+
+def scaled(block: np.ndarray) -> np.ndarray:
+    """Return samples as float32; integers are scaled to ±1 by their type's range."""
+    if block.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return block.astype(np.float32)
+    offset = 128 if block.dtype == np.uint8 else 0
+    return (block.astype(np.float32) - offset) / (1 << 8 * block.dtype.itemsize - 1)
 
 
 class _InOrder(soundfile.SoundFile):
@@ -187,13 +95,23 @@ class _InOrder(soundfile.SoundFile):
 
 
 class SoundReader:
-    """Frames of a file that libsndfile decodes."""
+    """Frames of a file that libsndfile decodes.
 
-    def __init__(self, stream: ByteStream, name: str) -> None:
+    Args:
+        stream: The file.
+        name: Name of the source for messages.
+        declared: Length by the header, if it is wrong, in units of the length of what is there.
+
+    Raises:
+        AudioError: libsndfile cannot read it.
+    """
+
+    def __init__(self, stream: ByteStream, name: str, declared: float = 1.0) -> None:
         self.remarks: list[str] = []
         self._name = name
         self._stream = cast("BinaryIO", stream)  # of it, soundfile needs only what a RawIOBase has
         self._is_cut = False
+        stream.seek(0)
         try:
             self._file = _InOrder(self._stream)
         except soundfile.LibsndfileError as error:
@@ -208,6 +126,14 @@ class SoundReader:
         self._is_seekable = soundfile.SoundFile.seekable(self._file)
         # libsndfile returns 2^63 - 1 if the header leaves the length open.
         self.frames = self._file.frames if self._file.frames < 1 << 62 else None
+        self._position = 0
+        if self.frames and abs(declared - 1) * self.frames > LEAST_CUT * self.sample_rate:
+            there, stated = self.frames / self.sample_rate, self.frames * declared / self.sample_rate
+            if declared > 1:
+                self.frames = round(self.frames * declared)
+                self.remarks.append(CUT_OFF.format(there, stated))
+            else:
+                self.remarks.append(MORE.format(there, stated))
 
     def close(self) -> None:
         """Free the decoder."""
@@ -228,6 +154,7 @@ class SoundReader:
         try:
             self._file.seek(frame - early)
             self._file.read(early)
+            self._position = frame
         except soundfile.LibsndfileError as error:
             raise AudioError(
                 f"{self._name} ends before {frame / self.sample_rate:.3f} s. Check the start of the clip."
@@ -242,17 +169,32 @@ class SoundReader:
         block = np.empty((0 if self._is_cut else frames, self.channels), np.float32)
         position = self._file.tell() if self._is_seekable else 0
         try:
-            return self._file.read(out=block)
+            block = self._file.read(out=block)
+            self._position += len(block)
+            if len(block) < frames:
+                self._remark_at_end()
+            return block
         except soundfile.LibsndfileError as error:
             decoded = max(self._file.tell() - position, 0) if self._is_seekable else 0
             # libsndfile ends a truncated MP3 without an error, so an error is damage.
             self._is_cut = self.format != "MP3" and not self._readable_near_end()
             if self._is_cut:
+                self._position += decoded
+                self._remark_at_end()
                 return block[:decoded]
             raise AudioError(
                 f"{self._name} is damaged at or after {(position + decoded) / self.sample_rate:.2f} s "
                 f"({error.error_string}) Copy or encode it again."
             ) from error
+
+    def _remark_at_end(self) -> None:
+        there = self._position / self.sample_rate
+        if self.remarks:
+            return
+        if self.frames and self.frames / self.sample_rate - there > LEAST_CUT:
+            self.remarks.append(CUT_OFF.format(there, self.frames / self.sample_rate))
+        elif self._is_cut:
+            self.remarks.append(f"The file is cut off after {there:.2f} s.")
 
     def _readable_near_end(self) -> bool:
         self._stream.seek(0)

@@ -7,13 +7,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from genser.audio.readers import ArrayReader, ByteStream, MediaReader, Reader, SoundReader, media_format
+from genser.audio.detect import open_file
+from genser.audio.readers import ArrayReader, Reader
+from genser.audio.view import ByteStream, size_of
 from genser.errors import AudioError
 
 AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
@@ -54,30 +55,11 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
     with ExitStack() as stack:
         stream = _open_stream(source, max_bytes, stack)
         name = describe(source)
-        head = stream.read(64)
-        stream.seek(0)
-        if not head:
+        if not size_of(stream):
             raise AudioError(f"{name} is empty (0 bytes). Record or copy the file again.")
-        container = media_format(head)
-        reader = MediaReader(stream, container, name) if container else _sound_reader(stream, head, name)
+        reader = open_file(stream, name)
         stack.callback(reader.close)
         yield reader
-
-
-def _sound_reader(stream: ByteStream, head: bytes, name: str) -> MediaReader | SoundReader:
-    """Open with libsndfile, or with PyAV if it is Opus that libsndfile refuses, such as short files of FFmpeg.
-
-    In these all packets are on one page, whose granule position may be beyond them (RFC 7845, section 4.5).
-    """
-    try:
-        return SoundReader(stream, name)
-    except AudioError as error:
-        if not (head.startswith(b"OggS") and b"OpusHead" in head):
-            raise
-        if not find_spec("av"):
-            raise AudioError(f"{error} PyAV may read it as it is: pip install 'genser[media]'.") from error
-        stream.seek(0)
-        return MediaReader(stream, "ogg", name)
 
 
 def _open_stream(source: str | os.PathLike | bytes | BinaryIO, max_bytes: int, stack: ExitStack) -> ByteStream:

@@ -1,0 +1,193 @@
+"""Decides by a file's content how it is decoded: by libsndfile where it does so correctly, else by PyAV."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from itertools import pairwise
+
+from genser.audio.chunks import MP3, Sound, find_sound
+from genser.audio.containers import (
+    adts_start,
+    amr_files,
+    has_index,
+    matroska_files,
+    media_format,
+    mov_files,
+    refused_format,
+    why_not_audio,
+)
+from genser.audio.flac import declared_samples, flac_files, last_sample, with_open_total
+from genser.audio.joined import FileReader, JoinedReader
+from genser.audio.media import MediaReader
+from genser.audio.mpeg import SEARCHED, first_frame, mpeg_parts, tag_length
+from genser.audio.ogg import Link, ogg_links
+from genser.audio.readers import MORE, SoundReader
+from genser.audio.view import ByteStream, View, read_at, size_of
+from genser.errors import AudioError
+
+HEAD = 4096  # bytes by which a format is recognised
+MOST_PARTS = 10_000  # streams one after the other
+PARTS = {"mov": mov_files, "matroska": matroska_files, "amr": amr_files}
+"""Containers of which FFmpeg reads the first file only, and what finds the others."""
+
+
+def open_file(stream: ByteStream, name: str) -> FileReader:
+    """Open an encoded file.
+
+    Args:
+        stream: The file, at its beginning.
+        name: Its name for messages.
+
+    Raises:
+        AudioError: The file is not audio, or damaged.
+        MissingExtraError: A container that needs PyAV, which is not installed.
+    """
+    head = read_at(stream, 0, HEAD)
+    if problem := why_not_audio(head):
+        raise AudioError(f"{name} {problem}")
+    if head.startswith(b"ID3"):
+        stream = View(stream, [(min(tag_length(head), size_of(stream)), size_of(stream))])
+        head = read_at(stream, 0, HEAD)
+    if head.startswith(b"OggS"):
+        return _open_ogg(stream, name)
+    if head.startswith(b"fLaC"):
+        return _open_flac(stream, name)
+    if demuxer := media_format(head):
+        starts = PARTS[demuxer](stream) if demuxer in PARTS else [0]
+        return _joined([partial(_media, part, demuxer, name) for part in _split(stream, starts)], name)
+    return _open_sound(stream, name) or _open_mpeg(stream, head, name)
+
+
+def _split(stream: ByteStream, starts: Sequence[int]) -> list[ByteStream]:
+    if len(starts) < 2:
+        return [stream]
+    return [View(stream, [(start, end)]) for start, end in pairwise([*starts, size_of(stream)])]
+
+
+def _joined(openers: Sequence[Callable[[], FileReader]], name: str) -> FileReader:
+    if len(openers) == 1:
+        return openers[0]()
+    if len(openers) > MOST_PARTS:
+        raise AudioError(f"{name} holds {len(openers)} streams, the limit is {MOST_PARTS}. Split it.")
+    return JoinedReader(iter(openers))
+
+
+def _decoder(stream: ByteStream, name: str, declared: float = 1.0) -> FileReader:
+    """Open with libsndfile, or with PyAV what libsndfile refuses, such as rare codings and short Opus files of FFmpeg.
+
+    In these all packets are on one page, whose granule position may be beyond them (RFC 7845, section 4.5).
+    """
+    try:
+        return SoundReader(stream, name, declared)
+    except AudioError as error:
+        demuxer = refused_format(read_at(stream, 0, HEAD))
+        if demuxer is None:
+            raise
+        if not find_spec("av"):
+            raise AudioError(f"{error} PyAV may read it as it is: pip install 'genser[media]'.") from error
+    reader = MediaReader(stream, demuxer, name)
+    if declared > 1:
+        reader.remarks.append(f"The file is cut off: it holds {100 / declared:.1f} % of the sound that it declares.")
+    return reader
+
+
+def _media(stream: ByteStream, demuxer: str, name: str) -> MediaReader:
+    try:
+        return MediaReader(stream, demuxer, name)
+    except AudioError as error:
+        if demuxer != "mov" or has_index(stream):
+            raise
+        raise AudioError(
+            f"{name} was never finished: it lacks its index (moov), without which its sound cannot be found. "
+            "Copy it again, or repair it with a tool for broken MP4 files."
+        ) from error
+
+
+def _open_ogg(stream: ByteStream, name: str) -> FileReader:
+    links = ogg_links(stream)
+    if len(links) < 2:
+        return _ogg_link(stream, links[0] if links else None, name)
+    return _joined([partial(_ogg_link, View(stream, [link.range]), link, name) for link in links], name)
+
+
+def _ogg_link(stream: ByteStream, link: Link | None, name: str) -> FileReader:
+    needs_clock = link is not None and (link.has_gap or link.tracks > 1)
+    if needs_clock and find_spec("av"):
+        reader: FileReader = MediaReader(stream, "ogg", name)
+    else:
+        reader = _decoder(stream, name)
+    if link and link.has_gap and isinstance(reader, SoundReader):
+        reader.remarks.append("Packets are missing, and what follows is too early; genser[media] keeps the times.")
+    if link and not link.is_ended:
+        where = f" after {reader.frames / reader.sample_rate:.2f} s" if reader.frames else ""
+        reader.remarks.append(f"The file is cut off{where}: the last page of its stream is missing.")
+    return reader
+
+
+def _open_flac(stream: ByteStream, name: str) -> FileReader:
+    declared = declared_samples(read_at(stream, 0, 42))
+    if declared and last_sample(stream) == declared:  # still, a second file of the same length may follow
+        return JoinedReader(_flac_openers(stream, name), declared)
+    return _joined([partial(_flac_file, part, name) for part in _split(stream, flac_files(stream))], name)
+
+
+def _flac_openers(stream: ByteStream, name: str) -> Iterator[Callable[[], FileReader]]:
+    yield partial(_decoder, stream, name)
+    for part in _split(stream, flac_files(stream))[1:]:
+        yield partial(_flac_file, part, name)
+
+
+def _flac_file(stream: ByteStream, name: str) -> FileReader:
+    head, last = read_at(stream, 0, 42), last_sample(stream) or 0
+    declared = declared_samples(head)
+    if not 0 < declared < last:
+        return _decoder(stream, name)
+    reader = _decoder(View(stream, [with_open_total(head), (42, size_of(stream))]), name)
+    reader.frames = last
+    reader.remarks.append(MORE.format(last / reader.sample_rate, declared / reader.sample_rate))
+    return reader
+
+
+def _open_sound(stream: ByteStream, name: str) -> FileReader | None:
+    """Open a file of chunks, with those that follow it; None if it is not one."""
+    openers, start, size = [], 0, size_of(stream)
+    while len(openers) <= MOST_PARTS:
+        part = View(stream, [(start, size)]) if start else stream
+        sound = find_sound(part)
+        if sound is None:
+            openers += [partial(_decoder, part, name)] if start else []
+            break
+        openers.append(partial(_sound, part, sound, name))
+        if sound.next_file is None:
+            break
+        start += sound.next_file
+    return _joined(openers, name) if openers else None
+
+
+def _sound(stream: ByteStream, sound: Sound, name: str) -> FileReader:
+    there = sound.end - sound.start
+    if sound.coding == MP3:
+        content = View(stream, [(sound.start, sound.end)])
+        if parts := first_frame(content) == 0 and mpeg_parts(content):
+            return _joined([partial(_decoder, part, name) for part in parts], name)
+    return _decoder(sound.corrected, name, (sound.declared or there) / there)
+
+
+def _open_mpeg(stream: ByteStream, head: bytes, name: str) -> FileReader:
+    """Open an MP3, or what libsndfile reads.
+
+    The dump of a stream may begin within a frame, or with a line of HTTP.
+    """
+    start = first_frame(stream) if head.startswith((b"\xff", b"ICY ", b"HTTP/")) else None
+    if start is None:
+        try:
+            return _decoder(stream, name)
+        except AudioError:
+            start, adts = first_frame(stream), adts_start(read_at(stream, 0, SEARCHED))
+            if start is None and adts is None:
+                raise
+            if start is None or (adts is not None and adts < start):
+                return MediaReader(View(stream, [(adts or 0, size_of(stream))]), "aac", name)
+    if start:
+        stream = View(stream, [(start, size_of(stream))])
+    return _joined([partial(_decoder, part, name) for part in mpeg_parts(stream) or [stream]], name)

@@ -1,0 +1,67 @@
+"""Finds what a FLAC file holds beyond its header's total of samples. Layout: RFC 9639, sections 8.2 and 9.1."""
+
+from genser.audio.view import ByteStream, find_all, read_at, size_of
+
+MAGIC = b"fLaC"
+FIRST_BLOCK = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")  # the header of STREAMINFO, 34 bytes; the last block or not
+TOTAL = 21  # offset of the byte whose lower half begins the total of samples, 36 bits in all
+TAIL = 1 << 16  # bytes at the end that are searched for the last frame
+
+
+def declared_samples(head: bytes) -> int:
+    """Return the total of samples in the first 42 bytes of a FLAC file; 0 means that it is open."""
+    return int.from_bytes(head[TOTAL : TOTAL + 5]) & (1 << 36) - 1
+
+
+def with_open_total(head: bytes) -> bytes:
+    """Return the first 42 bytes of a FLAC file with an open total of samples."""
+    return head[:TOTAL] + bytes((head[TOTAL] & 0xF0, 0, 0, 0, 0)) + head[TOTAL + 5 :]
+
+
+def last_sample(stream: ByteStream) -> int | None:
+    """Return the number of the sample after the last frame of a file; None if no frame is found at its end."""
+    block_size = int.from_bytes(read_at(stream, 8, 2))  # smallest; with a fixed size, that of every block but the last
+    tail = read_at(stream, max(size_of(stream) - TAIL, 42), TAIL)
+    at = len(tail)
+    while (at := tail.rfind(b"\xff", 0, at)) >= 0:
+        frame = _frame(tail[at : at + 16])
+        if frame:
+            number, size = frame
+            return (number if tail[at + 1] & 1 else number * block_size) + size
+    return None
+
+
+def _frame(head: bytes) -> tuple[int, int] | None:
+    """Number of a frame (of its first sample where the size of blocks varies) and its samples; None if it is none."""
+    if len(head) < 6 or head[1] & 0xFE != 0xF8 or head[3] & 1:
+        return None
+    ones = 8 - (head[4] ^ 0xFF).bit_length()
+    extra = max(ones - 1, 0)
+    number = head[4] & (0x7F >> ones)
+    for byte in head[5 : 5 + extra]:
+        number = number << 6 | byte & 0x3F
+    at, code = 5 + extra, head[2] >> 4
+    if not code or ones == 1 or ones > 7:
+        return None
+    size = 192 if code == 1 else 576 << code - 2 if code < 6 else 256 << max(code - 8, 0)
+    if code in (6, 7):
+        size = int.from_bytes(head[at : at + code - 5]) + 1
+        at += code - 5
+    at += {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
+    if at >= len(head) or _crc_8(head[:at]) != head[at]:
+        return None
+    return number, size
+
+
+def _crc_8(data: bytes) -> int:
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x07 if crc & 0x80 else 0)) & 0xFF
+    return crc
+
+
+def flac_files(stream: ByteStream) -> list[int]:
+    """Return where each FLAC file begins in files one after the other."""
+    return [at for at in find_all(stream, MAGIC, 0, size_of(stream)) if read_at(stream, at + 4, 4) in FIRST_BLOCK]

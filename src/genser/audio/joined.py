@@ -1,0 +1,89 @@
+"""Reads streams that follow each other in one file as one recording."""
+
+from collections.abc import Callable, Iterator
+from typing import Union
+
+import numpy as np
+
+from genser.audio.converter import Converter
+from genser.audio.media import MediaReader
+from genser.audio.readers import CHANNELS_CHANGE, SoundReader
+from genser.errors import AudioError
+
+FileReader = Union[SoundReader, MediaReader, "JoinedReader"]
+
+
+class JoinedReader:
+    """Frames of streams one after the other, at the sample rate and with the channels of the first.
+
+    Args:
+        openers: Open the streams; each is called when its turn comes.
+        frames: Length of the first stream, if it is probably the only one.
+    """
+
+    def __init__(self, openers: Iterator[Callable[[], FileReader]], frames: int | None = None) -> None:
+        self._openers, self.frames, self._position = openers, frames, 0
+        self._remarks: list[str] = []
+        self._reader: FileReader | None = next(openers)()
+        self.format, self.channels = self._reader.format, self._reader.channels
+        self.sample_rate: float = self._reader.sample_rate
+        self._converter = Converter((self.sample_rate, self.sample_rate), self.channels)
+        self._pending = np.empty((0, self.channels), np.float32)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences about the streams so far."""
+        return self._remarks + (self._reader.remarks if self._reader else [])
+
+    def close(self) -> None:
+        """Free the decoder."""
+        if self._reader:
+            self._reader.close()
+
+    def seek(self, frame: int) -> None:
+        """Go to a frame; in several streams by decoding what lies before it, as no header states where it is."""
+        if self.frames and self._reader:
+            self._reader.seek(frame)
+            return
+        while frame > 0 and (skipped := len(self.read(min(frame, 1 << 16)))):
+            frame -= skipped
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return the next frames.
+
+        Raises:
+            AudioError: The data are damaged.
+        """
+        blocks, wanted = [self._pending[:frames]], frames - len(self._pending[:frames])
+        self._pending = self._pending[frames:]
+        while wanted > 0 and self._reader:
+            block = self._reader.read(wanted)
+            is_last = len(block) == 0
+            converted = self._converter.flush() if is_last else self._converter.convert(block)
+            blocks.append(converted[:wanted])
+            self._pending = converted[wanted:]
+            wanted -= len(blocks[-1])
+            if is_last:
+                self._open_next()
+        joined = np.concatenate(blocks)
+        self._position += len(joined)
+        return joined
+
+    def _open_next(self) -> None:
+        if self._reader:
+            self._remarks += self._reader.remarks
+            self._reader.close()
+        self._reader = None
+        for opener in self._openers:
+            try:
+                self._reader = opener()
+                break
+            except AudioError as error:
+                self._remarks.append(f"What follows {self._position / self.sample_rate:.2f} s is missing: {error}")
+        if self._reader is None:
+            return
+        self._converter = Converter((self._reader.sample_rate, self.sample_rate), self.channels)
+        if self._reader.channels != self.channels:
+            self._remarks.append(
+                CHANNELS_CHANGE.format(self._position / self.sample_rate, self._reader.channels, self.channels)
+            )

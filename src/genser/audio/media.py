@@ -1,0 +1,241 @@
+"""Reads the first audio track of a container through PyAV, on the recording's own clock."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from genser.audio.converter import Converter
+from genser.audio.readers import CHANNELS_CHANGE, CUT_OFF, scaled
+from genser.audio.view import ByteStream
+from genser.errors import AudioError, MissingExtraError
+
+INDEXED = {"mov", "matroska"}
+"""Demuxers of containers whose clock begins at 0, whose headers state the length, and which can seek."""
+STAMPED = INDEXED | {"asf", "avi", "flv", "mpeg", "mpegts", "mxf", "nut", "ogg", "rm"}
+"""Demuxers of containers with times of their own; in the others, the samples count."""
+START_TOLERANCE = 0.005  # seconds
+TOLERANCE = 0.1  # seconds by which a time may differ from the samples: containers round, and clocks drift
+LONGEST_OVERLAP = 1.0  # seconds; a longer step back is another count of time, as where two recordings were joined
+LONGEST_GAP = {"mpegts": 10.0, "mpeg": 10.0}  # seconds; there, a longer one is another count of time
+LONGEST_GAP_ELSEWHERE = 3 * 3600.0
+SILENCE = 1 << 16  # frames of silence given at once
+LONGEST_FRAME = 0.3  # seconds that the last frame may hold beyond the declared length, or lack
+NAMED_GAP = 0.5  # seconds of silence for missing packets that a remark must name
+
+
+class MediaReader:
+    """Frames of the first audio track of a container.
+
+    Frames lie where the container's times put them: silence stands before a track that begins late and where packets
+    are missing, and what overlaps is cut.
+
+    Args:
+        stream: The file.
+        demuxer: FFmpeg's name of the container.
+        name: Name of the source for messages.
+
+    Raises:
+        AudioError: The container cannot be read, or has no audio.
+        MissingExtraError: PyAV is not installed.
+    """
+
+    frames: int | None = None
+
+    def __init__(self, stream: ByteStream, demuxer: str, name: str) -> None:
+        try:
+            import av
+        except ImportError as error:
+            raise MissingExtraError("media", f"Reading {name} ({demuxer})") from error
+        self._av, self._name, self._demuxer, self.format = av, name, demuxer, demuxer.upper()
+        self.remarks: list[str] = []
+        stream.seek(0)
+        try:
+            # No protocol may be opened: a container can name other files.
+            options = {"protocol_whitelist": "none", "format_whitelist": demuxer}
+            self._container = av.open(stream, mode="r", format=demuxer, container_options=options)
+        except (av.FFmpegError, ValueError) as error:
+            raise AudioError(f"{name} cannot be read as {demuxer}: {error}. Convert it to wav or flac.") from error
+        tracks = self._container.streams.audio
+        if not tracks:
+            raise AudioError(f"{name} has no audio track. Choose a recording with audio.")
+        if len(tracks) > 1:
+            self.remarks.append(f"The file has {len(tracks)} audio tracks; only the first was read.")
+        self._track = tracks[0]
+        self._decoded_frames = self._decoded()
+        first = next(self._decoded_frames, None)
+        if first is None:
+            raise AudioError(f"{name} holds no audio that can be decoded. Copy or encode it again.")
+        self.sample_rate, self.channels = first.sample_rate, first.layout.nb_channels
+        self._begin(first)
+
+    def _begin(self, first: Any) -> None:
+        """Set the clock by the first frame."""
+        second = self._av.time_base
+        self._origin: float = 0.0 if self._demuxer in INDEXED else (self._container.start_time or 0) / second
+        late = 0.0 if first.time is None else first.time - self._origin
+        if first.time is not None and late > self._longest_gap:
+            self.remarks.append(f"The times in the file begin at {first.time:.0f} s; they are counted from there.")
+            self._origin = first.time
+        if self._demuxer in INDEXED:
+            tick = self._track.time_base or 0
+            duration = float((self._track.duration or 0) * tick) + max(float((self._track.start_time or 0) * tick), 0)
+            if not self._track.duration and len(self._container.streams) == 1:
+                duration = (self._container.duration or 0) / second
+            self.frames = round((duration - self._origin) * self.sample_rate) if duration > self._origin else None
+        self._start = self._position = self._silence = 0
+        self._is_cut = self._has_jumped = False
+        self._pending = np.empty((0, self.channels), np.float32)
+        # Elsewhere the first time may be that of a packet whose samples the decoder does not return.
+        self._blocks = self._clocked(first, START_TOLERANCE if self._demuxer in INDEXED else TOLERANCE)
+
+    @property
+    def _longest_gap(self) -> float:
+        return LONGEST_GAP.get(self._demuxer, LONGEST_GAP_ELSEWHERE)
+
+    def close(self) -> None:
+        """Free the decoder."""
+        self._container.close()
+
+    def seek(self, frame: int) -> None:
+        """Go to a frame; decoding starts half a second before it, as frames depend on earlier ones.
+
+        Containers without an index are decoded from their beginning, as FFmpeg can only estimate where a time is.
+
+        Raises:
+            AudioError: The container is damaged.
+        """
+        self._start = frame
+        seconds = frame / self.sample_rate - 0.5
+        if self._demuxer not in INDEXED or seconds <= 0:
+            return
+        assert self._track.time_base is not None  # both demuxers set it
+        try:
+            self._container.seek(int((seconds + self._origin) / self._track.time_base), stream=self._track)
+        except self._av.FFmpegError as error:
+            raise AudioError(f"{self._name} cannot be cut at {seconds:.1f} s: {error}. Convert it to wav.") from error
+        self._decoded_frames = self._decoded()
+        first = next(self._decoded_frames, None)
+        if first is None:
+            self._blocks = iter(())
+            return
+        self._position = frame if first.time is None else round((first.time - self._origin) * self.sample_rate)
+        if self._position > frame:  # in a gap, or before a track that begins late
+            self._position = frame
+        self._blocks = self._clocked(first, START_TOLERANCE)
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return the next frames.
+
+        Raises:
+            AudioError: The data are damaged, and intact data follow the damage.
+        """
+        blocks, count = [self._pending], len(self._pending)
+        while count < frames and (block := next(self._blocks, None)) is not None:
+            blocks.append(block)
+            count += len(block)
+        joined = np.concatenate(blocks)
+        self._pending = joined[frames:]
+        return joined[:frames]
+
+    def _decoded(self) -> Iterator[Any]:
+        """Yield the frames of the decoder; errors at the end mean that the file is cut off."""
+        packets = self._container.demux(self._track)
+        error, is_begun = None, False
+        while True:
+            packet = None
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                frames = packet.decode()
+            except self._av.EOFError:
+                break
+            except (self._av.FFmpegError, ValueError) as problem:
+                error = problem if is_begun else None
+                if packet is None:  # the container is damaged, not its sound
+                    break
+                continue
+            if frames and error is not None and packet.size:
+                raise AudioError(
+                    f"{self._name} is damaged at or after {self._position / self.sample_rate:.2f} s ({error}). "
+                    "Copy or encode it again."
+                ) from error
+            yield from frames
+            is_begun |= bool(frames)
+        self._is_cut = error is not None
+
+    def _clocked(self, first: Any, tolerance: float) -> Iterator[np.ndarray]:
+        """Yield the sound from the start on, with silence where the container's times leave gaps."""
+        frame, form = first, (first.sample_rate, first.layout.nb_channels)
+        converter = self._converter(*form)
+        while frame is not None:
+            if form != (frame.sample_rate, frame.layout.nb_channels):
+                yield from self._placed(None, converter.flush(), TOLERANCE)
+                form = frame.sample_rate, frame.layout.nb_channels
+                converter = self._converter(*form)
+            block = converter.convert(_samples(frame))
+            yield from self._placed(frame.time, block, tolerance)
+            tolerance = TOLERANCE
+            frame = next(self._decoded_frames, None)
+        yield from self._placed(None, converter.flush(), TOLERANCE)
+        self._remark_at_end()
+
+    def _converter(self, sample_rate: int, channels: int) -> Converter:
+        if channels != self.channels:
+            self.remarks.append(CHANNELS_CHANGE.format(self._position / self.sample_rate, channels, self.channels))
+        return Converter((sample_rate, self.sample_rate), self.channels)
+
+    def _placed(self, time: float | None, block: np.ndarray, tolerance: float) -> Iterator[np.ndarray]:
+        """Put a block at its time, given in seconds of the container."""
+        gap = 0.0
+        if time is not None and self._demuxer in STAMPED:
+            gap = time - self._origin - self._position / self.sample_rate
+            if gap > self._longest_gap or gap < -LONGEST_OVERLAP:
+                self._jump(gap)
+                gap = 0.0
+        samples = round(gap * self.sample_rate) if abs(gap) > tolerance else 0
+        if samples > 0:
+            self._silence += samples
+            end = self._position + samples
+            self._position = min(max(self._position, self._start), end)
+            while self._position < end:
+                count = min(end - self._position, SILENCE)
+                self._position += count
+                yield np.zeros((count, self.channels), np.float32)
+        block = block[max(-samples, 0) :]
+        early = self._start - self._position
+        self._position += len(block)
+        yield block[max(early, 0) :]
+
+    def _jump(self, gap: float) -> None:
+        """Go on where the times do not: another count of time begins."""
+        seconds = self._position / self.sample_rate
+        if gap > 0 and self._demuxer in INDEXED:
+            raise AudioError(
+                f"{self._name} has no sound for {gap:.0f} s after {seconds:.2f} s by its times, which cannot be right. "
+                "Convert it to wav."
+            )
+        self._origin += gap
+        if not self._has_jumped:
+            self.remarks.append(
+                f"At {seconds:.2f} s the times in the file jump by {gap:.2f} s; the sound goes on there."
+            )
+        self._has_jumped = True
+
+    def _remark_at_end(self) -> None:
+        seconds = self._position / self.sample_rate
+        if self._silence > NAMED_GAP * self.sample_rate:
+            self.remarks.append(
+                f"Sound is missing for {self._silence / self.sample_rate:.2f} s in all; silence stands in for it."
+            )
+        if self.frames and self.frames / self.sample_rate - seconds > LONGEST_FRAME:
+            self.remarks.append(CUT_OFF.format(seconds, self.frames / self.sample_rate))
+        elif self._is_cut:
+            self.remarks.append(f"The file is cut off after {seconds:.2f} s.")
+
+
+def _samples(frame: Any) -> np.ndarray:
+    """The samples of a frame of PyAV as float32, shape (frames, channels)."""
+    array = frame.to_ndarray()
+    return scaled(array.T if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels))
