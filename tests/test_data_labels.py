@@ -1,9 +1,12 @@
 """Tasks and label maps."""
 
+import tomllib
+from importlib import resources
+
 import pytest
 
 from genser.data.corpora import CORPORA, crema_d, esd, meld, nemo, ravdess, savee
-from genser.data.labels import TASKS, LabelMap, find_label_map, for_task, read_label_maps
+from genser.data.labels import NO_SPEECH, TASKS, LabelMap, find_label_map, for_task, read_label_maps
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, ManifestError
 
@@ -32,6 +35,54 @@ def test_a_label_is_kept_renamed_or_dropped():
     assert (mapping("anger"), mapping("calm"), mapping("boredom")) == ("anger", "neutral", None)
     with pytest.raises(ManifestError, match=r"does not list 'angr'\. Did you mean 'anger'"):
         mapping("angr")
+
+
+@pytest.mark.parametrize(
+    ("label", "seven", "everything"),
+    [
+        ("Joy", "happiness", "happiness"),
+        ("HAPPY", "happiness", "happiness"),
+        ("pleasant_surprise", "surprise", "surprise"),
+        ("excited", "happiness", "excitement"),
+        ("calm", "neutral", "calm"),
+        ("Neutrality", "neutral", "neutral"),
+        ("rabbia", "anger", "anger"),
+        ("Colère", "anger", "anger"),
+        ("Tristezza", "sadness", "sadness"),
+        ("Ekel", "disgust", "disgust"),
+        ("화남", "anger", "anger"),
+        ("bored", None, "boredom"),
+        ("amusement", None, None),
+        ("assertive", None, None),
+    ],
+)
+def test_usual_names_of_emotions_are_known_to_every_map(label, seven, everything):
+    assert find_label_map("seven")(label) == seven
+    assert find_label_map("all")(label) == everything
+
+
+def test_usual_names_stand_for_one_canonical_emotion_each():
+    content = resources.files("genser.data").joinpath("label_names.toml").read_text("utf-8")
+    names = tomllib.loads(content)
+    words = [word for name, words in names.items() for word in (name, *words)]
+    assert len(words) == len(set(words))
+    assert words == [word.casefold() for word in words]
+    all_emotions = find_label_map("all")
+    assert set(names) == {*all_emotions.classes, *all_emotions.drop}
+
+
+def test_a_map_of_your_own_comes_before_usual_names():
+    mapping = LabelMap("mine", ("up", "joy"), {"happiness": "up"})
+    assert (mapping("joy"), mapping("happy"), mapping("happiness")) == ("joy", "up", "up")
+    with pytest.raises(ManifestError, match="does not list 'sad'"):
+        mapping("sad")
+
+
+def test_recordings_without_speech_are_no_class_of_any_task():
+    silent = Utterance("/s", label=NO_SPEECH, gender="female")
+    for task in TASKS:
+        assert for_task([silent, ITEM], task)[1] == [silent]
+    assert for_task([silent], "emotion", LabelMap("x", ("anger",)))[1] == [silent]
 
 
 def test_a_file_adds_and_replaces_maps(tmp_path):

@@ -15,12 +15,18 @@ from genser.errors import ConfigError, ManifestError, suggestion
 TASKS = {"emotion": "label", "gender": "gender"}
 """Field of an utterance that is the class in each task."""
 
+NO_SPEECH = "no speech"
+"""Label of a recording without speech, in manifests and predictions; it is not a class of any task."""
+
 _KEYS = ("about", "classes", "rename", "drop")
 
 
 @dataclass(frozen=True)
 class LabelMap:
     """Maps the labels of corpora to classes.
+
+    A label that is in none of the three lists is replaced by its canonical name (``"Joy"`` is ``"happiness"``) and
+    looked up again.
 
     Args:
         name: Name of the map.
@@ -59,16 +65,22 @@ class LabelMap:
         Raises:
             ManifestError: The map does not know the label.
         """
-        if label in self.classes:
-            return label
-        if label in self.drop:
-            return None
-        if label not in self.rename:
-            raise ManifestError(
-                f"The label map {self.name!r} does not list {label!r}. "
-                f"{suggestion(label, [*self.classes, *self.rename, *self.drop])}"
-            )
-        return self.rename[label]
+        for name in (label, canonical(label)):
+            if name in self.classes:
+                return name
+            if name in self.drop:
+                return None
+            if name in self.rename:
+                return self.rename[name]
+        raise ManifestError(
+            f"The label map {self.name!r} does not list {label!r}. "
+            f"{suggestion(label, [*self.classes, *self.rename, *self.drop])}"
+        )
+
+
+def canonical(label: str) -> str:
+    """Canonical name of an emotion in any case, such as ``"happiness"`` for ``"Joy"``; other labels as they are."""
+    return _canonical_names().get(label.casefold().replace("_", " ").strip(), label)
 
 
 def for_task(
@@ -85,7 +97,8 @@ def for_task(
         label_map: Maps the labels; None keeps them.
 
     Returns:
-        Utterances with their class as label, and the omitted ones, whose class is unknown or dropped by the map.
+        Utterances with their class as label, and the omitted ones, whose class is unknown or dropped by the map, or
+        in which nobody speaks (label :data:`NO_SPEECH`).
 
     Raises:
         ConfigError: There is no such task.
@@ -95,7 +108,7 @@ def for_task(
         raise ConfigError(f"There is no task {task!r}. {suggestion(task, TASKS)}")
     kept, omitted = [], []
     for utterance in utterances:
-        label = getattr(utterance, TASKS[task])
+        label = None if utterance.label == NO_SPEECH else getattr(utterance, TASKS[task])
         if label is not None and label_map is not None:
             label = label_map(label)
         if label is None:
@@ -143,6 +156,13 @@ def find_label_map(name: str) -> LabelMap:
     if name not in maps:
         raise ConfigError(f"There is no label map {name!r}. {suggestion(name, maps)}")
     return maps[name]
+
+
+@functools.cache
+def _canonical_names() -> dict[str, str]:
+    file = resources.files("genser.data").joinpath("label_names.toml")
+    names = tomllib.loads(file.read_text("utf-8"))
+    return {word: name for name, words in names.items() for word in (name, *words)}
 
 
 @functools.cache

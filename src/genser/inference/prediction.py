@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-NO_SPEECH = "no speech"
-"""Label of a clip whose probability of speech is below the threshold of the model's speech gate."""
+from genser.data.labels import NO_SPEECH
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""CREMA-D, English emotional speech of 91 actors (Cao et al., 2014, doi:10.1109/TAFFC.2014.2336244)."""
+"""CREMA-D, English emotional speech: 7442 clips of 91 actors (Cao et al., 2014, doi:10.1109/TAFFC.2014.2336244).
 
-import re
-from pathlib import Path
+The parts of a name are actor, sentence, acted emotion and its intensity.
+"""
 
-from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
+from genser.data.corpora.clip_names import ClipNames
+from genser.data.corpora.report import absent, genders
 
 NAME = "crema-d"
 LAYOUT = "AudioWAV/1001_DFA_ANG_XX.wav"
@@ -32,33 +33,6 @@ GENDERS = dict.fromkeys(ACTORS, "male") | genders(female=FEMALE)  # as in VideoD
 NEVER_RECORDED = {("1008", "WSI"), ("1009", "MTI"), ("1019", "ITH")}
 NEVER_RECORDED_CLIPS = {"1002_TIE_NEU_XX", "1076_ITS_NEU_XX"}
 SILENT = "1076_MTI_SAD_XX"
-PATTERN = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_(LO|MD|HI|XX)")
-
-
-def read(root: Path) -> CorpusReport:
-    """Read the 7442 clips ``ACTOR_SENTENCE_EMOTION_LEVEL``; the label is the acted emotion.
-
-    1076_MTI_SAD_XX is silent in the release. It is kept, because published test lists contain it, and reported.
-    """
-    collector = Collector(root, NAME)
-    for path in sound_files(root):
-        match = PATTERN.fullmatch(path.stem)
-        actor, sentence, emotion, level = match.groups() if match else ("",) * 4
-        if actor not in GENDERS or sentence not in SENTENCES or emotion not in LABELS:
-            collector.problem(path, "is not named ACTOR_SENTENCE_EMOTION_LEVEL, such as 1001_DFA_ANG_XX")
-            continue
-        collector.add(
-            path.stem,
-            path,
-            label=LABELS[emotion],
-            speaker=actor,
-            gender=GENDERS[actor],
-            text=SENTENCES[sentence],
-            intensity=INTENSITIES[level],
-        )
-        if path.stem == SILENT:
-            collector.problem(path, "is silent in the release; kept, because published test lists contain it")
-    return collector.report(absent(official(), collector.utterances))
 
 
 def official() -> dict[str, list[str]]:
@@ -74,3 +48,15 @@ def _clips(actor: str) -> list[str]:
         for emotion in LABELS
         for level in (("LO", "MD", "HI") if sentence == "IEO" and emotion != "NEU" else ("XX",))
     ]
+
+
+read = ClipNames(
+    NAME,
+    LAYOUT,
+    pattern=r"(?P<speaker>\d{4})_(?P<text>[A-Z]{3})_(?P<label>[A-Z]{3})_(?P<intensity>LO|MD|HI|XX)",
+    codes={"label": LABELS, "text": SENTENCES, "intensity": INTENSITIES},
+    speakers=GENDERS,
+    language="en",
+    remarks={SILENT: "is silent in the release; kept, because published test lists contain it"},
+    missing=lambda found: absent(official(), found),
+).read

@@ -1,9 +1,12 @@
-"""EmoDB, the Berlin database of German emotional speech (Burkhardt et al., Interspeech 2005)."""
+"""EmoDB, the Berlin database of German emotional speech: 535 clips of ten actors (Burkhardt et al., Interspeech 2005).
 
-import re
-from pathlib import Path
+The parts of a name are speaker, sentence, the German initial of the emotion and the version.
+"""
 
-from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
+from collections.abc import Collection
+
+from genser.data.corpora.clip_names import ClipNames
+from genser.data.corpora.report import absent, genders
 from genser.data.splits import emobox_tests
 
 NAME = "emodb"
@@ -30,29 +33,20 @@ SENTENCES = {
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
-PATTERN = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z]?)")
 
 
-def read(root: Path) -> CorpusReport:
-    """Read the 535 clips ``SSTTTEv``: speaker, text, emotion by its German initial, version."""
-    collector = Collector(root, NAME)
-    for path in sound_files(root):
-        match = PATTERN.fullmatch(path.stem)
-        speaker, sentence, emotion, _ = match.groups() if match else ("",) * 4
-        if speaker in GENDERS and sentence in SENTENCES and emotion in LABELS:
-            collector.add(
-                path.stem,
-                path,
-                label=LABELS[emotion],
-                speaker=speaker,
-                gender=GENDERS[speaker],
-                text=SENTENCES[sentence],
-            )
-        else:
-            collector.problem(path, "is not named as EmoDB names its clips, such as 03a01Fa")
-    return collector.report(absent(_official(), collector.utterances))
-
-
-def _official() -> dict[str, list[str]]:
+def _missing(found: Collection[str]) -> list[str]:
     clips = sorted(clip for fold in emobox_tests(NAME).values() for clip in fold)
-    return {f"speaker {speaker}": [clip for clip in clips if clip.startswith(speaker)] for speaker in sorted(GENDERS)}
+    official = {f"speaker {name}": [clip for clip in clips if clip.startswith(name)] for name in sorted(GENDERS)}
+    return absent(official, found)
+
+
+read = ClipNames(
+    NAME,
+    LAYOUT,
+    pattern=r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<label>[A-Z])[a-z]?",
+    codes={"label": LABELS, "text": SENTENCES},
+    speakers=GENDERS,
+    language="de",
+    missing=_missing,
+).read

@@ -14,6 +14,7 @@ GENDERS = genders(
     female="0001 0002 0003 0007 0009 0015 0016 0017 0018 0019",
     male="0004 0005 0006 0008 0010 0011 0012 0013 0014 0020",
 )
+LAST_MANDARIN = "0010"
 TAKES = 350  # numbers of one emotion; 1 to 350 are Neutral, and so on in the order of LABELS
 VALIDATION_TAKES = 20  # the first of them are the folder evaluation, the next 30 test
 TEST_TAKES = 50
@@ -49,6 +50,7 @@ def read(root: Path) -> CorpusReport:
                 gender=GENDERS[match[1]],
                 split=_split(number),
                 text=words.get(path.stem) or None,
+                extra={"language": "zh" if match[1] <= LAST_MANDARIN else "en"},
             )
     return collector.report(absent(_official(), collector.utterances))
 

@@ -49,7 +49,7 @@ def read(root: Path) -> CorpusReport:
     Turns without agreement (``xxx``) are reported and omitted. The last letter of
     ``Ses01F_impro01_M003`` is the speaker.
     """
-    collector = Collector(root, NAME)
+    collector = Collector(root, NAME, "en")
     sounds = {path.stem: path for path in reversed(sound_files(root))}
     words = dict(_words(root))
     turns = list(_turns(root))
@@ -67,14 +67,15 @@ def read(root: Path) -> CorpusReport:
             agreed = "its annotators did not agree" if turn.code == NO_AGREEMENT else f"unknown emotion {turn.code!r}"
             collector.problem(path, f"{turn.name}: {agreed}, omitted")
         else:
-            times = {} if path.stem == turn.name else {"start": turn.start, "end": turn.end}
+            whole = path.stem == turn.name
             collector.add(
                 turn.name,
                 path,
                 label=LABELS[turn.code],
                 speaker=turn.name[:5] + turn.gender,
                 gender=GENDERS[turn.gender],
-                **times,
+                start=None if whole else turn.start,
+                end=None if whole else turn.end,
                 text=words.get(turn.name),
             )
     return collector.report(missing)

@@ -41,7 +41,7 @@ class _Line:
 
 def read(root: Path) -> CorpusReport:
     """Read the clips of the three tables; audio may be in the videos, or extracted beside or instead of them."""
-    collector = Collector(root, NAME)
+    collector = Collector(root, NAME, "en")
     lines = dict(_lines(root, collector))
     for path in sound_files(root):
         split = _split(path.relative_to(root))

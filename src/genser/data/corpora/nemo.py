@@ -27,7 +27,7 @@ def read(root: Path) -> CorpusReport:
 
     The table names every clip ``.wav``, whatever its ending, and pads the speakers with spaces.
     """
-    collector = Collector(root, NAME)
+    collector = Collector(root, NAME, "pl")
     table = _table(root)
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)

@@ -24,7 +24,7 @@ ACTORS = tuple(f"{actor:02d}" for actor in range(1, 25))
 
 def read(root: Path) -> CorpusReport:
     """Read the 1440 speech clips ``MM-VC-EMO-INT-ST-REP-ACTOR``; songs are reported and omitted."""
-    collector = Collector(root, NAME)
+    collector = Collector(root, NAME, "en")
     for path in sound_files(root):
         fields = path.stem.split("-")
         reason = _refusal(fields)

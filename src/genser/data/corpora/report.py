@@ -2,13 +2,14 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genser.audio.endings import LOSSY_ENDINGS, VIDEO_ENDINGS
 from genser.audio.folders import find_audio
+from genser.data.tables import read_table
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError
 from genser.files import file_hash
@@ -75,6 +76,30 @@ def sound_files(root: Path) -> list[Path]:
     return sorted(map(Path, content.files), key=lambda path: (rank(path), path))
 
 
+def official_table(root: Path, names: Sequence[str], columns: Sequence[str]) -> tuple[Path, list[dict[str, Any]]]:
+    """Find and read a table of a release, wherever it is below the folder.
+
+    Args:
+        root: Folder of the corpus.
+        names: Names that the table has in different releases.
+        columns: Columns that it must have.
+
+    Returns:
+        Its path, and its rows.
+
+    Raises:
+        ManifestError: There is no such table, it cannot be read, or it lacks a column.
+    """
+    path = next((path for path in sorted(root.rglob("*")) if path.name in names), None)
+    if path is None:
+        raise ManifestError(f"{root} has no {' or '.join(names)}, the table of labels. Use the whole release.")
+    table = read_table(path)
+    lost = [name for name in columns if name not in table.columns]
+    if lost:
+        raise ManifestError(f"{path} has no column {lost[0]!r}, so it is not a table of the release. Use the original.")
+    return path, [row for _, row in table.rows]
+
+
 def genders(*, female: str = "", male: str = "") -> dict[str, str]:
     """Gender by speaker; each argument lists speakers, separated by spaces."""
     return dict.fromkeys(female.split(), "female") | dict.fromkeys(male.split(), "male")
@@ -86,22 +111,26 @@ class Collector:
     Args:
         root: Folder of the corpus.
         corpus: Name of the corpus for all utterances; None leaves it empty.
+        language: BCP 47 tag for the extra column ``language`` of all utterances; None leaves it to :meth:`add`.
     """
 
-    def __init__(self, root: Path, corpus: str | None = None) -> None:
-        self.root, self.corpus = root, corpus
+    def __init__(self, root: Path, corpus: str | None = None, language: str | None = None) -> None:
+        self.root, self.corpus, self.language = root, corpus, language
         self.utterances: dict[str, Utterance] = {}
         self.problems: list[Problem] = []
 
-    def add(self, clip: str, path: Path, **fields: Any) -> None:
+    def add(self, clip: str, path: Path, *, extra: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Add a clip.
 
         Args:
             clip: Its official name; a second file of that name is a problem.
             path: Its file.
+            extra: Its extra columns, such as ``language``; None is an unknown value.
             **fields: Other fields of its :class:`Utterance`.
         """
-        self.add_utterance(clip, Utterance(str(path), corpus=self.corpus, **fields))
+        columns = {"language": self.language} | dict(extra or {})
+        known = {name: value for name, value in columns.items() if value is not None}
+        self.add_utterance(clip, Utterance(str(path), corpus=self.corpus, extra=known, **fields))
 
     def add_utterance(self, clip: str, utterance: Utterance) -> None:
         """Add an utterance that is already made, as :meth:`add` does."""

@@ -24,7 +24,7 @@ PATTERN = re.compile(r"(OAF|YAF|OA)_([a-z]+)_([a-z]+)", re.IGNORECASE)
 
 def read(root: Path) -> CorpusReport:
     """Read the 2800 clips ``SPEAKER_word_emotion``; ``ps`` is pleasant surprise, here plain surprise."""
-    collector = Collector(root, NAME)
+    collector = Collector(root, NAME, "en")
     for path in sound_files(root):
         match = PATTERN.fullmatch(path.stem)
         if match and match[3].lower() in LABELS:

