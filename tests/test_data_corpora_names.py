@@ -105,6 +105,11 @@ def test_every_reader_of_names_reads_its_own_example(tmp_path):
             assert report.utterances, name
 
 
+def test_the_documentation_lists_every_reader():
+    text = (Path(__file__).parent.parent / "docs/cli.md").read_text("utf-8")
+    assert [corpus for corpus in CORPORA if f"`{corpus}`" not in text] == []
+
+
 def test_incomplete_releases_say_how_much_is_missing(tmp_path):
     sizes = {"emovo": 588, "cafe": 936, "subesco": 7000, "turev-db": 1735, "urdu": 400}
     for corpus, size in sizes.items():
