@@ -213,6 +213,26 @@ def test_emozionalmente(tmp_path):
     assert "unknown emotion 'boh'" in reasons(report)["samples.csv"]
 
 
+EMNS = """id|utterance|description|emotion|date_created|status|gender|age|level|audio_recording|user_id
+1|It was, of course, a trap.|x|Sarcastic|d|Complete|Female|20s|7|wavs/recorded_audio_a.webm|3
+2|Run|x|Surprised|d|Complete|Female|20s|9|wavs/recorded_audio_b.webm|3
+3|Run|x|Fear|d|Complete|Female|20s|9|wavs/recorded_audio_c.webm|3
+4|Run|x|Happy|d|Complete
+"""
+
+
+def test_emns(tmp_path):
+    tree(tmp_path, "cleaned_webm/recorded_audio_a.webm")
+    (tmp_path / "metadata.csv").write_text(EMNS)
+    report = prepare("emns", tmp_path)
+    (item,) = report.utterances
+    assert (item.label, item.speaker, item.gender, item.intensity) == ("sarcastic", "3", "female", "7")
+    assert item.text == "It was, of course, a trap."
+    assert report.missing == ("recorded_audio_b",)
+    assert len(report.problems) == 2
+    assert "unknown emotion 'Fear'" in report.problems[1].reason
+
+
 def m3ed_annotation(label: str) -> dict:
     line = {"Speaker": "A", "Text": "你好", "EmoAnnotation": {"final_main_emo": label}}
     dialogue = {"SpeakerInfo": {"A": {"Name": "李"}}, "Dialog": {"ganlan_1_1": line, "ganlan_1_2": line}}
@@ -242,7 +262,12 @@ def test_m3ed_with_another_annotation(tmp_path, content):
 
 @pytest.mark.parametrize(
     ("corpus", "words"),
-    [("msp-podcast", "labels_consensus.csv"), ("emozionalmente", "samples.csv"), ("m3ed", "annotation.json")],
+    [
+        ("msp-podcast", "labels_consensus.csv"),
+        ("emozionalmente", "samples.csv"),
+        ("emns", "metadata.csv"),
+        ("m3ed", "annotation.json"),
+    ],
 )
 def test_corpora_need_their_tables(tmp_path, corpus, words):
     with pytest.raises(ManifestError, match=f"has no {words}"):

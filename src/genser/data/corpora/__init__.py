@@ -27,6 +27,7 @@ READERS = (
     "asvp_esd",
     "cafe",
     "casia",
+    "emns",
     "emov_db",
     "emozionalmente",
     "enterface",

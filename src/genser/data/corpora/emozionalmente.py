@@ -7,7 +7,7 @@ speaker meant to express. Three of the 18 sentences are also sentences of EMOVO.
 
 from pathlib import Path
 
-from genser.data.corpora.report import Collector, CorpusReport, official_table, sound_files
+from genser.data.corpora.report import Collector, CorpusReport, sound_files
 from genser.data.utterance import GENDER_NAMES
 
 NAME = "emozionalmente"
@@ -26,8 +26,8 @@ LABELS = {
 def read(root: Path) -> CorpusReport:
     """Read the clips of ``samples.csv``, with the genders of ``users.csv``."""
     collector = Collector(root, NAME, "it")
-    table, rows = official_table(root, ("samples.csv",), ("file_name", "actor", "sentence", "emotion_expressed"))
-    _, people = official_table(root, ("users.csv",), ("username", "gender"))
+    table, rows = collector.table(("samples.csv",), ("file_name", "actor", "sentence", "emotion_expressed"))
+    _, people = collector.table(("users.csv",), ("username", "gender"))
     genders = {row["username"]: GENDER_NAMES.get(row["gender"].strip().lower()) for row in people}
     sounds = {path.stem: path for path in reversed(sound_files(root))}
     missing = []

@@ -9,7 +9,7 @@ Development. Some speakers are Unknown, and labels of Test3 are not published. M
 
 from pathlib import Path
 
-from genser.data.corpora.report import Collector, CorpusReport, official_table, sound_files
+from genser.data.corpora.report import Collector, CorpusReport, sound_files
 from genser.data.tables import decode_text
 from genser.data.utterance import GENDERS
 
@@ -41,7 +41,7 @@ def read(root: Path) -> CorpusReport:
     such as Test2, is the extra column ``partition``.
     """
     collector = Collector(root, NAME, "en")
-    table, rows = official_table(root, TABLES, COLUMNS)
+    table, rows = collector.table(TABLES, COLUMNS)
     sounds = {path.stem: path for path in reversed(sound_files(root))}
     words = {path.stem: path for path in root.rglob("*.txt") if path.parent.name == "Transcripts"}
     unlabelled, missing = 0, []

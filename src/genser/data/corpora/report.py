@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,30 +76,6 @@ def sound_files(root: Path) -> list[Path]:
     return sorted(map(Path, content.files), key=lambda path: (rank(path), path))
 
 
-def official_table(root: Path, names: Sequence[str], columns: Sequence[str]) -> tuple[Path, list[dict[str, Any]]]:
-    """Find and read a table of a release, wherever it is below the folder.
-
-    Args:
-        root: Folder of the corpus.
-        names: Names that the table has in different releases.
-        columns: Columns that it must have.
-
-    Returns:
-        Its path, and its rows.
-
-    Raises:
-        ManifestError: There is no such table, it cannot be read, or it lacks a column.
-    """
-    path = next((path for path in sorted(root.rglob("*")) if path.name in names), None)
-    if path is None:
-        raise ManifestError(f"{root} has no {' or '.join(names)}, the table of labels. Use the whole release.")
-    table = read_table(path)
-    lost = [name for name in columns if name not in table.columns]
-    if lost:
-        raise ManifestError(f"{path} has no column {lost[0]!r}, so it is not a table of the release. Use the original.")
-    return path, [row for _, row in table.rows]
-
-
 def genders(*, female: str = "", male: str = "") -> dict[str, str]:
     """Gender by speaker; each argument lists speakers, separated by spaces."""
     return dict.fromkeys(female.split(), "female") | dict.fromkeys(male.split(), "male")
@@ -137,6 +113,30 @@ class Collector:
         first = self.utterances.setdefault(clip, utterance)
         if first is not utterance:
             self.problem(utterance.path, f"is the clip {clip} again, omitted; {self._short(first.path)} is kept")
+
+    def table(self, names: Collection[str], columns: Collection[str]) -> tuple[Path, list[dict[str, Any]]]:
+        """Find and read a table of the release, wherever it is below the folder; broken rows become problems.
+
+        Args:
+            names: Names that the table has in different releases.
+            columns: Columns that it must have.
+
+        Returns:
+            Its path, and its rows.
+
+        Raises:
+            ManifestError: There is no such table, it cannot be read, or it lacks a column.
+        """
+        path = next((path for path in sorted(self.root.rglob("*")) if path.name in names), None)
+        if path is None:
+            raise ManifestError(f"{self.root} has no {' or '.join(names)}, the table of labels. Use the whole release.")
+        table = read_table(path)
+        lost = [name for name in columns if name not in table.columns]
+        if lost:
+            raise ManifestError(f"{path} has no column {lost[0]!r}, so it is not from the release. Use the original.")
+        for number, reason in table.problems:
+            self.problem(path, f"row {number} {reason} It is omitted.")
+        return path, [row for _, row in table.rows]
 
     def problem(self, path: str | Path, reason: str) -> None:
         """Add a file that does not fit, or a remark."""
