@@ -19,7 +19,7 @@ from genser.audio.containers import (
 from genser.audio.flac import declared_samples, flac_files, last_sample, with_open_total
 from genser.audio.joined import FileReader, JoinedReader
 from genser.audio.media import MediaReader
-from genser.audio.mpeg import SEARCHED, first_frame, mpeg_parts, tag_length
+from genser.audio.mpeg import SEARCHED, after_tags, first_frame, mpeg_parts
 from genser.audio.ogg import Link, ogg_links
 from genser.audio.readers import MORE, SoundReader
 from genser.audio.view import ByteStream, View, read_at, size_of
@@ -45,8 +45,8 @@ def open_file(stream: ByteStream, name: str) -> FileReader:
     head = read_at(stream, 0, HEAD)
     if problem := why_not_audio(head):
         raise AudioError(f"{name} {problem}")
-    if head.startswith(b"ID3"):
-        stream = View(stream, [(min(tag_length(head), size_of(stream)), size_of(stream))])
+    if start := after_tags(stream):
+        stream = View(stream, [(start, size_of(stream))])
         head = read_at(stream, 0, HEAD)
     if head.startswith(b"OggS"):
         return _open_ogg(stream, name)
@@ -119,8 +119,7 @@ def _ogg_link(stream: ByteStream, link: Link | None, name: str) -> FileReader:
     if link and link.has_gap and isinstance(reader, SoundReader):
         reader.remarks.append("Packets are missing, and what follows is too early; genser[media] keeps the times.")
     if link and not link.is_ended:
-        where = f" after {reader.frames / reader.sample_rate:.2f} s" if reader.frames else ""
-        reader.remarks.append(f"The file is cut off{where}: the last page of its stream is missing.")
+        reader.remarks.append(f"The file is cut off{_where(reader)}: the last page of its stream is missing.")
     return reader
 
 
@@ -169,7 +168,7 @@ def _sound(stream: ByteStream, sound: Sound, name: str) -> FileReader:
     if sound.coding == MP3:
         content = View(stream, [(sound.start, sound.end)])
         if parts := first_frame(content) == 0 and mpeg_parts(content):
-            return _joined([partial(_decoder, part, name) for part in parts], name)
+            return _joined([partial(_mpeg, *part, name) for part in parts], name)
     return _decoder(sound.corrected, name, (sound.declared or there) / there)
 
 
@@ -190,4 +189,15 @@ def _open_mpeg(stream: ByteStream, head: bytes, name: str) -> FileReader:
                 return MediaReader(View(stream, [(adts or 0, size_of(stream))]), "aac", name)
     if start:
         stream = View(stream, [(start, size_of(stream))])
-    return _joined([partial(_decoder, part, name) for part in mpeg_parts(stream) or [stream]], name)
+    return _joined([partial(_mpeg, *part, name) for part in mpeg_parts(stream) or [(stream, False)]], name)
+
+
+def _mpeg(stream: ByteStream, is_cut: bool, name: str) -> FileReader:
+    reader = _decoder(stream, name)
+    if is_cut:
+        reader.remarks.append(f"The file is cut off{_where(reader)}, within a frame.")
+    return reader
+
+
+def _where(reader: FileReader) -> str:
+    return f" after {reader.frames / reader.sample_rate:.2f} s" if reader.frames else ""

@@ -54,8 +54,9 @@ class JoinedReader:
         Raises:
             AudioError: The data are damaged.
         """
-        blocks, wanted = [self._pending[:frames]], frames - len(self._pending[:frames])
-        self._pending = self._pending[frames:]
+        blocks, self._pending = [self._pending[:frames]], self._pending[frames:]
+        wanted = frames - len(blocks[0])
+        self._position += len(blocks[0])
         while wanted > 0 and self._reader:
             block = self._reader.read(wanted)
             is_last = len(block) == 0
@@ -63,11 +64,10 @@ class JoinedReader:
             blocks.append(converted[:wanted])
             self._pending = converted[wanted:]
             wanted -= len(blocks[-1])
+            self._position += len(blocks[-1])
             if is_last:
                 self._open_next()
-        joined = np.concatenate(blocks)
-        self._position += len(joined)
-        return joined
+        return np.concatenate(blocks)
 
     def _open_next(self) -> None:
         if self._reader:

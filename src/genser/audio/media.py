@@ -14,7 +14,7 @@ INDEXED = {"mov", "matroska"}
 """Demuxers of containers whose clock begins at 0, whose headers state the length, and which can seek."""
 STAMPED = INDEXED | {"asf", "avi", "flv", "mpeg", "mpegts", "mxf", "nut", "ogg", "rm"}
 """Demuxers of containers with times of their own; in the others, the samples count."""
-START_TOLERANCE = 0.005  # seconds
+START_TOLERANCE = 0.01  # seconds by which a track may begin late or early, as codecs with a delay do
 TOLERANCE = 0.1  # seconds by which a time may differ from the samples: containers round, and clocks drift
 LONGEST_OVERLAP = 1.0  # seconds; a longer step back is another count of time, as where two recordings were joined
 LONGEST_GAP = {"mpegts": 10.0, "mpeg": 10.0}  # seconds; there, a longer one is another count of time
@@ -71,23 +71,23 @@ class MediaReader:
 
     def _begin(self, first: Any) -> None:
         """Set the clock by the first frame."""
-        second = self._av.time_base
-        self._origin: float = 0.0 if self._demuxer in INDEXED else (self._container.start_time or 0) / second
-        late = 0.0 if first.time is None else first.time - self._origin
-        if first.time is not None and late > self._longest_gap:
-            self.remarks.append(f"The times in the file begin at {first.time:.0f} s; they are counted from there.")
-            self._origin = first.time
+        track, container, second = self._track, self._container, self._av.time_base
+        start = float((track.start_time or 0) * (track.time_base or 0))
+        self._origin: float = (container.start_time or 0) / second
         if self._demuxer in INDEXED:
-            tick = self._track.time_base or 0
-            duration = float((self._track.duration or 0) * tick) + max(float((self._track.start_time or 0) * tick), 0)
-            if not self._track.duration and len(self._container.streams) == 1:
-                duration = (self._container.duration or 0) / second
-            self.frames = round((duration - self._origin) * self.sample_rate) if duration > self._origin else None
+            self._origin = start if abs(start) <= START_TOLERANCE else 0.0
+            end = float((track.duration or 0) * (track.time_base or 0)) + max(start, 0.0)
+            if not track.duration:
+                end = (container.duration or 0) / second if len(container.streams) == 1 else 0.0
+            self.frames = round((end - self._origin) * self.sample_rate) if end > self._origin else None
+        if first.time is not None and first.time - self._origin > self._longest_gap:
+            self.remarks.append(f"The times in the file begin at {first.time:.0f} s; they are counted from there.")
+            self._origin, self.frames = first.time, None
         self._start = self._position = self._silence = 0
         self._is_cut = self._has_jumped = False
         self._pending = np.empty((0, self.channels), np.float32)
         # Elsewhere the first time may be that of a packet whose samples the decoder does not return.
-        self._blocks = self._clocked(first, START_TOLERANCE if self._demuxer in INDEXED else TOLERANCE)
+        self._blocks = self._clocked(first, 0.0 if self._demuxer in INDEXED else TOLERANCE)
 
     @property
     def _longest_gap(self) -> float:
@@ -120,9 +120,8 @@ class MediaReader:
             self._blocks = iter(())
             return
         self._position = frame if first.time is None else round((first.time - self._origin) * self.sample_rate)
-        if self._position > frame:  # in a gap, or before a track that begins late
-            self._position = frame
-        self._blocks = self._clocked(first, START_TOLERANCE)
+        self._position = min(self._position, frame)  # later, if it is in a gap or before a track that begins late
+        self._blocks = self._clocked(first, 0.0)
 
     def read(self, frames: int) -> np.ndarray:
         """Return the next frames.

@@ -52,12 +52,14 @@ class Part:
         head: First bytes of the first frame.
         declared: Number of frames that a Xing header declares; None without one.
         frames: Number of frames, without that header.
+        is_cut: Whether the file ends within a frame that follows.
     """
 
     head: bytes
     declared: int | None
     ranges: list[Range] = field(default_factory=list)
     frames: int = 0
+    is_cut: bool = False
 
 
 def xing_of(frame: bytes) -> tuple[int, int] | None:
@@ -81,18 +83,21 @@ def tag_length(head: bytes) -> int:
     return 0
 
 
+def after_tags(stream: ByteStream) -> int:
+    """Return the offset after the ID3 tags at the beginning, at most the size of the stream."""
+    offset, size = 0, size_of(stream)
+    while offset < size and (head := read_at(stream, offset, 32)).startswith(b"ID3") and (length := tag_length(head)):
+        offset += length
+    return min(offset, size)
+
+
 def first_frame(stream: ByteStream) -> int | None:
     """Return the offset of the first of several frames in a row near the start of the stream; None without."""
-    offset = 0
-    while length := tag_length(read_at(stream, offset, 32)):
-        offset += length
-    data = read_at(stream, offset, SEARCHED)
+    data = read_at(stream, 0, SEARCHED)
     at = data.find(b"\xff")
-    while at >= 0:
-        if _follow(data, at):
-            return offset + at
+    while at >= 0 and not _follow(data, at):
         at = data.find(b"\xff", at + 1)
-    return None
+    return at if at >= 0 else None
 
 
 def _follow(data: bytes, at: int) -> bool:
@@ -109,20 +114,21 @@ def _follow(data: bytes, at: int) -> bool:
     return True
 
 
-def mpeg_parts(stream: ByteStream) -> list[View] | None:
+def mpeg_parts(stream: ByteStream) -> list[tuple[View, bool]] | None:
     """Divide an MP3 into streams whose lengths a decoder knows.
 
     Args:
         stream: The file, from its first frame on.
 
     Returns:
-        One view for each encoding; None if the header's own length is that of the file.
+        A view of each encoding, and whether the file ends within a frame of it; None if the header's own length is that
+        of the file.
     """
     head = read_at(stream, 0, 1500)
     header, xing, end = parse_header(head[1], head[2]), xing_of(head), _end(stream)
     if header is None or (xing and all(xing) and end - xing[1] <= 2 * header.length + 1500):
         return None
-    return [_view(stream, part) for part in _parts(stream, end)]
+    return [(_view(stream, part), part.is_cut) for part in _parts(stream, end)]
 
 
 def _end(stream: ByteStream) -> int:
@@ -151,8 +157,9 @@ def _parts(stream: ByteStream, end: int) -> list[Part]:
         last = offset + header.length
         part.ranges.append((begin, last))
         part.frames += not xing
-    if parts and last < end:  # a frame that is cut
-        parts[-1].ranges[-1] = parts[-1].ranges[-1][0], end
+    rest = read_at(stream, last, 3)
+    if parts and last < end and len(rest) == 3 and rest[0] == 0xFF:
+        parts[-1].is_cut = parse_header(rest[1], rest[2]) is not None
     return parts
 
 

@@ -46,21 +46,34 @@ class Reader(Protocol):
 
 
 class ArrayReader:
-    """Frames of an array in memory; integers are scaled to ±1 by their type's range."""
+    """Frames of an array in memory; integers are scaled to ±1 by their type's range.
+
+    Args:
+        source: The array of shape (samples,) or (samples, channels), and its sample rate in Hz.
+        uses_range: Whether int32 samples are known to use the range of their type, as earlier blocks did.
+
+    Raises:
+        AudioError: It is not audio, or its values belong to another type.
+    """
 
     format = "array"
 
-    def __init__(self, source: tuple[np.ndarray, int]) -> None:
+    def __init__(self, source: tuple[np.ndarray, int], uses_range: bool = False) -> None:
         if len(source) != 2 or not isinstance(source[0], np.ndarray):
             raise AudioError("Audio in memory is (NumPy array, sample rate in Hz), such as (samples, 16000).")
         samples, rate = source
         if samples.ndim not in (1, 2) or not (samples.dtype.kind == "f" or samples.dtype.name in INTEGER_DTYPES):
             raise AudioError(
                 f"An array of shape {samples.shape} and type {samples.dtype} is not audio. "
-                "Pass floats in ±1 or int16, of shape (samples,) or (samples, channels)."
+                "Pass floats in ±1 or int16, of shape (samples,) or (samples, channels); 16-bit values of another type "
+                "as samples.astype('int16'), unsigned ones minus 32768."
             )
         if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
             raise AudioError(f"A sample rate of {rate!r} is not a number of Hz. Pass one such as 16000.")
+        if samples.dtype.kind == "f":
+            _check_floats(samples)
+        elif samples.dtype.name == "int32" and not uses_range:
+            _check_int32(samples)
         self._samples = samples[:, None] if samples.ndim == 1 else samples
         self.sample_rate = rate
         self.frames, self.channels = self._samples.shape
@@ -76,6 +89,31 @@ class ArrayReader:
         block = self._samples[self._position : self._position + frames]
         self._position += len(block)
         return scaled(block)
+
+
+def _check_floats(samples: np.ndarray) -> None:
+    """Refuse whole numbers above 1: integers that were converted without being scaled."""
+    peak = float(np.abs(samples).max(initial=0))
+    if 1 < peak < np.inf and np.array_equal(samples, np.rint(samples)):
+        raise AudioError(
+            f"The array holds whole numbers up to {peak:g} as floats, where ±1 is full scale. "
+            "Divide 16-bit values by 32768, or pass them as int16."
+        )
+
+
+def _check_int32(samples: np.ndarray) -> None:
+    """Refuse values of 16 or 24 bits in 32, which would be 96 or 48 dB too quiet.
+
+    A quiet recording of a 24-bit converter has 0 in its lowest eight bits; these values have not.
+    """
+    peak = max(int(samples.max(initial=0)), -1 - int(samples.min(initial=0)))
+    if peak >= 1 << 23 or not np.bitwise_or.reduce(samples, axis=None) & 0xFF:
+        return
+    bits, cure = (16, "samples.astype('int16')") if peak < 1 << 15 else (24, "samples / 2**23")
+    raise AudioError(
+        f"The int32 array holds values up to {peak}, as {bits}-bit samples do; in 32 bits they are "
+        f"{6 * (32 - bits)} dB too quiet. Pass {cure}; a recording that is as quiet as this, as samples / 2**31."
+    )
 
 
 def scaled(block: np.ndarray) -> np.ndarray:
@@ -166,7 +204,9 @@ class SoundReader:
         Raises:
             AudioError: The data are damaged, and intact data follow the damage.
         """
-        block = np.empty((0 if self._is_cut else frames, self.channels), np.float32)
+        # libsndfile would go on decoding beyond the end of the sound, to fill the block.
+        left = frames if self.frames is None else max(self.frames - self._position, 0)
+        block = np.empty((0 if self._is_cut else min(frames, left), self.channels), np.float32)
         position = self._file.tell() if self._is_seekable else 0
         try:
             block = self._file.read(out=block)

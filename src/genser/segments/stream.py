@@ -48,7 +48,7 @@ class Stream:
         self._resampler = None
         if sample_rate != SAMPLE_RATE:
             self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        self._is_closed = False
+        self._is_closed = self._uses_range = False
 
     @property
     def latency(self) -> float:
@@ -115,7 +115,8 @@ class Stream:
         return [segment for segment in segments if segment is not None]
 
     def _mono(self, samples: np.ndarray) -> np.ndarray:
-        reader = ArrayReader((samples, self._rate))
+        reader = ArrayReader((samples, self._rate), self._uses_range)
+        self._uses_range |= samples.dtype == np.int32 and bool(samples.any())
         if not reader.frames or not reader.channels:
             return np.empty(0, np.float32)
         block = reader.read(reader.frames)
