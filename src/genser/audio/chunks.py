@@ -119,7 +119,7 @@ def _walk(stream: ByteStream, layout: Layout) -> Declared | None:
         length = int.from_bytes(head[layout.identifier : head_length], layout.order) - layout.counted
         if head[: layout.identifier] == layout.sound:
             field = offset + layout.identifier, content
-            if long_size and length >= 0xFFFF_FFFF:
+            if long_field[1] and length >= 0xFFFF_FFFF:
                 length, field = long_size, long_field
             extra = layout.before + layout.counted
             return Declared(content + layout.before, length - layout.before, field, extra, coding)
@@ -140,7 +140,7 @@ def _end_of(stream: ByteStream, declared: Declared, layout: Layout, size: int) -
     if stated > size:
         return _before_next_wave(stream, declared.start, size)
     for offset in (_aligned(stated, layout), stated):
-        if size - offset < MOST_REMAINDER or _chunk_end(stream, offset, layout, size):
+        if size - offset < MOST_REMAINDER or _is_file(stream, offset) or _chunk_end(stream, offset, layout, size):
             return stated, _next_file(stream, offset, layout, size)
     if declared.size > 0 and not any(read_at(stream, stated, 4096)):  # filled up with zeros
         return stated, None
@@ -172,10 +172,14 @@ def _chunk_end(stream: ByteStream, offset: int, layout: Layout, size: int) -> in
     return end if end <= size + layout.align or head[:4] in (b"LIST", b"id3 ") else None
 
 
+def _is_file(stream: ByteStream, offset: int) -> bool:
+    magic = read_at(stream, offset, 4)
+    return magic in LAYOUTS or magic in AU_ORDERS
+
+
 def _next_file(stream: ByteStream, offset: int, layout: Layout, size: int) -> int | None:
     for _ in range(MOST_CHUNKS):
-        magic = read_at(stream, offset, 4)
-        if magic in LAYOUTS or magic in AU_ORDERS:
+        if _is_file(stream, offset):
             return offset
         end = _chunk_end(stream, offset, layout, size)
         if end is None or end >= size:

@@ -12,7 +12,7 @@ from genser.errors import AudioError, MissingExtraError
 
 INDEXED = {"mov", "matroska"}
 """Demuxers of containers whose clock begins at 0, whose headers state the length, and which can seek."""
-STAMPED = INDEXED | {"asf", "avi", "flv", "mpeg", "mpegts", "mxf", "nut", "ogg", "rm"}
+STAMPED = INDEXED | {"asf", "avi", "flv", "mpeg", "mpegts", "mxf", "nut", "ogg"}
 """Demuxers of containers with times of their own; in the others, the samples count."""
 START_TOLERANCE = 0.01  # seconds by which a track may begin late or early, as codecs with a delay do
 TOLERANCE = 0.1  # seconds by which a time may differ from the samples: containers round, and clocks drift
@@ -21,7 +21,8 @@ LONGEST_GAP = {"mpegts": 10.0, "mpeg": 10.0}  # seconds; there, a longer one is 
 LONGEST_GAP_ELSEWHERE = 3 * 3600.0
 SILENCE = 1 << 16  # frames of silence given at once
 LONGEST_FRAME = 0.3  # seconds that the last frame may hold beyond the declared length, or lack
-NAMED_GAP = 0.5  # seconds of silence for missing packets that a remark must name
+MOST_CUT = 3  # packets at the end that may be broken
+NAMED_GAP = 0.5  # seconds of missing or overlapping sound that a remark must name
 
 
 class MediaReader:
@@ -83,7 +84,7 @@ class MediaReader:
         if first.time is not None and first.time - self._origin > self._longest_gap:
             self.remarks.append(f"The times in the file begin at {first.time:.0f} s; they are counted from there.")
             self._origin, self.frames = first.time, None
-        self._start = self._position = self._silence = 0
+        self._start = self._position = self._silence = self._overlap = 0
         self._is_cut = self._has_jumped = False
         self._pending = np.empty((0, self.channels), np.float32)
         # Elsewhere the first time may be that of a packet whose samples the decoder does not return.
@@ -138,30 +139,29 @@ class MediaReader:
         return joined[:frames]
 
     def _decoded(self) -> Iterator[Any]:
-        """Yield the frames of the decoder; errors at the end mean that the file is cut off."""
+        """Yield the frames of the decoder; where it fails at the end only, the file is cut off."""
         packets = self._container.demux(self._track)
-        error, is_begun = None, False
+        failures, error, is_begun = 0, None, False
         while True:
             packet = None
             try:
                 packet = next(packets, None)
-                if packet is None:
-                    break
-                frames = packet.decode()
+                frames = packet.decode() if packet else []
             except self._av.EOFError:
                 break
             except (self._av.FFmpegError, ValueError) as problem:
-                error = problem if is_begun else None
-                if packet is None:  # the container is damaged, not its sound
-                    break
-                continue
-            if frames and error is not None and packet.size:
+                frames = []
+                if is_begun:  # a dump may begin within a frame
+                    error, failures = problem, failures + 1
+            if error and (failures > MOST_CUT or (frames and packet and packet.size)):
                 raise AudioError(
                     f"{self._name} is damaged at or after {self._position / self.sample_rate:.2f} s ({error}). "
                     "Copy or encode it again."
                 ) from error
             yield from frames
             is_begun |= bool(frames)
+            if packet is None:  # the end, or damage to the container
+                break
         self._is_cut = error is not None
 
     def _clocked(self, first: Any, tolerance: float) -> Iterator[np.ndarray]:
@@ -202,6 +202,7 @@ class MediaReader:
                 count = min(end - self._position, SILENCE)
                 self._position += count
                 yield np.zeros((count, self.channels), np.float32)
+        self._overlap += min(max(-samples, 0), len(block))
         block = block[max(-samples, 0) :]
         early = self._start - self._position
         self._position += len(block)
@@ -227,6 +228,10 @@ class MediaReader:
         if self._silence > NAMED_GAP * self.sample_rate:
             self.remarks.append(
                 f"Sound is missing for {self._silence / self.sample_rate:.2f} s in all; silence stands in for it."
+            )
+        if self._overlap > NAMED_GAP * self.sample_rate:
+            self.remarks.append(
+                f"By the file's times, {self._overlap / self.sample_rate:.2f} s of sound overlap; they were cut."
             )
         if self.frames and self.frames / self.sample_rate - seconds > LONGEST_FRAME:
             self.remarks.append(CUT_OFF.format(seconds, self.frames / self.sample_rate))

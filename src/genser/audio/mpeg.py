@@ -66,7 +66,7 @@ def xing_of(frame: bytes) -> tuple[int, int] | None:
     """Return the numbers of frames and bytes in the Xing header of a frame, 0 where missing; None without a header."""
     side = (32, 17) if frame[1] & 8 else (17, 9)
     at = 4 + side[frame[3] >> 6 == 3]
-    if frame[at : at + 4] not in (b"Xing", b"Info"):
+    if frame[at : at + 4] not in (b"Xing", b"Info") or len(frame) < at + 16:
         return None
     flags, numbers = frame[at + 7], [int.from_bytes(frame[i : i + 4]) for i in (at + 8, at + 12)]
     return numbers[0] if flags & 1 else 0, numbers[flags & 1] if flags & 2 else 0
@@ -124,7 +124,7 @@ def mpeg_parts(stream: ByteStream) -> list[tuple[View, bool]] | None:
         A view of each encoding, and whether the file ends within a frame of it; None if the header's own length is that
         of the file.
     """
-    head = read_at(stream, 0, 1500)
+    head = read_at(stream, 0, 1500).ljust(4, b"\0")
     header, xing, end = parse_header(head[1], head[2]), xing_of(head), _end(stream)
     if header is None or (xing and all(xing) and end - xing[1] <= 2 * header.length + 1500):
         return None
