@@ -26,7 +26,7 @@ from genser.inference.recognizer import Recognizer
 
 
 class LevelBackend:
-    """Scores a window by its mean: class "high" has the mean as its probability; P(speech) is twice the mean."""
+    """Scores a window by its mean level: class "high" has it as its probability; P(speech) is twice the level."""
 
     labels = ("low", "high")
 
@@ -36,13 +36,14 @@ class LevelBackend:
     def outputs(self, windows, batch_samples):
         for batch in batches_of([len(window) for window in windows], batch_samples):
             waveforms, lengths = padded([windows[index] for index in batch])
-            high = waveforms.sum(1) / lengths
+            high = np.abs(waveforms).sum(1) / lengths
             scores = np.column_stack([1 - high, high])
             yield batch, ModelOutput(scores, scores[:, None], scores[:, None], np.clip(2 * high, 0, 1))
 
 
 def level(value, seconds):
-    return np.full(round(seconds * SAMPLE_RATE), value, np.float32)
+    """A tone of 8 kHz, whose samples are ± the value; the high-pass leaves it as it is."""
+    return (value * (-1.0) ** np.arange(round(seconds * SAMPLE_RATE))).astype(np.float32)
 
 
 def sound(*lengths, seed=0):

@@ -62,9 +62,9 @@ def test_integers_and_channels_are_taken_as_sound():
 
 def test_what_is_no_sound_is_refused():
     stream = Stream(PitchRecognizer())
-    with pytest.raises(AudioError, match="nan"):
+    with pytest.raises(AudioError, match="NaN"):
         stream.push(np.array([np.nan], np.float32))
-    with pytest.raises(AudioError, match="30000"):
+    with pytest.raises(AudioError, match="32768"):
         stream.push(np.full(10, 30_000.0))
     with pytest.raises(AudioError, match="5 Hz"):
         Stream(PitchRecognizer(), sample_rate=5)

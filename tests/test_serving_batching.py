@@ -23,18 +23,19 @@ class Gate:
         self.open, self.entered = threading.Event(), threading.Semaphore(0)
         self.batches = []
 
-    def predict_many(self, sources, *, workers):
-        values = [float(waveform[0]) for waveform, _ in sources]
+    def predict_waveforms(self, waveforms):
+        values = [float(waveform[0]) for waveform in waveforms]
         self.batches.append(values)
         self.entered.release()
         assert self.open.wait(10)
         if any(value < 0 for value in values):
             raise ModelError("a negative sound")
-        for value in values:
-            if value > 900:
-                yield Prediction("x", None, error="too loud")
-            else:
-                yield Prediction("x", "a", {"a": value, "b": 1 - value})
+        return [
+            Prediction("x", None, error="too loud")
+            if value > 900
+            else Prediction("x", "a", {"a": value, "b": 1 - value})
+            for value in values
+        ]
 
     def trajectory(self, waveform):
         return np.zeros((1, 2))

@@ -86,10 +86,9 @@ def slow_app():
     """Make the application of the voices with a slow model."""
 
     class Slow(PitchRecognizer):
-        def predict_many(self, sources, *, workers=1):
-            for prediction in super().predict_many(sources):
-                time.sleep(0.25)
-                yield prediction
+        def predict_waveforms(self, waveforms):
+            time.sleep(0.25 * len(waveforms))
+            return super().predict_waveforms(waveforms)
 
     return create_app(config_from_environment(), Slow())
 

@@ -1,5 +1,7 @@
 """Sounds that pass for speech, made from formulas, and a recogniser that knows them by their pitch."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from genser.audio import describe, load_audio
@@ -56,14 +58,18 @@ class PitchRecognizer:
         rows = self.scores(waveforms)
         return rows, np.array([LABELS[winner] != self.machine for winner in rows.argmax(axis=1)])
 
-    def predict_many(self, sources, *, workers=1):
-        for source in sources:
-            sound = load_audio(source)
-            row = self._scores(sound)
-            named = dict(zip(LABELS, row.tolist(), strict=True))
-            label = LABELS[row.argmax()]
-            label = NO_SPEECH if label == self.machine else label
-            yield Prediction(describe(source), label, named, duration=len(sound) / RATE, familiar=self.familiar)
+    def predict_many(self, sources):
+        return [replace(self._prediction(load_audio(source)), path=describe(source)) for source in sources]
+
+    def predict_waveforms(self, waveforms):
+        return [self._prediction(waveform) for waveform in waveforms]
+
+    def _prediction(self, waveform: np.ndarray) -> Prediction:
+        row, seconds = self._scores(waveform), len(waveform) / RATE
+        named = dict(zip(LABELS, row.tolist(), strict=True))
+        label = LABELS[row.argmax()]
+        label = NO_SPEECH if label == self.machine else label
+        return Prediction("a waveform", label, named, duration=seconds, familiar=self.familiar, heard=seconds)
 
     def trajectory(self, waveform: np.ndarray) -> np.ndarray:
         end = self._scores(waveform)

@@ -2,29 +2,34 @@
 
 from genser.audio.decode import (
     HIGHEST_RATE,
-    LOUDEST,
     LOWEST_RATE,
-    SAMPLE_RATE,
     STREAM_LIMITS,
     AudioInfo,
     AudioLimits,
+    AudioStream,
+    count_channels,
     load_audio,
     probe_audio,
     stream_audio,
 )
-from genser.audio.sources import AudioSource, describe
+from genser.audio.mixing import Channel
+from genser.audio.mono import SAMPLE_RATE
+from genser.audio.sources import AudioSource, describe, reusable
 
 __all__ = [
     "HIGHEST_RATE",
-    "LOUDEST",
     "LOWEST_RATE",
     "SAMPLE_RATE",
     "STREAM_LIMITS",
     "AudioInfo",
     "AudioLimits",
     "AudioSource",
+    "AudioStream",
+    "Channel",
+    "count_channels",
     "describe",
     "load_audio",
     "probe_audio",
+    "reusable",
     "stream_audio",
 ]

@@ -4,21 +4,22 @@ A truncated file is decoded up to its end; a file that is damaged in the middle 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import soxr
 
+from genser.audio.mixing import BLOCK, Channel, check_channel
+from genser.audio.mono import SAMPLE_RATE, MonoConverter, check_samples, joined
 from genser.audio.readers import Reader
 from genser.audio.sources import AudioSource, describe, open_reader
 from genser.errors import AudioError, ConfigError, GenserError
 
-SAMPLE_RATE = 16_000  # Hz
 BLOCK_SAMPLES = 1 << 17  # decoded at once, over all channels: bounds the memory
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz
-LOUDEST = 128.0  # in units of full scale; larger samples are unscaled integers, or damaged
+INCOMPLETE = 0.05  # s; a recording that ends earlier than its header states by more than this gets a remark
 
 
 @dataclass(frozen=True)
@@ -74,52 +75,164 @@ def load_audio(
     *,
     start: float | None = None,
     end: float | None = None,
+    channel: Channel = "mix",
     limits: AudioLimits = AudioLimits(),
 ) -> np.ndarray:
     """Decode a source, or the part of it between two times, as mono float32 at 16 kHz.
 
-    Channels are averaged; integers are scaled to ±1; rates are converted by soxr in its high quality. Audio
-    before `start` is skipped by seeking. An `end` after the end of the audio stops there.
+    Channels are averaged, except those that would cancel each other, see :mod:`genser.audio.mixing`. Integers are
+    scaled to ±1. A constant offset and rumble are removed, see :mod:`genser.audio.high_pass`; rates are converted by
+    soxr in its high quality. Audio before `start` is skipped by seeking. An `end` after the end of the audio stops
+    there. :func:`stream_audio` also returns remarks, such as that the file is cut off.
 
     Args:
         source: Path ("-" is standard input), bytes, binary file object or (array, sample rate in Hz).
         start: Start in seconds.
         end: End in seconds.
+        channel: Number of a channel from 1, or "mix". "each" is refused: load the channels one by one.
         limits: Bounds beyond which the audio is refused.
 
     Returns:
         Samples of shape (samples,).
 
     Raises:
-        AudioError: The source is missing, empty, not audio, damaged, not finite, too short, or beyond the limits.
+        AudioError: The source is missing, empty, not audio, damaged, not finite, too short, beyond the limits, or has
+            no such channel.
         MissingExtraError: A container that needs PyAV, which is not installed.
     """
-    _check_crop(start, end)
-    return np.concatenate(list(_decoded(source, start or 0.0, end, limits)))
+    return stream_audio(source, start=start, end=end, channel=channel, limits=limits).read()
 
 
 def stream_audio(
-    source: AudioSource, *, block_duration: float = 30.0, limits: AudioLimits = STREAM_LIMITS
-) -> Iterator[np.ndarray]:
+    source: AudioSource,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    channel: Channel = "mix",
+    block_duration: float = 30.0,
+    limits: AudioLimits = STREAM_LIMITS,
+) -> "AudioStream":
     """Decode audio of any length in consecutive blocks of mono float32 at 16 kHz, in bounded memory.
 
     Together the blocks are what `load_audio` returns. All but the last have the same length.
 
     Args:
         source: As for `load_audio`.
+        start: Start in seconds.
+        end: End in seconds.
+        channel: As for `load_audio`.
         block_duration: Length of a block in seconds.
         limits: Bounds beyond which the audio is refused; any duration by default.
 
-    Yields:
-        Blocks of shape (samples,).
+    Returns:
+        An iterator of blocks of shape (samples,), with the duration and the remarks. The source is opened at the first
+        block.
 
     Raises:
         AudioError: As for `load_audio`, when the decoder reaches the cause.
     """
+    _check_crop(start, end)
+    check_channel(channel)
+    if channel == "each":
+        raise ConfigError("Audio is decoded as mono, so not as channel 'each'. Choose a number from 1, or 'mix'.")
     size = round(block_duration * SAMPLE_RATE) if math.isfinite(block_duration) else 0
     if size < 1:
         raise ConfigError(f"block_duration {block_duration} is not a time in seconds above 0. Choose one such as 30.")
-    return _regrouped(_decoded(source, 0.0, None, limits), size)
+    return AudioStream(source, start or 0.0, end, channel, size, limits)
+
+
+class AudioStream:
+    """Blocks of mono audio at 16 kHz, and what is known about their source so far; made by :func:`stream_audio`.
+
+    Attributes:
+        name: Name of the source for messages.
+    """
+
+    def __init__(
+        self,
+        source: AudioSource,
+        start: float,
+        end: float | None,
+        channel: int | Literal["mix"],
+        size: int,
+        limits: AudioLimits,
+    ) -> None:
+        self._source, self._start, self._end, self._channel = source, start, end, channel
+        self._limits, self.name = limits, describe(source)
+        self._samples = 0
+        self._declared: float | None = None
+        self._remarks: list[str] = []
+        self._blocks = _regrouped(self._decoded(), size)
+
+    @property
+    def heard(self) -> float:
+        """Seconds that were decoded so far."""
+        return self._samples / SAMPLE_RATE
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds of the source, or of the part between the times, by its header.
+
+        Where the header does not state it, the seconds that were decoded so far.
+        """
+        return self.heard if self._declared is None else self._declared
+
+    @property
+    def remark(self) -> str | None:
+        """What a user must know about the source, complete after the last block; None if there is nothing."""
+        return joined(self._remarks)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self
+
+    def __next__(self) -> np.ndarray:
+        return next(self._blocks)
+
+    def read(self) -> np.ndarray:
+        """Decode the rest at once; shape (samples,)."""
+        return np.concatenate(list(self))
+
+    def blocks(self, samples: int) -> Iterator[np.ndarray]:
+        """The rest in blocks of another length."""
+        return _regrouped(self, samples)
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        """Yield blocks of any length at 16 kHz; samples are counted, because a header can be wrong."""
+        name, limits = self.name, self._limits
+        with _audio_errors(name), open_reader(self._source, limits.max_bytes) as reader:
+            _check_header(reader, name, limits)
+            rate = reader.sample_rate
+            first = round(self._start * rate)
+            last = None if self._end is None or math.isinf(self._end) else round(self._end * rate)
+            _check_declared(reader, name, first, last, limits)
+            if reader.frames is not None:
+                self._declared = (min(reader.frames, reader.frames if last is None else last) - first) / rate
+            begin = _settled(first, rate)
+            frames = None if last is None else last - first
+            converter = MonoConverter(rate, reader.channels, self._channel, skip=first - begin, frames=frames)
+            for piece in _converted(reader, name, converter, begin, last, first):
+                self._samples += len(piece)
+                _check_longest(self.heard, name, limits)
+                yield piece
+            self._remarks = [*reader.remarks, *filter(None, [self._shortfall(reader.remarks), converter.remark])]
+        _check_shortest(self._samples, name, self._start, limits)
+
+    def _shortfall(self, remarks: Sequence[str]) -> str | None:
+        """A remark if less was decoded than the header states, unless the reader has one on it."""
+        if self._declared is None or self.heard >= self._declared - INCOMPLETE or remarks:
+            return None
+        return f"The header states {self._declared:.2f} s, but the recording ends after {self.heard:.2f} s."
+
+
+def count_channels(source: AudioSource) -> int:
+    """Number of channels of a source by its header.
+
+    Raises:
+        AudioError: The source is missing, empty or not audio.
+    """
+    with _audio_errors(describe(source)), open_reader(source, STREAM_LIMITS.max_bytes) as reader:
+        _check_header(reader, describe(source), STREAM_LIMITS)
+        return reader.channels
 
 
 def probe_audio(source: AudioSource) -> AudioInfo:
@@ -172,21 +285,6 @@ def _check_header(reader: Reader, name: str, limits: AudioLimits) -> None:
         )
 
 
-def _decoded(source: AudioSource, start: float, end: float | None, limits: AudioLimits) -> Iterator[np.ndarray]:
-    """Yield blocks of any length at 16 kHz; samples are counted, because a header can be wrong."""
-    name, total = describe(source), 0
-    with _audio_errors(name), open_reader(source, limits.max_bytes) as reader:
-        _check_header(reader, name, limits)
-        first = round(start * reader.sample_rate)
-        last = None if end is None or math.isinf(end) else round(end * reader.sample_rate)
-        _check_declared(reader, name, first, last, limits)
-        for piece in _resampled(_mono(reader, name, first, last), reader.sample_rate):
-            total += len(piece)
-            _check_longest(total / SAMPLE_RATE, name, limits)
-            yield piece
-    _check_shortest(total, name, start, limits)
-
-
 def _check_declared(reader: Reader, name: str, first: int, last: int | None, limits: AudioLimits) -> None:
     if reader.frames is None:
         return
@@ -223,43 +321,38 @@ def _block_frames(reader: Reader) -> int:
     return max(BLOCK_SAMPLES // reader.channels, 1)
 
 
-def _mono(reader: Reader, name: str, first: int, last: int | None) -> Iterator[np.ndarray]:
-    """Yield the mean of the channels, block by block, from one frame up to another."""
-    if first:
-        reader.seek(first)
-    position = first
+def _settled(first: int, sample_rate: float) -> int:
+    """A frame from which decoding gives, from `first` on, the samples that decoding from the beginning gives.
+
+    The mixer decides blocks that are counted from the beginning and fades from the one before; within a block the
+    high-pass filter settles.
+    """
+    block = max(round(BLOCK * sample_rate), 1)
+    return max(first // block - 1, 0) * block
+
+
+def _converted(
+    reader: Reader, name: str, converter: MonoConverter, begin: int, last: int | None, first: int
+) -> Iterator[np.ndarray]:
+    """Yield mono samples at 16 kHz, block by block, decoded from one frame up to another."""
+    if begin:
+        reader.seek(begin)
+    position, wanted = begin, _block_frames(reader)
+    if last is not None and reader.channels > 1:  # the mixer decides complete blocks
+        size = max(round(BLOCK * reader.sample_rate), 1)
+        last = -(-last // size) * size
     while last is None or position < last:
-        wanted = _block_frames(reader)
         block = reader.read(wanted if last is None else min(wanted, last - position))
         if len(block) == 0:
-            return
-        _check_samples(block, name, position / reader.sample_rate)
+            break
+        block[: max(first - position, 0)] = np.nan_to_num(block[: max(first - position, 0)], posinf=0, neginf=0)
+        check_samples(block, name, position / reader.sample_rate)
         position += len(block)
-        yield block.mean(axis=1)
+        yield converter.push(block)
+    yield converter.close()
 
 
-def _check_samples(block: np.ndarray, name: str, seconds: float) -> None:
-    peak = float(np.abs(block).max())
-    if not math.isfinite(peak):
-        raise AudioError(f"{name} holds NaN or infinite samples at or after {seconds:.2f} s. Repair or remove it.")
-    if peak > LOUDEST:
-        raise AudioError(
-            f"{name} holds floating-point samples up to {peak:.4g}, where ±1 is full scale. "
-            "Divide 16-bit values by 32768, or pass them as int16."
-        )
-
-
-def _resampled(blocks: Iterator[np.ndarray], sample_rate: float) -> Iterator[np.ndarray]:
-    if sample_rate == SAMPLE_RATE:
-        yield from blocks
-        return
-    resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
-
-
-def _regrouped(pieces: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+def _regrouped(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     held: list[np.ndarray] = []
     count = 0
     for piece in pieces:

@@ -36,6 +36,18 @@ def describe(source: AudioSource) -> str:
     return str(getattr(source, "name", "audio in a file object"))
 
 
+def reusable(source: AudioSource) -> AudioSource:
+    """The source if it can be opened several times at once, else its bytes: standard input and file objects are read.
+
+    Raises:
+        AudioError: The source cannot be read.
+    """
+    if source != "-" and isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | tuple):
+        return source
+    file = _standard_input() if isinstance(source, str) else _rewound(source, describe(source))
+    return b"".join(iter(lambda: _read_block(file, describe(source)), b""))
+
+
 @contextmanager
 def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
     """Open a source; its content, not its ending, decides how it is decoded.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, load_audio, probe_audio
+from genser.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio
 from genser.data.labels import LabelMap, for_task
 from genser.data.utterance import Utterance
 from genser.errors import GenserError, ManifestError
@@ -160,7 +160,7 @@ def score_recognizer(recognizer: Any, choose: Choose, *, progress: Progress = la
     sources = (
         item.path
         if item.start is None and item.end is None
-        else (load_audio(item.path, start=item.start, end=item.end), SAMPLE_RATE)
+        else stream_audio(item.path, start=item.start, end=item.end)
         for item in utterances
     )
     rows, problems = [], []

@@ -66,7 +66,7 @@ def open_run(
 def fill(
     journal: "Journal",
     inputs: Sequence[str],
-    recognize: Callable[[Sequence[str]], Iterable["Prediction | Timeline"]],
+    recognize: Callable[[Sequence[str]], Iterable["Sequence[Prediction | Timeline]"]],
     is_kept: Callable[[str], bool] = lambda _: True,
 ) -> int:
     """Recognise what the journal lacks, and keep each result at once.
@@ -74,7 +74,7 @@ def fill(
     Args:
         journal: Of this run.
         inputs: All inputs.
-        recognize: Recognises some inputs, one result for each, in their order.
+        recognize: Recognises some inputs, in their order: for each one or more results, such as one per channel.
         is_kept: Whether the file that was written for an input is still there.
 
     Returns:
@@ -84,10 +84,12 @@ def fill(
     if skipped := len(set(inputs)) - len(pending):
         _report(f"{skipped:,} of {len(set(inputs)):,} inputs were recognised before and are skipped.")
     failed = 0
-    for name, result in zip(pending, recognize(pending), strict=True):
-        values = {key: value for key, value in asdict(result).items() if key != "envelope"}  # tables do not need it
-        journal.add(name, [values], failed=result.error is not None)
-        failed += result.error is not None
+    for name, results in zip(pending, recognize(pending), strict=True):
+        # tables do not need the envelope
+        values = [{key: value for key, value in asdict(one).items() if key != "envelope"} for one in results]
+        is_failed = any(one.error is not None for one in results)
+        journal.add(name, values, failed=is_failed)
+        failed += is_failed
     return failed
 
 

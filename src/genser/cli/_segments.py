@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genser.audio import describe
+from genser.audio import Channel, describe
 from genser.cli._microphone import open_microphone
 from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
 from genser.cli._progress import Bars, progress_bars
@@ -35,6 +35,7 @@ def predict_segments(
     format: str | None = None,
     picture: str | None = None,
     turns: str | None = None,
+    channel: Channel = "mix",
     about: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
 ) -> int:
@@ -48,6 +49,7 @@ def predict_segments(
         format: Name of a format; if None that of the output's ending, else csv.
         picture: PNG, SVG or PDF of a recording, or a folder for one PNG per recording.
         turns: File with speaker turns to recognise instead of detected speech.
+        channel: Number of the channel to recognise, from 1; "mix" or "each".
         about: Further options that decide the results, for the journal of the run.
         resume: Whether to continue a run that was stopped.
 
@@ -64,9 +66,11 @@ def predict_segments(
     scorer = load()
     prior_of(scorer.labels, options)  # a wrong prior is wrong for every recording
     failures = [] if turn_file is None else [f"{turns}, {problem}" for problem in turn_file.problems]
+    remarks: list[str] = []
 
     def recognize(some: Sequence[str]) -> Iterator[Timeline]:
-        timelines = _recognized(scorer, some, options, turn_file, bars, len(recordings), failures)
+        timelines = _recognized(scorer, some, options, turn_file, channel, bars, len(recordings), failures)
+        timelines = _noted(timelines, remarks)
         return drawing.pass_on(timelines, scorer.labels) if drawing else timelines
 
     with progress_bars() as bars:
@@ -75,8 +79,8 @@ def predict_segments(
             _write_resumable(main, recordings, recognize, scorer.labels, about, resume)
         else:
             main.write(recognize(recordings), scorer.labels)
-    for failure in failures:
-        print(f"genser: {failure}", file=sys.stderr)
+    for sentence in remarks + failures:
+        print(f"genser: {sentence}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -88,6 +92,14 @@ def _turns_for(path: str, recordings: Sequence[str]) -> TurnFile:
             "recording, or write a table with the column path."
         )
     return found
+
+
+def _noted(timelines: Iterable[Timeline], remarks: list[str]) -> Iterator[Timeline]:
+    """Pass timelines on, and collect their remarks."""
+    for timeline in timelines:
+        if timeline.remark:
+            remarks.append(f"{timeline.path}: {timeline.remark}")
+        yield timeline
 
 
 def _deciding(options: SegmentOptions, turns: str | None, picture: str | None) -> dict[str, Any]:
@@ -108,7 +120,7 @@ def _write_resumable(
     assert main.path is not None  # standard output is not resumable
     if main.names is None:
         with open_run(main.path, about, resume=resume) as journal:
-            failed = fill(journal, recordings, recognize)
+            failed = fill(journal, recordings, lambda some: ([one] for one in recognize(some)))
             main.write(map(_revived, journal.results(recordings)), labels)
             journal.finish(failed=failed > 0)
         return
@@ -117,7 +129,7 @@ def _write_resumable(
         failed = fill(
             journal,
             recordings,
-            lambda some: main.pass_on(recognize(some), labels),
+            lambda some: ([one] for one in main.pass_on(recognize(some), labels)),
             is_kept=lambda name: files[name].exists(),
         )
         journal.finish(failed=failed > 0)
@@ -142,6 +154,7 @@ def _recognized(
     recordings: Sequence[str],
     options: SegmentOptions,
     turns: TurnFile | None,
+    channel: Channel,
     bars: Bars,
     total: int,
     failures: list[str],
@@ -156,6 +169,7 @@ def _recognized(
                 recording,
                 options,
                 turns=given,
+                channel=channel,
                 progress=lambda seconds: bars("minutes of this recording", seconds / 60, None),
             )
             failures += [f"{timeline.path}: {problem}" for problem in timeline.problems]

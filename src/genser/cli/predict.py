@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from genser.cli._over_time import OverTime, SegmentFlags, check_combination
 from genser.errors import ConfigError
 
 if TYPE_CHECKING:
+    from genser.audio import Channel
     from genser.cli._progress import Bars
     from genser.inference.prediction import Prediction
     from genser.inference.recognizer import Recognizer
@@ -29,6 +31,7 @@ def predict(
     encoder: str | None = None,
     format: str | None = None,
     output: Annotated[str | None, Parameter(alias="-o", allow_leading_hyphen=True)] = None,
+    channel: str = "mix",
     batch_seconds: float | None = None,
     threads: int | None = None,
     device: str = "cpu",
@@ -49,6 +52,8 @@ def predict(
             jsonl for live audio.
         output: File to write instead of standard output ("-"); it appears once it is complete. With --segments also a
             folder (an existing one, or a name without an ending or with a final "/") for one file per recording.
+        channel: Channel to recognise: a number from 1, "each" for a result per channel, or "mix" (default) for the
+            mean of all channels, of those that cancel each other one.
         batch_seconds: Length of audio in a batch in seconds, 60 if omitted; smaller batches need less memory.
         threads: CPU cores to use; all if omitted.
         device: Where a model folder runs: "cpu" or "cuda".
@@ -60,6 +65,7 @@ def predict(
     Returns:
         0 if all went well, 1 if some inputs failed.
     """
+    from genser.audio.mixing import check_channel
     from genser.cli._inputs import find_inputs
     from genser.cli._outputs import check_file, output_path
     from genser.cli._resume import model_digest
@@ -69,26 +75,30 @@ def predict(
     _refuse_options(paths)
     over_time = over_time or OverTime()
     path = output_path(output)
+    chosen_channel = check_channel(int(channel) if channel.isdecimal() else channel)
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
     if resume and path is None:
         raise ConfigError("--resume continues the output of -o. Name it.")
     load_model = partial(load, model, threads=threads, device=device, encoder=encoder)
     if over_time.microphone:
+        if chosen_channel != "mix":
+            raise ConfigError("--channel has no effect with --microphone, which has one channel. Omit it.")
         from genser.cli._segments import predict_microphone
 
         return predict_microphone(load_model, options, format=format, device=over_time.input_device)
     inputs = find_inputs(paths)
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
-    about = {"--segments": over_time.segments, "--model": model_digest(model)}
+    about = {"--segments": over_time.segments, "--model": model_digest(model), "--channel": chosen_channel}
     if over_time.segments:
         from genser.cli._segments import predict_segments
 
+        chosen = {"format": format, "channel": chosen_channel, "about": about, "resume": resume}
         files = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
-        return predict_segments(load_model, inputs, options, format=format, **files, about=about, resume=resume)
+        return predict_segments(load_model, inputs, options, **files, **chosen)
     if path is not None:
         check_file(path, inputs)
     chosen = find_format("predictions", path, format, "text")
-    run = _ClipRun(load_model(), inputs, chosen, batch_seconds or BATCH_SECONDS)
+    run = _ClipRun(load_model(), inputs, chosen, chosen_channel, batch_seconds or BATCH_SECONDS)
     run.write(path, about, resume)
     return run.report()
 
@@ -100,8 +110,11 @@ class _ClipRun:
     recognizer: "Recognizer"
     inputs: list[str]
     format: "Format"
+    channel: "Channel"
     batch_seconds: float
+    count: int = 0
     failed: int = 0
+    remarked: int = 0
     out_of_domain: int = 0
     long: int = 0
 
@@ -117,7 +130,7 @@ class _ClipRun:
         with progress_bars(is_shown) as bars:
             if output is None or not is_journaled(output, self.inputs):
                 with open_output(output) as file:
-                    self.format.write("predictions", self._counted(self._recognized(self.inputs, bars)), file, labels)
+                    self.format.write("predictions", self._counted(chain.from_iterable(self._recognized(self.inputs, bars))), file, labels)
                 return
             with open_run(output, about, resume=resume) as journal:
                 failed = fill(journal, self.inputs, lambda some: self._recognized(some, bars))
@@ -126,16 +139,28 @@ class _ClipRun:
                     self.format.write("predictions", self._counted(results), file, labels)
                 journal.finish(failed=failed > 0)
 
-    def _recognized(self, inputs: Sequence[str], bars: "Bars") -> Iterator["Prediction"]:
-        before = len(self.inputs) - len(inputs)
-        predictions = self.recognizer.predict_many(inputs, batch_seconds=self.batch_seconds)
-        for done, prediction in enumerate(predictions, before + 1):
-            bars("predict", done, len(self.inputs))
-            yield prediction
+    def _recognized(self, inputs: Sequence[str], bars: "Bars") -> Iterator[list["Prediction"]]:
+        """The results of each input: one, or one per channel."""
+        done = len(self.inputs) - len(inputs)
+        results: list[Prediction] = []
+        for prediction in self.recognizer.predict_many(
+            inputs, channel=self.channel, batch_seconds=self.batch_seconds
+        ):
+            if results and (self.channel != "each" or prediction.channel in (None, 1)):
+                done += 1
+                bars("predict", done, len(self.inputs))
+                yield results
+                results = []
+            results.append(prediction)
+        if results:
+            bars("predict", done + 1, len(self.inputs))
+            yield results
 
     def _counted(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:
         for prediction in predictions:
+            self.count += 1
             self.failed += prediction.error is not None
+            self.remarked += prediction.remark is not None
             self.out_of_domain += prediction.is_out_of_domain
             self.long += (prediction.duration or 0) > LONG
             yield prediction
@@ -145,6 +170,8 @@ class _ClipRun:
         remarks = []
         if self.failed and self.format.name != "text":
             remarks.append(f"{self.failed} of {len(self.inputs)} inputs failed; see the column 'error'.")
+        if self.remarked and self.format.name != "text":
+            remarks.append(f"{self.remarked} of {self.count} results have a remark; see the column 'remark'.")
         if self.out_of_domain and self.format.name == "text":
             remarks.append(
                 f"{self.out_of_domain} of {len(self.inputs)} files look out-of-domain (speaker, language, room, "

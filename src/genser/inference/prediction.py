@@ -16,12 +16,16 @@ class Prediction:
         label: Class with the largest score, :data:`NO_SPEECH` if the clip holds no speech, None if the input failed.
         scores: Class → probability; empty if the input failed. For a clip without speech they mean nothing.
         error: Why the input failed; None if it did not.
-        duration: Length in seconds; None if the input failed.
+        duration: Length of the recording in seconds as its header states it, else of what was decoded; None if the
+            input failed.
         speech: Probability that the clip holds speech, of a long clip the maximum over its windows; None if the model
             has no speech gate.
         familiar: Probability that the clip is in-domain: similar to the training recordings in speaker, language, room
             and microphone; None if the model has no in-domain score. Scores are calibrated for both kinds of clips, but
             errors are more frequent on out-of-domain clips.
+        heard: Seconds that were decoded and recognised; None if the input failed.
+        channel: Number of the channel from 1; None if the channels were mixed.
+        remark: What was unusual about the input, such as that the file is cut off; None if nothing was.
     """
 
     path: str
@@ -31,6 +35,9 @@ class Prediction:
     duration: float | None = None
     speech: float | None = None
     familiar: float | None = None
+    heard: float | None = None
+    channel: int | None = None
+    remark: str | None = None
 
     @property
     def score(self) -> float | None:
@@ -48,11 +55,14 @@ class Prediction:
         """Plain values, ready for JSON."""
         return {
             "path": self.path,
+            "channel": self.channel,
             "label": self.label,
             "score": self.score,
             "scores": dict(self.scores),
             "error": self.error,
             "duration": self.duration,
+            "heard": self.heard,
             "speech": self.speech,
             "familiar": self.familiar,
+            "remark": self.remark,
         }

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource
+from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, AudioStream, Channel
+from genser.audio.mixing import check_channel
 from genser.errors import AudioError, ConfigError
 from genser.files import usable_cores
 from genser.inference.backend import Backend, ModelOutput
@@ -63,46 +64,70 @@ class Recognizer:
         """Metadata of the model: labels, task, encoder, head, precision, info, license, card."""
         return self._backend.metadata
 
-    def predict(self, source: AudioSource) -> Prediction:
+    def predict(self, source: AudioSource | AudioStream, *, channel: int | Literal["mix"] = "mix") -> Prediction:
         """Recognise one clip.
 
         Args:
-            source: Path ("-" is standard input), bytes, binary file object or (array, sample rate in Hz).
+            source: Path ("-" is standard input), bytes, binary file object, (array, sample rate in Hz) or what
+                :func:`genser.audio.stream_audio` returns.
+            channel: Number of the channel to recognise, from 1; or "mix".
 
         Raises:
-            AudioError: The clip cannot be read.
+            AudioError: The clip cannot be read, or has no such channel.
+            ConfigError: The channel is "each", which has several results.
         """
-        prediction = next(self.predict_many([source], workers=1))
+        if channel == "each":
+            raise ConfigError("predict returns one result. Use predict_many([…], channel='each').")
+        prediction = next(self.predict_many([source], channel=channel, workers=1))
         if prediction.error:
             raise AudioError(prediction.error)
         return prediction
 
     def predict_many(
-        self, sources: Iterable[AudioSource], *, batch_seconds: float = BATCH_SECONDS, workers: int | None = None
+        self,
+        sources: Iterable[AudioSource | AudioStream],
+        *,
+        channel: Channel = "mix",
+        batch_seconds: float = BATCH_SECONDS,
+        workers: int | None = None,
     ) -> Iterator[Prediction]:
         """Recognise any number of clips in bounded memory; threads decode ahead of the model.
 
         Args:
             sources: Any iterable of sources as for :meth:`predict`; it is read as needed.
+            channel: Number of the channel to recognise, from 1; "mix"; or "each" for one prediction per channel.
             batch_seconds: Length of audio in a batch in seconds, padding included.
             workers: Threads that decode; None means one per core, at most four.
 
         Yields:
-            One prediction per source, in order. If a source cannot be read, its prediction carries the reason in
-            `error`, and the others are not affected.
+            One prediction per source, with "each" one per channel of it, in order. If a source cannot be read, its
+            prediction carries the reason in `error`, and the others are not affected.
 
         Raises:
             ConfigError: An argument is out of range, or `sources` is a single source.
         """
-        is_array = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[0], np.ndarray)
+        is_array = isinstance(sources, tuple) and len(sources) == 2 and hasattr(sources[0], "shape")
         if is_array or isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike):
             given = repr(sources) if isinstance(sources, str | os.PathLike) else f"a single {type(sources).__name__}"
             raise ConfigError(f"predict_many takes a list of sources, got {given}. Pass a list, or use predict.")
         workers = min(usable_cores(), 4) if workers is None else workers
         if not batch_seconds > 0 or workers < 1:
             raise ConfigError(f"batch_seconds must be above 0 and workers at least 1, got {batch_seconds}, {workers}.")
-        decoder = Decoder(workers, self._limits, group_seconds=4 * batch_seconds)
+        check_channel(channel)
+        decoder = Decoder(workers, self._limits, group_seconds=4 * batch_seconds, channel=channel)
         return chain.from_iterable(self._predict_group(group, batch_seconds) for group in decoder.groups(sources))
+
+    def predict_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[Prediction]:
+        """Recognise clips that :func:`genser.audio.load_audio` has decoded.
+
+        Args:
+            waveforms: Mono at 16 kHz, each of shape (samples,).
+
+        Raises:
+            AudioError: A waveform is empty, not finite, or of another shape.
+        """
+        clips = [Clip("a waveform", cut(_checked(waveform, index))) for index, waveform in enumerate(waveforms)]
+        return list(self._predict_group(clips, BATCH_SECONDS))
 
     def scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float = BATCH_SECONDS) -> np.ndarray:
         """Class probabilities of clips in memory.
@@ -164,7 +189,12 @@ class Recognizer:
         return self._clip_outputs([waveform], attrgetter("states"), BATCH_SECONDS)[0][0]
 
     def segments(
-        self, source: AudioSource, options: "SegmentOptions | None" = None, *, turns: "Sequence[Turn] | None" = None
+        self,
+        source: AudioSource,
+        options: "SegmentOptions | None" = None,
+        *,
+        turns: "Sequence[Turn] | None" = None,
+        channel: Channel = "mix",
     ) -> "list[Segment]":
         """Recognise the emotions of a recording over time, in memory that does not grow with its length.
 
@@ -173,29 +203,39 @@ class Recognizer:
             options: How to cut, smooth and merge; see :class:`genser.segments.options.SegmentOptions`.
             turns: Speaker turns to recognise instead of the speech that the detector finds. A turn that begins after
                 the end of the recording has no segment, which is a warning of Python.
+            channel: Number of the channel to recognise, from 1; "mix"; or "each" for the segments of every channel.
 
         Raises:
-            AudioError: The recording cannot be read, or all turns begin after its end.
+            AudioError: The recording cannot be read, has no such channel, or all turns begin after its end.
         """
         from genser.segments.options import DEFAULTS
         from genser.segments.timeline import recognize_timeline
 
-        timeline = recognize_timeline(self, source, options or DEFAULTS, turns=turns, limits=self._limits)
+        timeline = recognize_timeline(
+            self, source, options or DEFAULTS, turns=turns, channel=channel, limits=self._limits
+        )
         for problem in timeline.problems:
             warnings.warn(problem, stacklevel=2)
         return list(timeline.segments)
 
-    def stream(self, sample_rate: int = SAMPLE_RATE, options: "SegmentOptions | None" = None) -> "Stream":
+    def stream(
+        self,
+        sample_rate: int = SAMPLE_RATE,
+        options: "SegmentOptions | None" = None,
+        *,
+        channel: int | Literal["mix"] = "mix",
+    ) -> "Stream":
         """Open a stream: push blocks of live audio, get segments as soon as they are decided.
 
         Args:
             sample_rate: Sample rate of the blocks in Hz.
             options: How to cut and smooth; see :class:`genser.segments.stream.Stream`.
+            channel: Number of the channel to recognise, from 1; or "mix".
         """
         from genser.segments.options import LIVE
         from genser.segments.stream import Stream
 
-        return Stream(self, options or LIVE, sample_rate)
+        return Stream(self, options or LIVE, sample_rate, channel=channel)
 
     def _is_speech(self, speech: float) -> bool:
         """Whether P(speech) reaches the model's threshold; NaN, without a gate, always does."""
@@ -235,7 +275,7 @@ class Recognizer:
     def _prediction(self, clip: Clip, outputs: list[WindowOutput], batch_seconds: float) -> Prediction:
         """The prediction of a clip from the outputs for its first windows, and from the rest of it."""
         if clip.error is not None:
-            return Prediction(clip.name, None, error=clip.error)
+            return Prediction(clip.name, None, error=clip.error, channel=clip.channel)
         try:
             for windows in _batched(clip.rest, batch_seconds * SAMPLE_RATE):
                 outputs += self._window_outputs(windows, _scores_and_familiar, batch_seconds)
@@ -247,14 +287,18 @@ class Recognizer:
         if not np.isfinite(scores).all():
             reason = "The model returned scores that are not finite. Remove this file, or check the model."
             return Prediction(clip.name, None, error=f"{clip.name}: {reason}")
+        heard = sum(output.samples for output in outputs) / SAMPLE_RATE
         label = self.labels[int(np.argmax(scores))] if self._is_speech(speech) else NO_SPEECH
         return Prediction(
             clip.name,
             label,
             dict(zip(self.labels, map(float, scores), strict=True)),
-            duration=sum(output.samples for output in outputs) / SAMPLE_RATE,
+            duration=clip.stream.duration if clip.stream else heard,
             speech=None if np.isnan(speech) else speech,
             familiar=None if np.isnan(familiar) else float(familiar),
+            heard=heard,
+            channel=clip.channel,
+            remark=clip.stream.remark if clip.stream else None,
         )
 
 

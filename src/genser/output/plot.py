@@ -68,7 +68,7 @@ def timeline_figure(timeline: Timeline) -> "Figure":
 
 def _draw_sound(ax: "Axes", timeline: Timeline) -> None:
     colors, peaks = colors_of(timeline.labels), timeline.envelope
-    times = np.linspace(0, timeline.duration, len(peaks), endpoint=False)
+    times = np.linspace(0, timeline.heard or timeline.duration, len(peaks), endpoint=False)
     reach = max(float(np.abs(peaks).max(initial=0)), 1e-6) * 1.05
     for label in dict.fromkeys(segment.label for segment in timeline.segments):
         for is_confident, shade in ((True, 0.45), (False, 0.15)):

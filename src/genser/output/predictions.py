@@ -6,13 +6,14 @@ from typing import Any
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.output.tables import Rows
 
-COLUMNS = {"path": str, "label": str, "score": float, "speech": float, "familiar": float, "duration": float}
+BEFORE_SCORES = {"path": str, "channel": int, "label": str, "score": float}
+AFTER_SCORES = {"speech": float, "familiar": float, "duration": float, "heard": float, "remark": str, "error": str}
 FURTHER_CLASSES = 2  # classes on a line of text after the label
 
 
 def prediction_rows(predictions: Iterable[Prediction], labels: Sequence[str]) -> Rows:
     """One row per prediction; numbers are rounded to six digits."""
-    return Rows({**COLUMNS, "error": str}, labels, map(_row, predictions), score_position=3)
+    return Rows(BEFORE_SCORES | AFTER_SCORES, labels, map(_row, predictions), score_position=len(BEFORE_SCORES))
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def _row(prediction: Prediction) -> dict[str, Any]:
 
 
 def prediction_lines(predictions: Iterable[Prediction], labels: Sequence[str]) -> Iterator[str]:
-    """One line per prediction: label, its score, path, and the classes with the next highest scores."""
+    """One line per prediction: label, its score, path, channel, the classes with the next highest scores, remark."""
     width = max(map(len, (*labels, NO_SPEECH)))
     for prediction in predictions:
         if prediction.error is not None:
@@ -33,7 +34,9 @@ def prediction_lines(predictions: Iterable[Prediction], labels: Sequence[str]) -
         rest = ", ".join(f"{name} {score:.2f}" for name, score in others[:FURTHER_CLASSES])
         score = "    " if prediction.score is None else f"{prediction.score:.2f}"
         shown = "" if prediction.label == NO_SPEECH else f"  ({rest})"
-        yield f"{prediction.label:{width}}  {score}  {printable(prediction.path)}{shown}"
+        channel = "" if prediction.channel is None else f" channel {prediction.channel}"
+        remark = f"  {printable(prediction.remark)}" if prediction.remark else ""
+        yield f"{prediction.label:{width}}  {score}  {printable(prediction.path)}{channel}{shown}{remark}"
 
 
 def printable(text: str) -> str:

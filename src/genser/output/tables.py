@@ -16,7 +16,7 @@ class Rows:
     """Rows of a table.
 
     Attributes:
-        columns: Name → type (str, float or bool) of the columns, without those of the classes.
+        columns: Name → type (str, int, float or bool) of the columns, without those of the classes.
         labels: Class names. In JSON the scores are an object, in tables one column per class after `score_position`.
         rows: One mapping per row, with a value for each column, and "scores" (class → probability, or None).
         score_position: Number of columns before those of the classes.
@@ -89,7 +89,7 @@ def write_parquet(rows: Rows, file: BinaryIO) -> None:
     parquet = import_parquet("Writing Parquet")
     import pyarrow as pa
 
-    kinds = {str: pa.string(), float: pa.float64(), bool: pa.bool_()}
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in rows.header().items()])
     cells = rows.cells()
     with parquet.ParquetWriter(file, schema) as writer:

@@ -8,24 +8,29 @@ from genser.output.predictions import printable
 from genser.output.tables import Rows
 from genser.segments.segment import Segment, Timeline
 
-COLUMNS = {"path": str, "start": float, "end": float, "label": str, "confident": bool, "speaker": str, "error": str}
+SEGMENT = {"start": float, "end": float, "label": str, "confident": bool, "speaker": str, "channel": int}
+RECORDING = {"duration": float, "heard": float, "remark": str, "error": str}
+COLUMNS = {"path": str, **SEGMENT, **RECORDING}
 
 
 def timeline_rows(timelines: Iterable[Timeline], labels: Sequence[str]) -> Rows:
-    """One row per segment; one row with the error for a recording that failed."""
+    """One row per segment; one row without a segment for a recording that failed, or that has a remark only."""
     return Rows(COLUMNS, labels, (row for timeline in timelines for row in _rows(timeline)), len(COLUMNS))
 
 
 def _rows(timeline: Timeline) -> Iterator[dict[str, Any]]:
+    recording = {name: getattr(timeline, name) for name in RECORDING}
+    recording |= {name: round(value, 6) for name, value in recording.items() if isinstance(value, float)}
     if timeline.error is not None:
-        nothing = dict.fromkeys(("start", "end", "label", "confident", "speaker", "scores"))
-        yield {"path": timeline.path, **nothing, "error": timeline.error}
+        recording["duration"] = None
+    if timeline.error is not None or (timeline.remark and not timeline.segments):
+        yield {"path": timeline.path, **dict.fromkeys(SEGMENT), "scores": None, **recording}
     for segment in timeline.segments:
-        yield {"path": timeline.path, **segment.to_dict(), "error": None}
+        yield {"path": timeline.path, **segment.to_dict(), **recording}
 
 
 def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iterator[str]:
-    """One line per segment for people: start and end in seconds, label, its score, speaker, path."""
+    """One line per segment for people: start and end in seconds, label, its score, speaker and channel, path."""
     width = max(map(len, labels)) + 1
     for timeline in timelines:
         path = printable(timeline.path)
@@ -33,8 +38,8 @@ def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iter
             yield f"failed  {printable(timeline.error)}"
         for one in timeline.segments:
             label = one.label if one.confident else f"{one.label}?"
-            speaker = f"  {printable(one.speaker)}" if one.speaker else ""
-            yield f"{one.start:9.2f} {one.end:9.2f}  {label:{width}}  {one.scores[one.label]:.2f}{speaker}  {path}"
+            voice = f"  {printable(one.voice)}" if one.voice else ""
+            yield f"{one.start:9.2f} {one.end:9.2f}  {label:{width}}  {one.scores[one.label]:.2f}{voice}  {path}"
 
 
 def audacity_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
@@ -50,7 +55,8 @@ def rttm_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
         for one in timeline.segments:
             label = "_".join(one.label.split())
             score = one.scores[one.label]
-            yield f"SPEAKER {name} 1 {one.start:.3f} {one.duration:.3f} <NA> <NA> {label} {score:.3f} <NA>"
+            channel = one.channel or 1
+            yield f"SPEAKER {name} {channel} {one.start:.3f} {one.duration:.3f} <NA> <NA> {label} {score:.3f} <NA>"
 
 
 def srt_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
@@ -63,12 +69,12 @@ def vtt_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
     """Captions as WebVTT, with the speaker as the voice."""
     yield "WEBVTT\n"
     for segment in _segments(timelines):
-        voice = f"<v {segment.speaker}>" if segment.speaker else ""
+        voice = f"<v {segment.voice}>" if segment.voice else ""
         yield f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{voice}{_caption(segment)}\n"
 
 
 def textgrid_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
-    """Praat's TextGrid in the long text format, one tier per speaker.
+    """Praat's TextGrid in the long text format, one tier per speaker and channel.
 
     Segments that overlap go to a further tier. Stretches between segments are intervals with an empty text.
     """
@@ -90,7 +96,7 @@ def textgrid_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
 def _tiers(segments: tuple[Segment, ...]) -> list[tuple[str, list[Segment]]]:
     tiers: list[tuple[str, list[Segment]]] = []
     for segment in segments:
-        name = segment.speaker or "emotion"
+        name = segment.voice or "emotion"
         for tier, members in tiers:
             if tier == name and members[-1].end <= segment.start:
                 members.append(segment)

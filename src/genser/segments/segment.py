@@ -20,6 +20,7 @@ class Segment:
         confident: Whether the score of the label reaches the threshold of the options; False for a given turn without
             speech.
         speaker: Speaker of the turn, if known.
+        channel: Number of the channel from 1; None if the channels were mixed.
     """
 
     start: float
@@ -28,6 +29,7 @@ class Segment:
     scores: Mapping[str, float]
     confident: bool
     speaker: str | None = None
+    channel: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -42,6 +44,12 @@ class Segment:
         """In seconds."""
         return self.end - self.start
 
+    @property
+    def voice(self) -> str | None:
+        """Speaker and channel as one name, as far as they are known, such as "anna (channel 2)"."""
+        channel = None if self.channel is None else f"channel {self.channel}"
+        return f"{self.speaker} ({channel})" if self.speaker and channel else self.speaker or channel
+
     def to_dict(self) -> dict[str, object]:
         """Return the fields as plain values; times to the millisecond, scores to six digits."""
         return {
@@ -50,6 +58,7 @@ class Segment:
             "label": self.label,
             "confident": self.confident,
             "speaker": self.speaker,
+            "channel": self.channel,
             "scores": {label: round(score, 6) for label, score in self.scores.items()},
         }
 
@@ -60,12 +69,14 @@ class Timeline:
 
     Attributes:
         path: Name of the recording.
-        duration: In seconds.
+        duration: In seconds as the header states it, else of what was decoded.
         labels: Class names.
         segments: In order of their start.
         envelope: Outline of the waveform: lowest and highest sample in equal steps, shape (steps, 2).
         error: Why recognition failed; None if it did not.
         problems: Sentences on turns behind the end of the recording, which have no segment.
+        heard: Seconds that were decoded and recognised; the envelope spans them. None if recognition failed.
+        remark: What was unusual about the recording, such as that it is cut off; None if nothing was.
     """
 
     path: str
@@ -75,3 +86,5 @@ class Timeline:
     envelope: np.ndarray
     error: str | None = None
     problems: tuple[str, ...] = ()
+    heard: float | None = None
+    remark: str | None = None

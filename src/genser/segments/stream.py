@@ -1,9 +1,13 @@
 """Recognises live audio: blocks of any size go in, segments come out as soon as they are decided."""
 
-import numpy as np
-import soxr
+from typing import Literal
 
-from genser.audio import HIGHEST_RATE, LOUDEST, LOWEST_RATE, SAMPLE_RATE
+import numpy as np
+
+from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE, AudioLimits
+from genser.audio.high_pass import ROW
+from genser.audio.mixing import BLOCK
+from genser.audio.mono import MonoConverter, check_samples
 from genser.audio.readers import ArrayReader
 from genser.errors import AudioError, ConfigError
 from genser.segments.chunking import Chunk, make_cutter
@@ -13,6 +17,9 @@ from genser.segments.segment import Segment
 from genser.segments.smoothing import CausalFilter
 from genser.segments.timeline import Scorer
 from genser.segments.vad import CUT_SEARCH, FRAME
+
+LIKELY_CHANNELS = 8
+"""A first block with more channels than this, and fewer samples than channels, is of shape (channels, samples)."""
 
 
 class Stream:
@@ -26,6 +33,12 @@ class Stream:
         options: How to cut; smoothing must be ``"causal"`` or ``"none"``, and neighbours are not merged, as both would
             need audio that has not come yet.
         sample_rate: Sample rate of the blocks in Hz.
+        channels: Number of channels of the blocks; if omitted, the first block decides.
+        channel: Number of the channel to use, from 1; or "mix", as for files.
+
+    Raises:
+        AudioError: The sample rate is out of range, or there is no such channel.
+        ConfigError: The options need audio that has not come yet.
     """
 
     def __init__(
@@ -33,6 +46,9 @@ class Stream:
         scorer: Scorer,
         options: SegmentOptions = LIVE,
         sample_rate: int = SAMPLE_RATE,
+        *,
+        channels: int | None = None,
+        channel: int | Literal["mix"] = "mix",
     ) -> None:
         if options.smoothing not in ("causal", "none") or options.merge is not None:
             raise ConfigError(
@@ -45,18 +61,26 @@ class Stream:
         self._labels = tuple(scorer.labels)
         self._filter = CausalFilter(prior_of(self._labels, options), duration_of(None, options))
         self._cutter, self._speech_filter = make_cutter(options), SpeechFilter()
-        self._resampler = None
-        if sample_rate != SAMPLE_RATE:
-            self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        self._channels, self._channel, self._frames = channels, channel, 0
+        self._converter = None if channels is None else MonoConverter(sample_rate, channels, channel)
         self._is_closed = self._uses_range = False
 
     @property
     def latency(self) -> float:
-        """Longest time in seconds between the end of a segment and its decision."""
-        frame = FRAME / SAMPLE_RATE
+        """Longest time in seconds between the end of a segment and its decision.
+
+        Several channels that are mixed add half a second, which are decided together.
+        """
+        mixing = BLOCK if self._channel == "mix" and (self._channels or 1) > 1 else 0.0
+        held = mixing + ROW / self._rate
         if self._options.window:
-            return (self._options.window - self._options.step) / 2
-        return max(self._options.min_silence, CUT_SEARCH) + 2 * frame
+            return (self._options.window - self._options.step) / 2 + held
+        return max(self._options.min_silence, CUT_SEARCH) + 2 * FRAME / SAMPLE_RATE + held
+
+    @property
+    def remark(self) -> str | None:
+        """What a user must know about the audio so far, such as that channels cancel each other; None if nothing."""
+        return self._converter.remark if self._converter else None
 
     def push(self, samples: np.ndarray) -> list[Segment]:
         """Take a block: floats in ±1 or integers, shape (samples,) or (samples, channels), at the stream's rate.
@@ -65,7 +89,8 @@ class Stream:
             The segments that are now complete, often none.
 
         Raises:
-            AudioError: The block is not audio.
+            AudioError: The block is not audio, has another number of channels than the first one, or the stream has no
+                such channel. Blocks before and after it are not affected.
             ConfigError: The stream is closed.
         """
         return self._recognized(self.cut(samples))
@@ -78,14 +103,14 @@ class Stream:
         """Take a block like `push`; return chunks, to be scored elsewhere and passed to `finish` in order."""
         if self._is_closed:
             raise ConfigError("The stream is closed. Open another one.")
-        return list(self._cutter.push(self._resampled(self._mono(samples))))
+        return list(self._cutter.push(self._mono(samples)))
 
     def cut_last(self) -> list[Chunk]:
         """End the stream like `close`; return the last chunks."""
         if self._is_closed:
             return []
         self._is_closed = True
-        rest = self._resampled(np.empty(0, np.float32), last=True)
+        rest = self._converter.close() if self._converter else np.empty(0, np.float32)
         return [*self._cutter.push(rest), *self._cutter.close()]
 
     def finish(self, chunk: Chunk, scores: np.ndarray, is_speech: bool = True) -> Segment | None:
@@ -117,15 +142,22 @@ class Stream:
     def _mono(self, samples: np.ndarray) -> np.ndarray:
         reader = ArrayReader((samples, self._rate), self._uses_range)
         self._uses_range |= samples.dtype == np.int32 and bool(samples.any())
-        if not reader.frames or not reader.channels:
+        if not reader.frames:
             return np.empty(0, np.float32)
+        self._check_channels(reader.frames, reader.channels)
         block = reader.read(reader.frames)
-        peak = float(np.abs(block).max())
-        if not peak <= LOUDEST:
-            raise AudioError(
-                f"A block holds samples up to {peak:g}, where ±1 is full scale. Pass int16, or floats in ±1."
-            )
-        return block.mean(axis=1)
+        check_samples(block, "The block", self._frames / self._rate)
+        if self._converter is None:
+            self._channels = reader.channels
+            self._converter = MonoConverter(self._rate, reader.channels, self._channel)
+        self._frames += reader.frames
+        return self._converter.push(block)
 
-    def _resampled(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
-        return self._resampler.resample_chunk(samples, last=last) if self._resampler else samples
+    def _check_channels(self, frames: int, channels: int) -> None:
+        """Refuse blocks of shape (channels, samples), and a number of channels that changes."""
+        most = AudioLimits().max_channels
+        cure = "Pass blocks of shape (samples,) or (samples, channels); transpose (channels, samples)."
+        if self._channels is None and (not 1 <= channels <= most or (frames < channels and channels > LIKELY_CHANNELS)):
+            raise AudioError(f"A block of shape ({frames}, {channels}) has {channels} channels. {cure}")
+        if self._channels is not None and channels != self._channels:
+            raise AudioError(f"A block has {channels} channels, the stream has {self._channels}. {cure}")

@@ -7,7 +7,20 @@ from typing import Protocol
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, describe, stream_audio
+from genser.audio import (
+    SAMPLE_RATE,
+    STREAM_LIMITS,
+    AudioLimits,
+    AudioSource,
+    Channel,
+    count_channels,
+    describe,
+    reusable,
+    stream_audio,
+)
+from genser.audio.mixing import check_channel
+from genser.audio.mono import joined
+from genser.errors import AudioError
 from genser.segments.chunking import Chunk, Cutter, make_cutter
 from genser.segments.decide import ChunkScore, SpeechFilter, decide
 from genser.segments.options import DEFAULTS, SegmentOptions
@@ -86,6 +99,7 @@ def recognize_timeline(
     options: SegmentOptions = DEFAULTS,
     *,
     turns: Sequence[Turn] | None = None,
+    channel: Channel = "mix",
     limits: AudioLimits = STREAM_LIMITS,
     progress: Callable[[float], None] | None = None,
 ) -> Timeline:
@@ -99,23 +113,72 @@ def recognize_timeline(
         source: As for :func:`genser.audio.load_audio`.
         options: How to cut, smooth and merge.
         turns: Speaker turns to recognise instead of detected speech, in order of their start.
+        channel: Number of the channel to recognise, from 1; "mix"; or "each" for the segments of every channel on one
+            timeline. Turns that name a channel are then recognised there, and others in every channel.
         limits: Bounds beyond which the recording is refused.
         progress: Called with the duration so far in seconds after every block; an exception from it ends the work.
 
     Raises:
         AudioError: The recording cannot be read, or all turns begin after its end.
     """
+    check_channel(channel)
+    if channel == "each":
+        return _recognized_channels(scorer, source, options, turns, limits, progress)
     envelope = Envelope()
-    blocks = _outlined(stream_audio(source, block_duration=BLOCK_DURATION, limits=limits), envelope, progress)
+    stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
+    blocks = _outlined(stream, envelope, progress)
     cutter = make_cutter(options, turns)
     segments = decide(_joined(_recognized(scorer, _cut(blocks, cutter))), scorer.labels, options)
+    number = None if channel == "mix" else channel
     return Timeline(
         describe(source),
-        envelope.duration,
+        stream.duration,
         tuple(scorer.labels),
-        tuple(segments),
+        tuple(replace(segment, channel=number) for segment in segments),
         envelope.peaks(),
         problems=tuple(cutter.problems),
+        heard=stream.heard,
+        remark=stream.remark,
+    )
+
+
+def _recognized_channels(
+    scorer: Scorer,
+    source: AudioSource,
+    options: SegmentOptions,
+    turns: Sequence[Turn] | None,
+    limits: AudioLimits,
+    progress: Callable[[float], None] | None,
+) -> Timeline:
+    """The timelines of all channels as one; its envelope encloses theirs.
+
+    Turns that name a channel are recognised there, and others in every channel.
+    """
+    name, source = describe(source), reusable(source)
+    channels = count_channels(source)
+    given: dict[int, list[Turn] | None] = dict.fromkeys(range(1, channels + 1))
+    problems: list[str] = []
+    if turns is not None:
+        given = {number: [turn for turn in turns if turn.channel in (None, number)] for number in given}
+        if missing := sum(turn.channel is not None and turn.channel > channels for turn in turns):
+            problems = [f"{missing} turns are on channels that the recording does not have; its last is {channels}."]
+    parts = [
+        recognize_timeline(scorer, source, options, turns=mine, channel=number, limits=limits, progress=progress)
+        for number, mine in given.items()
+        if mine is None or mine
+    ]
+    if not parts:
+        raise AudioError(f"{name}: {' '.join(problems)} Correct the channels of the turns, or recognise the mix.")
+    segments = sorted((one for part in parts for one in part.segments), key=lambda one: (one.start, one.end))
+    steps = min(len(part.envelope) for part in parts)
+    peaks = np.stack([part.envelope[:steps] for part in parts])
+    return replace(
+        parts[0],
+        path=name,
+        segments=tuple(segments),
+        envelope=np.stack([peaks[:, :, 0].min(axis=0), peaks[:, :, 1].max(axis=0)], axis=1),
+        remark=joined([part.remark for part in parts if part.remark]),
+        problems=(*problems, *dict.fromkeys(problem for part in parts for problem in part.problems)),
     )
 
 

@@ -51,6 +51,7 @@ class FoundTurn:
         start: Start in any notation.
         end: End in any notation.
         speaker: Name, if known.
+        channel: Number of the channel from 1, if known.
         recording: Name of the recording, if the file has it.
         duration: Instead of the end, in any notation.
         unit: Unit of start, end and duration in seconds.
@@ -65,6 +66,7 @@ class FoundTurn:
     duration: Any = None
     unit: float = 1.0
     problem: str | None = None
+    channel: int | None = None
 
 
 def rttm_turns(path: Path) -> Iterator[FoundTurn]:
@@ -73,9 +75,16 @@ def rttm_turns(path: Path) -> Iterator[FoundTurn]:
         fields = line.split()
         if fields[:1] != ["SPEAKER"]:
             continue
-        _, recording, _, start, duration, _, _, speaker = (*fields[:8], *[""] * (8 - len(fields)))
+        _, recording, channel, start, duration, _, _, speaker = (*fields[:8], *[""] * (8 - len(fields)))
         recording, speaker = ("" if name == "<NA>" else name for name in (recording, speaker))
-        yield FoundTurn(f"line {number}", start, duration=duration, speaker=speaker, recording=recording or None)
+        yield FoundTurn(
+            f"line {number}",
+            start,
+            duration=duration,
+            speaker=speaker,
+            recording=recording or None,
+            channel=_channel(channel),
+        )
 
 
 def table_turns(path: Path) -> Iterator[FoundTurn]:
@@ -103,7 +112,14 @@ def _rows(table: Table, path: Path) -> Iterator[FoundTurn]:
         if times[:2] != [None, None]:  # genser's own tables have a row without times for a failed recording
             duration = None if "end" in found else times[2]
             unit = 1e-3 if is_whisper else 1.0
-            yield FoundTurn(f"row {number}", times[0], times[1], speaker, recording, duration, unit)
+            channel = _channel(row.get("channel"))
+            yield FoundTurn(f"row {number}", times[0], times[1], speaker, recording, duration, unit, channel=channel)
+
+
+def _channel(value: Any) -> int | None:
+    """A number from 1, as text or as a number of any type; None for anything else."""
+    text = str(value).strip().removesuffix(".0")
+    return int(text) if text.isdecimal() and 0 < int(text) < 1000 else None
 
 
 def _word(value: Any) -> str | None:

@@ -22,11 +22,13 @@ class Turn:
         start: In seconds.
         end: In seconds.
         speaker: Name; None if the file has none.
+        channel: Number of the channel from 1; None if the file has none.
     """
 
     start: float
     end: float
     speaker: str | None = None
+    channel: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end < 1e7:
@@ -156,4 +158,4 @@ def _turn(found: FoundTurn) -> Turn:
         end = start + duration
     if start is None or end is None:
         raise ManifestError(f"The {'start' if start is None else 'end'} is missing.")
-    return Turn(start, end, found.speaker or None)
+    return Turn(start, end, found.speaker or None, found.channel)

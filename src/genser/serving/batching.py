@@ -171,8 +171,8 @@ class Batcher:
     def _score(self, batch: list[Item]) -> None:
         """Keep the promises of a batch; if the model fails on it, score each waveform alone."""
         try:
-            sources = [(item.waveform, SAMPLE_RATE) for item in batch]
-            answers = list(zip(batch, self._recognizer.predict_many(sources, workers=1), strict=True))
+            waveforms = [item.waveform for item in batch]
+            answers = list(zip(batch, self._recognizer.predict_waveforms(waveforms), strict=True))
         except Exception as error:  # an error of the model belongs to its requests, not to this thread
             LOGGER.warning("A batch of %d failed: %s", len(batch), error, exc_info=not isinstance(error, GenserError))
             if len(batch) == 1:

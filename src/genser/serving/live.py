@@ -40,6 +40,7 @@ class Start(SegmentParameters):
     encoding: Literal["s16le", "f32le"] = "s16le"
     sample_rate: int = Field(SAMPLE_RATE, ge=LOWEST_RATE, le=HIGHEST_RATE)
     channels: int = Field(1, ge=1, le=8)
+    channel: int | Literal["mix"] = "mix"
     smoothing: str = "causal"
     key: str | None = None
 
@@ -118,7 +119,9 @@ class _Session:
     def __init__(self, websocket: WebSocket, service: Service, start: Start) -> None:
         self._websocket, self._service = websocket, service
         self._dtype, self._channels, self._rate = np.dtype(DTYPES[start.encoding]), start.channels, start.sample_rate
-        self._stream = Stream(service.recognizer, start.options(), start.sample_rate)
+        self._stream = Stream(
+            service.recognizer, start.options(), start.sample_rate, channels=start.channels, channel=start.channel
+        )
         self._samples, self._reported = 0, 0.0
         self._rest = b""
 
@@ -134,7 +137,9 @@ class _Session:
                 self._reported = seconds
                 await self._websocket.send_json({"type": "progress", "time": round(seconds, 3)})
         await self._send_segments(await loop.run_in_executor(self._service.live, self._stream.cut_last))
-        await self._websocket.send_json({"type": "done", "time": self._samples / self._rate})
+        await self._websocket.send_json(
+            {"type": "done", "time": self._samples / self._rate, "remark": self._stream.remark}
+        )
         await self._websocket.close(SERVICE_RESTART if message == STOPPING else 1000)
 
     def _cut(self, message: bytes) -> list[Chunk]:

@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import fields
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 from docstring_parser import parse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from genser.audio import Channel
 from genser.segments.options import BOUNDS, SMOOTHINGS, SegmentOptions
 
 
@@ -49,3 +50,11 @@ _PARAMETERS: dict[str, Any] = {
 }
 SegmentParameters = create_model("SegmentParameters", __base__=_Base, **_PARAMETERS)
 """Types, defaults, bounds and descriptions are those of `SegmentOptions`."""
+
+CHANNEL = "^(mix|each|[1-9][0-9]{0,3})$"
+CHANNEL_HELP = "Number of the channel to recognise, from 1; or 'mix', or 'each' for the results of every channel."
+
+
+def channel_of(text: str) -> Channel:
+    """The channel that a query names; the text matches :data:`CHANNEL`."""
+    return int(text) if text.isdecimal() else cast(Channel, text)

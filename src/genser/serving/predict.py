@@ -4,6 +4,8 @@ import asyncio
 import logging
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, BinaryIO, cast
 
 import numpy as np
@@ -11,11 +13,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from genser.audio import AudioLimits, load_audio
+from genser.audio import AudioLimits, AudioStream, count_channels, stream_audio
 from genser.errors import AudioError, GenserError, ModelError
 from genser.inference.prediction import Prediction
 from genser.serving.errors import problem_of, problems
 from genser.serving.limits import finish
+from genser.serving.options import CHANNEL, CHANNEL_HELP, channel_of
 from genser.serving.security import client_of
 from genser.serving.service import Service, Serving
 from genser.serving.uploads import Upload, read_uploads
@@ -34,6 +37,7 @@ class PredictQuery(BaseModel):
 
     start: float = Field(0.0, ge=0, le=1e6, description="Start in seconds.")
     end: float | None = Field(None, gt=0, le=1e6, description="End in seconds; by default the end of the clip.")
+    channel: str = Field("mix", pattern=CHANNEL, description=CHANNEL_HELP)
     trajectory: bool = Field(False, description="Also return the class probabilities at each transport step.")
 
 
@@ -41,12 +45,19 @@ class PredictionAnswer(BaseModel):
     """One clip and its emotion."""
 
     name: str = Field(description="The client's name of the file.", examples=["a.wav"])
+    channel: int | None = Field(description="Number of the channel from 1; null if the channels were mixed.")
     label: str | None = Field(description="Class with the highest score, or 'no speech'.", examples=["anger"])
     score: float | None = Field(
         description="Probability of the label; 1 - speech if it is 'no speech'.", examples=[0.71]
     )
     scores: Scores | None
-    duration: float | None = Field(description="In seconds.", examples=[2.9])
+    duration: float | None = Field(
+        description="Length in seconds by the header of the file, else of what was decoded.", examples=[2.9]
+    )
+    heard: float | None = Field(description="Seconds that were decoded and recognised.", examples=[2.9])
+    remark: str | None = Field(
+        description="What was unusual about the file, such as that it is cut off.", examples=[None]
+    )
     error: str | None = Field(description="Why this clip has no scores.", examples=[None])
     speech: float | None = Field(
         description="Probability of speech; null if the model has no speech gate.", examples=[0.99]
@@ -90,7 +101,7 @@ async def predict(request: Request, service: Serving, query: Annotated[PredictQu
     """Recognise the emotion of one or more short clips.
 
     Send one as the raw body, or any number as the fields `file` of a form. If there are several, one that cannot be
-    read gets an `error` and does not affect the others.
+    read gets an `error` and does not affect the others. With `channel=each` there is one prediction per channel.
     """
     config = service.config
     with service.admission.request(client_of(request)):
@@ -100,6 +111,17 @@ async def predict(request: Request, service: Serving, query: Annotated[PredictQu
     return JSONResponse({"model": service.name, "labels": service.labels, "predictions": predictions})
 
 
+@dataclass(frozen=True)
+class Clip:
+    """A clip of a request, or one channel of it: decoded, or the reason why it is not."""
+
+    name: str
+    channel: int | None = None
+    stream: AudioStream | None = None
+    waveform: np.ndarray | None = None
+    error: GenserError | None = None
+
+
 async def _recognize(service: Service, uploads: list[Upload], query: PredictQuery) -> list[dict[str, Any]]:
     """Decode the clips in threads, score them with those of other requests, and return a PredictionAnswer each.
 
@@ -107,61 +129,67 @@ async def _recognize(service: Service, uploads: list[Upload], query: PredictQuer
         Problem: The queue is full; or there is only one clip and it cannot be scored.
     """
     loop = asyncio.get_running_loop()
-    clips = await asyncio.gather(
+    decoded = await asyncio.gather(
         *(loop.run_in_executor(service.decoders, _decode, one, query, service.clip_limits) for one in uploads)
     )
-    promises = service.batcher.submit([clip for clip in clips if isinstance(clip, np.ndarray)])
+    clips = list(chain.from_iterable(decoded))
+    promises = service.batcher.submit([clip.waveform for clip in clips if clip.waveform is not None])
     try:
         waiting = iter(promises)
-        answers = [
-            await _score(service, upload.name, clip, next(waiting), query) if isinstance(clip, np.ndarray) else clip
-            for upload, clip in zip(uploads, clips, strict=True)
-        ]
+        answers = [clip.error or await _score(service, clip, next(waiting), query) for clip in clips]
     finally:
         for promise in promises:  # those whose request was given up
             promise.cancel()
     if len(answers) == 1 and isinstance(answers[0], GenserError):
         raise problem_of(answers[0])
-    rows = []
-    for upload, answer in zip(uploads, answers, strict=True):
-        failed = isinstance(answer, GenserError)
-        rows.append(_row(upload.name, Prediction(upload.name, None, error=str(answer))) if failed else answer)
-    return rows
+    return [
+        _row(clip, Prediction(clip.name, None, error=str(answer))) if isinstance(answer, GenserError) else answer
+        for clip, answer in zip(clips, answers, strict=True)
+    ]
 
 
-def _decode(upload: Upload, query: PredictQuery, limits: AudioLimits) -> np.ndarray | GenserError:
+def _decode(upload: Upload, query: PredictQuery, limits: AudioLimits) -> list[Clip]:
+    """Decode an upload, with `channel=each` once per channel."""
+    source, channel, clips = cast(BinaryIO, upload), channel_of(query.channel), list[Clip]()
     with closing(upload):
         try:
-            return load_audio(cast(BinaryIO, upload), start=query.start, end=query.end, limits=limits)
+            channels = range(1, count_channels(source) + 1) if channel == "each" else (channel,)
+            for one in channels:
+                stream = stream_audio(source, start=query.start, end=query.end, channel=one, limits=limits)
+                clips.append(Clip(upload.name, None if one == "mix" else one, stream, stream.read()))
         except GenserError as error:
-            return error
+            return [Clip(upload.name, error=error)]
         except Exception as error:  # a fault of one file must not take the others along
             LOGGER.exception("%s could not be decoded", upload.name)
-            return AudioError(f"{upload.name} cannot be decoded ({type(error).__name__}). Convert it to wav or flac.")
+            reason = f"{upload.name} cannot be decoded ({type(error).__name__}). Convert it to wav or flac."
+            return [Clip(upload.name, error=AudioError(reason))]
+    return clips
 
 
 async def _score(
-    service: Service, name: str, clip: np.ndarray, promise: Future, query: PredictQuery
+    service: Service, clip: Clip, promise: Future[Prediction], query: PredictQuery
 ) -> dict[str, Any] | GenserError:
     try:
         prediction = await asyncio.wrap_future(promise)
     except GenserError as error:
         return error
     except Exception as error:  # the batcher has logged it
-        return ModelError(f"The model failed on {name} ({type(error).__name__}). See the server's log.")
+        return ModelError(f"The model failed on {clip.name} ({type(error).__name__}). See the server's log.")
     if prediction.error:
         return AudioError(prediction.error)
-    answer = _row(name, prediction)
-    if query.trajectory:
+    answer = _row(clip, prediction)
+    if query.trajectory and clip.waveform is not None:
         loop = asyncio.get_running_loop()
-        trajectory = await loop.run_in_executor(service.decoders, service.recognizer.trajectory, clip)
+        trajectory = await loop.run_in_executor(service.decoders, service.recognizer.trajectory, clip.waveform)
         if trajectory is not None:
             answer["trajectory"] = np.asarray(trajectory, float).round(6).tolist()
     return answer
 
 
-def _row(name: str, prediction: Prediction) -> dict[str, Any]:
-    row = {"name": name, **prediction.to_dict()}
+def _row(clip: Clip, prediction: Prediction) -> dict[str, Any]:
+    row = {"name": clip.name, **prediction.to_dict(), "channel": clip.channel}
     del row["path"]
+    if clip.stream is not None:
+        row |= {"duration": clip.stream.duration, "remark": clip.stream.remark}
     row["scores"] = {label: round(score, 6) for label, score in prediction.scores.items()} or None
     return row

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from genser.audio import Channel
 from genser.data.tables import PARQUET
 from genser.errors import GenserError, ManifestError
 from genser.inference.prediction import NO_SPEECH
@@ -26,7 +27,7 @@ from genser.segments.turns import Turn, read_turns
 from genser.serving.batching import Batcher, long_enough, row_of
 from genser.serving.errors import Problem, problems
 from genser.serving.limits import finish
-from genser.serving.options import SegmentParameters
+from genser.serving.options import CHANNEL, CHANNEL_HELP, SegmentParameters, channel_of
 from genser.serving.predict import SCORES, Scores
 from genser.serving.security import client_of
 from genser.serving.service import Service, Serving
@@ -41,6 +42,7 @@ router = APIRouter()
 class SegmentQuery(SegmentParameters):
     """How a recording is cut, labelled and returned."""
 
+    channel: str = Field("mix", pattern=CHANNEL, description=CHANNEL_HELP)
     envelope: bool = Field(False, description="Also return the outline of the waveform.")
     # pyrefly: ignore[invalid-literal] - pydantic makes the enumeration of the OpenAPI document at run time
     format: Literal[("json", *OTHER_FORMATS)] = "json"
@@ -54,6 +56,7 @@ class SegmentAnswer(BaseModel):
     label: str = Field(examples=["anger"])
     confident: bool = Field(description="Whether the label's score reaches the threshold.")
     speaker: str | None = Field(examples=[None])
+    channel: int | None = Field(description="Number of the channel from 1; null if the channels were mixed.")
     scores: Scores
 
 
@@ -63,7 +66,13 @@ class SegmentsAnswer(BaseModel):
     model: str = Field(examples=["base"])
     labels: list[str] = Field(examples=[list(SCORES)])
     name: str = Field(examples=["talk.wav"])
-    duration: float = Field(description="In seconds.", examples=[61.2])
+    duration: float = Field(
+        description="Length in seconds by the header of the file, else of what was decoded.", examples=[61.2]
+    )
+    heard: float = Field(description="Seconds that were decoded and recognised; the envelope spans them.")
+    remark: str | None = Field(
+        description="What was unusual about the recording, such as that it is cut off.", examples=[None]
+    )
     familiar: float | None = Field(
         description="In-domain score: mean over the speech, weighted by duration; null without speech or if the model "
         "has none.",
@@ -106,7 +115,7 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
             raise Problem(
                 400, f"Send one recording and at most one file of turns, not {len(recordings)} and {len(turns)}."
             )
-        work = _recognize(service, recordings[0], options, turns[0] if turns else None)
+        work = _recognize(service, recordings[0], options, channel_of(query.channel), turns[0] if turns else None)
         timeline, familiar = await finish(request, work, config.recording_timeout, service.metrics)
     if query.format != "json":
         content, format = io.BytesIO(), FORMATS[query.format]
@@ -117,6 +126,8 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         "labels": service.labels,
         "name": timeline.path,
         "duration": timeline.duration,
+        "heard": timeline.heard,
+        "remark": timeline.remark,
         "familiar": familiar,
         "segments": [segment.to_dict() for segment in timeline.segments],
         "envelope": timeline.envelope.astype(float).round(4).tolist() if query.envelope else None,
@@ -125,7 +136,7 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
 
 
 async def _recognize(
-    service: Service, recording: Upload, options: SegmentOptions, turns: Upload | None
+    service: Service, recording: Upload, options: SegmentOptions, channel: Channel, turns: Upload | None
 ) -> tuple[Timeline, float | None]:
     """Recognise a recording in a thread, which stops soon after this is cancelled.
 
@@ -149,6 +160,7 @@ async def _recognize(
                 cast(BinaryIO, recording),
                 options,
                 turns=None if turns is None else _read_turns(turns, recording.name),
+                channel=channel,
                 limits=service.recording_limits,
                 progress=stop_if_cancelled,
             )

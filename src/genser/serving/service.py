@@ -39,7 +39,7 @@ class Service:
 
     def start(self) -> None:
         """Warm up the model and start the batches."""
-        next(self.recognizer.predict_many([(np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE)], workers=1))
+        self.recognizer.predict_waveforms([np.zeros(SAMPLE_RATE, np.float32)])
         self.batcher.start()
 
     def stop(self) -> None:
