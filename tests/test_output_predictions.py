@@ -16,10 +16,11 @@ from genser.output.predictions import prediction_lines, prediction_rows
 
 LABELS = ("anger", "happiness", "sadness")
 SCORES = {"anger": 0.7, "happiness": 0.2, "sadness": 0.1}
-GOOD = Prediction("a b.wav", "anger", SCORES, duration=1.5, speech=0.9, familiar=0.25)
+FACTS = {"speech": 0.9, "familiar": 0.25, "duration": 1.5, "heard": 1.25, "remark": "The file is cut off."}
+GOOD = Prediction("a b.wav", "anger", SCORES, channel=2, **FACTS)
 SILENT = Prediction("s.wav", NO_SPEECH, SCORES, duration=2.0, speech=0.125, familiar=0.5)
 BAD = Prediction('c,"d".wav', None, error="c is empty (0 bytes).")
-ROW = {"path": "a b.wav", "label": "anger", "score": 0.7, **SCORES, "speech": 0.9, "familiar": 0.25, "duration": 1.5}
+ROW = {"path": "a b.wav", "channel": 2, "label": "anger", "score": 0.7, **SCORES, **FACTS}
 
 
 def written(format, *predictions, labels=LABELS):
@@ -74,7 +75,7 @@ def test_a_row_is_written_before_the_next_prediction_is_made():
 
 def test_text_shows_the_score_of_the_label():
     good, silent, bad = written("text", GOOD, SILENT, BAD).decode().splitlines()
-    assert good == "anger      0.70  a b.wav  (happiness 0.20, sadness 0.10)"
+    assert good == "anger      0.70  a b.wav channel 2  (happiness 0.20, sadness 0.10)  The file is cut off."
     assert silent == "no speech  0.88  s.wav"
     assert bad.split(maxsplit=1) == ["failed", BAD.error]
 

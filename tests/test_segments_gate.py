@@ -94,7 +94,7 @@ def test_without_a_gate_every_piece_counts(ungated):
 
 def test_gated_scores_are_those_of_predictions(base):
     sounds = [CLIP, noise("music", 2.0)]
-    scores, spoken = base.gated_scores(sounds)
+    scores, spoken = base.gated_scores([load_audio((sound, RATE)) for sound in sounds])
     predictions = list(base.predict_many([(sound, RATE) for sound in sounds]))
     np.testing.assert_allclose(scores, [list(one.scores.values()) for one in predictions], atol=1e-6)
     assert spoken.tolist() == [one.label != NO_SPEECH for one in predictions] == [True, False]

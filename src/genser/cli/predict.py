@@ -130,7 +130,8 @@ class _ClipRun:
         with progress_bars(is_shown) as bars:
             if output is None or not is_journaled(output, self.inputs):
                 with open_output(output) as file:
-                    self.format.write("predictions", self._counted(chain.from_iterable(self._recognized(self.inputs, bars))), file, labels)
+                    results = chain.from_iterable(self._recognized(self.inputs, bars))
+                    self.format.write("predictions", self._counted(results), file, labels)
                 return
             with open_run(output, about, resume=resume) as journal:
                 failed = fill(journal, self.inputs, lambda some: self._recognized(some, bars))
@@ -143,9 +144,7 @@ class _ClipRun:
         """The results of each input: one, or one per channel."""
         done = len(self.inputs) - len(inputs)
         results: list[Prediction] = []
-        for prediction in self.recognizer.predict_many(
-            inputs, channel=self.channel, batch_seconds=self.batch_seconds
-        ):
+        for prediction in self.recognizer.predict_many(inputs, channel=self.channel, batch_seconds=self.batch_seconds):
             if results and (self.channel != "each" or prediction.channel in (None, 1)):
                 done += 1
                 bars("predict", done, len(self.inputs))
