@@ -24,7 +24,8 @@ TURN_FILES = {
 @pytest.mark.parametrize("name", TURN_FILES)
 def test_turn_files_of_every_kind_say_the_same(tmp_path, name):
     (tmp_path / name).write_text(TURN_FILES[name])
-    assert read_turns(tmp_path / name, "a") == [Turn(0.25, 1.25), Turn(1.5, 3.5, "anna")]
+    channel = 1 if name == "a.rttm" else None
+    assert read_turns(tmp_path / name, "a") == [Turn(0.25, 1.25, None, channel), Turn(1.5, 3.5, "anna", channel)]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,15 @@ def test_turns_of_several_recordings_need_a_name(tmp_path):
     with pytest.raises(ManifestError, match=r"no turns of third, but of a_talk, other"):
         read_turns(tmp_path / "two.rttm", "third")
     for name in ("a talk", "a_talk", "calls/a talk.wav"):
-        assert read_turns(tmp_path / "two.rttm", name) == [Turn(1, 3, "anna")]
+        assert read_turns(tmp_path / "two.rttm", name) == [Turn(1, 3, "anna", 1)]
+
+
+def test_the_channel_of_a_turn_is_a_number_from_1(tmp_path):
+    line = "SPEAKER a {} 0 1 <NA> <NA> b <NA> <NA>\n"
+    (tmp_path / "a.rttm").write_text("".join(map(line.format, ("1", "2", "0", "<NA>", "x", "-1"))))
+    assert [turn.channel for turn in read_turns(tmp_path / "a.rttm")] == [1, 2, None, None, None, None]
+    (tmp_path / "a.csv").write_text("start,end,channel\n0,1,2\n1,2,\n2,3,1\n")
+    assert [turn.channel for turn in read_turns(tmp_path / "a.csv")] == [2, None, 1]
 
 
 def test_a_table_of_turns_may_name_recordings_by_path(tmp_path):
@@ -199,7 +208,9 @@ def test_every_tool_says_the_same(tmp_path, name, encoding, line_end):
     text = TOOLS[name].replace("\n", line_end)
     (tmp_path / name).write_bytes(text.encode(encoding))
     speaker = None if name in ("whisper-cpp.json", "whisper.tsv") else "anna"
-    wanted = [Turn(0.25, 1.25), Turn(1.5 if name != "annotation.eaf" else 2.0, 3.5, speaker)]
+    channel = 1 if name.endswith(".rttm") else None
+    second = Turn(1.5 if name != "annotation.eaf" else 2.0, 3.5, speaker, channel)
+    wanted = [Turn(0.25, 1.25, None, channel), second]
     assert read_turns(tmp_path / name, "a") == wanted
 
 
