@@ -59,6 +59,7 @@ def test_real_corpora_are_whole(corpora, tmp_path, name, folder, clips, speakers
     assert Counter(item.label for item in utterances) == labels
     assert report.missing == ()
     assert all(item.text and item.corpus == name for item in utterances)
+    assert {item.extra["language"] for item in utterances} == {{"ravdess": "en", "emodb": "de", "nemo": "pl"}[name]}
     write_manifest(utterances, tmp_path / "m.csv")
     assert read_manifest(tmp_path / "m.csv", labels=labels) == list(utterances)
 
@@ -159,6 +160,7 @@ def test_savee_in_both_layouts(tmp_path, layout):
     assert report.missing == ()
     assert Counter(item.speaker for item in report.utterances) == dict.fromkeys(("DC", "JE", "JK", "KL"), 120)
     assert Counter(item.label for item in report.utterances)["neutral"] == 120
+    assert all(item.extra == {"language": "en"} for item in report.utterances)
     assert set(reasons(report)) == {"a01.wav", "a16.wav"}
 
 
@@ -291,6 +293,7 @@ def test_esd_layouts_and_encodings(tmp_path, encoding, layout):
     text = tmp_path / "0001/0001.txt"
     text.write_bytes("0001_000020\t打远一看\t中立\n".encode(encoding))
     report = prepare("esd", tmp_path)
+    assert {(item.speaker, item.extra["language"]) for item in report.utterances} == {("0001", "zh"), ("0011", "en")}
     assert {(item.label, item.split, item.gender, item.text) for item in report.utterances} == {
         ("anger", "test", "female", None),
         ("neutral", "validation", "female", "打远一看"),

@@ -44,6 +44,7 @@ CLIPS = [
     ("jl-corpus", "JL(wav+txt)/female1_angry_10a_1.wav", "anger", "female1", "female", "en", None, {"sentence": "10"}),
     ("jl-corpus", "JL(wav+txt)/male2_assertive_3b_2.wav", "assertive", "male2", "male", "en", None, {}),
     ("mesd", "Anger_C_A_abajo.wav", "anger", "C", None, "es", "abajo", {}),
+    ("mesd", "Neutral_M_A_adio\u0301s.wav", "neutral", "M", "male", "es", "adiós", {}),
     ("mesd", "Happiness_F_B_L1_abuso.wav", "happiness", "F", "female", "es", "abuso", {}),
     ("oreau", "Ore\u0301auFR_02/f/sessp/24a02Pa.wav", "fear", "24", "female", "fr", None, {"sentence": "a02"}),
     ("shemo", "male/M12A03.wav", "anger", "M12", "male", "fa", None, {}),
