@@ -67,7 +67,7 @@ NOT_CLIPS = [
     ("aesdd", "sadness/s05 (3).wav"),
     ("asvp-esd", "Audio/actor_12/03-02-04-02-13-12-02-01.wav"),
     ("cafe", "01-C-3-1.wav"),
-    ("casia", "somebody/angry/201.wav"),
+    ("casia", "zhangsan/angry/201.wav"),
     ("emov-db", "kim/Angry/anger_1-28_0011.wav"),
     ("enterface", "subject 1/joy/sentence 1/s1_jo_1.avi"),
     ("jl-corpus", "JL(wav+txt)/male3_angry_1a_1.wav"),

@@ -98,7 +98,7 @@ def for_task(
 
     Returns:
         Utterances with their class as label, and the omitted ones, whose class is unknown or dropped by the map, or
-        in which nobody speaks (label :data:`NO_SPEECH`).
+        which have no speech (label :data:`NO_SPEECH`).
 
     Raises:
         ConfigError: There is no such task.

