@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-CUTOFF = 80.0  # Hz, 3 dB down, as the low cut of microphones; see benchmarks/high_pass.py
+CUTOFF = 80.0  # Hz, 3 dB down, as the low cut of microphones; measured by benchmarks/channels.py
 SETTLING = 0.1  # s; the mean over this time is the offset at the start, and by then the filter has settled
 ROW = 128  # samples that are filtered at once, as a cumulative sum
 

@@ -64,6 +64,8 @@ function show(file, answer) {
   element("result").hidden = false;
   element("file-name").textContent = answer.name;
   element("out-of-domain").hidden = answer.familiar == null || answer.familiar >= 0.5;
+  element("remark").hidden = !answer.remark;
+  element("remark").textContent = answer.remark || "";
   element("downloads").hidden = false;
   if (player.src) URL.revokeObjectURL(player.src);
   player.hidden = !file;

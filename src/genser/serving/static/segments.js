@@ -45,6 +45,7 @@ export class SegmentTable {
     const time = `${one.start.toFixed(2)} – ${one.end.toFixed(2)} s`;
     const label = make("td", { className: "label" }, swatch(model.colors[one.label]), `${one.label} ${percent(one.scores[one.label])}`);
     if (!one.confident) label.append(make("span", { className: "doubt" }, "not confident"));
+    if (one.channel) label.append(make("span", { className: "doubt" }, `channel ${one.channel}`));
     if (one.speaker) label.append(make("span", { className: "doubt" }, one.speaker));
     const acts = make("td", { className: "acts" });
     if (canPlay) {

@@ -78,12 +78,13 @@ export class Timeline {
     });
   }
 
-  drawWave({ pen, ink, width, height }) {
+  drawWave({ pen, ink, x, height }) {
     const peaks = this.answer.envelope || [];
     if (!peaks.length) return;
     const loudest = Math.max(0.01, ...peaks.map(([low, high]) => Math.max(-low, high)));
     const middle = height * SOUND * 0.56;
     const reach = height * SOUND * 0.42;
+    const width = x(this.answer.heard ?? this.answer.duration); // a file that is cut off ends before its duration
     pen.fillStyle = ink("--wave");
     const columns = Math.min(Math.floor(width), peaks.length);
     for (let column = 0; column < columns; column += 1) {
