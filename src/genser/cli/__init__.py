@@ -13,6 +13,7 @@ VERBS = (
     "info",
     "serve",
     "prepare",
+    "split",
     "features",
     "train",
     "evaluate",
