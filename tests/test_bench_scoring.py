@@ -12,7 +12,7 @@ from toys import LABELS, toy_folder, toy_weights
 
 from genser import load
 from genser.audio import SAMPLE_RATE
-from genser.bench.score_manifest import Scored, score_folder, score_recognizer, speaker_warnings
+from genser.bench.score_manifest import Scored, labelled, score_folder, score_recognizer, speaker_warnings, unseen
 from genser.cli.evaluate import evaluate as evaluate_verb
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, ManifestError, ModelError
@@ -37,13 +37,13 @@ def home(tmp_path_factory):
 
 def utterances(home, **fields):
     return [
-        Utterance(str(home / f"{name}.wav"), LABELS[number], f"s{number}", corpus="toy", **fields)
+        Utterance(str(home / f"{name}.wav"), LABELS[number], **{"speaker": f"s{number}", "corpus": "toy"} | fields)
         for number, name in enumerate(("short", "middle", "long"))
     ]
 
 
 def score(home, items, tmp_path, model="model", **options):
-    return score_folder(home / model, lambda _: items, tmp_path / "store", **options)
+    return score_folder(home / model, lambda *_: items, tmp_path / "store", **options)
 
 
 def test_evaluate_and_predict_give_the_same_probabilities_for_clips_of_any_length(home, tmp_path):
@@ -54,7 +54,7 @@ def test_evaluate_and_predict_give_the_same_probabilities_for_clips_of_any_lengt
     direct = [recognizer.predict(item.path) for item in items]
     expected = [[one.scores[name] for name in LABELS] for one in direct]
     np.testing.assert_allclose(found.predictions.probabilities[:3], expected, atol=2e-5)
-    from_audio = score_recognizer(recognizer, lambda _: [*items, cropped])
+    from_audio = score_recognizer(recognizer, lambda *_: [*items, cropped])
     np.testing.assert_allclose(found.predictions.probabilities, from_audio.predictions.probabilities, atol=2e-5)
     assert not found.problems
 
@@ -109,6 +109,7 @@ def digests(*speakers):
         ({"split": "validation"}, {}, ["3 of 3 clips"]),
         ({}, {"corpora": ["toy"]}, ["the corpora toy, but does not record its training speakers"]),
         ({}, {"corpora": ["toy"], "training_speakers": digests("toy/s9", "other/s0")}, []),
+        ({"speaker": None}, {"training_speakers": digests("toy/s9")}, ["3 of 3 clips name no speaker"]),
         (
             {},
             {"training_speakers": digests("toy/s2", "toy/s1")},
@@ -120,6 +121,19 @@ def test_training_speakers_are_reported(home, fields, info, words):
     found = speaker_warnings(scored(utterances(home, **fields), **info))
     assert len(found) == len(words)
     assert all(part in warning for part, warning in zip(words, found, strict=True))
+
+
+def test_training_speakers_are_omitted(home):
+    items = utterances(home)
+    assert unseen(items, {}) == unseen(items, {"training_speakers": digests("other/s1")}) == items
+    assert {item.speaker for item in unseen(items, {"training_speakers": digests("toy/s1")})} == {"s0", "s2"}
+    with pytest.raises(ManifestError, match=r"trained on all these speakers.*--speakers all"):
+        unseen(items, {"training_speakers": digests("toy/s0", "toy/s1", "toy/s2")})
+
+
+def test_labels_in_other_capitals_are_those_of_the_model():
+    items = [Utterance("a.wav", "Anger"), Utterance("b.wav", "JOY")]
+    assert [item.label for item in labelled(items, ("anger", "Joy"), "emotion", None, None)] == ["anger", "Joy"]
 
 
 @pytest.fixture

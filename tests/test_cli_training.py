@@ -82,6 +82,57 @@ def test_evaluation_reports_the_test_side_with_intervals_and_steps(corpus, model
     assert {path.suffix for path in (corpus / "report").iterdir() if path.is_file()} == {".json", ".md", ".html"}
 
 
+def test_prepare_split_train_and_evaluate_follow_each_other(corpus, tmp_path):
+    """As in README: a table without splits and with a column of its own, to a score on unseen speakers."""
+    with (corpus / "manifest.csv").open(newline="") as file:
+        rows = [
+            {**row, "file": str(corpus / row["path"]), "take": str(n)} for n, row in enumerate(csv.DictReader(file))
+        ]
+    with (tmp_path / "mine.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["", "file", "label", "speaker", "take"], delimiter=";", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    genser("prepare", "csv", "mine.csv", "-o", "table.csv", cwd=tmp_path)
+    done = genser("split", "table.csv", "-o", "split.csv", "--test", "0.34", "--validation", "0.17", cwd=tmp_path)
+    assert "train: 18 clips (50%), 3 speakers; merry 9, sad 9\n" in done.stderr
+    with (tmp_path / "split.csv").open(newline="") as file:
+        divided = list(csv.DictReader(file))
+    assert sorted(row["take"] for row in divided) == sorted(row["take"] for row in rows)
+    sides = {side: {row["speaker"] for row in divided if row["split"] == side} for side in ("train", "test")}
+    assert [len(names) for names in sides.values()] == [3, 2]
+    genser("train", "split.csv", "--recipe", str(corpus / "recipe.yaml"), "-o", "model", cwd=tmp_path)
+    for choice in (["split.csv", "--split", "test"], ["table.csv"], ["table.csv", "--speakers", "all"]):
+        done = genser("evaluate", "model", *choice, "-o", "report", "--resamples", "20", cwd=tmp_path)
+        scored = json.loads((tmp_path / "report/report.json").read_text())
+        assert scored["evaluation"]["utterances"] == (36 if "all" in choice else 12)
+        assert ("24 clips of training speakers are omitted" in done.stderr) == (choice == ["table.csv"])
+        assert bool(scored["warnings"]) == ("all" in choice)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["manifest.csv", "-o", "new.csv"], "12 rows of manifest.csv have a split already"),
+        (["manifest.csv", "-o", "manifest.csv", "--replace-split"], "names the input"),
+        (["manifest.csv", "-o", "new.csv", "--replace-split", "--test", "1"], "must leave a share for training"),
+        (["nameless.csv", "-o", "new.csv"], "Fill the column 'speaker'. Or add --by file"),
+    ],
+)
+def test_a_split_that_cannot_be_made_is_refused_in_a_sentence(corpus, arguments, words):
+    (corpus / "nameless.csv").write_text("path,label\n0_0.wav,sad\n0_1.wav,merry\n0_2.wav,sad\n")
+    done = genser("split", *arguments, cwd=corpus, check=2)
+    assert words in done.stderr
+    assert not (corpus / "new.csv").exists()
+
+
+def test_a_split_by_file_warns(corpus):
+    (corpus / "nameless.csv").write_text("path,label\n0_0.wav,sad\n0_1.wav,merry\n0_2.wav,sad\n")
+    done = genser("split", "nameless.csv", "-o", "by_file.csv", "--by", "file", cwd=corpus)
+    assert "The sides may share speakers" in done.stderr
+    with (corpus / "by_file.csv").open() as file:
+        assert {row["split"] for row in csv.DictReader(file)} == {"train", "validation", "test"}
+
+
 def test_gender_is_a_task_like_emotion(corpus):
     genser("train", "manifest.csv", "--recipe", "recipe.yaml", "-o", "gender", "--task", "gender", cwd=corpus)
     done = genser(

@@ -1,6 +1,6 @@
 """Class probabilities of a model for the utterances of a manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from genser.transport import Sampler
 
 Progress = Callable[[int, int], None]
-Choose = Callable[[Sequence[str]], list[Utterance]]
-"""Returns the utterances to score, for the classes of the model."""
+Choose = Callable[[Sequence[str], Mapping[str, Any]], list[Utterance]]
+"""Returns the utterances to score, for the classes of the model and for how it was made, as it records."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,15 @@ class Scored:
 def labelled(
     utterances: Sequence[Utterance], classes: Sequence[str], task: str, chosen: LabelMap | None, split: str | None
 ) -> list[Utterance]:
-    """The utterances of a split that have a class of the model.
+    """The utterances of a split that have a class of the model; capitals make no difference.
 
     Raises:
         ManifestError: A label is not a class of the model, or no utterance is left.
     """
     inside = [item for item in utterances if split is None or item.split == split]
     kept, _ = for_task(inside, task, chosen)
+    spelled = {name.casefold(): name for name in classes}
+    kept = [replace(item, label=spelled.get((item.label or "").casefold(), item.label)) for item in kept]
     unknown = sorted({item.label for item in kept if item.label is not None} - set(classes))
     if unknown:
         raise ManifestError(
@@ -61,6 +63,22 @@ def labelled(
     if not kept:
         where = f" in the split {split!r}" if split else ""
         raise ManifestError(f"No utterance of the manifest has a label of the task {task!r}{where}.")
+    return kept
+
+
+def unseen(utterances: Sequence[Utterance], info: Mapping[str, Any]) -> list[Utterance]:
+    """The utterances of speakers whom the model does not record as training speakers; unknown speakers stay.
+
+    Raises:
+        ManifestError: No utterance is left.
+    """
+    trained = set(info.get("training_speakers") or ())
+    kept = [item for item in utterances if item.speaker_digest not in trained]
+    if not kept:
+        raise ManifestError(
+            "The model was trained on all these speakers. Give a manifest with other speakers, or score them with "
+            "--speakers all; the scores then say little about unseen speakers."
+        )
     return kept
 
 
@@ -97,7 +115,7 @@ def score_folder(
     from genser.training.train import predict
 
     stored = load_model(folder)
-    utterances = choose(stored.head.config.labels)
+    utterances = choose(stored.head.config.labels, stored.info)
     model = load_speech_model(stored, encoder, device)
     head = model.head
     sampler = head.config.sampler
@@ -156,7 +174,8 @@ def score_recognizer(recognizer: Any, choose: Choose, *, progress: Progress = la
         choose: See :data:`Choose`.
         progress: Called with the number of finished rows and the number of rows.
     """
-    utterances = choose(recognizer.labels)
+    info = recognizer.metadata.get("info") or {}
+    utterances = choose(recognizer.labels, info)
     sources = (
         item.path
         if item.start is None and item.end is None
@@ -169,7 +188,6 @@ def score_recognizer(recognizer: Any, choose: Choose, *, progress: Progress = la
         if answer.error:
             problems.append(f"{item.key}: {answer.error}")
         progress(done, len(utterances))
-    info = recognizer.metadata.get("info") or {}
     return _scored(np.array(rows), utterances, recognizer.labels, info, problems, {})
 
 
@@ -209,6 +227,12 @@ def speaker_warnings(scored: Scored) -> list[str]:
             warnings.append(
                 f"{len(shared)} of {len(known)} evaluated speakers are training speakers of the model, such as "
                 f"{shared[0]}. These scores say little about unseen speakers."
+            )
+        unnamed = sum(item.speaker is None for item in scored.utterances)
+        if unnamed:
+            warnings.append(
+                f"{unnamed} of {len(scored.utterances)} clips name no speaker, so they may be of training speakers of "
+                "the model. Fill the column 'speaker'."
             )
     elif corpora:
         warnings.append(

@@ -1,13 +1,17 @@
 """``genser evaluate``: score a model on a manifest, with intervals."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from genser.errors import ConfigError
+
+if TYPE_CHECKING:
+    from genser.data.utterance import Utterance
 
 
 def evaluate(
@@ -17,6 +21,7 @@ def evaluate(
     encoder: str | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     split: str | None = None,
+    speakers: Literal["unseen", "all"] = "unseen",
     task: str = "emotion",
     labels: str | None = None,
     steps: str = "1,2,4,10,20",
@@ -26,7 +31,8 @@ def evaluate(
 ) -> int:
     """Score a model: WA, UA, F1, scores of each class, confusion and calibration, with bootstrap intervals.
 
-    Speakers are resampled for the intervals if the manifest names them.
+    Speakers are resampled for the intervals if the manifest names them. Speakers that the model was trained on are
+    omitted, as far as it records them.
 
     Args:
         model: Model folder, ONNX file, or name of a bundled model.
@@ -34,6 +40,7 @@ def evaluate(
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
         split: Score only the rows of this split: train, validation or test.
+        speakers: "unseen" omits the speakers that the model was trained on, "all" scores all.
         task: emotion or gender.
         labels: Label map for the labels of the manifest, by name or as file.toml:name.
         steps: Numbers N of transport steps to compare (model folders only; the N of an ONNX file is fixed).
@@ -45,7 +52,7 @@ def evaluate(
         0 on success, 1 if some clips could not be read; they count as wrong.
     """
     from genser import load
-    from genser.bench.score_manifest import labelled, score_folder, score_recognizer, speaker_warnings
+    from genser.bench.score_manifest import labelled, score_folder, score_recognizer, speaker_warnings, unseen
     from genser.cli._extras import training_extra
     from genser.cli._outputs import check_folder
     from genser.cli._progress import progress_bars
@@ -61,7 +68,15 @@ def evaluate(
     resampling, counts = Resampling(resamples), _step_counts(steps)
     utterances = read_manifest(manifest, check_files=False)
     label_map = find_label_map(labels) if labels else None
-    choose = lambda classes: labelled(utterances, classes, task, label_map, split)  # noqa: E731
+    omitted = 0
+
+    def choose(classes: Sequence[str], info: Mapping[str, Any]) -> "list[Utterance]":
+        nonlocal omitted
+        inside = labelled(utterances, classes, task, label_map, split)
+        kept = inside if speakers == "all" else unseen(inside, info)
+        omitted = len(inside) - len(kept)
+        return kept
+
     with progress_bars() as bars:
         progress = lambda done, total: bars("evaluate", done, total)  # noqa: E731
         if Path(model).is_dir():
@@ -76,13 +91,15 @@ def evaluate(
     document = evaluation_document(
         score(predictions, resampling=resampling),
         title=f"Evaluation of {Path(model).name}",
-        about={"model": model, "manifest": str(manifest), "task": task, "split": split or "all"},
+        about={"model": model, "manifest": str(manifest), "task": task, "split": split or "all", "speakers": speakers},
         steps={
             count: score(replace(predictions, probabilities=rows), resampling=resampling)
             for count, rows in sorted(scored.steps.items())
         },
         warnings=speaker_warnings(scored),
     )
+    if omitted:
+        print(f"genser: {omitted} clips of training speakers are omitted; see --speakers.", file=sys.stderr)
     for problem in scored.problems:
         print(problem, file=sys.stderr)
     if output is None:

@@ -24,8 +24,8 @@ def split(
 ) -> int:
     """Fill the column "split" of a manifest: no speaker is on two sides, and each side has its share of every class.
 
-    All parts of a recording and files with the same bytes stay together. All other columns are kept. The same seed gives
-    the same division, whatever the order of the rows.
+    All parts of a recording and files with the same bytes stay together. All other columns are kept. The same seed
+    gives the same division, whatever the order of the rows.
 
     Args:
         manifest: CSV, JSON lines or Parquet with the columns path and speaker, and label where known.
