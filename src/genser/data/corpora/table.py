@@ -53,7 +53,8 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> CorpusReport:
 def _table_in(root: Path) -> Path:
     if root.is_file():
         return root
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLE_ENDINGS)
+    files = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    tables = [path for path in files if path.suffix.lower() in TABLE_ENDINGS]
     if len(tables) != 1:
         raise ManifestError(f"{root} has {len(tables)} tables. Name one of them.")
     return tables[0]
