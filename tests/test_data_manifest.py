@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genser.data.columns import COLUMNS, find_columns
-from genser.data.manifest import read_manifest, write_manifest
+from genser.data.manifest import INVISIBLE, read_manifest, write_manifest
 from genser.data.tables import read_table
 from genser.data.utterance import GENDERS, SPLITS, Utterance
 from genser.errors import ManifestError, MissingExtraError
@@ -20,7 +20,7 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
 LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
 NAMES = (
     st.text(LETTERS, min_size=1, max_size=8)
-    .map(lambda name: " ".join(unicodedata.normalize("NFC", name).split()))
+    .map(lambda name: " ".join(unicodedata.normalize("NFC", name.translate(INVISIBLE)).split()))
     .filter(bool)
 )
 FILE_NAMES = st.text(LETTERS, min_size=1, max_size=8).filter(lambda name: "/" not in name and name not in (".", ".."))

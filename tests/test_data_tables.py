@@ -71,6 +71,17 @@ def test_separators_that_excel_names(tmp_path):
         assert rows(tmp_path / "t.csv") == [{"path": "a,b.wav", "label": "joy"}]
 
 
+def test_the_delimiter_is_the_one_that_header_and_rows_share(tmp_path):
+    (tmp_path / "t.csv").write_text("path;label;text, as said, by hand\na.wav;joy;hm\n")
+    assert rows(tmp_path / "t.csv") == [{"path": "a.wav", "label": "joy", "text, as said, by hand": "hm"}]
+
+
+@pytest.mark.parametrize("header", ["path,label", "'path','label'"])
+def test_single_quotes_are_quotes_where_rows_begin_with_them(tmp_path, header):
+    (tmp_path / "t.csv").write_text(f"{header}\n'a,b.wav', 'joy'\n")
+    assert rows(tmp_path / "t.csv") == [{"path": "a,b.wav", "label": "joy"}]
+
+
 def test_rows_keep_the_numbers_of_the_file(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("# x\nsep=;\npath;label\n\na.wav\nb.wav;joy\n#1.wav;joy\n")
@@ -177,5 +188,5 @@ def test_files_are_found_as_other_systems_name_them(tmp_path):
 
 
 def test_labels_differ_only_in_what_one_sees(tmp_path):
-    items = manifest(tmp_path, "path,label\na.wav,high\u00a0 arousal\nb.wav, high arousal \n")
+    items = manifest(tmp_path, "path,label\na.wav,high\u00a0 arousal\u200b\nb.wav, high arousal \n")
     assert {item.label for item in items} == {"high arousal"}

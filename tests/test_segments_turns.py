@@ -234,6 +234,13 @@ def test_one_bad_turn_does_not_cost_the_others(tmp_path):
         read_turns(tmp_path / "t.csv")
 
 
+def test_a_row_that_names_no_recording_among_others_is_a_problem(tmp_path):
+    (tmp_path / "t.csv").write_text("path,start,end\na.wav,1,2\n,3,4\n")
+    found = read_turn_file(tmp_path / "t.csv")
+    assert found.of("a.wav") == [Turn(1, 2)]
+    assert found.problems == ("row 3: The recording is not named.",)
+
+
 SEGMENTS = tuple(
     Segment(start, start + 1.25, "joy", {"joy": 1.0}, True, speaker)
     for start, speaker in [(0.25, "a b"), (1.0, "ü;,"), (3.5, "a b")]

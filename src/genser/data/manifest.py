@@ -14,6 +14,7 @@ from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, Utterance
 from genser.errors import ManifestError, suggestion
 
 TIMES = ("start", "end", "duration")
+INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200e\u200f\ufeff"))  # signs without width and order marks
 MAX_LISTED = 20  # problems in one error message
 
 
@@ -139,7 +140,7 @@ def _text(field: str, value: Any) -> str | None:
     if not isinstance(value, str):
         raise ManifestError(f"{field} is {value!r}, but must be text.")
     if field not in ("path", "text"):
-        value = " ".join(unicodedata.normalize("NFC", value).split())
+        value = " ".join(unicodedata.normalize("NFC", value.translate(INVISIBLE)).split())
     return value or None
 
 

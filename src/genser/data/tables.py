@@ -69,9 +69,9 @@ def read_table(path: Path) -> Table:
 def _read_csv(path: Path) -> Table:
     content = decode_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
-    delimiter, skipped = _delimiter(content, path.suffix.lower())
+    delimiter, quote, skipped = _dialect(content, path.suffix.lower())
     text = LINE_END.split(content, maxsplit=skipped)[-1] if skipped else content
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote, skipinitialspace=True)
     try:
         numbered = list(enumerate(reader, start=skipped + 1))
     except csv.Error as error:
@@ -95,8 +95,8 @@ def _read_csv(path: Path) -> Table:
     )
 
 
-def _delimiter(content: str, ending: str) -> tuple[str, int]:
-    """Delimiter of a table, and the number of lines before its header: Excel's ``sep=;``, comments and empty lines."""
+def _dialect(content: str, ending: str) -> tuple[str, str, int]:
+    """Delimiter, quote, and number of lines before the header of a table: ``sep=;`` of Excel, comments, empty lines."""
     lines = lines_of(content[:HEAD])
     skipped, named = 0, None
     for line in lines[:-1]:
@@ -105,9 +105,15 @@ def _delimiter(content: str, ending: str) -> tuple[str, int]:
         elif line.strip(" \t,;|") and not line.startswith("#"):
             break
         skipped += 1
-    header = re.sub(r'"[^"]*"', "", lines[skipped])
+    quote = "'" if any(line.startswith("'") for line in lines[skipped : skipped + 2]) else '"'
+    header, first = (re.sub(f"{quote}[^{quote}]*{quote}", "", line) for line in [*lines[skipped:], "", ""][:2])
+
+    def evidence(delimiter: str) -> tuple[bool, int]:
+        count = header.count(delimiter)
+        return count == first.count(delimiter) > 0, count
+
     usual = "\t,;|" if ending == ".tsv" else ",;\t|"
-    return named or max(usual, key=header.count), skipped  # the usual one for a single column
+    return named or max(usual, key=evidence), quote, skipped  # the usual one for a single column
 
 
 def _rows(

@@ -110,10 +110,11 @@ def _rows(table: Table, path: Path) -> Iterator[FoundTurn]:
             continue
         speaker, recording = (_word(row.get(found[name].name)) if name in found else None for name in NAMES)
         if times[:2] != [None, None]:  # genser's own tables have a row without times for a failed recording
+            problem = "The recording is not named." if "path" in found and recording is None else None
             duration = None if "end" in found else times[2]
             unit = 1e-3 if is_whisper else 1.0
             channel = _channel(row.get("channel"))
-            yield FoundTurn(f"row {number}", times[0], times[1], speaker, recording, duration, unit, channel=channel)
+            yield FoundTurn(f"row {number}", times[0], times[1], speaker, recording, duration, unit, problem, channel)
 
 
 def _channel(value: Any) -> int | None:
@@ -169,8 +170,10 @@ def textgrid_turns(path: Path) -> Iterator[FoundTurn]:
                 start, end, text = (next(values) for _ in range(3))
                 if text.strip():
                     yield FoundTurn(f"interval {number} of tier {tier}", start, end, _tier_speaker(name, text))
-    except (StopIteration, RuntimeError, ValueError) as error:
-        raise ManifestError(f"{path} is not a whole TextGrid: {error or 'it ends early'}. Save it again.") from error
+    except (StopIteration, RuntimeError, ValueError) as error:  # a generator makes a RuntimeError of StopIteration
+        raise ManifestError(
+            f"{path} is not a whole TextGrid: a value is missing or no number. Save it again."
+        ) from error
 
 
 def _praat_value(found: re.Match[str]) -> str:
