@@ -65,6 +65,19 @@ def test_formats_name_the_channel(call):
     assert "  channel 2  " in written(found, "text")
 
 
+def test_a_picture_has_a_band_and_a_line_for_each_channel(call):
+    pytest.importorskip("matplotlib")
+    from genser.output.plot import timeline_figure
+
+    for channel, count in (("mix", 1), ("each", 2)):
+        found = timeline(call, channel=channel)
+        sound, curves = timeline_figure(found).axes
+        texts = {text.get_text(): text.get_position() for text in sound.texts}
+        assert set(texts) == {"low", "high"}
+        assert (texts["low"][1] > texts["high"][1]) == (count == 2)
+        assert len(curves.lines) == 2 * count * len(found.labels)
+
+
 def test_turns_are_recognised_on_their_channel(call):
     turns = [Turn(1.0, 3.0, "anna", 1), Turn(4.0, 6.0, "ben", 2), Turn(4.0, 6.0, "all")]
     found = timeline(call, turns=turns, channel="each")

@@ -7,6 +7,7 @@ import threading
 import time
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 import voice_server
 from voice_server import TALK, encoded, problem
@@ -48,6 +49,37 @@ def test_a_form_keeps_the_order_of_its_files_and_a_bad_file_does_not_affect_the_
     assert [one["name"] for one in result] == ["0.wav", "passwd", "1.wav", "2.wav"]
     assert [one["label"] for one in result] == ["low", None, "middle", "high"]
     assert "passwd is not audio" in result[1]["error"]
+
+
+def test_each_channel_is_recognised_by_itself(client):
+    low, high = babble(2.0, PITCHES[0]), babble(2.0, PITCHES[2])
+    body = encoded(np.stack([low, high], axis=1))
+    found = client.post("/v1/predict?channel=each", content=body).json()["predictions"]
+    assert [(one["channel"], one["label"]) for one in found] == [(1, "low"), (2, "high")]
+    (second,) = client.post("/v1/predict?channel=2", content=body).json()["predictions"]
+    assert second == found[1]
+    segments = client.post("/v1/segments?channel=each&window=2", content=body).json()["segments"]
+    assert [(one["channel"], one["label"]) for one in segments] == [(1, "low"), (2, "high")]
+    for path in ("predict", "segments"):
+        assert "no channel 3" in problem(client.post(f"/v1/{path}?channel=3", content=body), 422)
+        for wrong in ("left", "0", "-1", "1.5", ""):
+            problem(client.post(f"/v1/{path}?channel={wrong}", content=body), 422)
+
+
+def test_what_is_unusual_about_a_file_is_a_remark(client):
+    low = babble(2.0, PITCHES[0])
+    whole, inverted = encoded(low), encoded(np.stack([low, -low], axis=1))
+    for path in ("predict", "segments"):
+        sent = {
+            name: client.post(f"/v1/{path}", content=body)
+            for name, body in (("whole", whole), ("cut", whole[: len(whole) // 2]), ("inverted", inverted))
+        }
+        found = {name: (answer.json().get("predictions") or [answer.json()])[0] for name, answer in sent.items()}
+        assert found["whole"]["remark"] is None
+        assert found["whole"]["duration"] == found["whole"]["heard"] == 2.0
+        assert "cut off" in found["cut"]["remark"]
+        assert (found["cut"]["duration"], found["cut"]["heard"]) == (2.0, pytest.approx(1.0, abs=0.01))
+        assert found["inverted"]["remark"] == "Channels cancel each other; channel 1 was used."
 
 
 def test_a_gsm_file_does_not_affect_the_other_files(client):
@@ -100,7 +132,7 @@ def test_a_prior_and_context_change_segments_as_in_the_library(client):
     ("path", "words"),
     [
         ("segments?windw=3", "Unknown parameter 'windw'. Did you mean 'window'?"),
-        ("predict?model=tiny", "Unknown parameter 'model'. Known are: start, end, trajectory."),
+        ("predict?model=tiny", "Unknown parameter 'model'. Known are: start, end, channel, trajectory."),
         ("segments?Format=csv", "'Format'. Did you mean 'format'?"),
     ],
 )

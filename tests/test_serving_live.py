@@ -198,7 +198,22 @@ def test_the_server_has_logged_no_exception(server):
 
 def test_samples_that_are_not_finite_end_the_stream_with_a_reason(server):
     nan = np.full(100, np.nan, "<f4").tobytes()
-    assert "nan" in talk(server, {"encoding": "f32le"}, [nan])["error"][0]["detail"]
+    assert "NaN" in talk(server, {"encoding": "f32le"}, [nan])["error"][0]["detail"]
+
+
+def test_channels_are_chosen_and_cancelling_ones_have_a_remark(server):
+    def result(first, second, **start):
+        data = np.round(np.stack([first, second], axis=1) * 32767).astype("<i2").tobytes()
+        messages = talk(server, {"sample_rate": RATE, "channels": 2, **start}, pieces(data, 30_000))
+        return [one["label"] for one in messages["segment"]], messages["done"][0]["remark"]
+
+    labels = [one.label for one in EXPECTED]
+    assert result(TALK, TALK) == (labels, None)
+    assert result(TALK, 0 * TALK, channel=1) == (labels, None)
+    assert result(TALK, 0 * TALK, channel=2) == ([], None)
+    assert result(TALK, -TALK) == (labels, "Channels cancel each other; channel 1 was used.")
+    error = talk(server, {"channels": 2, "channel": 3}, [])["error"][0]["detail"]
+    assert "no channel 3: the recording has channels 1 to 2" in error
 
 
 def test_a_stream_has_a_longest_duration(server):

@@ -66,36 +66,46 @@ def timeline_figure(timeline: Timeline) -> "Figure":
     return figure
 
 
+def _channels(timeline: Timeline) -> list[int | None]:
+    """The channels of the segments in their order; None stands for the mix, and for no segments at all."""
+    return sorted({one.channel for one in timeline.segments}, key=lambda channel: channel or 0) or [None]
+
+
 def _draw_sound(ax: "Axes", timeline: Timeline) -> None:
     colors, peaks = colors_of(timeline.labels), timeline.envelope
     times = np.linspace(0, timeline.heard or timeline.duration, len(peaks), endpoint=False)
     reach = max(float(np.abs(peaks).max(initial=0)), 1e-6) * 1.05
-    for label in dict.fromkeys(segment.label for segment in timeline.segments):
-        for is_confident, shade in ((True, 0.45), (False, 0.15)):
-            spans = [
-                (one.start, one.duration)
-                for one in timeline.segments
-                if one.label == label and one.confident == is_confident
-            ]
-            ax.broken_barh(spans, (-reach, 2.25 * reach), facecolor=colors[label], alpha=shade, linewidth=0)
+    channels = _channels(timeline)
+    height = 2.25 * reach / len(channels)
+    for number, channel in enumerate(channels):  # a band each, from the top
+        top = 1.25 * reach - number * height
+        segments = [one for one in timeline.segments if one.channel == channel]
+        for label, is_confident in dict.fromkeys((one.label, one.confident) for one in segments):
+            alike = (one for one in segments if (one.label, one.confident) == (label, is_confident))
+            spans = [(one.start, one.duration) for one in alike]
+            shade = 0.45 if is_confident else 0.15
+            ax.broken_barh(spans, (top - height, height), facecolor=colors[label], alpha=shade, linewidth=0)
+        for one in segments:
+            if one.duration > NAMED_SHARE * timeline.duration:
+                middle = (one.start + one.end) / 2
+                ax.text(middle, top - 0.05 * reach, one.label, ha="center", va="top", fontsize=8, clip_on=True)
     ax.fill_between(times, peaks[:, 0], peaks[:, 1], color="#30363d", linewidth=0.3)
-    for segment in timeline.segments:
-        if segment.duration > NAMED_SHARE * timeline.duration:
-            middle = (segment.start + segment.end) / 2
-            ax.text(middle, 1.2 * reach, segment.label, ha="center", va="top", fontsize=8, clip_on=True)
-    ax.set(ylim=(-reach, 1.25 * reach), yticks=[], ylabel="sound")
+    ax.set(ylim=(-reach, 1.25 * reach), yticks=[], ylabel="sound" if len(channels) == 1 else "channels from the top")
 
 
 def _draw_scores(ax: "Axes", timeline: Timeline) -> None:
     colors = colors_of(timeline.labels)
-    edges = [(one.start, one.end, np.nan) for one in timeline.segments]
-    for label in timeline.labels:
-        scores = [(one.scores[label], one.scores[label], np.nan) for one in timeline.segments]
-        ax.plot(np.ravel(edges), np.ravel(scores), color=colors[label], linewidth=2, label=label)
-        middles = [(one.start + one.end) / 2 for one in timeline.segments]
-        ax.plot(
-            middles, [one.scores[label] for one in timeline.segments], color=colors[label], linewidth=0.6, alpha=0.5
-        )
+    for number, channel in enumerate(_channels(timeline)):
+        segments = [one for one in timeline.segments if one.channel == channel]
+        edges = np.ravel([(one.start, one.end, np.nan) for one in segments])
+        middles = [(one.start + one.end) / 2 for one in segments]
+        style = "solid" if number == 0 else "dashed"
+        for label in timeline.labels:
+            scores = [one.scores[label] for one in segments]
+            name = label if number == 0 else None
+            steps = np.ravel([(score, score, np.nan) for score in scores])
+            ax.plot(edges, steps, color=colors[label], linewidth=2, linestyle=style, label=name)
+            ax.plot(middles, scores, color=colors[label], linewidth=0.6, linestyle=style, alpha=0.5)
     ax.set(xlim=(0, max(timeline.duration, 1e-3)), ylim=(0, 1), xlabel="time in seconds", ylabel="score")
     ax.grid(axis="y", linewidth=0.4)
     ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
