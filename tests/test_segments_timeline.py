@@ -124,6 +124,10 @@ def test_a_turn_behind_the_end_does_not_cost_the_others(talk):
     found = timeline(talk[0], turns=[Turn(1.0, 2.0), Turn(9.0, 10.01), Turn(12.0, 13.0)])
     assert [(one.start, one.end) for one in found.segments] == [(1.0, 2.0), (9.0, 10.0)]
     assert found.problems == ("A turn begins at 12.00 s, after the end of the recording at 10.00 s.",)
+    assert found.remark is None
+    found = timeline(talk[0], turns=[Turn(1.0, 2.0), Turn(9.0, 11.5)])
+    assert [(one.start, one.end) for one in found.segments] == [(1.0, 2.0), (9.0, 10.0)]
+    assert found.remark == "1 turns reach up to 1.50 s past the end, and end there."
 
 
 def test_turns_of_another_recording_are_refused(talk):

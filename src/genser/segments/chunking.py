@@ -16,6 +16,9 @@ from genser.segments.options import SegmentOptions
 from genser.segments.turns import Turn
 from genser.segments.vad import Region, RegionTracker, SpeechDetector
 
+ROUNDING = 0.1
+"""Seconds by which a turn may reach past the end of a recording without a remark, as diarisation rounds times."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -44,6 +47,10 @@ class Cutter(Protocol):
     @property
     def problems(self) -> Sequence[str]:
         """Sentences on turns that could not be cut, as they lie behind the end; complete after `close`."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Sentences on turns that were shortened; complete after `close`."""
 
     def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """Take mono 16 kHz samples of shape (samples,); yield the chunks that are complete."""
@@ -91,6 +98,7 @@ class SpeechCutter:
     """Cuts at detected speech."""
 
     problems: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
     def __init__(self, options: SegmentOptions) -> None:
         self._context = round(options.context * SAMPLE_RATE)
@@ -127,6 +135,7 @@ class WindowCutter:
     """Cuts windows at equal steps; each stands for the stretch around its middle to which no other window is closer."""
 
     problems: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
     def __init__(self, window: float, hop: float) -> None:
         self._window, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
@@ -158,7 +167,8 @@ class TurnCutter:
 
     def __init__(self, turns: Sequence[Turn], max_duration: float) -> None:
         self.problems: list[str] = []
-        self._count = len(turns)
+        self.remarks: list[str] = []
+        self._turns = turns
         self._buffer = AudioBuffer()
         self._ahead = deque(
             sorted(part for index, turn in enumerate(turns) for part in _parts(index, turn, max_duration))
@@ -186,7 +196,7 @@ class TurnCutter:
             yield self._chunk(min(end, self._buffer.end), start, index, speaker)
         behind = [start / SAMPLE_RATE for start, _, _, _, is_first in self._ahead if is_first]
         duration = f"{self._buffer.end / SAMPLE_RATE:.2f} s"
-        if behind and len(behind) == self._count:
+        if behind and len(behind) == len(self._turns):
             raise AudioError(
                 f"All turns begin after the end of the recording at {duration}, the first at {behind[0]:.2f} s. Check "
                 "that the turns belong to this recording."
@@ -194,6 +204,10 @@ class TurnCutter:
         self.problems += [
             f"A turn begins at {start:.2f} s, after the end of the recording at {duration}." for start in behind
         ]
+        last = self._buffer.end / SAMPLE_RATE
+        cut = [turn.end - last for turn in self._turns if turn.start < last and turn.end > last + ROUNDING]
+        if cut:
+            self.remarks.append(f"{len(cut)} turns reach up to {max(cut):.2f} s past the end, and end there.")
 
     def _chunk(self, end: int, start: int, index: int, speaker: str) -> Chunk:
         waveform = self._buffer.read(start, end)

@@ -138,7 +138,7 @@ def recognize_timeline(
         envelope.peaks(),
         problems=tuple(cutter.problems),
         heard=stream.heard,
-        remark=stream.remark,
+        remark=joined([*filter(None, [stream.remark]), *cutter.remarks]),
     )
 
 
