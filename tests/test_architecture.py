@@ -10,7 +10,7 @@ from test_house import FLOOR, ROOMS, SOURCE, room_imports
 PAGE = Path(__file__).resolve().parent.parent / "docs/architecture.md"
 START, END = "<!-- rooms -->\n", "<!-- end of rooms -->"
 WIDTH = 50  # columns of the picture
-GROUND = ("errors", "files", "config", "onnx_runtime", "_version")
+GROUND = ("errors", "files", "config", "onnx_runtime", "caches", "_version")
 CONTENTS = {
     "cli": "the command line, one file per verb",
     "serving": "HTTP, WebSocket and the web page",
@@ -45,10 +45,9 @@ def picture():
     for room, content in CONTENTS.items():
         below = sorted(edges.get(room, set()) - set(GROUND), key=lambda other: (-FLOOR[other], other))
         lines.append(f"| `{room}` | {content} | {', '.join(below)} |")
-    ground = (
-        "errors raised for users; files written in one step; mappings to dataclasses; ONNX Runtime without telemetry"
-    )
-    return "\n".join([*lines, f"| `errors`, `files`, `config`, `onnx_runtime` | {ground} | |"]) + "\n"
+    ground = "errors raised for users; files written in one step; mappings to dataclasses; "
+    ground += "dependencies without telemetry and caches"
+    return "\n".join([*lines, f"| `errors`, `files`, `config`, `onnx_runtime`, `caches` | {ground} | |"]) + "\n"
 
 
 def renewed(text):

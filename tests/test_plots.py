@@ -160,6 +160,6 @@ def test_an_unknown_projection_is_refused():
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("genser.report.plots.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"genser\[plot\]"), canvas(1, 1):
         pytest.fail("the canvas opened")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genser.caches import import_torch_compiler
 from genser.encoders.base import SpeechEncoder
 from genser.encoders.checkpoint import find_folder, read_settings, weight_files
 from genser.encoders.config import KINDS
@@ -178,6 +179,7 @@ def load(source: str, revision: str | None = None) -> HubertEncoder:
 
 
 def _load_model(folder: Path, source: str) -> Any:
+    import_torch_compiler()
     try:
         from transformers import AutoModel
     except ImportError as error:

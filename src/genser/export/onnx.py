@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from genser.caches import import_torch_compiler
 from genser.encoders import EncoderConfig
 from genser.encoders.batches import SHORTEST
 from genser.errors import ConfigError, MissingExtraError, ModelError
@@ -115,6 +116,7 @@ def _graph(reference: SpeechModel, precision: str) -> bytes:
 
 
 def _exported(model: SpeechModel) -> Any:
+    import_torch_compiler()
     batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=SHORTEST, max=LONGEST)
     example = (torch.zeros(2, 16_000), torch.tensor([16_000, 9_000]))
     try:

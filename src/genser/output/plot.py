@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from genser.errors import MissingExtraError
+from genser.output.figures import import_figure
 from genser.segments.segment import Timeline
 
 if TYPE_CHECKING:
@@ -54,11 +54,8 @@ def timeline_figure(timeline: Timeline) -> "Figure":
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("plot", "Drawing a timeline") from error
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure_class = import_figure("Drawing a timeline")
+    figure = figure_class(figsize=(12, 5), layout="constrained")
     sound, curves = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     _draw_sound(sound, timeline)
     _draw_scores(curves, timeline)

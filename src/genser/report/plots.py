@@ -7,14 +7,13 @@ and drawn in percent. Plots have a white background of their own, so they also r
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from genser.errors import MissingExtraError
 from genser.metrics.bootstrap import Interval
 from genser.metrics.reliability import ReliabilityBin
+from genser.output.figures import import_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,13 +59,11 @@ def canvas(width: float, height: float) -> Iterator["Figure"]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("plot", "Drawing")
+    figure_class = import_figure("Drawing")
     import matplotlib
-    from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = figure_class(figsize=(width, height), layout="constrained")
         yield figure
         figure.draw_without_rendering()
 

@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.augment import AugmentedCopy
+from genser.caches import import_torch_compiler
 from genser.config import to_mapping
 from genser.data.features import decoding_threads
 from genser.encoders import KINDS, SpeechEncoder
@@ -150,6 +151,7 @@ class _Adaptation:
             {"params": factors, "lr": settings.lr, "weight_decay": 0.0},
             {"params": self.head.parameters(), "lr": HEAD_RATE, "weight_decay": HEAD_DECAY},
         ]
+        import_torch_compiler()
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         for step, batch in enumerate(self._batches()):

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from genser.audio.synthetic_noise import FAMILIES, synthetic_noise
+from genser.caches import import_torch_compiler
 from genser.encoders import Pooling, SpeechEncoder, encode
 from genser.errors import ConfigError
 from genser.model.features import Standardizer
@@ -83,6 +84,7 @@ def _logistic_regression(features: Tensor, target: Tensor, share: Tensor, penalt
     weight = features.new_zeros(features.shape[1], requires_grad=True)
     bias = features.new_zeros((), requires_grad=True)
     settings = {"max_iter": 1000, "tolerance_grad": 1e-9, "tolerance_change": 1e-14}
+    import_torch_compiler()
     optimizer = torch.optim.LBFGS([weight, bias], **settings, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

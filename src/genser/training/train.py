@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genser.caches import import_torch_compiler
 from genser.errors import ModelError
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.head import Head
@@ -220,6 +221,7 @@ class Step:
 
 def make_optimizer(head: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """AdamW that decays matrices and leaves vectors and biases alone; on a GPU it can be recorded."""
+    import_torch_compiler()
     trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},

@@ -1,0 +1,53 @@
+"""A few damaged inputs through every door; `benchmarks/fuzz.py` throws a million, in processes with limits."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import _doors  # noqa: E402
+import fuzz  # noqa: E402
+from _mutants import mutant  # noqa: E402
+
+sys.path.remove(str(BENCHMARKS))
+CASES = 200
+SLOW = {"audio": 60, "HTTP": 30, "WebSocket": 30, "command lines": 30, "settings": 10, "recipes": 20, "plans": 10}
+SLOW |= {"model file": 10, "model metadata": 15, "model folder": 20, "encoder weights": 10}
+FIRST = 1_000_000_000
+"""Number of the first case: behind those of the long runs."""
+
+
+@pytest.mark.parametrize("name", _doors.DOORS)
+def test_damaged_inputs_are_refused_or_accepted(name, monkeypatch):
+    monkeypatch.chdir(Path.cwd())  # the door of command lines changes the folder
+    seeds = range(3)
+    findings, ends = fuzz.attack(_doors.DOORS[name], [*seeds, *range(FIRST, FIRST + SLOW.get(name, CASES))])
+    assert findings == []
+    assert ends["accepted"], "not even a good input is accepted"
+
+
+def test_a_fault_is_found():
+    def work(data):
+        if b"\xff" in data:
+            raise KeyError("a fault")
+        if len(data) > 40:
+            raise _doors.Refused
+
+    door = _doors.Door("toy", 1, False, lambda _: [bytes(range(32))], lambda _: work)
+    findings, ends = fuzz.attack(door, range(100))
+    assert {(one.kind, one.place) for one in findings} == {("KeyError", "outside 'a fault'")}
+    assert ends["accepted"]
+    assert ends["refused"]
+    assert len(findings) + ends.total() == 100
+    with pytest.raises(KeyError):
+        work(mutant([bytes(range(32))], findings[0].case, text=False))
+
+
+def test_a_death_of_the_process_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    (tmp_path / "python").write_text("#!/bin/sh\nkill -SEGV $$\n")
+    (tmp_path / "python").chmod(0o755)
+    findings, _ = fuzz.supervised("times", range(2), tmp_path / "log")
+    assert [(one.case, one.kind) for one in findings] == [(0, "exit status -11"), (1, "exit status -11")]
