@@ -9,8 +9,10 @@ import logging
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +190,17 @@ def parquet(_folder: Path) -> list[bytes]:
     return [encode_table(["path", "label", "start", "speaker"], rows, ".parquet")]
 
 
-def model_files(folder: Path) -> list[bytes]:
-    return [random_model(folder / "model.onnx", toy=True).read_bytes()]
+@cache
+def toy() -> tuple[bytes, dict[str, bytes], bytes]:
+    """A small model as an ONNX file, the files of its folder, and the weights of its encoder."""
+    with tempfile.TemporaryDirectory(prefix="genser-fuzz-") as folder:
+        path = random_model(Path(folder) / "model.onnx", toy=True)
+        files = {file.name: file.read_bytes() for file in path.with_suffix("").iterdir() if file.is_file()}
+        return path.read_bytes(), files, path.with_suffix(".safetensors").read_bytes()
+
+
+def model_files(_folder: Path) -> list[bytes]:
+    return [toy()[0]]
 
 
 def model_file(folder: Path) -> Callable[[bytes], Any]:
@@ -210,7 +221,9 @@ def model_file(folder: Path) -> Callable[[bytes], Any]:
 def model_metadata(folder: Path) -> list[bytes]:
     from genser.inference.onnx_file import read_metadata
 
-    return [json.dumps(read_metadata(random_model(folder / "model.onnx", toy=True))).encode()]
+    path = folder / "model.onnx"
+    path.write_bytes(toy()[0])
+    return [json.dumps(read_metadata(path)).encode()]
 
 
 def metadata(folder: Path) -> Callable[[bytes], Any]:
@@ -218,7 +231,7 @@ def metadata(folder: Path) -> Callable[[bytes], Any]:
     import genser
     from genser.inference.onnx_file import KEY, SEAL, START
 
-    graph = random_model(folder / "model.onnx", toy=True).read_bytes()
+    graph = toy()[0]
     graph = graph[: graph.rfind(START) - 3]
     path, clip = folder / "hostile.onnx", clip_of(0.5)
 
@@ -239,17 +252,18 @@ def metadata(folder: Path) -> Callable[[bytes], Any]:
     return refusing(work)
 
 
-def model_configs(folder: Path) -> list[bytes]:
-    random_model(folder / "model.onnx", toy=True)
-    return [(folder / "model" / "config.json").read_bytes()]
+def model_configs(_folder: Path) -> list[bytes]:
+    return [toy()[1]["config.json"]]
 
 
 def model_config(folder: Path) -> Callable[[bytes], Any]:
     """The configuration of a model folder, with a right checksum where it is still JSON."""
     from genser.model.folder import _checksum, load_model
 
-    random_model(folder / "model.onnx", toy=True)
     path = folder / "model"
+    path.mkdir()
+    for name, content in toy()[1].items():
+        (path / name).write_bytes(content)
 
     def work(data: bytes) -> None:
         with contextlib.suppress(ValueError, RecursionError):
@@ -262,9 +276,8 @@ def model_config(folder: Path) -> Callable[[bytes], Any]:
     return refusing(work)
 
 
-def weights(folder: Path) -> list[bytes]:
-    random_model(folder / "model.onnx", toy=True)
-    return [(folder / "model.safetensors").read_bytes()[:200_000], (folder / "model.safetensors").read_bytes()]
+def weights(_folder: Path) -> list[bytes]:
+    return [toy()[2], toy()[2][:200_000]]
 
 
 def encoder_weights(folder: Path) -> Callable[[bytes], Any]:

@@ -2,9 +2,10 @@
 
     python benchmarks/fuzz.py [--cases 1000000] [--door NAME] [--case N] [--keep FOLDER] [--json FILE]
 
-Every input is made from a good one by its number, so that `--door turns --case 4711` repeats one. A finding is any
-exception except `GenserError` and its children, an HTTP status of 500 or more, a case of more than 10 s of processor time or 1 GiB,
-or the death of the process. --cases is the total, of which each door gets its share; --keep stores the inputs of findings.
+Every input is made from a good one by its number, so that `--door "turns .srt" --case 4711` repeats one. A finding is
+any exception except `GenserError` and its children, an HTTP status of 500, a case of more than 10 s of processor time
+or 1 GiB, or the death of the process. --cases is the total, of which each door gets its share; --keep stores the inputs
+of findings.
 """
 
 import argparse

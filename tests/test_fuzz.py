@@ -12,9 +12,9 @@ import fuzz  # noqa: E402
 from _mutants import mutant  # noqa: E402
 
 sys.path.remove(str(BENCHMARKS))
-CASES = 200
-SLOW = {"audio": 60, "HTTP": 30, "WebSocket": 30, "command lines": 30, "settings": 10, "recipes": 20, "plans": 10}
-SLOW |= {"model file": 10, "model metadata": 15, "model folder": 20, "encoder weights": 10}
+CASES = 100
+SLOW = {"audio": 30, "HTTP": 10, "WebSocket": 10, "command lines": 10, "settings": 5, "recipes": 5, "plans": 5}
+SLOW |= {"model file": 5, "model metadata": 5, "model folder": 5, "encoder weights": 5}
 FIRST = 1_000_000_000
 """Number of the first case: behind those of the long runs."""
 

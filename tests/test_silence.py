@@ -28,7 +28,12 @@ evaluate_every: 2
 checkpoint_every: 2
 validation: 0.3
 """
-PLAN = "heads: {linear: {}}\nsteps: [1]\nsettings: {steps: 4, evaluate_every: 2, checkpoint_every: 2, batch_size: 16}\nseeds: 1\n"
+PLAN = """
+heads: {linear: {}}
+steps: [1]
+settings: {steps: 4, evaluate_every: 2, checkpoint_every: 2, batch_size: 16}
+seeds: 1
+"""
 LIBRARY = """
 import genser, numpy, time
 from genser.output.plot import timeline_figure

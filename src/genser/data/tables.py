@@ -185,14 +185,14 @@ def _read_arrow(path: Path) -> Table:
 
     try:
         table = parquet.read_table(path) if path.suffix.lower() in PARQUET else feather.read_table(path)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        for place, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
+            if pyarrow.types.is_duration(kind):  # Python's timedelta has no nanoseconds
+                times = table.column(place).cast(pyarrow.duration("ns")).cast(pyarrow.int64()).to_numpy() / 1e9
+                table = table.set_column(place, name, pyarrow.array(times, from_pandas=True))
+        return Table(tuple(table.column_names), tuple(enumerate(table.to_pylist(), start=1)))
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:  # text may be no UTF-8
         kind = "Parquet" if path.suffix.lower() in PARQUET else "Feather"
         raise ManifestError(f"{path} cannot be read as {kind}: {error}. Write it again.") from error
-    for place, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
-        if pyarrow.types.is_duration(kind):  # Python's timedelta has no nanoseconds
-            times = table.column(place).cast(pyarrow.duration("ns")).cast(pyarrow.int64()).to_numpy() / 1e9
-            table = table.set_column(place, name, pyarrow.array(times, from_pandas=True))
-    return Table(tuple(table.column_names), tuple(enumerate(table.to_pylist(), start=1)))
 
 
 def import_parquet(purpose: str) -> Any:
