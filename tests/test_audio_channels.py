@@ -136,6 +136,17 @@ def test_a_channel_that_does_not_exist_is_a_sentence(channel, error, match):
         mono(np.stack([VOICE, OTHER], axis=1), channel=channel)
 
 
+def test_tensors_and_channels_first_are_refused_with_the_cure():
+    torch = pytest.importorskip("torch")
+    frames = np.stack([VOICE, OTHER], axis=1)
+    tensor = torch.from_numpy(frames.T.copy())  # (channels, samples), as torchaudio gives it
+    with pytest.raises(AudioError, match=r"tensor\.T\.numpy\(\)"):
+        load_audio((tensor, RATE))
+    with pytest.raises(AudioError, match="transpose"):
+        load_audio((tensor.numpy(), RATE))
+    np.testing.assert_array_equal(load_audio((tensor.T.numpy(), RATE)), load_audio((frames, RATE)))
+
+
 def test_mixing_holds_back_no_more_than_half_a_second():
     mixer, frames = Mixer(RATE, 2), np.stack([VOICE, -VOICE], axis=1)
     returned = 0

@@ -60,7 +60,10 @@ class ArrayReader:
 
     def __init__(self, source: tuple[np.ndarray, int], uses_range: bool = False) -> None:
         if len(source) != 2 or not isinstance(source[0], np.ndarray):
-            raise AudioError("Audio in memory is (NumPy array, sample rate in Hz), such as (samples, 16000).")
+            raise AudioError(
+                "Audio in memory is (NumPy array, sample rate in Hz), such as (samples, 16000). Convert a tensor by "
+                "tensor.numpy(), and one of shape (channels, samples) by tensor.T.numpy()."
+            )
         samples, rate = source
         if samples.ndim not in (1, 2) or not (samples.dtype.kind == "f" or samples.dtype.name in INTEGER_DTYPES):
             raise AudioError(
