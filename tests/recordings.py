@@ -26,11 +26,14 @@ def encoded(samples, form="WAV", subtype=None, rate=SAMPLE_RATE):
     return buffer.getvalue()
 
 
-def muxed(container, codec, samples, rate=SAMPLE_RATE, bit_rate=None, options=None, moved=None, video=False):
-    """A file by FFmpeg; `moved` maps the time of a packet in seconds to another, or to None to omit it."""
+def muxed(container, codec, samples, rate=SAMPLE_RATE, bit_rate=None, options=None, moved=None, video=False, path=None):
+    """A file by FFmpeg; `moved` maps the time of a packet in seconds to another, or to None to omit it.
+
+    Some options need a real file: then `path` names it.
+    """
     av = pytest.importorskip("av")
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container, options=options or {}) as file:
+    with av.open(path or buffer, "w", format=container, options=options or {}) as file:
         picture = file.add_stream("mpeg4", rate=25) if video else None
         track = file.add_stream(codec, rate=rate, layout="mono" if samples.ndim == 1 else "stereo")
         if bit_rate:
@@ -58,7 +61,7 @@ def muxed(container, codec, samples, rate=SAMPLE_RATE, bit_rate=None, options=No
                     continue
                 packet.pts = packet.dts = round(time / packet.time_base)
             file.mux(packet)
-    return buffer.getvalue()
+    return path.read_bytes() if path else buffer.getvalue()
 
 
 def mp3(samples, rate=SAMPLE_RATE, bit_rate=64_000, has_xing=True):

@@ -3,7 +3,8 @@
 FFmpeg is always given the demuxer. Left to choose, it would accept a playlist, and open the files and URLs in it.
 """
 
-from genser.audio.view import ByteStream, find_all, read_at, size_of
+from genser.audio.view import MOST_PARTS, ByteStream, find_all, read_at, size_of
+from genser.errors import AudioError
 
 EBML = b"\x1a\x45\xdf\xa3"  # begins a Matroska or WebM file
 
@@ -85,7 +86,7 @@ PAGES = (b"<!doctype html", b"<html", b"<?xml")
 TS_PACKETS = (188, 192, 204)  # bytes: MPEG transport stream; with time stamps; with error correction
 TS_CONFIRMING = 4  # packets in a row
 ADTS_CONFIRMING = 4  # frames in a row
-MOST_BOXES = 200_000
+MOST_BOXES = 1_000_000  # of an MP4; FFmpeg would read them one by one
 
 
 def media_format(head: bytes) -> str | None:
@@ -157,18 +158,20 @@ def mov_files(stream: ByteStream) -> list[int]:
         if length < 8 or offset + length >= size:
             break
         offset += length
+    else:
+        raise AudioError(f"The MP4 file has more than {MOST_BOXES} boxes. Convert it to wav.")
     return starts
 
 
 def has_index(stream: ByteStream) -> bool:
     """Whether an MP4 or MOV file has the index without which nothing can be found in it."""
-    return bool(find_all(stream, b"moov", 0, size_of(stream)))
+    return next(find_all(stream, b"moov", 0, size_of(stream)), None) is not None
 
 
 def matroska_files(stream: ByteStream) -> list[int]:
     """Return where each Matroska or WebM file begins in files one after the other. Source: RFC 8794, section 4."""
     starts, size = [0], size_of(stream)
-    while len(starts) < MOST_BOXES:
+    while len(starts) < MOST_PARTS:
         header_end = _element_end(stream, starts[-1])
         segment_end = header_end and _element_end(stream, header_end)
         if not segment_end:  # of open length, as in live recordings

@@ -19,14 +19,13 @@ from genser.audio.containers import (
 from genser.audio.flac import declared_samples, flac_files, last_sample, with_open_total
 from genser.audio.joined import FileReader, JoinedReader
 from genser.audio.media import MediaReader
-from genser.audio.mpeg import SEARCHED, after_tags, first_frame, mpeg_parts
+from genser.audio.mpeg import LONGEST_FRAME, SEARCHED, after_tags, first_frame, mpeg_parts
 from genser.audio.ogg import Link, ogg_links
 from genser.audio.readers import MORE, SoundReader
-from genser.audio.view import ByteStream, View, read_at, size_of
+from genser.audio.view import MOST_PARTS, ByteStream, View, read_at, size_of
 from genser.errors import AudioError
 
 HEAD = 4096  # bytes by which a format is recognised
-MOST_PARTS = 10_000  # streams one after the other
 PARTS = {"mov": mov_files, "matroska": matroska_files, "amr": amr_files}
 """Containers of which FFmpeg reads the first file only, and what finds the others."""
 
@@ -189,12 +188,14 @@ def _open_mpeg(stream: ByteStream, head: bytes, name: str) -> FileReader:
                 return MediaReader(View(stream, [(adts or 0, size_of(stream))]), "aac", name)
     if start:
         stream = View(stream, [(start, size_of(stream))])
-    return _joined([partial(_mpeg, *part, name) for part in mpeg_parts(stream) or [(stream, False)]], name)
+    return _joined([partial(_mpeg, *part, name) for part in mpeg_parts(stream) or [(stream, 0)]], name)
 
 
-def _mpeg(stream: ByteStream, is_cut: bool, name: str) -> FileReader:
+def _mpeg(stream: ByteStream, unread: int, name: str) -> FileReader:
     reader = _decoder(stream, name)
-    if is_cut:
+    if unread > LONGEST_FRAME:
+        reader.remarks.append(f"{unread} bytes{_where(reader)} are not MP3, and were not read.")
+    elif unread:
         reader.remarks.append(f"The file is cut off{_where(reader)}, within a frame.")
     return reader
 

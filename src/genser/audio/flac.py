@@ -2,8 +2,8 @@
 
 from genser.audio.view import ByteStream, find_all, read_at, size_of
 
-MAGIC = b"fLaC"
-FIRST_BLOCK = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")  # the header of STREAMINFO, 34 bytes; the last block or not
+MAGICS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
+"""The first bytes, with the header of STREAMINFO, 34 bytes long, which is the first block and perhaps the only one."""
 TOTAL = 21  # offset of the byte whose lower half begins the total of samples, 36 bits in all
 TAIL = 1 << 16  # bytes at the end that are searched for the last frame
 
@@ -64,4 +64,4 @@ def _crc_8(data: bytes) -> int:
 
 def flac_files(stream: ByteStream) -> list[int]:
     """Return where each FLAC file begins in files one after the other."""
-    return [at for at in find_all(stream, MAGIC, 0, size_of(stream)) if read_at(stream, at + 4, 4) in FIRST_BLOCK]
+    return sorted(at for magic in MAGICS for at in find_all(stream, magic, 0, size_of(stream)))

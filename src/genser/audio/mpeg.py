@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from genser.audio.view import ByteStream, Range, View, read_at, size_of
+from genser.audio.view import BLOCK, MOST_PARTS, ByteStream, Range, View, read_at, size_of
 
 BIT_RATES = {  # kbit/s by whether it is MPEG-1, index 1 to 14
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by version
-BLOCK = 1 << 20  # bytes read at once
-SEARCHED = 1 << 18  # bytes at the start in which the first frame must lie
+SEARCHED = 1 << 18  # bytes in which the first frame must lie, or the next one after damage
+MOST_TAGS = 1000  # one after the other
 LONGEST_FRAME = 1441  # bytes
 DECODER_DELAY = 529  # samples, of every MP3 decoder
 CONFIRMING = 4  # frames in a row that make the first one certain
@@ -52,14 +52,14 @@ class Part:
         head: First bytes of the first frame.
         declared: Number of frames that a Xing header declares; None without one.
         frames: Number of frames, without that header.
-        is_cut: Whether the file ends within a frame that follows.
+        unread: Bytes after the last frame that are a frame cut off, or none at all.
     """
 
     head: bytes
     declared: int | None
     ranges: list[Range] = field(default_factory=list)
     frames: int = 0
-    is_cut: bool = False
+    unread: int = 0
 
 
 def xing_of(frame: bytes) -> tuple[int, int] | None:
@@ -86,8 +86,11 @@ def tag_length(head: bytes) -> int:
 def after_tags(stream: ByteStream) -> int:
     """Return the offset after the ID3 tags at the beginning, at most the size of the stream."""
     offset, size = 0, size_of(stream)
-    while offset < size and (head := read_at(stream, offset, 32)).startswith(b"ID3") and (length := tag_length(head)):
-        offset += length
+    for _ in range(MOST_TAGS):
+        head = read_at(stream, offset, 32)
+        if not head.startswith(b"ID3"):
+            break
+        offset += tag_length(head)
     return min(offset, size)
 
 
@@ -114,21 +117,21 @@ def _follow(data: bytes, at: int) -> bool:
     return True
 
 
-def mpeg_parts(stream: ByteStream) -> list[tuple[View, bool]] | None:
+def mpeg_parts(stream: ByteStream) -> list[tuple[View, int]] | None:
     """Divide an MP3 into streams whose lengths a decoder knows.
 
     Args:
         stream: The file, from its first frame on.
 
     Returns:
-        A view of each encoding, and whether the file ends within a frame of it; None if the header's own length is that
-        of the file.
+        A view of each encoding, and the bytes after it that are no complete frame; None if the header's own length is
+        that of the file.
     """
     head = read_at(stream, 0, 1500).ljust(4, b"\0")
     header, xing, end = parse_header(head[1], head[2]), xing_of(head), _end(stream)
     if header is None or (xing and all(xing) and end - xing[1] <= 2 * header.length + 1500):
         return None
-    return [(_view(stream, part), part.is_cut) for part in _parts(stream, end)]
+    return [(_view(stream, part), part.unread) for part in _parts(stream, end)]
 
 
 def _end(stream: ByteStream) -> int:
@@ -149,6 +152,8 @@ def _parts(stream: ByteStream, end: int) -> list[Part]:
         xing = xing_of(frame)
         part = parts[-1] if parts else None
         last_kind, kind = kind, (header[1:], frame[3] >> 6 == 3)
+        if len(parts) + (len(part.ranges) if part else 0) > MOST_PARTS:
+            break
         if part is None or xing or kind != last_kind or (part.declared and part.frames >= part.declared):
             parts.append(part := Part(frame, xing and xing[0]))
             begin = offset
@@ -157,9 +162,9 @@ def _parts(stream: ByteStream, end: int) -> list[Part]:
         last = offset + header.length
         part.ranges.append((begin, last))
         part.frames += not xing
-    rest = read_at(stream, last, 3)
-    if parts and last < end and len(rest) == 3 and rest[0] == 0xFF:
-        parts[-1].is_cut = parse_header(rest[1], rest[2]) is not None
+    rest = read_at(stream, last, 3).ljust(3, b"\0")
+    if parts and (end - last > LONGEST_FRAME or (rest[0] == 0xFF and parse_header(rest[1], rest[2]))):
+        parts[-1].unread = end - last
     return parts
 
 
@@ -193,7 +198,7 @@ def _xing_frames(head: bytes, frames: int) -> bytes:
 
 def _frames(stream: ByteStream, end: int) -> Iterator[tuple[int, int, bytes, Header]]:
     """Yield each frame: where the damage before it begins, its offset, its first bytes and its header."""
-    begin, offset, data, base = 0, 0, b"", 0
+    begin, offset, data, base, tags = 0, 0, b"", 0, 0
     while offset + 4 <= end:
         at = offset - base
         if (at > len(data) - 64 and base + len(data) < end) or at >= len(data):
@@ -205,19 +210,23 @@ def _frames(stream: ByteStream, end: int) -> Iterator[tuple[int, int, bytes, Hea
                 return
             yield begin, offset, data[at : at + 64], header
             begin = offset = offset + header.length
+            tags = 0
         elif length := tag_length(data[at : at + 32]):
             begin = offset = offset + length
+            tags += 1
+            if tags == MOST_TAGS:
+                return
         else:
             offset = _resynchronized(stream, offset, end)
 
 
 def _resynchronized(stream: ByteStream, offset: int, end: int) -> int:
-    """Offset of the next frame or tag, or of bytes to search next."""
-    data = read_at(stream, offset, min(BLOCK, end - offset))
+    """Offset of the next frame or tag, the end if none is near."""
+    data = read_at(stream, offset, min(SEARCHED, end - offset))
     found = min((at for at in (data.find(tag, 1) for tag in (b"ID3", b"APETAGEX")) if at > 0), default=len(data))
     at = data.find(b"\xff", 1, found)
     while at >= 0 and not _follow(data, at):
         at = data.find(b"\xff", at + 1, found)
-    if at >= 0 or found < len(data):
-        return offset + (at if at >= 0 else found)
-    return offset + max(len(data) - 8 * LONGEST_FRAME, 1) if offset + len(data) < end else end
+    if at < 0 and found == len(data):
+        return end
+    return offset + (at if at >= 0 else found)

@@ -6,14 +6,15 @@ Layouts: pages in RFC 3533, section 6; packets of Opus in RFC 6716, section 3.1;
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from struct import Struct
 from typing import NamedTuple
 
-from genser.audio.view import ByteStream, Range, find_all, read_at, size_of
+from genser.audio.view import BLOCK, MOST_PARTS, ByteStream, Range, find_all, read_at, size_of
 
 CONTINUED, FIRST, LAST = 1, 2, 4  # flags of a page
-HEADER = 27  # bytes
+HEADER = Struct("<4sxBq12xB")  # magic, flags, granule position, number of segments
+LONGEST_HEAD = HEADER.size + 255 + 32  # bytes
 LONGEST_STEP = 0.1  # seconds by which a time may exceed what the packets can hold
-BLOCK = 1 << 20  # bytes searched at once
 
 
 class Page(NamedTuple):
@@ -51,6 +52,8 @@ def ogg_links(stream: ByteStream) -> list[Link]:
     for page in _pages(stream):
         is_first = bool(page.flags & FIRST)
         if is_first and not was_first:
+            if len(links) > MOST_PARTS:
+                break
             links.append(Link((page.start, page.end)))
             time, head = -1, page.head
         was_first = is_first
@@ -82,25 +85,19 @@ def _most_samples(first: bytes, page: Page) -> float:
 
 
 def _pages(stream: ByteStream) -> Iterator[Page]:
-    offset, size = 0, size_of(stream)
-    while offset + HEADER <= size:
-        head = read_at(stream, offset, HEADER + 255 + 32)
-        if head[:4] != b"OggS":  # damage, or what is not Ogg between two files
-            offset = _next_page(stream, offset + 1, size)
+    offset, size, data, base = 0, size_of(stream), b"", 0
+    while offset + HEADER.size <= size:
+        at = offset - base
+        if at + LONGEST_HEAD > len(data) and base + len(data) < size:
+            data, base, at = read_at(stream, offset, BLOCK), offset, 0
+        magic, flags, time, segments = HEADER.unpack_from(data, at)
+        if magic != b"OggS":  # damage, or what is not Ogg between two files
+            offset = next(find_all(stream, b"OggS", offset + 1, size), size)
             continue
-        content = HEADER + head[26]
-        lacing = head[HEADER:content]
-        end = offset + content + sum(lacing)
+        content = at + HEADER.size + segments
+        lacing = data[at + HEADER.size : content]
+        end = base + content + sum(lacing)
         if end > size:
             return
-        time = int.from_bytes(head[6:14], "little", signed=True)
-        yield Page(offset, end, head[5], time, sum(length < 255 for length in lacing), head[content:])
+        yield Page(offset, end, flags, time, segments - lacing.count(255), data[content : content + 32])
         offset = end
-
-
-def _next_page(stream: ByteStream, start: int, size: int) -> int:
-    for offset in range(start, size, BLOCK):
-        found = find_all(stream, b"OggS", offset, min(offset + BLOCK + 3, size))
-        if found:
-            return found[0]
-    return size

@@ -3,7 +3,7 @@
 import io
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -12,6 +12,10 @@ ByteStream = io.RawIOBase | io.BytesIO
 
 Range = tuple[int, int]
 """First byte and the byte after the last."""
+
+
+BLOCK = 1 << 20  # bytes read at once
+MOST_PARTS = 10_000  # streams one after the other in a file
 
 
 class View(io.RawIOBase):
@@ -77,13 +81,15 @@ def read_at(stream: ByteStream, offset: int, count: int) -> bytes:
     return stream.read(count) or b""
 
 
-def find_all(stream: ByteStream, pattern: bytes, start: int, end: int, block: int = 1 << 20) -> list[int]:
-    """Return the offsets at which a pattern begins between two offsets."""
-    found = []
-    for offset in range(start, end, block):
-        data = read_at(stream, offset, min(block + len(pattern) - 1, end - offset))
+def find_all(stream: ByteStream, pattern: bytes, start: int, end: int) -> Iterator[int]:
+    """Yield the offsets at which a pattern begins between two offsets, the first `MOST_PARTS` of them."""
+    count = 0
+    for offset in range(start, end, BLOCK):
+        data = read_at(stream, offset, min(BLOCK + len(pattern) - 1, end - offset))
         at = data.find(pattern)
         while at >= 0:
-            found.append(offset + at)
+            yield offset + at
+            count += 1
+            if count == MOST_PARTS:
+                return
             at = data.find(pattern, at + 1)
-    return found
