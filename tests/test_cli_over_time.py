@@ -96,7 +96,7 @@ def words_of(values):
 
 
 def test_every_option_of_the_library_has_an_option(genser, asked):
-    assert set(VALUES) == {field.name for field in fields(SegmentOptions)} - {"prior"}
+    assert set(VALUES) == {field.name for field in fields(SegmentOptions)}
     assert all(getattr(DEFAULTS, name) != value for name, value in VALUES.items())
     genser(f"predict --segments talk.wav {words_of(VALUES)} --format srt -o out")
     (recordings, options, more), *_ = asked
@@ -109,11 +109,6 @@ def test_without_options_the_library_decides(genser, asked):
     genser("predict --microphone --format csv --input-device 3 --confidence 0.7")
     assert asked[0][1] == DEFAULTS
     assert asked[1] == (SegmentOptions(smoothing="causal", confidence=0.7), {"format": "csv", "device": "3"})
-
-
-def test_a_prior_is_given_by_class(genser, asked):
-    genser("predict --segments talk.wav --prior.low 0.5 --prior.middle 0.25 --prior.high 0.25")
-    assert asked[0][1].prior == {"low": 0.5, "middle": 0.25, "high": 0.25}
 
 
 def test_the_help_shows_the_defaults_and_texts_of_the_library(capsys, monkeypatch):

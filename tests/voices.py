@@ -43,6 +43,7 @@ class PitchRecognizer:
     """
 
     labels = LABELS
+    prior = np.full(len(LABELS), 1 / len(LABELS))
 
     def __init__(
         self, machine: str | None = None, *, familiar: float | None = None, has_transport: bool = True

@@ -17,7 +17,6 @@ SPEECH_DETECTION = ("window", "hop", "threshold", "min_speech", "min_silence", "
 def _flag(name: str, kind: Any) -> tuple[str, Any, None]:
     """An option of the command line from a field of SegmentOptions; None stands for an option that is not given."""
     default = getattr(DEFAULTS, name)
-    kind = dict[str, float] | None if name == "prior" else kind  # as --prior.anger 0.3
     shown = (lambda _: default) if default is not None else False
     return name, Annotated[kind | None, Parameter(show_default=shown)], None
 

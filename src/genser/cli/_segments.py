@@ -16,7 +16,6 @@ from genser.config import to_mapping
 from genser.errors import ConfigError
 from genser.files import file_hash
 from genser.output.formats import find_format
-from genser.segments.decide import prior_of
 from genser.segments.options import SegmentOptions
 from genser.segments.segment import Segment, Timeline
 from genser.segments.stream import Stream
@@ -64,7 +63,6 @@ def predict_segments(
     drawing = _picture_output(picture, recordings) if picture is not None else None
     turn_file = None if turns is None else _turns_for(turns, recordings)
     scorer = load()
-    prior_of(scorer.labels, options)  # a wrong prior is wrong for every recording
     failures = [] if turn_file is None else [f"{turns}, {problem}" for problem in turn_file.problems]
     remarks: list[str] = []
 

@@ -35,6 +35,8 @@ def predict(
     batch_seconds: float | None = None,
     threads: int | None = None,
     device: str = "cpu",
+    classes: str | None = None,
+    prior: str | None = None,
     over_time: OverTime | None = None,
     segment_flags: SegmentFlags | None = None,
     resume: Annotated[bool, Parameter(negative="", show_default=False)] = False,
@@ -57,6 +59,8 @@ def predict(
         batch_seconds: Length of audio in a batch in seconds, 60 if omitted; smaller batches need less memory.
         threads: CPU cores to use; all if omitted.
         device: Where a model folder runs: "cpu" or "cuda".
+        classes: Classes that can occur in the recordings, such as anger,happiness,neutral; all if omitted.
+        prior: Share of each class in the recordings, such as anger=0.2,neutral=0.8; equal shares if omitted.
         over_time: What is recognised over time, and the files and devices for it.
         segment_flags: How segments are cut and smoothed.
         resume: Continue a run with -o that was stopped: skip what it has recognised, and try failed inputs again. Until
@@ -69,6 +73,7 @@ def predict(
     from genser.cli._inputs import find_inputs
     from genser.cli._outputs import check_file, output_path
     from genser.cli._resume import model_digest
+    from genser.inference.class_prior import parse_classes, parse_shares
     from genser.inference.load import load
     from genser.output.formats import find_format
 
@@ -79,7 +84,11 @@ def predict(
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
     if resume and path is None:
         raise ConfigError("--resume continues the output of -o. Name it.")
-    load_model = partial(load, model, threads=threads, device=device, encoder=encoder)
+    occurring = {
+        "classes": None if classes is None else parse_classes(classes),
+        "prior": None if prior is None else parse_shares(prior),
+    }
+    load_model = partial(load, model, threads=threads, device=device, encoder=encoder, **occurring)
     if over_time.microphone:
         if chosen_channel != "mix":
             raise ConfigError("--channel has no effect with --microphone, which has one channel. Omit it.")
@@ -89,6 +98,7 @@ def predict(
     inputs = find_inputs(paths)
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
     about = {"--segments": over_time.segments, "--model": model_digest(model), "--channel": chosen_channel}
+    about |= {f"--{name}": value for name, value in occurring.items()}
     if over_time.segments:
         from genser.cli._segments import predict_segments
 

@@ -1,10 +1,12 @@
 """Loads a recogniser from a name, a file or a folder."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from genser.errors import MissingExtraError, ModelError
 from genser.inference.backend import Backend
+from genser.inference.class_prior import ClassPrior
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.recognizer import Recognizer
 
@@ -20,6 +22,8 @@ def load(
     device: str = "cpu",
     shared: bool = False,
     encoder: str | None = None,
+    classes: Sequence[str] | None = None,
+    prior: Mapping[str, float] | None = None,
 ) -> Recognizer:
     """Load a model.
 
@@ -31,6 +35,8 @@ def load(
         shared: Whether several threads call it at once, as in a server; see
             :class:`genser.inference.onnx_backend.OnnxBackend`.
         encoder: Present source of the encoder of a model folder, if it was moved: ``kind:path``, a path, or a hub id.
+        classes: Classes that can occur in the recordings; all if omitted.
+        prior: Class → share in the recordings; equal shares if omitted.
 
     Returns:
         A recogniser that may be used from several threads.
@@ -38,17 +44,22 @@ def load(
     Raises:
         ModelError: The model is missing, was changed, was not made by genser or has an unknown format.
         MissingExtraError: A model folder needs torch, which is not installed.
+        ConfigError: A class is unknown, or a share is missing or not positive.
     """
-    path = find_model(model)
+    backend = _backend(find_model(model), threads, device, shared, encoder)
+    return Recognizer(backend, prior=ClassPrior.of(backend.labels, classes, prior))
+
+
+def _backend(path: Path, threads: int | None, device: str, shared: bool, encoder: str | None) -> Backend:
     if path.is_dir():
-        return Recognizer(_torch_backend(path, threads, device, encoder))
+        return _torch_backend(path, threads, device, encoder)
     if encoder:
         raise ModelError(
             f"{path} is an ONNX file, which contains its encoder. Omit the encoder, or name a model folder."
         )
     if device != "cpu":
         raise ModelError(f"{path} is an ONNX file, which runs on the CPU, not on {device!r}. Name a model folder.")
-    return Recognizer(OnnxBackend(path, threads, shared=shared))
+    return OnnxBackend(path, threads, shared=shared)
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> Path:

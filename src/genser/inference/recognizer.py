@@ -15,6 +15,7 @@ from genser.audio.mixing import check_channel
 from genser.errors import AudioError, ConfigError
 from genser.files import usable_cores
 from genser.inference.backend import Backend, ModelOutput
+from genser.inference.class_prior import ClassPrior
 from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.windows import BLOCK, cut, window_weights
@@ -49,15 +50,41 @@ class Recognizer:
     Args:
         backend: Runs the model.
         limits: Bounds beyond which a clip is refused.
+        prior: Classes that can occur, and their shares; None means all classes of the model, equally frequent.
     """
 
-    def __init__(self, backend: Backend, *, limits: AudioLimits = STREAM_LIMITS) -> None:
+    def __init__(
+        self, backend: Backend, *, limits: AudioLimits = STREAM_LIMITS, prior: ClassPrior | None = None
+    ) -> None:
         self._backend, self._limits = backend, limits
+        self._prior = prior or ClassPrior.of(backend.labels)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the scores."""
-        return self._backend.labels
+        """Classes that can occur, in the order of the scores."""
+        return self._prior.labels
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Shares of the classes that the scores assume, shape (classes,)."""
+        return self._prior.shares
+
+    def restricted(
+        self, classes: Sequence[str] | None = None, prior: Mapping[str, float] | None = None
+    ) -> "Recognizer":
+        """A recogniser of the same model for recordings in which only some classes occur, or some more often.
+
+        Its scores are the posterior over these classes, see :class:`genser.inference.class_prior.ClassPrior`.
+
+        Args:
+            classes: Classes that can occur.
+            prior: Class → share, relative to the others.
+
+        Raises:
+            ConfigError: A class is unknown, fewer than two are left, or a share is missing or not positive.
+        """
+        found = ClassPrior.of(self._backend.labels, classes, prior)
+        return Recognizer(self._backend, limits=self._limits, prior=found)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -161,7 +188,8 @@ class Recognizer:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
         clips = self._clip_outputs(waveforms, lambda output: output.scores, batch_seconds)
-        scores = np.stack([row for row, _ in clips]) if clips else np.empty((0, len(self.labels)), np.float32)
+        rows = [row for row, _ in clips]
+        scores = self._prior.posterior(np.stack(rows)) if rows else np.empty((0, len(self.labels)), np.float32)
         return scores, np.array([self._is_speech(speech) for _, speech in clips], bool)
 
     @property
@@ -180,7 +208,7 @@ class Recognizer:
         """
         if not self.has_transport:
             return None
-        return self._clip_outputs([waveform], attrgetter("trajectory"), BATCH_SECONDS)[0][0]
+        return self._prior.posterior(self._clip_outputs([waveform], attrgetter("trajectory"), BATCH_SECONDS)[0][0])
 
     def states(self, waveform: np.ndarray) -> np.ndarray | None:
         """States x_t at the N + 1 times of the transport, shape (N + 1, dim); None without a transport head."""
@@ -288,6 +316,7 @@ class Recognizer:
             reason = "The model returned scores that are not finite. Remove this file, or check the model."
             return Prediction(clip.name, None, error=f"{clip.name}: {reason}")
         heard = sum(output.samples for output in outputs) / SAMPLE_RATE
+        scores = self._prior.posterior(np.array(scores))
         label = self.labels[int(np.argmax(scores))] if self._is_speech(speech) else NO_SPEECH
         return Prediction(
             clip.name,

@@ -7,7 +7,6 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from genser.errors import ConfigError
 from genser.segments import smoothing
 from genser.segments.chunking import Chunk
 from genser.segments.options import SegmentOptions
@@ -53,36 +52,30 @@ class SpeechFilter:
         return ChunkScore(chunk.start, chunk.end, np.asarray(scores, float), evidence, chunk.speaker, is_speech)
 
 
-def decide(scored: Sequence[ChunkScore], labels: Sequence[str], options: SegmentOptions) -> list[Segment]:
+def decide(
+    scored: Sequence[ChunkScore], labels: Sequence[str], prior: np.ndarray, options: SegmentOptions
+) -> list[Segment]:
     """Smooth the scores of each speaker over time, decide the labels, and merge neighbours if the options ask for it.
 
     Chunks without speech keep their scores, do not affect their neighbours, and are never confident.
+
+    Args:
+        scored: Chunks in any order.
+        labels: Class names in the order of the scores.
+        prior: Shares of the classes that the scores assume, shape (classes,).
+        options: How to smooth and merge.
     """
     chains: dict[str | None, list[ChunkScore]] = defaultdict(list)
     for one in sorted(scored, key=lambda one: (one.start, one.end)):
         if one.is_speech:
             chains[one.speaker].append(one)
-    segments = [segment for chain in chains.values() for segment in _chain(chain, labels, options)]
+    segments = [segment for chain in chains.values() for segment in _chain(chain, labels, prior, options)]
     segments += [
         make_segment(one, one.scores, int(one.scores.argmax()), labels, options.confidence)
         for one in scored
         if not one.is_speech
     ]
     return sorted(segments, key=lambda segment: (segment.start, segment.end))
-
-
-def prior_of(labels: Sequence[str], options: SegmentOptions) -> np.ndarray:
-    """The prior as an array of shape (classes,).
-
-    Raises:
-        ConfigError: The prior has other labels than the model, or a share that is not positive.
-    """
-    if options.prior is None:
-        return np.full(len(labels), 1 / len(labels))
-    if set(options.prior) != set(labels) or min(options.prior.values()) <= 0:
-        raise ConfigError(f"The prior {dict(options.prior)} must give each of {', '.join(labels)} a share above 0.")
-    shares = np.array([options.prior[label] for label in labels], float)
-    return shares / shares.sum()
 
 
 def duration_of(speaker: str | None, options: SegmentOptions) -> float:
@@ -98,13 +91,15 @@ def make_segment(one: ChunkScore, scores: np.ndarray, winner: int, labels: Seque
     return Segment(one.start, one.end, labels[winner], named, is_confident, one.speaker)
 
 
-def _chain(chain: list[ChunkScore], labels: Sequence[str], options: SegmentOptions) -> Iterator[Segment]:
+def _chain(
+    chain: list[ChunkScore], labels: Sequence[str], prior: np.ndarray, options: SegmentOptions
+) -> Iterator[Segment]:
     scores = np.array([one.scores for one in chain])
     winners = scores.argmax(axis=1)
     if options.smoothing != "none":
         times = np.array([(one.start + one.end) / 2 for one in chain])
         evidence = np.array([one.evidence for one in chain])
-        prior, duration = prior_of(labels, options), duration_of(chain[0].speaker, options)
+        duration = duration_of(chain[0].speaker, options)
         if options.emotion_duration is None and options.smoothing != "causal":
             duration = smoothing.fitted_duration(scores, times, prior, duration, evidence)
         arguments = (scores, times, prior, duration, evidence)

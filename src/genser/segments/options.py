@@ -1,6 +1,5 @@
 """Options of emotion over time, as one validated dataclass; the command line and HTTP read it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from genser.errors import ConfigError, suggestion
@@ -38,7 +37,6 @@ class SegmentOptions:
         emotion_duration: Mean time in seconds until the emotion of a speaker changes. If omitted, it is fitted to the
             recording around the values measured on MELD: 3.4 if turns name the speaker, else 1.4. Causal smoothing
             uses these values as they are.
-        prior: Share of each class in the training data, by which scores are divided; equal shares if omitted.
         confidence: Score from which a segment counts as confident. Scores are calibrated, so from 0.5 on the label is
             more probably right than wrong.
         merge: Neighbours of one label and speaker that are at most this many seconds apart become one segment; they
@@ -54,7 +52,6 @@ class SegmentOptions:
     context: float = 0.2
     smoothing: str = "posterior"
     emotion_duration: float | None = None
-    prior: Mapping[str, float] | None = None
     confidence: float = 0.5
     merge: float | None = None
 

@@ -11,7 +11,7 @@ from genser.audio.mono import MonoConverter, check_samples
 from genser.audio.readers import ArrayReader
 from genser.errors import AudioError, ConfigError
 from genser.segments.chunking import Chunk, make_cutter
-from genser.segments.decide import SpeechFilter, duration_of, make_segment, prior_of
+from genser.segments.decide import SpeechFilter, duration_of, make_segment
 from genser.segments.options import LIVE, SegmentOptions
 from genser.segments.segment import Segment
 from genser.segments.smoothing import CausalFilter
@@ -59,7 +59,7 @@ class Stream:
             raise AudioError(f"A stream cannot have {sample_rate} Hz. Use {LOWEST_RATE} to {HIGHEST_RATE} Hz.")
         self._scorer, self._options, self._rate = scorer, options, sample_rate
         self._labels = tuple(scorer.labels)
-        self._filter = CausalFilter(prior_of(self._labels, options), duration_of(None, options))
+        self._filter = CausalFilter(scorer.prior, duration_of(None, options))
         self._cutter, self._speech_filter = make_cutter(options), SpeechFilter()
         self._channels, self._channel, self._frames = channels, channel, 0
         self._converter = None if channels is None else MonoConverter(sample_rate, channels, channel)

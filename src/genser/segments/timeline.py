@@ -89,6 +89,10 @@ class Scorer(Protocol):
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the scores."""
 
+    @property
+    def prior(self) -> np.ndarray:
+        """Shares of the classes that the scores assume, shape (classes,)."""
+
     def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Class probabilities of mono 16 kHz waveforms, (n, classes), and whether they hold speech, (n,)."""
 
@@ -128,7 +132,7 @@ def recognize_timeline(
     stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
     blocks = _outlined(stream, envelope, progress)
     cutter = make_cutter(options, turns)
-    segments = decide(_joined(_recognized(scorer, _cut(blocks, cutter))), scorer.labels, options)
+    segments = decide(_joined(_recognized(scorer, _cut(blocks, cutter))), scorer.labels, scorer.prior, options)
     number = None if channel == "mix" else channel
     return Timeline(
         describe(source),

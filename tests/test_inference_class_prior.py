@@ -1,0 +1,90 @@
+"""Classes that can occur, and their shares: Bayes' rule on the scores of a model."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from voices import LABELS, RATE, PitchBackend, babble
+
+from genser.errors import ConfigError
+from genser.inference.class_prior import ClassPrior, parse_classes, parse_shares
+from genser.inference.recognizer import Recognizer
+
+rows = arrays.arrays(float, (4, 3), elements=st.floats(0.001, 1.0)).map(lambda x: x / x.sum(1, keepdims=True))
+
+
+@given(rows, st.lists(st.floats(0.01, 10), min_size=2, max_size=2))
+def test_scores_are_the_posterior_over_the_classes_that_can_occur(scores, shares):
+    found = ClassPrior.of(LABELS, prior={"high": shares[1], "low": shares[0]}).posterior(scores)
+    joint = scores[:, [0, 2]] * shares
+    np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-9)
+
+
+@given(rows)
+def test_all_classes_with_equal_shares_change_nothing(scores):
+    assert ClassPrior.of(LABELS).posterior(scores) is scores
+    np.testing.assert_array_equal(ClassPrior.of(LABELS, LABELS[::-1]).posterior(scores), scores)
+
+
+@given(rows)
+def test_restricting_twice_is_restricting_once(scores):
+    once = ClassPrior.of(LABELS, ["low", "high"]).posterior(scores)
+    twice = ClassPrior.of(("low", "high"), prior={"low": 3, "high": 1}).posterior(once)
+    np.testing.assert_allclose(twice, ClassPrior.of(LABELS, prior={"low": 3, "high": 1}).posterior(scores), rtol=1e-6)
+
+
+def test_a_row_without_any_possible_class_gives_the_shares_and_nan_stays_nan():
+    prior = ClassPrior.of(LABELS, prior={"low": 1, "middle": 3})
+    np.testing.assert_allclose(prior.posterior(np.array([[0.0, 0.0, 1.0]])), [[0.25, 0.75]])
+    assert np.isnan(prior.posterior(np.full((1, 3), np.nan))).all()
+
+
+@pytest.mark.parametrize(
+    ("classes", "prior", "message"),
+    [
+        (["low", "hihg"], None, "no class 'hihg'. Did you mean 'high'"),
+        (["low"], None, "two or more"),
+        ([], None, "got none"),
+        (["low", "low"], None, "two or more different"),
+        (None, {"low": 1.0, "middle": 0.0}, "above 0"),
+        (None, {"low": 1.0, "middle": float("nan")}, "above 0"),
+        (["low", "high"], {"low": 1.0}, "high differs"),
+        (["low", "high"], {"low": 1.0, "middle": 1, "high": 1}, "middle differs"),
+    ],
+)
+def test_wrong_classes_and_shares_are_refused(classes, prior, message):
+    with pytest.raises(ConfigError, match=message):
+        ClassPrior.of(LABELS, classes, prior)
+
+
+def test_texts_of_the_command_line():
+    assert parse_classes("anger, neutral,") == ["anger", "neutral"]
+    assert parse_shares("anger=0.2, neutral = 1e-1") == {"anger": 0.2, "neutral": 0.1}
+    for text in ("anger", "anger=much", "anger=1,anger=2", "0.3"):
+        with pytest.raises(ConfigError, match="has the part"):
+            parse_shares(text)
+
+
+def test_a_restricted_recognizer_uses_its_classes_everywhere():
+    plain = Recognizer(PitchBackend())
+    pair = plain.restricted(["low", "middle"])
+    sound = babble(2.0, 160.0)
+    scores = plain.scores([sound])[0]
+    expected = scores[:2] / scores[:2].sum()
+    assert (plain.labels, pair.labels) == (LABELS, ("low", "middle"))
+    np.testing.assert_allclose(pair.scores([sound])[0], expected, rtol=1e-6)
+    assert list(pair.predict((sound, RATE)).scores) == ["low", "middle"]
+    np.testing.assert_allclose(list(pair.predict((sound, RATE)).scores.values()), expected, rtol=1e-6)
+    np.testing.assert_allclose(pair.trajectory(sound)[-1], expected, rtol=1e-6)
+    segments = pair.segments((sound, RATE))
+    assert segments
+    assert all(list(segment.scores) == ["low", "middle"] for segment in segments)
+
+
+def test_a_larger_share_raises_the_score_of_a_class_in_clips_and_segments():
+    sound = babble(2.0, 160.0)
+    even = Recognizer(PitchBackend())
+    more = even.restricted(prior={"low": 5, "middle": 1, "high": 1})
+    assert more.predict((sound, RATE)).scores["low"] > even.predict((sound, RATE)).scores["low"]
+    assert more.segments((sound, RATE))[0].scores["low"] > even.segments((sound, RATE))[0].scores["low"]
