@@ -147,8 +147,6 @@ def test_text_and_nothing_are_read_as_the_declared_type(kind, mapping, expected)
         (TrainConfig, {"labels": ["a"]}, "labels must be of type str"),
         (Augmentation, {"noise": "5"}, "noise must be a list of 2 values"),
         (Augmentation, {"crop": 0.5}, "crop must be a list, got 0.5"),
-        (SegmentOptions, {"prior": [1]}, "prior must be a table"),
-        (SegmentOptions, {"prior": {"calm": "much"}}, r"prior\.calm must be of type float"),
         (FeatureTransformConfig, {"states": 3}, "dim is missing"),
     ],
 )

@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as arrays
 from voices import LABELS, RATE, PitchBackend, babble
 
 from genser.errors import ConfigError
-from genser.inference.class_prior import ClassPrior, parse_classes, parse_shares
+from genser.inference.class_prior import ClassPrior
+from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.recognizer import Recognizer
 
 rows = arrays.arrays(float, (4, 3), elements=st.floats(0.001, 1.0)).map(lambda x: x / x.sum(1, keepdims=True))
@@ -58,12 +59,26 @@ def test_wrong_classes_and_shares_are_refused(classes, prior, message):
         ClassPrior.of(LABELS, classes, prior)
 
 
-def test_texts_of_the_command_line():
-    assert parse_classes("anger, neutral,") == ["anger", "neutral"]
-    assert parse_shares("anger=0.2, neutral = 1e-1") == {"anger": 0.2, "neutral": 0.1}
-    for text in ("anger", "anger=much", "anger=1,anger=2", "0.3"):
+def test_texts_stand_for_classes_and_shares():
+    assert ClassPrior.of(LABELS, " high, low,").labels == ("low", "high")
+    prior = ClassPrior.of(LABELS, prior="low=0.2, high = 6e-1")
+    assert prior.labels == ("low", "high")
+    np.testing.assert_allclose(prior.shares, [0.25, 0.75])
+    for text in ("low", "low=much", "low=1,low=2", "0.3"):
         with pytest.raises(ConfigError, match="has the part"):
-            parse_shares(text)
+            ClassPrior.of(LABELS, prior=text)
+
+
+@given(rows)
+def test_a_prediction_of_all_classes_is_restricted_like_its_scores(scores):
+    prior = ClassPrior.of(LABELS, prior="low=1,high=3")
+    named = dict(zip(LABELS, scores[0].tolist(), strict=True))
+    found = prior.applied(Prediction("a.wav", "low", named, speech=0.9))
+    expected = prior.posterior(scores)[0]
+    assert found.label == prior.labels[expected.argmax()]
+    np.testing.assert_allclose(list(found.scores.values()), expected)
+    assert prior.applied(Prediction("a.wav", NO_SPEECH, named, speech=0.1)).label == NO_SPEECH
+    assert prior.applied(Prediction("a.wav", None, error="broken")) == Prediction("a.wav", None, error="broken")
 
 
 def test_a_restricted_recognizer_uses_its_classes_everywhere():

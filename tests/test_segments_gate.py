@@ -154,7 +154,7 @@ def test_smoothing_does_not_hear_what_was_turned_away(smoothing):
     seen = [speech_filter.take(piece, row, True) for piece, row in zip(pieces, rows, strict=True)]
     assert [LABELS[scored.scores.argmax()] for scored in seen] == list(LABELS)
     found = recognize_timeline(PitchRecognizer("middle"), (TALK, RATE), options).segments
-    assert list(found) == decide([seen[0], seen[2]], LABELS, options)
+    assert list(found) == decide([seen[0], seen[2]], LABELS, PitchRecognizer.prior, options)
 
 
 def test_sound_of_a_window_that_was_turned_away_counts_in_the_next():

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import voice_server
 from voice_server import TALK, encoded, problem
-from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble
+from voices import LABELS, PITCHES, RATE, PitchBackend, PitchRecognizer, babble
 
 from genser.errors import ConfigError
+from genser.inference.recognizer import Recognizer
 from genser.segments.options import SegmentOptions
 from genser.segments.timeline import recognize_timeline
 from genser.serving.config import ServerConfig
@@ -117,22 +118,37 @@ def test_segments_are_those_of_the_library_in_every_format(client):
         assert "middle" in client.post(f"/v1/segments?format={format}", content=body).text
 
 
-def test_a_prior_and_context_change_segments_as_in_the_library(client):
-    prior = {"low": 0.6, "middle": 0.3, "high": 0.1}
-    options = SegmentOptions(prior=prior, context=0.0)
-    expected = recognize_timeline(PitchRecognizer(), (TALK, RATE), options).segments
-    query = {"prior": json.dumps(prior), "context": "0"}
-    result = client.post("/v1/segments", params=query, content=encoded(TALK, "FLAC")).json()["segments"]
-    assert len(result) == len(expected)
-    for one, segment in zip(result, expected, strict=True):
+def test_classes_prior_and_context_change_segments_as_in_the_library(client):
+    recognizer = Recognizer(PitchBackend()).restricted(prior="low=0.6,middle=0.4")
+    expected = recognize_timeline(recognizer, (TALK, RATE), SegmentOptions(context=0.0)).segments
+    query = {"classes": "middle,low", "prior": "low=0.6,middle=0.4", "context": "0"}
+    answer = client.post("/v1/segments", params=query, content=encoded(TALK, "FLAC")).json()
+    assert answer["labels"] == ["low", "middle"]
+    assert len(answer["segments"]) == len(expected)
+    for one, segment in zip(answer["segments"], expected, strict=True):
         assert one["scores"] == pytest.approx(dict(segment.scores), abs=2e-3)
+
+
+def test_classes_and_prior_change_predictions_as_in_the_library(client):
+    sound = babble(2.0, 160.0)
+    expected = Recognizer(PitchBackend()).restricted(prior="low=0.6,middle=0.4").predict((sound, RATE))
+    query = {"prior": "low=0.6,middle=0.4", "trajectory": "true"}
+    answer = client.post("/v1/predict", params=query, content=encoded(sound, "FLAC")).json()
+    (found,) = answer["predictions"]
+    assert answer["labels"] == list(found["scores"]) == ["low", "middle"]
+    assert found["label"] == expected.label
+    assert found["scores"] == pytest.approx(dict(expected.scores), abs=2e-3)
+    assert found["trajectory"][-1] == pytest.approx(list(found["scores"].values()), abs=1e-5)
+    wrong = client.post("/v1/predict?classes=low,hihg", content=encoded(sound, "FLAC"))
+    assert wrong.status_code == 422
+    assert "Did you mean 'high'" in wrong.json()["detail"]
 
 
 @pytest.mark.parametrize(
     ("path", "words"),
     [
         ("segments?windw=3", "Unknown parameter 'windw'. Did you mean 'window'?"),
-        ("predict?model=tiny", "Unknown parameter 'model'. Known are: start, end, channel, trajectory."),
+        ("predict?model=tiny", "Unknown parameter 'model'. Known are: "),
         ("segments?Format=csv", "'Format'. Did you mean 'format'?"),
     ],
 )

@@ -144,6 +144,7 @@ def test_a_segment_needs_no_more_sound_than_the_latency(server):
         ('{"type": "start", "prior": [0.5, 0.5]}', "prior"),
         ('{"type": "start", "prior": "many"}', "prior"),
         ('{"type": "start", "prior": {"low": 1}}', "prior"),
+        ('{"type": "start", "classes": "low,hihg"}', "Did you mean 'high'"),
         ('{"type": "start", "window": NaN}', "window"),
         ('{"type": "start", "\\ud800": 1}', "ud800"),
         ("[" * 200_000, "first message must be JSON"),

@@ -73,7 +73,6 @@ def predict(
     from genser.cli._inputs import find_inputs
     from genser.cli._outputs import check_file, output_path
     from genser.cli._resume import model_digest
-    from genser.inference.class_prior import parse_classes, parse_shares
     from genser.inference.load import load
     from genser.output.formats import find_format
 
@@ -84,10 +83,7 @@ def predict(
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
     if resume and path is None:
         raise ConfigError("--resume continues the output of -o. Name it.")
-    occurring = {
-        "classes": None if classes is None else parse_classes(classes),
-        "prior": None if prior is None else parse_shares(prior),
-    }
+    occurring = {"classes": classes, "prior": prior}
     load_model = partial(load, model, threads=threads, device=device, encoder=encoder, **occurring)
     if over_time.microphone:
         if chosen_channel != "mix":

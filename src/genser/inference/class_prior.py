@@ -1,11 +1,15 @@
 """Which classes can occur in recordings and how often: scores become the posterior over these classes (Bayes)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from genser.errors import ConfigError, suggestion
+from genser.inference.prediction import NO_SPEECH, Prediction
+
+Classes = Sequence[str] | str | None
+Shares = Mapping[str, float] | str | None
 
 
 @dataclass(frozen=True)
@@ -26,21 +30,22 @@ class ClassPrior:
     shares: np.ndarray
 
     @classmethod
-    def of(
-        cls, labels: Sequence[str], classes: Sequence[str] | None = None, prior: Mapping[str, float] | None = None
-    ) -> "ClassPrior":
+    def of(cls, labels: Sequence[str], classes: Classes = None, prior: Shares = None) -> "ClassPrior":
         """Check classes and shares against those of a model.
 
         Args:
             labels: All classes of the model.
-            classes: Classes that can occur, in any order; None means those of the prior, or all.
-            prior: Class → share, relative to the others; None means equal shares. It must name every class that can
-                occur, and no other.
+            classes: Classes that can occur, in any order, also as text: ``"anger,neutral"``; None means those of the
+                prior, or all.
+            prior: Class → share, relative to the others, also as text: ``"anger=0.2,neutral=0.8"``; None means equal
+                shares. It must name every class that can occur, and no other.
 
         Raises:
             ConfigError: A class is unknown or given twice, fewer than two are left, or a share is missing or not a
                 positive number.
         """
+        classes = _parts(classes) if isinstance(classes, str) else classes
+        prior = _parsed_shares(prior) if isinstance(prior, str) else prior
         chosen = list(classes if classes is not None else prior or labels)
         for name in (*chosen, *(prior or ())):
             if name not in labels:
@@ -74,26 +79,28 @@ class ClassPrior:
         total = joint.sum(-1, keepdims=True)
         return np.where(total > 0, joint / np.where(total > 0, total, 1), joint + self.shares).astype(scores.dtype)
 
+    def applied(self, prediction: Prediction) -> Prediction:
+        """A prediction of all classes of the model under this prior; a failed one stays as it is."""
+        if prediction.error is not None:
+            return prediction
+        scores = self.posterior(np.array(list(prediction.scores.values())))
+        label = prediction.label if prediction.label == NO_SPEECH else self.labels[int(scores.argmax())]
+        return replace(prediction, label=label, scores=dict(zip(self.labels, scores.tolist(), strict=True)))
 
-def parse_classes(text: str) -> list[str]:
-    """Class names of a text such as ``anger,neutral``."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
-
-def parse_shares(text: str) -> dict[str, float]:
-    """Class → share of a text such as ``anger=0.2,neutral=0.8``.
-
-    Raises:
-        ConfigError: A part is not a class and a number, or a class is given twice.
-    """
+def _parsed_shares(text: str) -> dict[str, float]:
     shares: dict[str, float] = {}
-    for part in parse_classes(text):
+    for part in _parts(text):
         name, sign, value = (word.strip() for word in part.partition("="))
         try:
             share = float(value)
         except ValueError:
-            sign = ""
+            sign, share = "", 0.0
         if not sign or name in shares:
             raise ConfigError(f"The prior has the part {part!r}. Write each class once, such as anger=0.2,neutral=0.8.")
         shares[name] = share
     return shares
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,12 +1,11 @@
 """Loads a recogniser from a name, a file or a folder."""
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from genser.errors import MissingExtraError, ModelError
 from genser.inference.backend import Backend
-from genser.inference.class_prior import ClassPrior
+from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.recognizer import Recognizer
 
@@ -22,8 +21,8 @@ def load(
     device: str = "cpu",
     shared: bool = False,
     encoder: str | None = None,
-    classes: Sequence[str] | None = None,
-    prior: Mapping[str, float] | None = None,
+    classes: Classes = None,
+    prior: Shares = None,
 ) -> Recognizer:
     """Load a model.
 
@@ -35,8 +34,8 @@ def load(
         shared: Whether several threads call it at once, as in a server; see
             :class:`genser.inference.onnx_backend.OnnxBackend`.
         encoder: Present source of the encoder of a model folder, if it was moved: ``kind:path``, a path, or a hub id.
-        classes: Classes that can occur in the recordings; all if omitted.
-        prior: Class → share in the recordings; equal shares if omitted.
+        classes: Classes that can occur in the recordings, also as text: ``"anger,neutral"``; all if omitted.
+        prior: Class → share in the recordings, also as text: ``"anger=0.2,neutral=0.8"``; equal shares if omitted.
 
     Returns:
         A recogniser that may be used from several threads.

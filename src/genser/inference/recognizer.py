@@ -15,7 +15,7 @@ from genser.audio.mixing import check_channel
 from genser.errors import AudioError, ConfigError
 from genser.files import usable_cores
 from genser.inference.backend import Backend, ModelOutput
-from genser.inference.class_prior import ClassPrior
+from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.windows import BLOCK, cut, window_weights
@@ -69,16 +69,14 @@ class Recognizer:
         """Shares of the classes that the scores assume, shape (classes,)."""
         return self._prior.shares
 
-    def restricted(
-        self, classes: Sequence[str] | None = None, prior: Mapping[str, float] | None = None
-    ) -> "Recognizer":
+    def restricted(self, classes: Classes = None, prior: Shares = None) -> "Recognizer":
         """A recogniser of the same model for recordings in which only some classes occur, or some more often.
 
         Its scores are the posterior over these classes, see :class:`genser.inference.class_prior.ClassPrior`.
 
         Args:
-            classes: Classes that can occur.
-            prior: Class → share, relative to the others.
+            classes: Classes that can occur, also as text: ``"anger,neutral"``.
+            prior: Class → share, relative to the others, also as text: ``"anger=0.2,neutral=0.8"``.
 
         Raises:
             ConfigError: A class is unknown, fewer than two are left, or a share is missing or not positive.

@@ -19,6 +19,7 @@ from genser.serving.connection import STOPPING
 from genser.serving.errors import Problem, problem_of, problem_of_faults
 from genser.serving.options import SegmentParameters
 from genser.serving.security import check_key, check_origin, key_of
+from genser.serving.segments import BatchedScorer
 from genser.serving.service import Service
 
 DTYPES = {"s16le": "<i2", "f32le": "<f4"}
@@ -119,8 +120,10 @@ class _Session:
     def __init__(self, websocket: WebSocket, service: Service, start: Start) -> None:
         self._websocket, self._service = websocket, service
         self._dtype, self._channels, self._rate = np.dtype(DTYPES[start.encoding]), start.channels, start.sample_rate
+        self._prior = start.class_prior(service.labels)
+        scorer = BatchedScorer(self._prior, service.batcher)
         self._stream = Stream(
-            service.recognizer, start.options(), start.sample_rate, channels=start.channels, channel=start.channel
+            scorer, start.options(), start.sample_rate, channels=start.channels, channel=start.channel
         )
         self._samples, self._reported = 0, 0.0
         self._rest = b""
@@ -128,7 +131,7 @@ class _Session:
     async def run(self) -> None:
         """Process audio until the client stops or disconnects, or the server stops."""
         loop = asyncio.get_running_loop()
-        ready = {"type": "ready", "model": self._service.name, "labels": self._service.labels}
+        ready = {"type": "ready", "model": self._service.name, "labels": list(self._prior.labels)}
         await self._websocket.send_json({**ready, "latency": round(self._stream.latency, 3)})
         while isinstance(message := await _receive(self._websocket, IDLE_TIMEOUT), bytes):
             await self._send_segments(await loop.run_in_executor(self._service.live, self._cut, message))
@@ -157,6 +160,6 @@ class _Session:
         for chunk in chunks:
             (promise,) = self._service.batcher.submit([long_enough(chunk.waveform)], urgent=True)
             answer = await asyncio.wrap_future(promise)
-            segment = self._stream.finish(chunk, row_of(answer), answer.label != NO_SPEECH)
+            segment = self._stream.finish(chunk, self._prior.posterior(row_of(answer)), answer.label != NO_SPEECH)
             if segment is not None:
                 await self._websocket.send_json({"type": "segment", **segment.to_dict()})

@@ -1,32 +1,41 @@
-"""Segment options as HTTP and the WebSocket take them: a pydantic model made from `SegmentOptions`."""
+"""Options as HTTP and the WebSocket take them: classes that can occur, and pydantic models of `SegmentOptions`."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 from docstring_parser import parse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from genser.audio import Channel
+from genser.inference.class_prior import ClassPrior
 from genser.segments.options import BOUNDS, SMOOTHINGS, SegmentOptions
 
-
-def _parsed(prior: Any) -> Any:
-    """Read the JSON of a query parameter; the first message of a stream holds an object already."""
-    if not isinstance(prior, str):
-        return prior
-    try:
-        return json.loads(prior)
-    except (ValueError, RecursionError):
-        return prior  # pydantic reports that it is not an object
+LONGEST = 2000  # characters of a list of classes
 
 
-Prior = Annotated[dict[str, Annotated[float, Field(gt=0)]] | None, BeforeValidator(_parsed, json_schema_input_type=str)]
+class ClassParameters(BaseModel):
+    """Which classes can occur in a recording, and how often."""
 
-
-class _Base(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
+    classes: str | None = Field(
+        None, max_length=LONGEST, description="Classes that can occur, such as anger,neutral; all if omitted."
+    )
+    prior: str | None = Field(
+        None, max_length=LONGEST, description="Share of each class, such as anger=0.2,neutral=0.8; equal if omitted."
+    )
+
+    def class_prior(self, labels: Sequence[str]) -> ClassPrior:
+        """The classes that can occur among those of the model, and their shares.
+
+        Raises:
+            ConfigError: A class is unknown, fewer than two are left, or a share is missing or not positive.
+        """
+        return ClassPrior.of(labels, self.classes, self.prior)
+
+
+class _Base(ClassParameters):
     def options(self) -> SegmentOptions:
         """Return the library's options.
 
@@ -42,7 +51,7 @@ def _field(name: str, default: Any) -> Any:
 
 
 # pyrefly: ignore[not-a-type] - pydantic makes the enumeration of the OpenAPI document from the names at run time
-TYPES: dict[str, Any] = get_type_hints(SegmentOptions) | {"smoothing": Literal[SMOOTHINGS], "prior": Prior}
+TYPES: dict[str, Any] = get_type_hints(SegmentOptions) | {"smoothing": Literal[SMOOTHINGS]}
 DESCRIPTIONS = {one.arg_name: one.description for one in parse(SegmentOptions.__doc__ or "").params}
 
 _PARAMETERS: dict[str, Any] = {

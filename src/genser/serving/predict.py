@@ -11,14 +11,15 @@ from typing import Annotated, Any, BinaryIO, cast
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from genser.audio import AudioLimits, AudioStream, count_channels, stream_audio
 from genser.errors import AudioError, GenserError, ModelError
+from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import Prediction
 from genser.serving.errors import problem_of, problems
 from genser.serving.limits import finish
-from genser.serving.options import CHANNEL, CHANNEL_HELP, channel_of
+from genser.serving.options import CHANNEL, CHANNEL_HELP, ClassParameters, channel_of
 from genser.serving.security import client_of
 from genser.serving.service import Service, Serving
 from genser.serving.uploads import Upload, read_uploads
@@ -30,10 +31,8 @@ Scores = Annotated[dict[str, float], Field(description="Probability of every cla
 router = APIRouter()
 
 
-class PredictQuery(BaseModel):
-    """Which part of the clips is scored, and what is returned."""
-
-    model_config = ConfigDict(extra="forbid")
+class PredictQuery(ClassParameters):
+    """Which part of the clips is scored, which classes can occur, and what is returned."""
 
     start: float = Field(0.0, ge=0, le=1e6, description="Start in seconds.")
     end: float | None = Field(None, gt=0, le=1e6, description="End in seconds; by default the end of the clip.")
@@ -106,9 +105,10 @@ async def predict(request: Request, service: Serving, query: Annotated[PredictQu
     config = service.config
     with service.admission.request(client_of(request)):
         uploads = await read_uploads(request, config, config.max_bytes)
-        work = _recognize(service, uploads, query)
+        prior = query.class_prior(service.labels)
+        work = _recognize(service, uploads, query, prior)
         predictions = await finish(request, work, config.request_timeout, service.metrics)
-    return JSONResponse({"model": service.name, "labels": service.labels, "predictions": predictions})
+    return JSONResponse({"model": service.name, "labels": list(prior.labels), "predictions": predictions})
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ class Clip:
     error: GenserError | None = None
 
 
-async def _recognize(service: Service, uploads: list[Upload], query: PredictQuery) -> list[dict[str, Any]]:
+async def _recognize(
+    service: Service, uploads: list[Upload], query: PredictQuery, prior: ClassPrior
+) -> list[dict[str, Any]]:
     """Decode the clips in threads, score them with those of other requests, and return a PredictionAnswer each.
 
     Raises:
@@ -136,7 +138,7 @@ async def _recognize(service: Service, uploads: list[Upload], query: PredictQuer
     promises = service.batcher.submit([clip.waveform for clip in clips if clip.waveform is not None])
     try:
         waiting = iter(promises)
-        answers = [clip.error or await _score(service, clip, next(waiting), query) for clip in clips]
+        answers = [clip.error or await _score(service, clip, next(waiting), query, prior) for clip in clips]
     finally:
         for promise in promises:  # those whose request was given up
             promise.cancel()
@@ -167,7 +169,7 @@ def _decode(upload: Upload, query: PredictQuery, limits: AudioLimits) -> list[Cl
 
 
 async def _score(
-    service: Service, clip: Clip, promise: Future[Prediction], query: PredictQuery
+    service: Service, clip: Clip, promise: Future[Prediction], query: PredictQuery, prior: ClassPrior
 ) -> dict[str, Any] | GenserError:
     try:
         prediction = await asyncio.wrap_future(promise)
@@ -177,12 +179,12 @@ async def _score(
         return ModelError(f"The model failed on {clip.name} ({type(error).__name__}). See the server's log.")
     if prediction.error:
         return AudioError(prediction.error)
-    answer = _row(clip, prediction)
+    answer = _row(clip, prior.applied(prediction))
     if query.trajectory and clip.waveform is not None:
         loop = asyncio.get_running_loop()
         trajectory = await loop.run_in_executor(service.decoders, service.recognizer.trajectory, clip.waveform)
         if trajectory is not None:
-            answer["trajectory"] = np.asarray(trajectory, float).round(6).tolist()
+            answer["trajectory"] = prior.posterior(np.asarray(trajectory, float)).round(6).tolist()
     return answer
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from genser.audio import Channel
 from genser.data.tables import PARQUET
 from genser.errors import GenserError, ManifestError
+from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import NO_SPEECH
 from genser.output.formats import FORMATS, names_of
 from genser.segments.options import SegmentOptions
@@ -115,15 +116,18 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
             raise Problem(
                 400, f"Send one recording and at most one file of turns, not {len(recordings)} and {len(turns)}."
             )
-        work = _recognize(service, recordings[0], options, channel_of(query.channel), turns[0] if turns else None)
+        prior = query.class_prior(service.labels)
+        scorer = BatchedScorer(prior, service.batcher)
+        turn_file = turns[0] if turns else None
+        work = _recognize(service, recordings[0], options, channel_of(query.channel), turn_file, scorer)
         timeline, familiar = await finish(request, work, config.recording_timeout, service.metrics)
     if query.format != "json":
         content, format = io.BytesIO(), FORMATS[query.format]
-        format.write("timelines", [timeline], content, service.labels)
+        format.write("timelines", [timeline], content, prior.labels)
         return Response(content.getvalue(), media_type=format.media_type)
     answer = {
         "model": service.name,
-        "labels": service.labels,
+        "labels": list(prior.labels),
         "name": timeline.path,
         "duration": timeline.duration,
         "heard": timeline.heard,
@@ -136,7 +140,12 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
 
 
 async def _recognize(
-    service: Service, recording: Upload, options: SegmentOptions, channel: Channel, turns: Upload | None
+    service: Service,
+    recording: Upload,
+    options: SegmentOptions,
+    channel: Channel,
+    turns: Upload | None,
+    scorer: "BatchedScorer",
 ) -> tuple[Timeline, float | None]:
     """Recognise a recording in a thread, which stops soon after this is cancelled.
 
@@ -147,7 +156,6 @@ async def _recognize(
         AudioError: The recording cannot be read.
         ManifestError: The turns cannot be read.
     """
-    scorer = BatchedScorer(service.labels, service.batcher)
 
     def stop_if_cancelled(_seconds: float) -> None:
         if scorer.cancelled.is_set():
@@ -196,14 +204,14 @@ class BatchedScorer:
     """A scorer for work in a thread; it shares the batches of all requests and ends when it is cancelled.
 
     Args:
-        labels: Class names.
+        prior: Classes that can occur, and their shares.
         batcher: Scores the waveforms.
     """
 
-    def __init__(self, labels: list[str], batcher: Batcher) -> None:
-        self.labels = tuple(labels)
+    def __init__(self, prior: ClassPrior, batcher: Batcher) -> None:
+        self.labels, self.prior = prior.labels, prior.shares
         self.cancelled = threading.Event()
-        self._batcher = batcher
+        self._prior, self._batcher = prior, batcher
         self._speech: list[tuple[float, int]] = []  # in-domain score and number of samples
 
     @property
@@ -233,4 +241,4 @@ class BatchedScorer:
             if answer.familiar is not None and answer.label != NO_SPEECH
         ]
         is_speech = np.array([answer.label != NO_SPEECH for answer in answers])
-        return np.stack([row_of(answer) for answer in answers]), is_speech
+        return self._prior.posterior(np.stack([row_of(answer) for answer in answers])), is_speech
