@@ -126,11 +126,12 @@ def alternated(works: Sequence[Callable[[], object]], repeats: int) -> list[Take
     """Medians of several pieces of work that run in turn, so that a change of the load affects all of them."""
     for work in works:
         work()
-    runs = [[_taken(work) for work in works] for _ in range(repeats)]
+    runs = [[taken(work) for work in works] for _ in range(repeats)]
     return [Taken(*map(statistics.median, zip(*column, strict=True))) for column in zip(*runs, strict=True)]
 
 
-def _taken(work: Callable[[], object]) -> Taken:
+def taken(work: Callable[[], object]) -> Taken:
+    """Time of one run of a piece of work."""
     before = _processor_seconds()
     elapsed = seconds(work)
     return Taken(elapsed, _processor_seconds() - before)

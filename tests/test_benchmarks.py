@@ -21,6 +21,7 @@ GOALS = {
     "feature_store": ("7 x 512", "1,024 rows"),
     "real_time": ("toy, 1 s", "toy, 2 s"),
     "memory": ("library, 40 clips", "server, 40 clips", "WebSocket"),
+    "resume": ("csv, 60 files", "json, 60 files"),
     "growth": ("length in s 1.0", "batch 2", "classes 2", "N = 0"),
 }
 WITH_MODELS = ("folder_throughput", "transport_steps", "long_file", "growth", "cold_start", "real_time", "memory")
