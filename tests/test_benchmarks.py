@@ -21,6 +21,7 @@ GOALS = {
     "feature_store": ("7 x 512", "1,024 rows"),
     "real_time": ("toy, 1 s", "toy, 2 s"),
     "memory": ("library, 40 clips", "server, 40 clips", "WebSocket"),
+    "faults": ("predict -o out.csv: kill", "predict --segments -o out.csv: full disk"),
     "resume": ("csv, 60 files", "json, 60 files"),
     "growth": ("length in s 1.0", "batch 2", "classes 2", "N = 0"),
 }
@@ -70,6 +71,7 @@ def test_a_benchmark_reports_its_results(name, script, tmp_path, monkeypatch, re
     assert record["settings"]["toy"] is True
     for what in GOALS[name]:
         assert any(what in row["what"] for row in record["rows"]), what
+    assert all(row.get("failures", 0) == 0 for row in record["rows"])
     numbers = [value for row in record["rows"] for value in row.values() if not isinstance(value, str)]
     assert all(math.isfinite(value) for value in numbers)
 

@@ -1,13 +1,16 @@
 """One atomic writer for everything that genser writes, and one count of cores."""
 
+import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from genser.files import atomic_file, atomic_write, usable_cores
+from genser.files import atomic_file, atomic_write, open_locked, usable_cores
 
 
 def names_in(folder):
@@ -98,3 +101,56 @@ def test_a_quota_limits_the_cores(tmp_path, monkeypatch):
         quota.write_text(text)
         assert usable_cores(quota) == expected
     assert usable_cores(tmp_path / "absent") == 64
+
+
+def killed_while_writing(path, times):
+    """Leave what a kill leaves: the temporary file, unlocked."""
+    for _ in range(times):
+        code = (
+            "import os; from genser.files import atomic_file\n"
+            f"with atomic_file({str(path)!r}) as file: file.write(b'half'); file.flush(); os._exit(9)"
+        )
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+
+
+def test_kills_leave_one_temporary_file_which_the_next_write_uses(tmp_path):
+    killed_while_writing(tmp_path / "a.bin", 3)
+    assert [name.startswith(".genser-") for name in names_in(tmp_path)] == [True]
+    atomic_write(tmp_path / "a.bin", b"whole")
+    assert names_in(tmp_path) == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    with atomic_file(tmp_path / "a.bin") as first:
+        first.write(b"first")
+        atomic_write(tmp_path / "a.bin", b"second")
+        assert (tmp_path / "a.bin").read_bytes() == b"second"
+    assert (tmp_path / "a.bin").read_bytes() == b"first"
+    assert names_in(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such links.")
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path, link):
+    killed_while_writing(tmp_path / "a.bin", 1)
+    (temporary,) = tmp_path.iterdir()
+    temporary.unlink()
+    (tmp_path / "victim").write_bytes(b"untouched")
+    getattr(temporary, link)(tmp_path / "victim")
+    atomic_write(tmp_path / "a.bin", b"new")
+    assert (tmp_path / "victim").read_bytes() == b"untouched"
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+
+
+def test_a_locked_file_is_opened_once_at_a_time(tmp_path):
+    with open_locked(tmp_path / "lock"), pytest.raises(BlockingIOError):
+        open_locked(tmp_path / "lock")
+    open_locked(tmp_path / "lock").close()
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    with pytest.raises(OSError, match="full.bin") as failure, atomic_file(tmp_path / "full.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert ".genser" not in str(failure.value)
+    assert names_in(tmp_path) == []

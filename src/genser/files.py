@@ -42,23 +42,36 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with target.open("wb") as file:
             yield file
         return
-    file, temporary = _temporary(target)
+    with _named(path):
+        file, temporary = _temporary(target)
     with file:
         try:
             if mode is not None:
                 temporary.chmod(stat.S_IMODE(mode))
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            if os.name == "nt":
-                file.close()  # Windows renames closed files only
-            temporary.replace(target)
+            with _named(path):
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                if os.name == "nt":
+                    file.close()  # Windows renames closed files only
+                temporary.replace(target)
         except BaseException:
             with suppress(OSError):  # the full disk that stopped the writing may also refuse the rest of the buffer
                 file.close()
             temporary.unlink(missing_ok=True)
             raise
     _sync_folder(target.parent)
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let errors of the system name the file that was to be written, not none or the temporary file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(".genser-"):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
 
 
 def _temporary(target: Path) -> tuple[BinaryIO, Path]:
@@ -73,8 +86,11 @@ def _temporary(target: Path) -> tuple[BinaryIO, Path]:
         file = open_locked(path)
         about = os.fstat(file.fileno())
         if about.st_nlink == 1 and (os.name == "nt" or about.st_uid == os.geteuid()):
-            file.truncate(0)
-            return file, path
+            try:
+                file.truncate(0)
+                return file, path
+            except OSError:
+                path.unlink()
         file.close()
     path = target.with_name(f"{name}-{secrets.token_hex(4)}.part")
     return path.open("xb"), path

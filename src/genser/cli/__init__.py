@@ -66,6 +66,7 @@ def main() -> None:
         close_stdout()
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
-        print(f"genser: {error}", file=sys.stderr)
+        name, reason = error.filename or "A file or standard output", error.strerror or error
+        print(f"genser: {name} cannot be used: {reason}. Check the path and the disk.", file=sys.stderr)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)

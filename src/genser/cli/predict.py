@@ -104,7 +104,8 @@ def predict(
     if path is not None:
         check_file(path, inputs)
     chosen = find_format("predictions", path, format, "text")
-    run = _ClipRun(load_model(), inputs, chosen, chosen_channel, batch_seconds or BATCH_SECONDS)
+    seconds = BATCH_SECONDS if batch_seconds is None else batch_seconds
+    run = _ClipRun(load_model(), inputs, chosen, chosen_channel, seconds)
     run.write(path, about, resume)
     return run.report()
 
@@ -147,18 +148,24 @@ class _ClipRun:
                 journal.finish(failed=failed > 0)
 
     def _recognized(self, inputs: Sequence[str], bars: "Bars") -> Iterator[list["Prediction"]]:
-        """The results of each input: one, or one per channel."""
-        done = len(self.inputs) - len(inputs)
+        """The results of each input."""
+        for done, results in enumerate(self._grouped(inputs), len(self.inputs) - len(inputs) + 1):
+            bars("predict", done, len(self.inputs))
+            yield results
+
+    def _grouped(self, inputs: Sequence[str]) -> Iterator[list["Prediction"]]:
+        """One result per input as soon as it comes, or those of all its channels."""
+        predictions = self.recognizer.predict_many(inputs, channel=self.channel, batch_seconds=self.batch_seconds)
+        if self.channel != "each":
+            yield from ([prediction] for prediction in predictions)
+            return
         results: list[Prediction] = []
-        for prediction in self.recognizer.predict_many(inputs, channel=self.channel, batch_seconds=self.batch_seconds):
-            if results and (self.channel != "each" or prediction.channel in (None, 1)):
-                done += 1
-                bars("predict", done, len(self.inputs))
+        for prediction in predictions:
+            if results and prediction.channel in (None, 1):
                 yield results
                 results = []
             results.append(prediction)
         if results:
-            bars("predict", done + 1, len(self.inputs))
             yield results
 
     def _counted(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:

@@ -1,5 +1,6 @@
 """Computes the features of utterances: decodes ahead, encodes in batches, and keeps the results in a store."""
 
+import math
 import multiprocessing
 import os
 from collections import deque
@@ -198,8 +199,8 @@ def compute_features(
         ConfigError: ``batch_seconds`` is not above 0.
         StoreError: The store cannot be read or written, or another program is adding rows.
     """
-    if not batch_seconds > 0:
-        raise ConfigError(f"batch_seconds must be above 0, got {batch_seconds}.")
+    if not 0 < batch_seconds < math.inf:
+        raise ConfigError(f"batch_seconds must be a number above 0, got {batch_seconds}.")
     store.refresh()
     failures: dict[str, str] = {}  # reason by key, or by path if the file cannot even be read
     jobs = _jobs(utterances, store, failures)

@@ -7,6 +7,22 @@ import torch
 from genser.encoders.base import SpeechEncoder
 from genser.encoders.config import KINDS, EncoderConfig
 from genser.encoders.pooling import PooledEncoder
+from genser.errors import ConfigError
+
+
+def check_device(device: str | torch.device) -> None:
+    """Check that torch can compute on a device.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # torch raises many kinds of errors for it
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ConfigError(
+            f"The device {str(device)!r} cannot be used: {reason}. Use 'cpu', or 'cuda' where torch has CUDA and a GPU."
+        ) from error
 
 
 def load_encoder(config: EncoderConfig, device: str | torch.device = "cpu") -> SpeechEncoder:
@@ -17,9 +33,10 @@ def load_encoder(config: EncoderConfig, device: str | torch.device = "cpu") -> S
         device: Device of its weights.
 
     Raises:
-        ConfigError: The encoder has no such states, or cannot be pooled in this way.
+        ConfigError: The device cannot be used, the encoder has no such states, or it cannot be pooled in this way.
         ModelError: The source is missing, damaged, a pickle, or another kind of model.
     """
+    check_device(device)
     encoder = import_module(KINDS[config.kind].module).load(config.source, config.revision)
     if not config.pooling.plain:
         encoder = PooledEncoder(encoder, config.pooling)

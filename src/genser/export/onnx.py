@@ -77,6 +77,8 @@ def export_onnx(
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"Unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}.")
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise ConfigError(f"tolerance must lie in [0, 1], got {tolerance}.")
     path = Path(path)
     if not path.parent.is_dir():
         raise ConfigError(f"The folder {path.parent} does not exist. Create it, or choose another output.")

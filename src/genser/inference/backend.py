@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+MOST_THREADS = 1024  # more only exhaust the system
+
 
 @dataclass(frozen=True)
 class ModelOutput:

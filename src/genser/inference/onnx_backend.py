@@ -13,7 +13,7 @@ import numpy as np
 from genser.encoders.batches import padded
 from genser.errors import ConfigError, ModelError
 from genser.files import usable_cores
-from genser.inference.backend import ModelOutput
+from genser.inference.backend import MOST_THREADS, ModelOutput
 from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
 from genser.onnx_runtime import cpu_session, import_onnxruntime
 
@@ -43,8 +43,8 @@ class OnnxBackend:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, *, shared: bool = False) -> None:
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads must be at least 1, got {threads}.")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise ConfigError(f"threads must lie in [1, {MOST_THREADS}], got {threads}.")
         self.path, self.threads, self.shared = Path(path), threads or usable_cores(), shared
         self.metadata: dict[str, Any] = read_metadata(self.path)
         self.labels = tuple(self.metadata["labels"])

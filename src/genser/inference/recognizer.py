@@ -1,5 +1,6 @@
 """The main class: audio in, calibrated class probabilities out."""
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -136,8 +137,10 @@ class Recognizer:
             given = repr(sources) if isinstance(sources, str | os.PathLike) else f"a single {type(sources).__name__}"
             raise ConfigError(f"predict_many takes a list of sources, got {given}. Pass a list, or use predict.")
         workers = min(usable_cores(), 4) if workers is None else workers
-        if not batch_seconds > 0 or workers < 1:
-            raise ConfigError(f"batch_seconds must be above 0 and workers at least 1, got {batch_seconds}, {workers}.")
+        if not 0 < batch_seconds < math.inf or workers < 1:
+            raise ConfigError(
+                f"batch_seconds must be a number above 0 and workers at least 1, got {batch_seconds}, {workers}."
+            )
         check_channel(channel)
         decoder = Decoder(workers, self._limits, group_seconds=4 * batch_seconds, channel=channel)
         return chain.from_iterable(self._predict_group(group, batch_seconds) for group in decoder.groups(sources))

@@ -10,8 +10,9 @@ import torch
 
 from genser.encoders import EncoderConfig
 from genser.encoders.batches import batches_of, padded
+from genser.encoders.load import check_device
 from genser.errors import ConfigError
-from genser.inference.backend import ModelOutput
+from genser.inference.backend import MOST_THREADS, ModelOutput
 from genser.model.folder import load_model, load_speech_model
 from genser.model.speech_model import SpeechModel
 
@@ -37,10 +38,9 @@ class TorchBackend:
         device: str = "cpu",
         encoder: EncoderConfig | str | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads must be at least 1, got {threads}.")
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"The device {device!r} needs a GPU and a torch with CUDA. Use the device 'cpu'.")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise ConfigError(f"threads must lie in [1, {MOST_THREADS}], got {threads}.")
+        check_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         model = load_model(Path(folder))

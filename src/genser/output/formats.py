@@ -156,7 +156,8 @@ def find_format(kind: Kind, output: Path | None, name: str | None, default: str)
         name = ENDINGS.get(output.suffix.lower())
         if name is None:
             endings = ", ".join(ending for ending, format in ENDINGS.items() if format in known)
-            raise ConfigError(f"The ending of {output} names no format. Use --format, or one of {endings}.")
+            folder = f" For a folder write {output}/." if kind == "timelines" else ""
+            raise ConfigError(f"The ending of {output} names no format. Use --format, or one of {endings}.{folder}")
     name = name or default
     if name not in FORMATS:
         raise ConfigError(f"Unknown format {name!r}. {suggestion(name, known)}")

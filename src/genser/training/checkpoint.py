@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,20 @@ def append_metrics(path: Path, metrics: dict[str, float]) -> None:
 
 
 def read_metrics(path: Path, until: int) -> list[dict[str, float]]:
-    """Read the metrics up to a step; later lines, which a killed run wrote after its last checkpoint, are removed."""
+    """Read the metrics up to a step.
+
+    Later lines, which a killed run wrote after its last checkpoint, are removed, and so are torn ones.
+    """
     if not path.exists():
         return []
-    lines = [line for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
-    kept = [line for line in lines if json.loads(line)["step"] <= until]
-    atomic_write(path, "".join(line + "\n" for line in kept).encode())
-    return [json.loads(line) for line in kept]
+    kept = []
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        with suppress(ValueError, TypeError, KeyError):  # a line that a stop or a full disk has torn
+            metrics = json.loads(line)
+            if metrics["step"] <= until:
+                kept.append(metrics)
+    atomic_write(path, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
+    return kept
 
 
 @dataclass

@@ -164,7 +164,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least_one = dict.fromkeys(("batch_size", "steps", "evaluate_every", "checkpoint_every"), "[1, inf)")
         check_ranges(self, **at_least_one, validation="[0, 1)", augmented_copies="[0, inf)", augmented_share="[0, 1]")
-        check_ranges(self, ridge_prior="[0, inf)")
+        check_ranges(self, ridge_prior="[0, inf)", seed="[0, 2147483648)")
         check_choice("balance", self.balance, BALANCES)
         check_choice("keep", self.keep, ("best", "last"))
         check_choice("precision", self.precision, PRECISIONS)

@@ -104,6 +104,7 @@ def train(
     history: list[dict[str, float]] = []
     if folder and (folder / "last.safetensors").exists():
         load_checkpoint(state, folder / "last.safetensors", run)
+    if folder:
         history = read_metrics(folder / "metrics.jsonl", until=state.step)
     begin = state.step
     keeper = folder if processes.rank == 0 else None
