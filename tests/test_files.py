@@ -150,7 +150,7 @@ def test_a_locked_file_is_opened_once_at_a_time(tmp_path):
 
 
 def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
-    with pytest.raises(OSError, match="full.bin") as failure, atomic_file(tmp_path / "full.bin"):
+    with pytest.raises(OSError, match=r"full\.bin") as failure, atomic_file(tmp_path / "full.bin"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert ".genser" not in str(failure.value)
     assert names_in(tmp_path) == []
