@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def tree(root: Path, *names: str) -> Path:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(str(path).encode())
+        path.write_bytes(os.fsencode(path))
     return root
 
 
@@ -378,6 +379,15 @@ def test_links_are_followed_but_not_for_ever(tmp_path):
     (tmp_path / "root/link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "root")
     assert [path.name for path in sound_files(tmp_path / "root")] == ["b.wav", "a.wav"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf_8_does_not_cost_the_others(tmp_path):
+    tree(tmp_path, "happy/a.wav", "happy/b\udcff.wav")
+    report = prepare("folder", tmp_path)
+    assert [Path(item.path).name for item in report.utterances] == ["a.wav"]
+    assert [problem.reason for problem in report.problems] == ["has a name that is not UTF-8, omitted; rename it"]
+    write_manifest(report.utterances, tmp_path / "m.csv")
 
 
 def test_same_bytes_are_found_only_where_they_are(tmp_path):

@@ -31,9 +31,11 @@ def prepare(
     Returns:
         0 if the corpus is complete, 1 if clips of its official release are missing.
     """
+    from genser.cli._outputs import check_file
     from genser.data.corpora import prepare as read
     from genser.data.manifest import write_manifest
 
+    check_file(output, [str(folder)])
     report = read(corpus, folder)
     write_manifest(report.utterances, output, relative=relative)
     for problem in report.problems:

@@ -100,7 +100,10 @@ def _fractions(utterances: Sequence[Utterance], groups: Sequence[Sequence[int]])
 
 
 def _assign(fractions: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Side of every group: the best of several greedy assignments, large groups mostly first."""
+    """Side of every group: the best of several greedy assignments, large groups mostly first.
+
+    The best one has the smallest chi-square distance from the shares, summed over all properties.
+    """
     best, lowest = np.zeros(len(fractions), dtype=int), np.inf
     for _ in range(max(1, TRIES // len(fractions))):
         order = np.argsort(-fractions.sum(axis=1) * generator.uniform(0.5, 1, len(fractions)), kind="stable")
@@ -108,13 +111,13 @@ def _assign(fractions: np.ndarray, shares: np.ndarray, generator: np.random.Gene
         sides = np.zeros(len(fractions), dtype=int)
         empty = set(range(len(shares)))
         for done, group in enumerate(order):
-            need = missing @ fractions[group]
+            need = missing / shares[:, None] @ fractions[group]
             if len(order) - done <= len(empty):
                 need[[side for side in range(len(shares)) if side not in empty]] = -np.inf
             side = sides[group] = int(need.argmax())
             missing[side] -= fractions[group]
             empty.discard(side)
-        cost = float(np.square(missing).sum())
+        cost = float((np.square(missing) / shares[:, None]).sum())
         if cost < lowest - 1e-12:
             best, lowest = sides, cost
     return best

@@ -109,7 +109,10 @@ class Collector:
         self.add_utterance(clip, Utterance(str(path), corpus=self.corpus, extra=known, **fields))
 
     def add_utterance(self, clip: str, utterance: Utterance) -> None:
-        """Add an utterance that is already made, as :meth:`add` does."""
+        """Add an utterance that is already made, as :meth:`add` does; no manifest can hold a name that is not UTF-8."""
+        if any("\ud800" <= letter <= "\udfff" for letter in utterance.path):
+            self.problem(utterance.path, "has a name that is not UTF-8, omitted; rename it")
+            return
         first = self.utterances.setdefault(clip, utterance)
         if first is not utterance:
             self.problem(utterance.path, f"is the clip {clip} again, omitted; {self._short(first.path)} is kept")
