@@ -67,7 +67,8 @@ class JoinedReader:
             self._position += len(blocks[-1])
             if is_last:
                 self._open_next()
-        return np.concatenate(blocks)
+        blocks = [block for block in blocks if len(block)] or blocks[:1]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def _open_next(self) -> None:
         if self._reader:

@@ -1,6 +1,7 @@
 """Readers of audio: frames of float32 in order, from arrays or libsndfile."""
 
-from typing import BinaryIO, Protocol, cast
+import io
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
@@ -135,6 +136,17 @@ class _InOrder(soundfile.SoundFile):
         return False
 
 
+def _buffered(stream: ByteStream) -> ByteStream | io.BufferedReader:
+    """Buffer a stream, because libsndfile reads MP3 in pieces of a few hundred bytes."""
+    return io.BufferedReader(stream, 1 << 16) if isinstance(stream, io.RawIOBase) else stream
+
+
+def _release(stream: Any) -> None:
+    """Let go of a buffered stream, which would otherwise be closed with its buffer."""
+    if isinstance(stream, io.BufferedReader):
+        stream.detach()
+
+
 class SoundReader:
     """Frames of a file that libsndfile decodes.
 
@@ -150,12 +162,13 @@ class SoundReader:
     def __init__(self, stream: ByteStream, name: str, declared: float = 1.0) -> None:
         self.remarks: list[str] = []
         self._name = name
-        self._stream = cast("BinaryIO", stream)  # of it, soundfile needs only what a RawIOBase has
+        self._stream = cast("BinaryIO", _buffered(stream))  # of it, soundfile needs only what a RawIOBase has
         self._is_cut = False
         stream.seek(0)
         try:
             self._file = _InOrder(self._stream)
         except soundfile.LibsndfileError as error:
+            _release(self._stream)
             raise AudioError(
                 f"{name} is not audio that can be read ({error.error_string}) "
                 "Convert it to wav, flac, ogg, opus, mp3 or aiff."
@@ -179,6 +192,7 @@ class SoundReader:
     def close(self) -> None:
         """Free the decoder."""
         self._file.close()
+        _release(self._stream)
 
     def seek(self, frame: int) -> None:
         """Go to a frame; called before the first read.
