@@ -223,6 +223,16 @@ def test_a_failed_upload_shows_its_error_and_no_earlier_result(page, folder):
     assert all("422" in entry["message"] for entry in logged if entry["level"] == "SEVERE")
 
 
+def test_the_remark_on_a_file_is_shown(page, folder):
+    upload(page, folder)
+    assert not find(page, "#remark").is_displayed()
+    sound = (folder / "talk, by three.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(sound[: len(sound) // 2])
+    find(page, "#file").send_keys(str(folder / "cut.wav"))
+    wait(page, lambda: "cut off" in find(page, "#remark").text)
+    assert "in 10.0 s" in find(page, "#status").text
+
+
 def test_an_out_of_domain_recording_gets_a_warning_and_a_model_without_transport_no_button(page, server, folder):
     with voice_server.running("voice_server:plain_app") as other:
         page.get(other.url)
