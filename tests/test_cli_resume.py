@@ -228,6 +228,14 @@ def test_a_folder_of_timelines_and_pictures_is_continued(calls, toys, stopped, r
         assert names == [f"{index}.{ending}" for index in range(COUNT)]
 
 
+def test_a_folder_run_that_was_stopped_within_its_first_result_can_be_resumed(calls, toys):
+    (calls.parent / "files").mkdir()
+    (calls.parent / "files/0.srt").write_text("written, but not yet in the journal")
+    assert cli.app(words_of(toys, "files/", "--segments", "--format", "srt", "--resume")) == 0
+    assert len(list((calls.parent / "files").iterdir())) == COUNT
+    assert "written" not in (calls.parent / "files/0.srt").read_text()
+
+
 def test_two_runs_on_one_output_are_refused(calls, toys):
     with open_locked(calls.parent / "out.csv.part"), pytest.raises(ConfigError, match="Another run is writing"):
         cli.app(words_of(toys, "out.csv"))

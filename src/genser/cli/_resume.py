@@ -55,7 +55,7 @@ def open_run(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{path.parent} cannot be made: {error.strerror}. Choose another output.") from error
-    is_written = any(file.exists() for file in ([output] if files is None else files))
+    is_written = all(file.exists() for file in ([output] if files is None else files))
     about = {"genser": __version__, **about}
     with open_journal(path, about, resume=resume, is_written=is_written, report=_report) as journal:
         if output.is_file():

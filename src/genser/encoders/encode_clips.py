@@ -45,7 +45,7 @@ def encode(
         ConfigError: ``batch_seconds`` is not above 0.
     """
     if not batch_seconds > 0:
-        raise ConfigError(f"batch_seconds must be above 0, got {batch_seconds}.")
+        raise ConfigError(f"batch_seconds must be a number above 0, got {batch_seconds}.")
     clips, windows = _windows(encoder, waveforms)
     sums = np.zeros((len(waveforms), encoder.states, encoder.dim))
     weights = np.zeros((len(waveforms), 1, 1))

@@ -148,7 +148,7 @@ def open_journal(
         path: The journal.
         about: What is run: everything that decides the results, by option.
         resume: Whether to continue a run that was stopped.
-        is_written: Whether the output, or a part of it, exists.
+        is_written: Whether the output exists, with all its files.
         report: Called with a sentence if the run ends before its output is complete.
 
     Raises:
