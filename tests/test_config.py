@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import typing
+from itertools import pairwise
 from types import NoneType, UnionType
 
 import pytest
@@ -205,3 +206,27 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for source in (tmp_path / "mine.yaml", tmp_path / "missing.yaml"):
         with pytest.raises(ConfigError, match=source.name):
             load_yaml(str(source), "training/recipes", "recipe")
+
+
+ALIASES = "steps: [&a [x, x, x, x, x, x, x, x, x], " + ", ".join(
+    f"&{after} [{', '.join([f'*{before}'] * 9)}]" for before, after in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize("text", [ALIASES + "]", "steps: &a [*a]", "optimizer: &a {lr: *a}"])
+def test_aliases_that_stand_for_billions_of_values_are_refused(text):
+    with pytest.raises(ConfigError, match="Recipe 'x' repeats itself"):
+        parse_yaml(text, "Recipe 'x'")
+
+
+def test_aliases_are_accepted():
+    assert parse_yaml("a: &a {lr: 1}\nb: *a\nc: {<<: *a, steps: 2}", "Recipe") == {
+        "a": {"lr": 1},
+        "b": {"lr": 1},
+        "c": {"lr": 1, "steps": 2},
+    }
+
+
+def test_deeply_nested_yaml_is_refused():
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        parse_yaml("steps: " + "[" * 500, "Recipe")

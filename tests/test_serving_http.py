@@ -144,6 +144,11 @@ def test_classes_and_prior_change_predictions_as_in_the_library(client):
     assert "Did you mean 'high'" in wrong.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/healthz", "/readyz", "/metrics"])
+def test_a_route_without_parameters_refuses_any(client, path):
+    assert "Unknown parameter 'x'" in problem(client.get(f"{path}?x=1"), 422)
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [

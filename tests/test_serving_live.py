@@ -192,6 +192,13 @@ def test_any_messages_get_a_reason_and_a_close_code(server, messages):
             assert answers[-1]["detail"].endswith((".", "}"))
 
 
+def test_settings_in_the_address_are_refused(server):
+    with connect(f"ws://127.0.0.1:{server.port}/v1/stream?sample_rate=8000") as socket:
+        answer = json.loads(socket.recv(20))
+    assert (answer["type"], answer["status"]) == ("error", 422)
+    assert "'sample_rate'" in answer["detail"]
+
+
 def test_the_server_has_logged_no_exception(server):
     """After all the messages of the tests above."""
     assert "Traceback" not in "".join(server.log)

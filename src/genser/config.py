@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Config = TypeVar("Config", bound="DataclassInstance")
+MOST_NODES = 100_000
+"""Most keys and values of a YAML file with all aliases written out: a few nested ones can stand for billions."""
 
 
 def build(kind: type[Config], mapping: Mapping[str, Any] | None, where: str = "Configuration") -> Config:
@@ -152,13 +154,27 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     except ImportError:
         raise MissingExtraError("train", "Reading YAML") from None
     try:
-        mapping = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is not None and not _expanded(node, {}) <= MOST_NODES:
+            raise ConfigError(f"{where} repeats itself by aliases without end. Write the settings out.")
+        mapping = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         raise ConfigError(f"{where} is not valid YAML: {error}. Check the file.") from error
     mapping = {} if mapping is None else mapping
     if not isinstance(mapping, dict):
         raise ConfigError(f"{where} must be a table of settings, got {type(mapping).__name__}.")
     return mapping
+
+
+def _expanded(node: Any, sizes: dict[int, float]) -> float:
+    """Number of YAML nodes below a node if every alias is written out; infinite if an alias contains itself."""
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        pairs = node.value if isinstance(node.value, list) else []
+        parts = [part for one in pairs for part in (one if isinstance(one, tuple) else (one,))]
+        sizes[id(node)] = 1 + sum(_expanded(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

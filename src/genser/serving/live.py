@@ -18,7 +18,7 @@ from genser.serving.batching import long_enough, row_of
 from genser.serving.connection import STOPPING
 from genser.serving.errors import Problem, problem_of, problem_of_faults
 from genser.serving.options import SegmentParameters
-from genser.serving.security import check_key, check_origin, key_of
+from genser.serving.security import check_key, check_origin, key_of, refuse_query
 from genser.serving.segments import BatchedScorer
 from genser.serving.service import Service
 
@@ -53,6 +53,7 @@ async def stream(websocket: WebSocket) -> None:
     await websocket.accept()
     try:
         check_origin(websocket)
+        await refuse_query(websocket)  # settings belong in the first message
         with service.admission.stream(), service.metrics.streams.track_inprogress():
             message = await _receive(websocket, START_TIMEOUT)
             if message == STOPPING:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from fastapi import Request, Security, WebSocket
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from genser.serving.errors import Problem
@@ -63,6 +64,16 @@ def check_origin(websocket: WebSocket) -> None:
     origin = websocket.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != websocket.headers.get("host"):
         raise Problem(403, f"Pages from {origin[:100]} may not use this server. Open its own page.")
+
+
+async def refuse_query(connection: HTTPConnection) -> None:
+    """Refuse any query parameter, for a route that has none.
+
+    Raises:
+        Problem: 422 there is one.
+    """
+    for name in connection.query_params:
+        raise Problem(422, f"Unknown parameter {name[:100]!r}: {connection.url.path} has none. Remove it.")
 
 
 class Guard:

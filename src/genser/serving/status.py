@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
@@ -10,9 +10,10 @@ from genser.audio import SAMPLE_RATE
 from genser.output.plot import colors_of
 from genser.serving.errors import Problem, problems
 from genser.serving.predict import SCORES
+from genser.serving.security import refuse_query
 from genser.serving.service import Serving
 
-models_router, health_router = APIRouter(), APIRouter()
+models_router, health_router = (APIRouter(dependencies=[Depends(refuse_query)]) for _ in range(2))
 
 
 class ModelAnswer(BaseModel):
@@ -51,13 +52,13 @@ async def models(service: Serving) -> ModelsAnswer:
     return ModelsAnswer(models=[model])
 
 
-@health_router.get("/healthz")
+@health_router.get("/healthz", responses=problems(422))
 async def healthz() -> Status:
     """Report that the process runs."""
     return Status()
 
 
-@health_router.get("/readyz", responses=problems(503))
+@health_router.get("/readyz", responses=problems(422, 503))
 async def readyz(service: Serving) -> Status:
     """Report whether the server accepts work."""
     if not service.batcher.is_alive:
@@ -65,7 +66,7 @@ async def readyz(service: Serving) -> Status:
     return Status()
 
 
-@health_router.get("/metrics", response_class=PlainTextResponse)
+@health_router.get("/metrics", response_class=PlainTextResponse, responses=problems(422))
 async def metrics(service: Serving) -> Response:
     """Return counts and times in the text format of Prometheus."""
     return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
