@@ -120,7 +120,7 @@ def _rows(table: Table, path: Path) -> Iterator[FoundTurn]:
 def _channel(value: Any) -> int | None:
     """A number from 1, as text or as a number of any type; None for anything else."""
     text = str(value).strip().removesuffix(".0")
-    return int(text) if text.isdecimal() and 0 < int(text) < 1000 else None
+    return int(text) if text.isdecimal() and len(text) < 4 and int(text) > 0 else None
 
 
 def _word(value: Any) -> str | None:
