@@ -1,22 +1,23 @@
 """High-pass filter that removes a constant offset, rumble and hum, which a listener hardly notices but a model does."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 CUTOFF = 80.0  # Hz, 3 dB down, as the low cut of microphones; measured by benchmarks/channels.py
 SETTLING = 0.1  # s; the mean over this time is the offset at the start, and by then the filter has settled
-ROW = 128  # samples that are filtered at once, as a cumulative sum
+ROW = 128  # samples that are filtered at once
 
 
 class HighPass:
     """Butterworth high-pass of second order for audio that comes in blocks of any size.
 
-    Its transfer function is H(z) = g (1 − z⁻¹)² / ((1 − p z⁻¹)(1 − p* z⁻¹)), by the bilinear transform. A partial
-    fraction turns the denominator into the real part of s[n] = p s[n−1] + v[n], which NumPy can compute as a
-    cumulative sum of v[n] p⁻ⁿ over rows that are short enough not to overflow.
+    Its transfer function is H(z) = g (1 − z⁻¹)² / (1 + a₁ z⁻¹ + a₂ z⁻²), by the bilinear transform. The filter is
+    linear in the samples of a row and in its state before the row, so all rows are filtered by one product of matrices;
+    only the two numbers of the state go from row to row.
 
-    Rows are counted from the beginning, so the size of the blocks changes no bit of the result. The filter starts from
+    Rows are counted from the beginning, so the result does not depend on the size of the blocks. The filter starts from
     the mean of the first 0.1 s, so an offset causes no click there.
 
     Args:
@@ -24,15 +25,8 @@ class HighPass:
     """
 
     def __init__(self, sample_rate: float) -> None:
-        w = math.tan(math.pi * CUTOFF / sample_rate)
-        scale = 1 + math.sqrt(2) * w + w * w
-        real = (1 - w * w) / scale
-        self._pole = complex(real, math.sqrt((1 - math.sqrt(2) * w + w * w) / scale - real * real))
-        self._weight = 2 / scale * self._pole / (self._pole - self._pole.conjugate())
-        self._powers = self._pole ** np.arange(ROW)
-        self._inverse = 1 / self._powers
-        self._state = 0j
-        self._last = np.zeros(2)  # the two samples before the block, without the offset
+        self._row, self._from_state, self._carry = _matrices(sample_rate)
+        self._state = (0.0, 0.0)
         self._offset: float | None = None
         self._settling, self._held = max(round(SETTLING * sample_rate), 1), np.empty(0, np.float32)
 
@@ -52,21 +46,38 @@ class HighPass:
             return np.empty(0, np.float32)
         if self._offset is None:
             self._offset = float(self._held[: self._settling].mean(dtype=np.float64))
-        samples, self._held = self._held[:count], self._held[count:]
-        known = np.concatenate([self._last, samples.astype(np.float64) - self._offset])
-        self._last = known[-2:].copy()
-        return (self._weight * self._recurrence(np.diff(known, 2))).real.astype(np.float32)
+        samples, self._held = self._held[:count].astype(np.float64) - self._offset, self._held[count:]
+        rows = np.concatenate([samples, np.zeros(-count % ROW)]).reshape(-1, ROW)
+        filtered = rows @ self._row  # from the state (0, 0): the samples, then the state after the row
+        (a, b), (c, d) = self._carry
+        one, two = self._state
+        states = []
+        for first, second in filtered[:, ROW:].tolist():
+            states.append((one, two))
+            one, two = one * a + two * c + first, one * b + two * d + second
+        self._state = (one, two)
+        return (filtered[:, :ROW] + np.array(states) @ self._from_state).reshape(-1)[:count].astype(np.float32)
 
-    def _recurrence(self, v: np.ndarray) -> np.ndarray:
-        rows = np.concatenate([v, np.zeros(-len(v) % ROW)]).reshape(-1, ROW)
-        s = np.cumsum(rows * self._inverse, axis=1)
-        s *= self._powers
-        carried = np.empty(len(rows), complex)
-        carry, across = self._state, complex(self._powers[-1] * self._pole)
-        for row, last in enumerate(s[:, -1].tolist()):
-            carried[row] = carry
-            carry = carry * across + last
-        s += carried[:, None] * (self._powers * self._pole)
-        flat = s.reshape(-1)[: len(v)]
-        self._state = complex(flat[-1])
-        return flat
+
+@lru_cache(maxsize=16)
+def _matrices(sample_rate: float) -> tuple[np.ndarray, np.ndarray, list[list[float]]]:
+    """The filter as matrices: row (ROW, ROW + 2) from samples, (2, ROW) from the state, and from state to state."""
+    w = math.tan(math.pi * CUTOFF / sample_rate)
+    scale = 1 + math.sqrt(2) * w + w * w
+    a_1, a_2 = 2 * (w * w - 1) / scale, (1 - math.sqrt(2) * w + w * w) / scale
+
+    def response(sample: float, one: float, two: float) -> np.ndarray:
+        """Output and state after each sample (ROW, 3) of a row that begins with one sample and a state."""
+        found = []
+        for x in (sample / scale, *[0.0] * (ROW - 1)):
+            y = x + one
+            one, two = two - 2 * x - a_1 * y, x - a_2 * y
+            found.append((y, one, two))
+        return np.array(found)
+
+    impulse, first, second = response(1, 0, 0), response(0, 1, 0), response(0, 0, 1)
+    row = np.zeros((ROW, ROW + 2))
+    for at in range(ROW):
+        row[at, at:ROW] = impulse[: ROW - at, 0]
+        row[at, ROW:] = impulse[ROW - 1 - at, 1:]
+    return row, np.stack([first[:, 0], second[:, 0]]), [first[-1, 1:].tolist(), second[-1, 1:].tolist()]
