@@ -33,6 +33,9 @@ AHEAD = 16
 MANY_CORES = 8
 """From this number on, processes decode faster than threads: each clip holds the interpreter lock for 0.7 ms."""
 
+DECODING = 2
+"""Raised when the same file decodes to other samples than before, so that features of earlier versions are not used."""
+
 Progress = Callable[[int, int], None]
 _FAILURES = (GenserError, OSError, ValueError, RuntimeError)  # torch raises RuntimeError if a kernel fails
 
@@ -138,7 +141,7 @@ def open_store(
     """
     if bf16 is None:
         bf16 = str(encoder.device).startswith("cuda")
-    settings = {"sample_rate": SAMPLE_RATE, "bf16": bf16}
+    settings = {"sample_rate": SAMPLE_RATE, "decoding": DECODING, "bf16": bf16}
     settings |= {} if augmented_copy is None else {"augmented_copy": to_mapping(augmented_copy)}
     return FeatureStore(path, encoder.fingerprint, (encoder.states, encoder.dim), settings=settings)
 
