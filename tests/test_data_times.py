@@ -65,6 +65,12 @@ def test_what_is_no_time_is_refused(value):
         seconds(value)
 
 
+@pytest.mark.parametrize("text", ["{}:00:00", "{} days 00:00:00", "{}:00"])
+def test_thousands_of_digits_are_no_time(text):
+    with pytest.raises(ManifestError, match="not a time"):
+        seconds(text.format("9" * 5000))
+
+
 def test_a_decimal_comma_is_not_confused_with_thousands():
     with pytest.raises(ManifestError, match=r"1\.234 or 1234"):
         seconds("1,234")

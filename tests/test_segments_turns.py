@@ -268,6 +268,7 @@ HOSTILE = {
     "bomb.eaf": '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;">]><a>&y;</a>',
     "outside.eaf": '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
     "none.eaf": "<a",
+    "digits.eaf": ELAN.replace('"250"', f'"{"9" * 5000}"').replace('"3500"', '"1"'),
     "deep.json": "[" * 100_000,
     "other.json": '{"a": 1}',
     "list.json": '{"segments": 3}',

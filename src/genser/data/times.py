@@ -14,7 +14,7 @@ NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII)
 GROUPED = re.compile(r"[+-]?\d{1,3}(?:([,.' ])\d{3})(?:\1\d{3})*[,.]\d+", re.ASCII)
 COMMA = re.compile(r"([+-]?\d*),(\d+(?:e[+-]?\d+)?)", re.ASCII)
 CLOCK = re.compile(
-    r"(?:(\d+) ?days?,? ?)?\+?(?:(?:(\d+):)?(\d{1,3}):(\d{1,2})(?:[.,](\d+))?)", re.ASCII
+    r"(?:(\d{1,9}) ?days?,? ?)?\+?(?:(?:(\d{1,9}):)?(\d{1,3}):(\d{1,2})(?:[.,](\d+))?)", re.ASCII
 )  # 0 days 00:00:01.5, 1 day, 0:00:01, 00:00:01,500, 01:02.5
 PARTS = re.compile(
     r"(?:(\d+) ?d(?:ays?)?)? ?"

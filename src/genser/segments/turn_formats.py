@@ -254,9 +254,10 @@ def _slot_times(slots: Iterable[ElementTree.Element]) -> dict[str, float | str |
         times.append(slot.get("TIME_VALUE"))
     known = [place for place, value in enumerate(times) if value is not None and value.isdecimal()]
     for first, last in pairwise(known):
-        step = (int(times[last]) - int(times[first])) / (last - first)
+        start = float(times[first])  # an int of thousands of digits is an error
+        step = (float(times[last]) - start) / (last - first)
         for place in range(first + 1, last):
-            times[place] = int(times[first]) + step * (place - first) if times[place] is None else times[place]
+            times[place] = start + step * (place - first) if times[place] is None else times[place]
     return dict(zip(names, times, strict=True))
 
 
