@@ -16,11 +16,12 @@ from genser.output.predictions import prediction_lines, prediction_rows
 
 LABELS = ("anger", "happiness", "sadness")
 SCORES = {"anger": 0.7, "happiness": 0.2, "sadness": 0.1}
-FACTS = {"speech": 0.9, "familiar": 0.25, "duration": 1.5, "heard": 1.25, "remark": "The file is cut off."}
-GOOD = Prediction("a b.wav", "anger", SCORES, channel=2, **FACTS)
+NUMBERS = {"speech": 0.9, "familiar": 0.25, "duration": 1.5, "heard": 1.25}
+FACTS = {**NUMBERS, "channel": 2, "remark": "The file is cut off."}
+GOOD = Prediction("a b.wav", "anger", SCORES, **FACTS)
 SILENT = Prediction("s.wav", NO_SPEECH, SCORES, duration=2.0, speech=0.125, familiar=0.5)
 BAD = Prediction('c,"d".wav', None, error="c is empty (0 bytes).")
-ROW = {"path": "a b.wav", "channel": 2, "label": "anger", "score": 0.7, **SCORES, **FACTS}
+ROW = {"path": "a b.wav", "label": "anger", "score": 0.7, **SCORES, **FACTS}
 
 
 def written(format, *predictions, labels=LABELS):

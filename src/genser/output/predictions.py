@@ -6,8 +6,9 @@ from typing import Any
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.output.tables import Rows
 
-BEFORE_SCORES = {"path": str, "channel": int, "label": str, "score": float}
-AFTER_SCORES = {"speech": float, "familiar": float, "duration": float, "heard": float, "remark": str, "error": str}
+BEFORE_SCORES = {"path": str, "label": str, "score": float}
+CONDITIONS = {"speech": float, "familiar": float, "duration": float, "heard": float}
+AFTER_SCORES = {**CONDITIONS, "channel": int, "remark": str, "error": str}
 FURTHER_CLASSES = 2  # classes on a line of text after the label
 
 
