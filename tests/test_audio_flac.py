@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import HIGH, LOW, check_low_then_high, encoded, muxed, read, remarks_of, tone
 
-from genser.audio import SAMPLE_RATE, load_audio, probe_audio
-from genser.audio.flac import declared_samples, last_sample, with_open_total
+from genser.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio
+from genser.audio.flac import declared_samples, last_sample, with_total
+from genser.errors import AudioError
 
 
-def with_total(data, total):
-    changed = bytearray(with_open_total(data[:42]) + data[42:])
-    changed[22:26] = total.to_bytes(4)
-    return bytes(changed)
+def stating(total, data):
+    return with_total(data[:42], total) + data[42:]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def test_the_last_frame_says_how_long_it_is(write, noise):
 
 @pytest.mark.parametrize("total", [0, 1, SAMPLE_RATE])
 def test_a_total_that_is_too_small_loses_nothing(total, noise):
-    data = with_total(encoded(noise, "FLAC"), total)
+    data = stating(total, encoded(noise, "FLAC"))
     samples, _, frames, remarks = read(data)
     np.testing.assert_array_equal(samples, read(encoded(noise, "FLAC"))[0])
     assert frames == (len(noise) if total else None)
@@ -49,6 +48,29 @@ def test_a_cut_file_says_how_much_is_missing(noise):
     assert remarks == [f"The file is cut off: it holds {len(samples) / rate:.2f} s of 3.00 s."]
 
 
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.95])
+def test_a_cut_file_with_an_open_total_is_read_to_its_end(keep, noise):
+    data = stating(0, encoded(noise, "FLAC"))
+    samples, rate, frames, remarks = read(data[: int(keep * len(data))])
+    assert keep - 0.1 < len(samples) / len(noise) < keep + 0.1
+    np.testing.assert_array_equal(samples, read(data)[0][: len(samples)])
+    assert frames is None
+    assert remarks == [f"The file is cut off after {len(samples) / rate:.2f} s."]
+
+
+def test_an_open_total_and_bytes_after_the_sound(noise):
+    data = stating(0, encoded(noise, "FLAC"))
+    np.testing.assert_array_equal(read(data + bytes(1000))[0], read(data)[0])
+
+
+def test_damage_before_intact_sound_is_an_error_with_an_open_total_too(noise):
+    data = stating(0, encoded(noise, "FLAC"))
+    half = len(data) // 2
+    data = data[:half] + bytes(3000) + data[half + 3000 :]
+    with pytest.raises(AudioError, match="damaged at or after"):
+        load_audio(data)
+
+
 def test_joined_files():
     low, high = encoded(tone(2.0, LOW), "FLAC"), encoded(tone(2.5, HIGH), "FLAC")
     check_low_then_high(low + high, 2.0, 2.5)
@@ -60,7 +82,9 @@ def test_joined_files():
 
 def test_a_file_twice_is_read_twice():
     data = encoded(tone(2.0), "FLAC")
-    assert len(load_audio(data * 3)) == 6 * SAMPLE_RATE
+    stream = stream_audio(data * 3)
+    assert len(stream.read()) == 6 * SAMPLE_RATE
+    assert stream.duration == stream.heard == 6
     assert len(load_audio(data * 3, start=1.0, end=1.5)) == SAMPLE_RATE / 2
 
 

@@ -214,6 +214,8 @@ class AudioStream:
                 self._samples += len(piece)
                 _check_longest(self.heard, name, limits)
                 yield piece
+            if reader.frames is None:  # another file followed what the header states
+                self._declared = None
             self._remarks = [*reader.remarks, *filter(None, [self._shortfall(reader.remarks), converter.remark])]
         _check_shortest(self._samples, name, self._start, limits)
 

@@ -16,7 +16,7 @@ from genser.audio.containers import (
     refused_format,
     why_not_audio,
 )
-from genser.audio.flac import declared_samples, flac_files, last_sample, with_open_total
+from genser.audio.flac import MOST_SAMPLES, declared_samples, flac_files, last_sample, with_total
 from genser.audio.joined import FileReader, JoinedReader
 from genser.audio.media import MediaReader
 from genser.audio.mpeg import LONGEST_FRAME, SEARCHED, after_tags, first_frame, mpeg_parts
@@ -138,11 +138,13 @@ def _flac_openers(stream: ByteStream, name: str) -> Iterator[Callable[[], FileRe
 def _flac_file(stream: ByteStream, name: str) -> FileReader:
     head, last = read_at(stream, 0, 42), last_sample(stream) or 0
     declared = declared_samples(head)
-    if not 0 < declared < last:
+    if not declared < last < MOST_SAMPLES:
         return _decoder(stream, name)
-    reader = _decoder(View(stream, [with_open_total(head), (42, size_of(stream))]), name)
-    reader.frames = last
-    reader.remarks.append(MORE.format(last / reader.sample_rate, declared / reader.sample_rate))
+    reader = _decoder(View(stream, [with_total(head, last), (42, size_of(stream))]), name)
+    if declared:
+        reader.remarks.append(MORE.format(last / reader.sample_rate, declared / reader.sample_rate))
+    else:
+        reader.frames = None
     return reader
 
 

@@ -5,17 +5,19 @@ from genser.audio.view import ByteStream, find_all, read_at, size_of
 MAGICS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 """The first bytes, with the header of STREAMINFO, 34 bytes long, which is the first block and perhaps the only one."""
 TOTAL = 21  # offset of the byte whose lower half begins the total of samples, 36 bits in all
+MOST_SAMPLES = 1 << 36  # beyond which a header has no total
 TAIL = 1 << 16  # bytes at the end that are searched for the last frame
 
 
 def declared_samples(head: bytes) -> int:
     """Return the total of samples in the first 42 bytes of a FLAC file; 0 means that it is open."""
-    return int.from_bytes(head[TOTAL : TOTAL + 5]) & (1 << 36) - 1
+    return int.from_bytes(head[TOTAL : TOTAL + 5]) & MOST_SAMPLES - 1
 
 
-def with_open_total(head: bytes) -> bytes:
-    """Return the first 42 bytes of a FLAC file with an open total of samples."""
-    return head[:TOTAL] + bytes((head[TOTAL] & 0xF0, 0, 0, 0, 0)) + head[TOTAL + 5 :]
+def with_total(head: bytes, total: int) -> bytes:
+    """Return the first 42 bytes of a FLAC file with another total of samples."""
+    field = (head[TOTAL] >> 4) << 36 | total
+    return head[:TOTAL] + field.to_bytes(5) + head[TOTAL + 5 :]
 
 
 def last_sample(stream: ByteStream) -> int | None:
@@ -39,6 +41,8 @@ def _frame(head: bytes) -> tuple[int, int] | None:
     extra = max(ones - 1, 0)
     number = head[4] & (0x7F >> ones)
     for byte in head[5 : 5 + extra]:
+        if byte & 0xC0 != 0x80:
+            return None
         number = number << 6 | byte & 0x3F
     at, code = 5 + extra, head[2] >> 4
     if not code or ones == 1 or ones > 7:

@@ -18,7 +18,7 @@ class JoinedReader:
 
     Args:
         openers: Open the streams; each is called when its turn comes.
-        frames: Length of the first stream, if it is probably the only one.
+        frames: Length of the first stream, if it is probably the only one; `frames` becomes None if another follows.
     """
 
     def __init__(self, openers: Iterator[Callable[[], FileReader]], frames: int | None = None) -> None:
@@ -83,6 +83,7 @@ class JoinedReader:
                 self._remarks.append(f"What follows {self._position / self.sample_rate:.2f} s is missing: {error}")
         if self._reader is None:
             return
+        self.frames = None
         self._converter = Converter((self._reader.sample_rate, self.sample_rate), self.channels)
         if self._reader.channels != self.channels:
             self._remarks.append(

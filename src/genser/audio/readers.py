@@ -179,7 +179,8 @@ class SoundReader:
         # The method of the parent class; GSM, G.721 and NMS ADPCM have neither a position nor seeking in libsndfile.
         self._is_seekable = soundfile.SoundFile.seekable(self._file)
         # libsndfile returns 2^63 - 1 if the header leaves the length open.
-        self.frames = self._file.frames if self._file.frames < 1 << 62 else None
+        self._length = self._file.frames if self._file.frames < 1 << 62 else None
+        self.frames = self._length
         self._position = 0
         if self.frames and abs(declared - 1) * self.frames > LEAST_CUT * self.sample_rate:
             there, stated = self.frames / self.sample_rate, self.frames * declared / self.sample_rate
@@ -222,7 +223,7 @@ class SoundReader:
             AudioError: The data are damaged, and intact data follow the damage.
         """
         # libsndfile would go on decoding beyond the end of the sound, to fill the block.
-        left = frames if self.frames is None else max(self.frames - self._position, 0)
+        left = frames if self._length is None else max(self._length - self._position, 0)
         block = np.empty((0 if self._is_cut else min(frames, left), self.channels), np.float32)
         position = self._file.tell() if self._is_seekable else 0
         try:
@@ -257,7 +258,7 @@ class SoundReader:
         self._stream.seek(0)
         try:
             with soundfile.SoundFile(self._stream) as again:  # a decoder that has failed cannot be trusted to seek
-                again.seek(max((self.frames or 0) - 256, 0))
+                again.seek(max((self._length or 0) - 256, 0))
                 return len(again.read(256)) > 0
         except soundfile.LibsndfileError:
             return False
