@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,36 @@ def test_missing_pages_are_silence(coding):
     silent = [at / 10 for at in range(5, 115) if frequency_at(heard, at / 10) == 0]
     assert 2 < len(silent) / 10 < 5
     assert frequency_at(heard, 11.0) == pytest.approx(LOW, abs=10)
+
+
+@pytest.mark.parametrize("coding", ["vorbis", "opus", "flac"])
+def test_a_damaged_page_is_silence(coding):
+    samples = np.concatenate([tone(6.0, LOW, 48_000), tone(6.0, HIGH, 48_000)])
+    samples += np.random.default_rng(0).normal(0, 0.01, len(samples)).astype(np.float32)  # for pages of usual length
+    whole = CODINGS[coding](samples)
+    end = next(end for start, end in page_ranges(whole) if start > len(whole) / 8)
+    data = whole[: end - 50] + bytes(20) + whole[end - 30 :]
+    heard, rate, _, remarks = read(data)
+    assert len(heard) / rate == pytest.approx(12, abs=0.1)
+    assert "cut off" not in " ".join(remarks)
+    heard = load_audio(data)
+    assert frequency_at(heard, 6.1) == pytest.approx(HIGH, abs=10)
+    assert frequency_at(heard, 11.6) == pytest.approx(HIGH, abs=10)
+    assert len(np.flatnonzero(np.abs(heard) < 1e-6)) < 2.5 * SAMPLE_RATE
+
+
+def test_what_is_no_page_costs_little_time():
+    class Counted(io.BytesIO):
+        count = 0
+
+        def read(self, *args):
+            block = super().read(*args)
+            self.count += len(block)
+            return block
+
+    stream = Counted((b"OggS" + bytes(23) + b"x") * 20_000)
+    assert ogg_links(stream) == []
+    assert stream.count < 1 << 22
 
 
 @pytest.mark.parametrize("coding", ["vorbis", "opus", "flac"])

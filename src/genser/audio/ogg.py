@@ -4,6 +4,7 @@ Layouts: pages in RFC 3533, section 6; packets of Opus in RFC 6716, section 3.1;
 """
 
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
@@ -12,8 +13,10 @@ from typing import NamedTuple
 from genser.audio.view import BLOCK, MOST_PARTS, ByteStream, Range, find_all, read_at, size_of
 
 CONTINUED, FIRST, LAST = 1, 2, 4  # flags of a page
-HEADER = Struct("<4sxBq12xB")  # magic, flags, granule position, number of segments
-LONGEST_HEAD = HEADER.size + 255 + 32  # bytes
+HEADER = Struct("<4sxBq4xI4xB")  # magic, flags, granule position, number of the page, number of segments
+LONGEST_PAGE = HEADER.size + 255 + 255 * 255  # bytes
+CRC = slice(22, 26)  # of a page
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte in reverse
 LONGEST_STEP = 0.1  # seconds by which a time may exceed what the packets can hold
 
 
@@ -23,6 +26,7 @@ class Page(NamedTuple):
     start: int
     end: int
     flags: int
+    number: int  # in its stream
     time: int  # granule position: samples up to the end of the page, -1 where no packet ends
     packets: int  # that end on it
     head: bytes  # of its content
@@ -48,7 +52,7 @@ class Link:
 def ogg_links(stream: ByteStream) -> list[Link]:
     """Return the streams of an Ogg file in their order."""
     links: list[Link] = []
-    time, head, was_first = -1, b"", False
+    time, number, head, was_first = -1, 0, b"", False
     for page in _pages(stream):
         is_first = bool(page.flags & FIRST)
         if is_first and not was_first:
@@ -62,6 +66,8 @@ def ogg_links(stream: ByteStream) -> list[Link]:
             link.range = link.range[0], page.end
             link.tracks += is_first
             link.is_ended |= bool(page.flags & LAST)
+            link.has_gap |= time > 0 and link.tracks == 1 and page.number != number + 1
+            number = page.number
             if page.time > 0:
                 link.has_gap |= 0 <= time < page.time - _most_samples(head, page)
                 time = page.time
@@ -88,16 +94,26 @@ def _pages(stream: ByteStream) -> Iterator[Page]:
     offset, size, data, base = 0, size_of(stream), b"", 0
     while offset + HEADER.size <= size:
         at = offset - base
-        if at + LONGEST_HEAD > len(data) and base + len(data) < size:
+        if at + LONGEST_PAGE > len(data) and base + len(data) < size:
             data, base, at = read_at(stream, offset, BLOCK), offset, 0
-        magic, flags, time, segments = HEADER.unpack_from(data, at)
+        magic, flags, time, number, segments = HEADER.unpack_from(data, at)
         if magic != b"OggS":  # damage, or what is not Ogg between two files
-            offset = next(find_all(stream, b"OggS", offset + 1, size), size)
+            found = data.find(b"OggS", at + 1)
+            offset = base + found if found >= 0 else next(find_all(stream, b"OggS", base + len(data) - 3, size), size)
             continue
         content = at + HEADER.size + segments
         lacing = data[at + HEADER.size : content]
         end = base + content + sum(lacing)
         if end > size:
             return
-        yield Page(offset, end, flags, time, segments - lacing.count(255), data[content : content + 32])
+        if _is_intact(data[at : end - base]):
+            packets = segments - lacing.count(255)
+            yield Page(offset, end, flags, number, time, packets, data[content : content + 32])
         offset = end
+
+
+def _is_intact(page: bytes) -> bool:
+    """Whether the checksum of a page is right; else decoders ignore it. It is that of zlib for mirrored bits."""
+    content = page[: CRC.start] + bytes(4) + page[CRC.stop :]
+    crc = zlib.crc32(content.translate(MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return crc == int.from_bytes(page[CRC].translate(MIRRORED))
