@@ -126,6 +126,44 @@ def test_joined_files(name):
     check_low_then_high(b"".join(files))
 
 
+OTHERS = {"avi": "pcm_s16le", "asf": "wmav2", "flv": "aac", "tta": "tta"}
+
+
+def other(container, samples):
+    return muxed(container, OTHERS[container], samples, 44_100, 64_000)
+
+
+@pytest.mark.parametrize("container", OTHERS)
+def test_joined_files_of_other_containers(container):
+    low = other(container, tone(2.0, LOW, 44_100))
+    check_low_then_high(low + other(container, tone(2.0, HIGH, 44_100)))
+    stereo = low + other(container, tone(2.0, HIGH, 44_100, 2))
+    check_low_then_high(stereo)
+    assert "2 channels instead of 1" in remarks_of(stereo)
+    assert remarks_of(low + low) == ""
+
+
+@pytest.mark.parametrize("container", ["avi", "asf"])
+def test_a_file_that_is_smaller_than_its_header_states_is_cut_off(container):
+    data = other(container, tone(4.0, LOW, 44_100))
+    assert remarks_of(data) == ""
+    size = len(data) * 6 // 10
+    samples, rate, _, remarks = read(data[:size])
+    assert 1.5 < len(samples) / rate < 3
+    assert remarks[0] == f"The file is cut off: it has {size} of {len(data)} bytes."
+
+
+def test_a_voc_file_of_several_blocks():
+    """Written by hand after the format of Creative: block 9 has a rate, and block 2 goes on."""
+    head = b"Creative Voice File\x1a" + struct.pack("<HHH", 26, 0x114, 0x1234 + (~0x114 & 0xFFFF) & 0xFFFF)
+    low, high = ((tone(2.0, pitch) * 32767).astype("<i2").tobytes() for pitch in (LOW, HIGH))
+    data = head
+    for kind, content in ((9, struct.pack("<IBBH4x", SAMPLE_RATE, 16, 1, 4) + low), (2, high)):
+        data += bytes((kind,)) + len(content).to_bytes(3, "little") + content
+    check_low_then_high(data + b"\0")
+    assert len(load_audio(data + b"\0")) == 4 * SAMPLE_RATE
+
+
 @pytest.mark.parametrize("name", ["webm", "m4a", "ts", "aac", "mka"])
 def test_a_cut_file_is_read_to_its_end_with_a_remark(name, tmp_path):
     if name == "aac":

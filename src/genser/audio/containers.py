@@ -8,6 +8,8 @@ from genser.errors import AudioError
 
 EBML = b"\x1a\x45\xdf\xa3"  # begins a Matroska or WebM file
 
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
 MEDIA = (
     (4, b"ftyp", "mov"),
     (4, b"moov", "mov"),
@@ -39,8 +41,9 @@ MEDIA = (
     (0, b"\x03dss", "dss"),
     (0, b"\x06\x0e\x2b\x34", "mxf"),
     (0, b"nut/multimedia", "nut"),
+    (0, b"Creative Voice File", "voc"),  # libsndfile reads the first of its blocks only
 )
-"""Offset, bytes there, and the demuxer of FFmpeg for formats that libsndfile does not read."""
+"""Offset, bytes there, and the demuxer of FFmpeg for formats that libsndfile does not read, or not completely."""
 
 REFUSED = (
     (0, b"OggS", "ogg"),
@@ -52,7 +55,6 @@ REFUSED = (
     (0, b"caff", "caf"),
     (0, b".snd", "au"),
     (0, b"fLaC", "flac"),
-    (0, b"Creative Voice File", "voc"),
     (0, b"NIST_1A", "nistsphere"),
 )
 """The same for formats that libsndfile reads, but not with every coding."""
@@ -195,6 +197,29 @@ def _element_end(stream: ByteStream, offset: int) -> int | None:
     length = 9 - head[at].bit_length()
     value = int.from_bytes(head[at : at + length]) & (1 << 7 * length) - 1
     return None if value == (1 << 7 * length) - 1 else offset + at + length + value
+
+
+def same_beginnings(stream: ByteStream) -> list[int]:
+    """Return where each file begins in files one after the other that begin with the same six bytes."""
+    return list(find_all(stream, read_at(stream, 0, 6), 0, size_of(stream)))
+
+
+def avi_files(stream: ByteStream) -> list[int]:
+    """Return where each AVI file begins in files one after the other."""
+    return [at - 8 for at in find_all(stream, b"AVI LIST", 8, size_of(stream)) if read_at(stream, at - 8, 4) == b"RIFF"]
+
+
+def declared_size(stream: ByteStream, demuxer: str) -> int | None:
+    """Return the size in bytes that the header of an AVI or ASF file states; None if it does not.
+
+    Source: ASF specification, section 3.2.
+    """
+    head, size = read_at(stream, 0, 4096), 0
+    if demuxer == "avi":
+        size = int.from_bytes(head[4:8], "little") + 8
+    elif demuxer == "asf" and (at := head.find(ASF_PROPERTIES)) > 0 and not head[at + 88] & 1:  # else live
+        size = int.from_bytes(head[at + 40 : at + 48], "little")
+    return size if 8 < size < 0xFFFF_0000 else None
 
 
 def amr_files(stream: ByteStream) -> list[int]:

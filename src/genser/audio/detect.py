@@ -9,11 +9,14 @@ from genser.audio.chunks import MP3, Sound, find_sound
 from genser.audio.containers import (
     adts_start,
     amr_files,
+    avi_files,
+    declared_size,
     has_index,
     matroska_files,
     media_format,
     mov_files,
     refused_format,
+    same_beginnings,
     why_not_audio,
 )
 from genser.audio.flac import MOST_SAMPLES, declared_samples, flac_files, last_sample, with_total
@@ -26,7 +29,13 @@ from genser.audio.view import MOST_PARTS, ByteStream, View, read_at, size_of
 from genser.errors import AudioError
 
 HEAD = 4096  # bytes by which a format is recognised
-PARTS = {"mov": mov_files, "matroska": matroska_files, "amr": amr_files}
+PARTS = {
+    "mov": mov_files,
+    "matroska": matroska_files,
+    "amr": amr_files,
+    "avi": avi_files,
+    **dict.fromkeys(("asf", "flv", "tta", "ape"), same_beginnings),
+}
 """Containers of which FFmpeg reads the first file only, and what finds the others."""
 
 
@@ -91,8 +100,9 @@ def _decoder(stream: ByteStream, name: str, declared: float = 1.0) -> FileReader
 
 
 def _media(stream: ByteStream, demuxer: str, name: str) -> MediaReader:
+    size, declared = size_of(stream), declared_size(stream, demuxer)
     try:
-        return MediaReader(stream, demuxer, name)
+        reader = MediaReader(stream, demuxer, name)  # from here on, only it may move the stream
     except AudioError as error:
         if demuxer != "mov" or has_index(stream):
             raise
@@ -100,6 +110,9 @@ def _media(stream: ByteStream, demuxer: str, name: str) -> MediaReader:
             f"{name} was never finished: it lacks its index (moov), without which its sound cannot be found. "
             "Copy it again, or repair it with a tool for broken MP4 files."
         ) from error
+    if declared and size < declared:
+        reader.remarks.append(f"The file is cut off: it has {size} of {declared} bytes.")
+    return reader
 
 
 def _open_ogg(stream: ByteStream, name: str) -> FileReader:
