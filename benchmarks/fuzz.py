@@ -1,4 +1,4 @@
-"""Throws damaged and hostile inputs at every door, in child processes with limits on time and memory.
+"""Gives damaged and hostile inputs to every door, in child processes with limits on time and memory.
 
     python benchmarks/fuzz.py [--cases 1000000] [--door NAME] [--case N] [--keep FOLDER] [--json FILE]
 

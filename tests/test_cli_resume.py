@@ -241,11 +241,20 @@ def test_two_runs_on_one_output_are_refused(calls, toys):
         cli.app(words_of(toys, "out.csv"))
 
 
-def test_a_complete_output_is_not_resumed(calls, toys):
-    assert cli.app(words_of(toys, "out.csv", "--resume")) == 0  # there is nothing to resume yet
-    with pytest.raises(ConfigError, match="is complete"):
-        cli.app(words_of(toys, "out.csv", "--resume"))
-    assert not (calls.parent / "out.csv.part").exists()
+@pytest.mark.parametrize(("output", "more"), [("out.csv", ()), ("files/", ("--segments",))])
+def test_a_complete_output_is_made_anew_with_what_the_folder_holds_now(calls, toys, recognised, capsys, output, more):
+    """So one command serves a folder that grows, whether its last run was stopped or not."""
+    for count in (COUNT, COUNT, COUNT + 1):
+        if count > COUNT:
+            shutil.copy(calls / "1.wav", calls / "new.wav")
+        recognised.clear()
+        assert cli.app(words_of(toys, output, "--resume", *more)) == 0
+        assert "No run was stopped, so all inputs are recognised." in capsys.readouterr().err
+        assert len(recognised) == count
+    assert not list(calls.parent.rglob("*.part"))
+    written = calls.parent / output
+    names = [path.name for path in written.iterdir()] if more else written.read_text()
+    assert "new.csv" in names if more else "calls/new.wav" in names
 
 
 @pytest.mark.parametrize("content", [b"a download\n", b"a download", b'{"a": 1}\n', b"[1]\n"])

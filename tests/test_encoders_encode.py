@@ -146,8 +146,9 @@ def test_encode_of_nothing_is_empty():
 def test_a_clip_of_another_shape_is_refused(clip):
     with pytest.raises(AudioError, match="Clip 1 has the shape"):
         encode(Counter(), [*noise(800), clip])
-    with pytest.raises(ConfigError, match="batch_seconds"):
-        encode(Counter(), noise(800), batch_seconds=0)
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="batch_seconds"):
+            encode(Counter(), noise(800), batch_seconds=seconds)
 
 
 def test_fingerprint_follows_settings_and_weights():

@@ -1,4 +1,4 @@
-"""A few damaged inputs through every door; `benchmarks/fuzz.py` throws a million, in processes with limits."""
+"""A few damaged inputs to every door; `benchmarks/fuzz.py` gives a million, in processes with limits."""
 
 import sys
 from pathlib import Path

@@ -76,6 +76,15 @@ def test_any_other_file_is_refused(tmp_path_factory, content):
     refused(tmp_path_factory, content)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"labels": None}, {"labels": [["a"]]}, {"labels": "ab"}, {"speech_threshold": "x"}]
+)
+def test_unusable_metadata_with_a_right_checksum_is_refused(path, changes):
+    path.write_bytes(sealed(GRAPH, METADATA | changes))
+    with pytest.raises(ModelError, match=r"The metadata of .*model\.onnx"):
+        read_metadata(path)
+
+
 @pytest.mark.parametrize("content", [SEALED + SEALED, SEALED + GRAPH, GRAPH + SEALED[:-64], SEALED[:-200] + SEALED])
 def test_joined_files_are_refused(tmp_path_factory, content):
     refused(tmp_path_factory, content)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -116,6 +117,47 @@ def test_an_altered_configuration_is_refused(folder):
 def test_a_file_that_does_not_belong_is_refused(folder, name):
     (folder / name).write_bytes(pickle.dumps("anything"))
     with pytest.raises(ModelError, match=f"{name} does not belong"):
+        load_model(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["config.json", "head.safetensors", "gate.safetensors"])
+def test_a_link_is_followed_to_a_file_of_the_recorded_checksum_only(folder, tmp_path, name):
+    original, target = folder / name, tmp_path / "elsewhere"
+    original.rename(target)
+    original.symlink_to(target)
+    load_model(folder)
+    target.write_bytes(target.read_bytes()[:-1] + b"!")
+    with pytest.raises(ModelError, match=name):
+        load_model(folder)
+    os.mkfifo(tmp_path / "fifo")
+    for endless in ("/dev/zero", tmp_path / "fifo"):
+        original.unlink()
+        original.symlink_to(endless)
+        with pytest.raises(ModelError, match=name):
+            load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": {"/dev/zero": ""}},
+        {"files": {"head.safetensors": "", "../secret.json": ""}},
+        {"files": None},
+        {"files": ["head.safetensors"]},
+        {"fingerprint": ...},
+        {"gate": "gate"},
+        {"head": [1]},
+        {"encoder": {"kind": []}},
+    ],
+)
+def test_a_hostile_configuration_with_a_right_checksum_is_refused(folder, changes):
+    config = json.loads((folder / "config.json").read_text())
+    config = {key: value for key, value in (config | changes).items() if value is not ...}
+    del config["checksum"]
+    checksum = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    (folder / "config.json").write_text(json.dumps({**config, "checksum": checksum}))
+    with pytest.raises(ModelError, match=str(folder)):
         load_model(folder)
 
 

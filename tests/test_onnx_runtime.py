@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from genser.inference.load import find_model
+from genser.errors import ModelError
+from genser.inference.load import find_model, load
+from genser.inference.onnx_file import read_metadata, sealed
 from genser.onnx_runtime import cpu_session, import_onnxruntime
 
 ELEMENTS = 16
@@ -52,6 +54,39 @@ def test_a_graph_reads_no_weights_from_another_file(tmp_path, monkeypatch, locat
     monkeypatch.chdir(tmp_path / working_folder)
     with pytest.raises(Exception, match=r"(?i)external"):
         cpu_session(os.path.relpath(path), threads=1)
+
+
+HUGE = helper.make_tensor("n", TensorProto.INT64, [1], [10**12])
+GRAPHS = {
+    "a custom operator": (helper.make_node("Evil", ["waveform"], ["scores"], domain="org.evil"), []),
+    "Python as an operator": (helper.make_node("PyOp", ["waveform"], ["scores"], domain="com.microsoft"), []),
+    "a tensor of 4 TB": (helper.make_node("ConstantOfShape", ["n"], ["scores"]), [HUGE]),
+    "no scores": (helper.make_node("Identity", ["waveform"], ["other"]), []),
+    "scores of other classes": (helper.make_node("Identity", ["waveform"], ["scores"]), []),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_that_is_no_model_is_refused_whatever_its_checksum(tmp_path, name):
+    node, weights = GRAPHS[name]
+    inputs = [
+        helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", "samples"]),
+        helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
+    ]
+    output = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("org.evil", 1), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(
+        helper.make_graph([node], "g", inputs, [output], weights), opset_imports=domains, ir_version=8
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(sealed(model.SerializeToString(), {"labels": ["a", "b"]} | _settings()))
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        load(path, threads=1).predict((np.ones(16_000, np.float32), 16_000))
+
+
+def _settings() -> dict:
+    found = read_metadata(find_model("tiny"))
+    return {name: found[name] for name in found.keys() - {"labels", "format", "genser"}}
 
 
 def _resident() -> int:

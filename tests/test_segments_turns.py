@@ -269,6 +269,7 @@ HOSTILE = {
     "outside.eaf": '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
     "none.eaf": "<a",
     "digits.eaf": ELAN.replace('"250"', f'"{"9" * 5000}"').replace('"3500"', '"1"'),
+    "digits.TextGrid": TEXTGRID.replace("size = 3", f"size = {'9' * 5000}", 1),
     "deep.json": "[" * 100_000,
     "other.json": '{"a": 1}',
     "list.json": '{"segments": 3}',

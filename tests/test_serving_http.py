@@ -170,6 +170,12 @@ def test_turns_are_taken_from_a_second_field(client):
     assert problem(client.post("/v1/segments", files=files), 422).startswith("turns.rttm has 1 faulty turns")
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/segments"])
+def test_settings_in_a_form_are_refused_with_the_place_where_they_belong(client, path):
+    answer = client.post(path, data={"threshold": "0.3"}, files={"file": ("talk.wav", encoded(TALK))})
+    assert "'threshold' of the form holds text, not a file. Settings belong in the address" in problem(answer, 400)
+
+
 def test_errors_name_a_cure(client):
     wav = encoded(babble(1.0))
     assert "not audio" in problem(client.post("/v1/predict", content=b"x" * 100), 422)

@@ -62,8 +62,9 @@ def work(tmp_path_factory) -> Path:
         name = f"sounds/{('sad', 'merry')[clip % 2]}/{clip}.wav"
         soundfile.write(folder / name, 0.1 * rng.standard_normal(8000), 16_000)
         rows.append([name, ("sad", "merry")[clip % 2], f"s{clip // 4}", "test" if clip >= 16 else ""])
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["path", "label", "speaker", "split"], *rows])
+    for name, columns in (("manifest.csv", 4), ("sounds.csv", 3)):  # the second one without splits
+        with (folder / name).open("w", newline="") as file:
+            csv.writer(file).writerows(row[:columns] for row in [["path", "label", "speaker", "split"], *rows])
     return folder
 
 
@@ -92,6 +93,7 @@ VERBS = {
     "export": ("export model -o model.onnx", {"model.onnx"}),
     "info": ("info", set()),
     "info of a model": ("info model", set()),
+    "split": ("split sounds.csv -o divided.csv", {"divided.csv"}),
     "prepare": ("prepare folder sounds -o prepared.csv", {"prepared.csv"}),
     "help": ("--help", set()),
 }

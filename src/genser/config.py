@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from genser.errors import ConfigError, MissingExtraError, suggestion
+from genser.errors import ConfigError, MissingExtraError, cause, suggestion
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -134,7 +134,7 @@ def load_yaml(source: str, folder: str, what: str) -> dict[str, Any]:
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The {where} cannot be read: {error}. Check the file.") from error
+        raise ConfigError(f"The {where} cannot be read: {cause(error)}. Check the file.") from error
     return parse_yaml(text, f"{what.capitalize()} {source!r}")
 
 

@@ -47,3 +47,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(known)}."
+
+
+def cause(error: Exception) -> str:
+    """What went wrong; an error of the system without its number and path, which the sentence around it names."""
+    return getattr(error, "strerror", None) or str(error)

@@ -283,7 +283,7 @@ def _check_header(reader: Reader, name: str, limits: AudioLimits) -> None:
     if not 1 <= reader.channels <= limits.max_channels:
         raise AudioError(
             f"{name} has {reader.channels} channels; 1 to {limits.max_channels} are allowed. An array is of shape "
-            "(samples, channels), so transpose it; else mix the channels down, or raise AudioLimits.max_channels."
+            "(samples, channels), so transpose it; else mix the channels down, or raise the limit."
         )
 
 
@@ -303,7 +303,7 @@ def _check_longest(duration: float, name: str, limits: AudioLimits) -> None:
     if duration > limits.max_duration:
         raise AudioError(
             f"{name} lasts {duration:.1f} s or more, the limit is {limits.max_duration:g} s. "
-            "Stream it in blocks, split it, or raise AudioLimits.max_duration."
+            "Split it, or raise the limit."
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from genser.audio.detect import open_file
 from genser.audio.readers import ArrayReader, Reader
 from genser.audio.view import ByteStream, size_of
-from genser.errors import AudioError
+from genser.errors import AudioError, cause
 
 AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
 
@@ -107,14 +107,12 @@ def _open_path(path: Path) -> BinaryIO:
         )
         raise AudioError(f"{path} is a folder, {reason}. Name audio files.") from error
     except (OSError, ValueError) as error:
-        raise AudioError(f"{path} cannot be opened: {error}. Check its name and permissions.") from error
+        raise AudioError(f"{path} cannot be opened: {cause(error)}. Check its name and permissions.") from error
 
 
 def _check_size(size: int, max_bytes: int, name: str) -> None:
     if size > max_bytes:
-        raise AudioError(
-            f"{name} has {size} bytes or more, the limit is {max_bytes}. Split it, or raise AudioLimits.max_bytes."
-        )
+        raise AudioError(f"{name} has {size} bytes or more, the limit is {max_bytes}. Split it, or raise the limit.")
 
 
 def _standard_input() -> BinaryIO:
@@ -132,7 +130,7 @@ def _rewound(file: BinaryIO, name: str) -> BinaryIO:
         if getattr(file, "seekable", bool)():
             file.seek(0)
     except (OSError, ValueError) as error:
-        raise AudioError(f"{name} cannot be read: {error}. Open it again.") from error
+        raise AudioError(f"{name} cannot be read: {cause(error)}. Open it again.") from error
     return file
 
 
@@ -153,7 +151,7 @@ def _read_block(file: BinaryIO, name: str) -> bytes:
     try:
         block = file.read(COPY_BLOCK)
     except (OSError, ValueError) as error:
-        raise AudioError(f"{name} cannot be read: {error}. Open it again.") from error
+        raise AudioError(f"{name} cannot be read: {cause(error)}. Open it again.") from error
     if not isinstance(block, bytes | bytearray):
         raise AudioError(f"{name} gives {type(block).__name__}, not bytes. Open it in binary mode ('rb').")
     return bytes(block)

@@ -34,30 +34,27 @@ def is_journaled(output: Path | None, inputs: Sequence[str], *, is_folder: bool 
 
 
 @contextmanager
-def open_run(
-    output: Path, about: Mapping[str, Any], *, resume: bool, files: Iterable[Path] | None = None
-) -> Iterator["Journal"]:
+def open_run(output: Path, about: Mapping[str, Any], *, resume: bool, is_folder: bool = False) -> Iterator["Journal"]:
     """Open the journal of a run; if the run does not end well, a message says how to continue it.
 
     Args:
         output: The file or the folder that is written.
         about: The options that decide the results.
         resume: Whether to continue a run that was stopped.
-        files: The files in the folder; None if the output is a file.
+        is_folder: Whether the output is a folder.
 
     Raises:
         ConfigError: See :func:`genser.output.journal.open_journal`.
     """
     from genser.output.journal import open_journal
 
-    path = journal_path(output, is_folder=files is not None)
+    path = journal_path(output, is_folder=is_folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{path.parent} cannot be made: {error.strerror}. Choose another output.") from error
-    is_written = all(file.exists() for file in ([output] if files is None else files))
     about = {"genser": __version__, **about}
-    with open_journal(path, about, resume=resume, is_written=is_written, report=_report) as journal:
+    with open_journal(path, about, resume=resume, report=_report) as journal:
         if output.is_file():
             path.chmod(stat.S_IMODE(output.stat().st_mode))
         yield journal

@@ -123,7 +123,7 @@ def _write_resumable(
             journal.finish(failed=failed > 0)
         return
     files = {name: main.path / main.names[describe(name)] for name in recordings}
-    with open_run(main.path, about, resume=resume, files=files.values()) as journal:
+    with open_run(main.path, about, resume=resume, is_folder=True) as journal:
         failed = fill(
             journal,
             recordings,

@@ -31,13 +31,15 @@ def export(
     """
     from genser.cli._extras import training_extra
     from genser.cli._outputs import check_file
-    from genser.errors import ConfigError
+    from genser.errors import ConfigError, cause
 
     check_file(output)
     try:
         text = card.read_text(encoding="utf-8") if card else None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The model card {card} cannot be read: {error}. Name a Markdown file in UTF-8.") from error
+        raise ConfigError(
+            f"The model card {card} cannot be read: {cause(error)}. Name a Markdown file in UTF-8."
+        ) from error
     with training_extra("Exporting"):
         from genser.export.onnx import export_onnx
     print(f"genser: Exporting {model}.", file=sys.stderr)

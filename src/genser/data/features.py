@@ -18,7 +18,7 @@ from genser.audio.augment import AugmentedCopy
 from genser.config import build, to_mapping
 from genser.data.store import FeatureStore, FileHasher
 from genser.data.utterance import Utterance
-from genser.errors import ConfigError, GenserError
+from genser.errors import ConfigError, GenserError, cause
 from genser.files import usable_cores
 
 BATCH_SECONDS = 120.0
@@ -231,7 +231,7 @@ def _jobs(utterances: Sequence[Utterance], store: FeatureStore, failures: dict[s
         try:
             return hasher(path)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            failures[path] = f"cannot be read: {error}"
+            failures[path] = f"cannot be read: {cause(error)}"
             return None
 
     paths = list(dict.fromkeys(item.path for item in utterances))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genser.data.utterance import Utterance
-from genser.errors import ConfigError, ManifestError, suggestion
+from genser.errors import ConfigError, ManifestError, cause, suggestion
 
 TASKS = {"emotion": "label", "gender": "gender"}
 """Field of an utterance that is the class in each task."""
@@ -140,7 +140,7 @@ def read_label_maps(path: str | os.PathLike[str] | None = None) -> dict[str, Lab
         try:
             maps |= _parse(Path(path).read_text("utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The label maps {path} cannot be read: {error}. Check the file.") from error
+            raise ConfigError(f"The label maps {path} cannot be read: {cause(error)}. Check the file.") from error
     return maps
 
 

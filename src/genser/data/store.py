@@ -39,7 +39,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from genser.errors import StoreError
+from genser.errors import StoreError, cause
 from genser.files import atomic_file, atomic_write, file_hash, open_locked
 
 FORMAT = 2
@@ -116,7 +116,9 @@ class FeatureStore:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"The feature store {self.path} cannot be opened: {error}.") from error
+            raise StoreError(
+                f"The feature store {self.path} cannot be opened: {cause(error)}. Check the path and the disk."
+            ) from error
         if any(self.path.glob("*/store.json")):
             raise StoreError(
                 f"{self.path} holds features in the format of an older genser, which this version does not read. "
@@ -178,7 +180,9 @@ class FeatureStore:
                 file.seek(self._read)
                 content = file.read()
         except OSError as error:
-            raise StoreError(f"The feature store {self.folder} cannot be read: {error}.") from error
+            raise StoreError(
+                f"The feature store {self.folder} cannot be read: {cause(error)}. Check the path and the disk."
+            ) from error
         content = content[: content.rfind(b"\n") + 1]
         try:
             entries = json.loads(b"[" + b",".join(content.split(b"\n")[:-1]) + b"]")
@@ -233,7 +237,9 @@ class FeatureStore:
                 "folder."
             ) from error
         except OSError as error:
-            raise StoreError(f"The feature store {self.folder} cannot be written: {error}.") from error
+            raise StoreError(
+                f"The feature store {self.folder} cannot be written: {cause(error)}. Check the path and the disk."
+            ) from error
         try:
             self._clean()
             try:
@@ -258,7 +264,9 @@ class FeatureStore:
             with (self.folder / "index.jsonl").open("ab") as index:
                 index.truncate(self._read)
         except OSError as error:
-            raise StoreError(f"The feature store {self.folder} cannot be written: {error}.") from error
+            raise StoreError(
+                f"The feature store {self.folder} cannot be written: {cause(error)}. Check the path and the disk."
+            ) from error
 
     def add_many(self, keys: Sequence[str], rows: np.ndarray) -> None:
         """Add rows, inside :meth:`writing`; keys that have a row keep it.
@@ -302,7 +310,9 @@ class FeatureStore:
                 index.flush()
                 os.fsync(index.fileno())
         except OSError as error:
-            raise StoreError(f"{len(entries)} rows cannot be written to {self.folder}: {error}.") from error
+            raise StoreError(
+                f"{len(entries)} rows cannot be written to {self.folder}: {cause(error)}. Check the disk."
+            ) from error
         self._pending.clear()
         self.refresh()
 

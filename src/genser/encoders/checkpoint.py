@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from genser.errors import MissingExtraError, ModelError
+from genser.errors import MissingExtraError, ModelError, cause
 
 SETTINGS_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 WEIGHTS_FILE = "model.safetensors"
@@ -58,7 +58,7 @@ def read_settings(folder: Path, name: str = "config.json") -> dict:
     try:
         settings = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / name} cannot be read: {error}. Copy the whole model folder.") from error
+        raise ModelError(f"{folder / name} cannot be read: {cause(error)}. Copy the whole model folder.") from error
     if not isinstance(settings, dict):
         raise ModelError(f"{folder / name} is not a JSON object. Copy the whole model folder.")
     return settings

@@ -42,9 +42,9 @@ def encode(
 
     Raises:
         AudioError: A clip is too short.
-        ConfigError: ``batch_seconds`` is not above 0.
+        ConfigError: ``batch_seconds`` is not a number above 0.
     """
-    if not batch_seconds > 0:
+    if not 0 < batch_seconds < np.inf:
         raise ConfigError(f"batch_seconds must be a number above 0, got {batch_seconds}.")
     clips, windows = _windows(encoder, waveforms)
     sums = np.zeros((len(waveforms), encoder.states, encoder.dim))

@@ -85,6 +85,8 @@ class OnnxBackend:
             values = dict(zip(names, session.run(names, {"waveform": waveforms, "lengths": lengths}), strict=True))
         except Exception as error:  # the errors of ONNX Runtime have no common base
             raise ModelError(f"{self.path} does not run: {error}. {EXPORT_AGAIN}.") from error
+        if "scores" not in values or values["scores"].shape != (len(waveforms), len(self.labels)):
+            raise ModelError(f"{self.path} does not return a score for each of its classes. {EXPORT_AGAIN}.")
         return ModelOutput(**{name: values[name] for name in OUTPUTS if name in values})
 
     def _shared(self, waveforms: np.ndarray, lengths: np.ndarray) -> ModelOutput:

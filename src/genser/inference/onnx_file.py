@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from genser._version import __version__
-from genser.errors import ModelError
+from genser.errors import ModelError, cause
 
 FORMAT = 2
 KEY, SEAL_KEY = "genser", "genser.sha256"
@@ -55,7 +55,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelError(f"The model file {path} does not exist. Check the path.") from error
     except OSError as error:
-        raise ModelError(f"The model file {path} cannot be read: {error}. Check it, or copy it again.") from error
+        raise ModelError(
+            f"The model file {path} cannot be read: {cause(error)}. Check it, or copy it again."
+        ) from error
     metadata, end = _json_entry(content, path)
     if metadata.get("format") == 1:
         is_whole = end == len(content) and _digest_1(content, metadata) == metadata.get("checksum")
@@ -70,6 +72,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"{path} was made by genser {metadata.get('genser')} in format {metadata.get('format')}. This is genser "
             f"{__version__}, which reads formats 1 and {FORMAT}. Use that version of genser, or export the model again."
         )
+    labels, threshold = metadata.get("labels"), metadata.get("speech_threshold")
+    is_usable = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not is_usable or not isinstance(threshold, float | int | None):
+        raise ModelError(f"The metadata of {path} holds no class names or a wrong threshold. {EXPORT_AGAIN}.")
     return metadata
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from genser._version import __version__
 from genser.config import build, to_mapping
 from genser.encoders import KINDS, EncoderConfig, SpeechEncoder, load_encoder, named_encoder
-from genser.errors import ConfigError, ModelError
+from genser.errors import ConfigError, ModelError, cause
 from genser.files import atomic_write
 from genser.model.format_1 import present_config, present_tensors
 from genser.model.head import Head, HeadConfig
@@ -31,6 +31,9 @@ FORMAT = 2
 CONFIG, HEAD, GATE, ENCODER = "config.json", "head.safetensors", "gate.safetensors", "encoder.safetensors"
 CARD = "card.md"
 """Name of the model card in a model folder; an export puts it into the ONNX file."""
+ENTRIES = {"files", "head", "encoder", "gate", "fingerprint", "info", "license"}
+"""What the configuration of every format has."""
+
 WEIGHT_ENDINGS = {".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz"}
 
 
@@ -142,7 +145,7 @@ def load_model(folder: Path) -> ModelFolder:
         head.load_state_dict(tensors)
         encoder = build(EncoderConfig, config["encoder"], str(folder / CONFIG))
         gate = _gate(config, contents)
-    except (ConfigError, SafetensorError, RuntimeError, KeyError) as error:
+    except (ConfigError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} cannot be read by this genser, {__version__}: {error}") from error
     if encoder.source == ENCODER and ENCODER in contents:
         encoder = replace(encoder, source=str((folder / ENCODER).resolve()))
@@ -198,14 +201,15 @@ def _checksum(config: Mapping[str, Any]) -> str:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
+    if not path.is_file():  # a FIFO or a device could be read without end
+        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}. Check the path.")
     try:
         config = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}. Check the path.") from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}. Copy the model folder again.") from error
-    if not isinstance(config, dict) or not {"format", "files", "head"} <= config.keys():
-        raise ModelError(f"{path} is not the configuration of a genser model. Name a folder written by genser train.")
+        raise ModelError(f"{path} cannot be read: {cause(error)}. Copy the model folder again.") from error
+    foreign = ModelError(f"{path} is not the configuration of a genser model. Name a folder written by genser train.")
+    if not isinstance(config, dict) or "format" not in config:
+        raise foreign
     if config["format"] not in (1, FORMAT):
         raise ModelError(
             f"{folder} was written by genser {config.get('genser')} in format {config['format']}. This is genser "
@@ -213,7 +217,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
         )
     if config.get("checksum") != _checksum(config):
         raise ModelError(f"{path} was changed: its checksum differs. Copy the model folder again.")
+    if not config.keys() >= ENTRIES or not _is_list_of_files(config["files"]):
+        raise foreign
     return config
+
+
+def _is_list_of_files(checksums: Any) -> bool:
+    """Whether these are checksums of files of a model folder, the head among them, and of nothing elsewhere."""
+    return isinstance(checksums, dict) and HEAD in checksums and checksums.keys() <= {HEAD, GATE, ENCODER}
 
 
 def _read_files(folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
@@ -224,10 +235,12 @@ def _read_files(folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
             )
     contents = {}
     for name, checksum in checksums.items():
+        if not (folder / name).is_file():  # a FIFO or a device could be read without end
+            raise ModelError(f"{folder / name} is missing or is no file. Copy the model folder again.")
         try:
             contents[name] = (folder / name).read_bytes()
         except OSError as error:
-            raise ModelError(f"{folder / name} is missing or cannot be read. Copy the model folder again.") from error
+            raise ModelError(f"{folder / name} cannot be read: {cause(error)}. Copy it again.") from error
         if hashlib.sha256(contents[name]).hexdigest() != checksum:
             raise ModelError(f"{folder / name} was changed: its checksum differs. Copy the model folder again.")
     return contents

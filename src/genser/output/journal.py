@@ -140,7 +140,7 @@ class Journal:
 
 @contextmanager
 def open_journal(
-    path: Path, about: Mapping[str, Any], *, resume: bool, is_written: bool, report: Callable[[str], None]
+    path: Path, about: Mapping[str, Any], *, resume: bool, report: Callable[[str], None]
 ) -> Iterator[Journal]:
     """Open a journal, and lock it against other runs.
 
@@ -148,8 +148,7 @@ def open_journal(
         path: The journal.
         about: What is run: everything that decides the results, by option.
         resume: Whether to continue a run that was stopped.
-        is_written: Whether the output exists, with all its files.
-        report: Called with a sentence if the run ends before its output is complete.
+        report: Called with a sentence if nothing can be continued, or if the run ends before its output is complete.
 
     Raises:
         ConfigError: Another run writes this output, or ``resume`` or ``about`` do not fit an earlier run.
@@ -164,9 +163,8 @@ def open_journal(
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}. Choose another output.") from error
     with file:
         journal = Journal(path, file)
-        if resume and is_written and journal.about is None:
-            path.unlink()
-            raise ConfigError("The output is complete, and no run was stopped. Omit --resume to make it anew.")
+        if resume and journal.about is None:
+            report("No run was stopped, so all inputs are recognised.")
         about = json.loads(json.dumps(about))
         is_continued = _is_continued(journal, about, resume)
         try:

@@ -17,7 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 BODY_UNREAD = (408, 413)  # the rest of the body would be taken for the next request
 LONGEST_VALUE = 80  # characters of a wrong value that a message repeats
 DESCRIPTIONS = {
-    400: "The body is incomplete or holds no file.",
+    400: "The body is incomplete, holds no file, or holds text in a form.",
     401: "An API key is required.",
     408: "The body arrived too slowly.",
     413: "Too large, or too many files.",

@@ -47,7 +47,8 @@ async def read_uploads(request: Request, config: ServerConfig, max_bytes: int) -
     """Read the files of a request; large ones are written to disk in a thread, once.
 
     Raises:
-        Problem: 400 broken or without a file, 408 too slow, 413 too large or too many, 415 not an audio type.
+        Problem: 400 broken, without a file, or with text; 408 too slow, 413 too large or too many,
+            415 not an audio type.
     """
     kind = request.headers.get("content-type", "application/octet-stream")
     chunks = _body(request, config, max_bytes)
@@ -107,7 +108,15 @@ async def _multipart(request: Request, chunks: AsyncGenerator[bytes, None], max_
         raise Problem(400, f"The form cannot be read: {error}. Name each part, and give the boundary.") from error
     if not parser.is_complete:
         raise Problem(400, "The form ends before its closing boundary. Send it completely.")
-    files = [(field, value) for field, value in form.multi_items() if isinstance(value, UploadFile)]
+    files = []
+    for field, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            raise Problem(
+                400,
+                f"The field {field[:100]!r} of the form holds text, not a file. Settings belong in the address, "
+                "such as ?channel=each; files need a name, for example: curl -F file=@speech.wav",
+            )
+        files.append((field, value))
     if not files:
         raise Problem(400, "The form holds no file. Send at least one, for example: curl -F file=@speech.wav")
     return [Upload(field, _safe_name(value.filename), value.file) for field, value in files]
