@@ -46,6 +46,7 @@ def test_folders_files_and_patterns_come_in_a_repeatable_order(clips, monkeypatc
     assert find_inputs(["notes.txt"]) == ["notes.txt"]
     assert find_inputs(["**/*.ogg", "deep*"]) == ["deep/c.ogg", "deep/er/d.WAV"]
     assert find_inputs(["*.wav", "./b.wav", str(clips / "b.wav"), "-", "-"]) == ["b.wav", "-"]
+    assert find_inputs(["b.wav", "deep", "./b.wav", "."])[:2] == ["b.wav", "deep/c.ogg"]
     assert find_inputs(["**", "deep/**/d.*"]) == find_inputs(["**/*"])
 
 

@@ -33,7 +33,9 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
                 empty.append(match)
                 found.append(match)
             found += content.files + content.unreadable
-    inputs = list({"-" if path == "-" else os.path.abspath(path): path for path in reversed(found)}.values())[::-1]  # noqa: PTH100
+    inputs: dict[str, str] = {}  # the first spelling of each, at its place
+    for path in found:
+        inputs.setdefault("-" if path == "-" else os.path.abspath(path), path)  # noqa: PTH100
     if not inputs:
         raise ConfigError("No input is given. Name files, folders or patterns, or '-' for standard input.")
     if len(empty) == len(found):
@@ -41,7 +43,7 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
             f"The folder {empty[0]} holds no audio files (.wav, .flac, .mp3, …). Check the path, or name the files "
             "themselves."
         )
-    return inputs
+    return list(inputs.values())
 
 
 def _spelled(path: str) -> str:
