@@ -156,5 +156,5 @@ def test_bf16_features_are_kept_apart(tmp_path, encode):
 
 
 def test_a_batch_of_0_seconds_is_refused(tmp_path, encode):
-    with pytest.raises(ConfigError, match="must be above 0"):
+    with pytest.raises(ConfigError, match="batch_seconds must be a number above 0"):
         compute_features([], FakeEncoder(), open_store(tmp_path, FakeEncoder()), batch_seconds=0)
