@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from recordings import HIGH, LOW, check_low_then_high, encoded, muxed, read, remarks_of, tone
 
-from genser.audio import SAMPLE_RATE, load_audio, probe_audio
+from genser.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio
 from genser.errors import AudioError
 
 FIELDS = {  # of the size: what stands before it, how far it is from there, its layout, what it counts in addition
@@ -124,3 +124,11 @@ def test_empty_chunks_hold_no_samples():
             load_audio(encoded(np.zeros(0, np.float32), form, "PCM_16"))
     with pytest.raises(AudioError, match="holds no samples"):
         load_audio(encoded(np.zeros(0, np.float32)) + LIST)
+
+
+def test_many_remarks_are_counted():
+    files = [encoded(tone(0.1, LOW, channels=1 + index % 2)) for index in range(30)]
+    stream = stream_audio(b"".join(files))
+    assert len(stream.read()) == pytest.approx(3 * SAMPLE_RATE, abs=2)
+    assert stream.remark.count("2 channels instead of 1") == 10
+    assert stream.remark.endswith("There are 5 more remarks.")

@@ -108,3 +108,10 @@ def test_no_bytes_make_the_search_fail(junk, frames, at):
     stream = io.BytesIO(data[:at] + junk + data[at:])
     parts = mpeg_parts(stream) or []
     assert sum(len(view.read()) for view, _ in parts) <= len(stream.getvalue()) + 3000 * len(parts)
+
+
+def test_a_remark_on_a_later_file_says_where_it_begins():
+    whole, other = mp3(tone(2.0, LOW)), mp3(tone(2.0, HIGH))
+    cut = other[: len(other) // 2]
+    assert remarks_of(whole + cut) == "In the part that begins at 2.00 s: " + remarks_of(cut)
+    assert remarks_of(cut).startswith("The file is cut off")

@@ -22,7 +22,7 @@ class JoinedReader:
     """
 
     def __init__(self, openers: Iterator[Callable[[], FileReader]], frames: int | None = None) -> None:
-        self._openers, self.frames, self._position = openers, frames, 0
+        self._openers, self.frames, self._position, self._begin = openers, frames, 0, 0
         self._remarks: list[str] = []
         self._reader: FileReader | None = next(openers)()
         self.format, self.channels = self._reader.format, self._reader.channels
@@ -32,8 +32,12 @@ class JoinedReader:
 
     @property
     def remarks(self) -> list[str]:
-        """Sentences about the streams so far."""
-        return self._remarks + (self._reader.remarks if self._reader else [])
+        """Sentences about the streams so far; times in those about one stream count from its beginning."""
+        ours = self._reader.remarks if self._reader else []
+        if self._begin:
+            where = f"In the part that begins at {self._begin / self.sample_rate:.2f} s: "
+            ours = [where + remark for remark in ours]
+        return self._remarks + ours
 
     def close(self) -> None:
         """Free the decoder."""
@@ -71,10 +75,9 @@ class JoinedReader:
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def _open_next(self) -> None:
-        if self._reader:
-            self._remarks += self._reader.remarks
-            self._reader.close()
-        self._reader = None
+        self._remarks = self.remarks
+        self.close()
+        self._reader, self._begin = None, self._position
         for opener in self._openers:
             try:
                 self._reader = opener()

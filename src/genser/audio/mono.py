@@ -12,6 +12,7 @@ from genser.audio.mixing import Mixer
 from genser.errors import AudioError
 
 SAMPLE_RATE = 16_000  # Hz
+MOST_REMARKS = 10
 LOUDEST = 128.0  # in units of full scale; larger samples are unscaled integers, or damaged
 
 
@@ -93,5 +94,8 @@ def check_samples(block: np.ndarray, name: str, seconds: float) -> None:
 
 
 def joined(remarks: Sequence[str]) -> str | None:
-    """Several remarks as one text; None if there are none."""
-    return " ".join(dict.fromkeys(remarks)) or None
+    """Several remarks as one text, each once, at most `MOST_REMARKS` of them; None if there are none."""
+    different = list(dict.fromkeys(remarks))
+    if more := len(different[MOST_REMARKS:]):
+        different[MOST_REMARKS:] = [f"There are {more} more remarks."]
+    return " ".join(different) or None

@@ -163,7 +163,8 @@ def _parts(stream: ByteStream, end: int) -> list[Part]:
         part.ranges.append((begin, last))
         part.frames += not xing
     rest = read_at(stream, last, 3).ljust(3, b"\0")
-    if parts and (end - last > LONGEST_FRAME or (rest[0] == 0xFF and parse_header(rest[1], rest[2]))):
+    is_cut = rest[0] == 0xFF and parse_header(rest[1], rest[2]) is not None
+    if parts and (end - last > LONGEST_FRAME or (is_cut and not parts[-1].declared)):  # else the decoder misses frames
         parts[-1].unread = end - last
     return parts
 
