@@ -1,5 +1,6 @@
 """The speech gate over time: what holds no speech becomes no segment and tells its neighbours nothing."""
 
+import io
 import shutil
 import subprocess
 from dataclasses import astuple, replace
@@ -26,9 +27,11 @@ from genser.segments.stream import Stream
 from genser.segments.timeline import recognize_timeline
 from genser.segments.turns import Turn
 
-CLIP = load_audio(Path(__file__).resolve().parent.parent / "examples/synthetic.flac")
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples/synthetic.flac"
+CLIP = load_audio(EXAMPLE)
 WINDOWS = SegmentOptions(window=4.0, hop=1.0)
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(2.0, pitch))] + [hush(0.6)])
+DECODED = load_audio((TALK, RATE))  # without sound below the voice
 TEXT = "Good morning. I really did not expect you to come back so soon! Yes. No. What on earth are you doing here?"
 
 
@@ -104,13 +107,13 @@ def test_gated_scores_are_those_of_predictions(base):
 @pytest.mark.parametrize("voice", ["synthetic.flac", "en", "de+f3", "pl+m3", "en+whisper"])
 def test_synthetic_speech_keeps_its_segments(base, ungated, voice):
     if voice == "synthetic.flac":
-        speech = CLIP
+        speech, rate = soundfile.read(EXAMPLE, dtype="float32")
     elif shutil.which("espeak-ng"):
         done = subprocess.run(["espeak-ng", "-v", voice, "--stdout", TEXT], capture_output=True, check=True)
-        speech = load_audio(done.stdout)
+        speech, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
     else:
         pytest.skip("espeak-ng is not installed")
-    sound = (np.concatenate([hush(0.5), speech, hush(0.5, seed=1)]), RATE)
+    sound = (np.concatenate([hush(0.5), speech, hush(0.5, seed=1)]), rate)
     segments = base.segments(sound)
     assert segments
     assert segments == ungated.segments(sound)
@@ -148,7 +151,7 @@ def test_smoothing_does_not_hear_what_was_turned_away(smoothing):
     """The segments of the voices are those of a recording in which the machine was never cut out."""
     options = SegmentOptions(smoothing=smoothing, emotion_duration=20.0)
     cutter = SpeechCutter(options)
-    pieces = [*cutter.push(TALK), *cutter.close()]
+    pieces = [*cutter.push(DECODED), *cutter.close()]
     rows = PitchRecognizer().scores([piece.waveform for piece in pieces])
     speech_filter = SpeechFilter()
     seen = [speech_filter.take(piece, row, True) for piece, row in zip(pieces, rows, strict=True)]
@@ -177,7 +180,7 @@ def test_a_turn_in_which_nobody_speaks_is_kept_but_never_confident_and_tells_not
     assert [(one.label, one.confident) for one in found] == [("low", True), ("middle", False), ("high", True)]
     np.testing.assert_allclose(
         list(found[1].scores.values()),
-        PitchRecognizer().scores([TALK[round(middle.start * RATE) : round(middle.end * RATE)]])[0],
+        PitchRecognizer().scores([DECODED[round(middle.start * RATE) : round(middle.end * RATE)]])[0],
     )
     without = recognize_timeline(PitchRecognizer(), (TALK, RATE), options, turns=[turns[0], high]).segments
     assert [found[0], found[2]] == list(without)
@@ -188,7 +191,8 @@ def test_of_a_long_turn_the_parts_with_speech_count():
     options = SegmentOptions(max_duration=2.0, smoothing="none")
     (found,) = recognize_timeline(PitchRecognizer("middle"), (sound, RATE), options, turns=[Turn(0, 4)]).segments
     assert (found.start, found.end, found.label, found.confident) == (0, 4, "low", True)
-    np.testing.assert_allclose(list(found.scores.values()), PitchRecognizer().scores([sound[2 * RATE :]])[0])
+    second = load_audio((sound, RATE))[2 * RATE :]
+    np.testing.assert_allclose(list(found.scores.values()), PitchRecognizer().scores([second])[0])
 
 
 @pytest.mark.parametrize("options", [["--window", "4", "--hop", "1"], []])
