@@ -366,7 +366,7 @@ def test_a_changed_file_is_refused_when_it_is_loaded(toys, tmp_path):
 def test_a_graph_that_cannot_run_is_named(tmp_path):
     from genser.inference.onnx_file import sealed
 
-    (tmp_path / "m.onnx").write_bytes(sealed(b"\x08\x0a", {"labels": ["a"], "speech_threshold": None}))
+    (tmp_path / "m.onnx").write_bytes(sealed(b"\x08\x0a", {"labels": ["a", "b"], "speech_threshold": None}))
     with pytest.raises(ModelError, match=r"m\.onnx cannot be loaded by onnxruntime"):
         genser.load(tmp_path / "m.onnx").scores(sound(800))
 
