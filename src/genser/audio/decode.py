@@ -209,7 +209,10 @@ class AudioStream:
                 self._declared = (min(reader.frames, reader.frames if last is None else last) - first) / rate
             begin = _settled(first, rate)
             frames = None if last is None else last - first
-            converter = MonoConverter(rate, reader.channels, self._channel, skip=first - begin, frames=frames)
+            try:
+                converter = MonoConverter(rate, reader.channels, self._channel, skip=first - begin, frames=frames)
+            except AudioError as error:
+                raise AudioError(f"{name}: {error}") from error
             for piece in _converted(reader, name, converter, begin, last, first):
                 self._samples += len(piece)
                 _check_longest(self.heard, name, limits)

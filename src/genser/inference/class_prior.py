@@ -50,16 +50,18 @@ class ClassPrior:
         for name in (*chosen, *(prior or ())):
             if name not in labels:
                 raise ConfigError(f"The model has no class {name!r}. {suggestion(name, labels)}")
-        if len(set(chosen)) < len(chosen) or len(chosen) < 2:
-            raise ConfigError(f"Name two or more different classes, got {', '.join(chosen) or 'none'}.")
+        is_chosen = classes is not None or prior is not None
+        if is_chosen and (len(set(chosen)) < len(chosen) or len(chosen) < 2):
+            raise ConfigError(
+                f"Name two or more different classes that can occur, got {', '.join(chosen) or 'none'}. A prior names "
+                "every class that can occur, such as anger=0.2,neutral=0.8."
+            )
         kept = tuple(label for label in labels if label in chosen)
         shares = np.array([1.0 if prior is None else prior.get(label, np.nan) for label in kept], float)
         if prior is not None and set(prior) != set(kept):
-            wrong = sorted(set(prior) ^ set(kept))
-            raise ConfigError(
-                f"The prior must give a share to each of {', '.join(kept)} and to no other class; {', '.join(wrong)} "
-                "differs."
-            )
+            missing, further = sorted(set(kept) - set(prior)), sorted(set(prior) - set(kept))
+            wrong = f"{', '.join(missing)} has no share" if missing else f"{', '.join(further)} is not one of them"
+            raise ConfigError(f"The prior must give a share to each of {', '.join(kept)} and to no other: {wrong}.")
         if not (np.isfinite(shares).all() and (shares > 0).all()):
             raise ConfigError(f"The shares of the prior must be numbers above 0, got {dict(prior or {})}.")
         return cls(kept, np.array([labels.index(label) for label in kept]), shares / shares.sum())
