@@ -81,7 +81,7 @@ def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
     found = OnnxBackend(path).run(batch, sizes)
     for name in ("scores", "trajectory", "familiar"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-3)
-    prediction = genser.load(path).predict((batch[0, :9_000], 16_000))
+    (prediction,) = genser.load(path).predict_waveforms([batch[0, :9_000]])
     assert prediction.to_dict()["familiar"] == pytest.approx(float(wanted.familiar[0]), abs=1e-3)
     assert prediction.speech is None
 

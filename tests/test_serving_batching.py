@@ -7,6 +7,7 @@ import pytest
 
 from genser.audio import SAMPLE_RATE
 from genser.errors import AudioError, ModelError
+from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import Prediction
 from genser.serving.batching import Batcher
 from genser.serving.errors import Problem
@@ -154,7 +155,7 @@ def test_stopping_finishes_what_was_taken_and_takes_no_more(gate, batcher):
 
 
 def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
-    scorer, outcome = BatchedScorer(gate.labels, batcher), []
+    scorer, outcome = BatchedScorer(ClassPrior.of(gate.labels), batcher), []
 
     def work():
         try:
@@ -173,11 +174,11 @@ def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
 
 def test_work_in_a_thread_gets_scores(gate, batcher):
     gate.open.set()
-    rows, spoken = BatchedScorer(gate.labels, batcher).gated_scores([sound(i / 64) for i in range(40)])
+    rows, spoken = BatchedScorer(ClassPrior.of(gate.labels), batcher).gated_scores([sound(i / 64) for i in range(40)])
     np.testing.assert_allclose(rows[:, 0], np.arange(40) / 64)
     assert spoken.all()
     with pytest.raises(AudioError, match="too loud"):
-        BatchedScorer(gate.labels, batcher).gated_scores([sound(901.0)])
+        BatchedScorer(ClassPrior.of(gate.labels), batcher).gated_scores([sound(901.0)])
 
 
 def test_workers_share_what_waits(gate):

@@ -92,8 +92,8 @@ def test_a_stopping_server_finishes_live_streams():
         messages, code = remaining_messages(talking)
         assert [one.get("label") for one in messages] == ["middle", "high", None]
         assert messages[1]["end"] == pytest.approx(8.5, abs=0.1)
-        assert (messages[2], code) == ({"type": "done", "time": 8.5}, 1012)
-        assert remaining_messages(silent) == ([{"type": "done", "time": 0.1}], 1012)
+        assert (messages[2], code) == ({"type": "done", "time": 8.5, "remark": None}, 1012)
+        assert remaining_messages(silent) == ([{"type": "done", "time": 0.1, "remark": None}], 1012)
         (error,), code = remaining_messages(new)
         assert (error["status"], code) == (503, 1013)
         assert "stopping" in error["detail"]

@@ -1,7 +1,6 @@
 """Segment options over HTTP and the WebSocket are those of the library."""
 
-import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from genser.errors import ConfigError
 from genser.segments.options import BOUNDS, SMOOTHINGS, SegmentOptions
 from genser.serving.live import Start
 from genser.serving.options import SegmentParameters
+from genser.serving.predict import PredictQuery
 from genser.serving.segments import SegmentQuery
 
 NUMBERS = st.fixed_dictionaries(
@@ -22,7 +22,6 @@ NUMBERS = st.fixed_dictionaries(
     }
     | {
         "smoothing": st.sampled_from((*SMOOTHINGS, "median")),
-        "prior": st.dictionaries(st.text(max_size=5), st.floats(0.1, 1), max_size=3),
     },
 )
 
@@ -53,6 +52,9 @@ def test_every_option_and_its_description_is_in_openapi():
         assert properties[field.name]["description"]
 
 
-def test_a_prior_in_a_query_is_json():
-    prior = {"anger": 0.25, "neutral": 0.75}
-    assert asdict(SegmentQuery(prior=json.dumps(prior)).options())["prior"] == prior
+@pytest.mark.parametrize("model", [SegmentQuery, SegmentParameters, PredictQuery])
+def test_classes_and_shares_in_a_query_are_those_of_the_library(model):
+    labels = ("anger", "fear", "neutral")
+    found = model(classes="neutral,anger", prior="anger=1,neutral=3").class_prior(labels)
+    assert (found.labels, found.shares.tolist()) == (("anger", "neutral"), [0.25, 0.75])
+    assert model().class_prior(labels).labels == labels

@@ -85,7 +85,7 @@ def _temporary(target: Path) -> tuple[BinaryIO, Path]:
     with suppress(OSError):
         file = open_locked(path)
         about = os.fstat(file.fileno())
-        if about.st_nlink == 1 and (os.name == "nt" or about.st_uid == os.geteuid()):
+        if about.st_nlink == 1 and (not hasattr(os, "geteuid") or about.st_uid == os.geteuid()):
             try:
                 file.truncate(0)
                 return file, path
