@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 
 from genser.cli import _segments, app
@@ -111,9 +112,8 @@ def test_without_options_the_library_decides(genser, asked):
     assert asked[1] == (SegmentOptions(smoothing="causal", confidence=0.7), {"format": "csv", "device": "3"})
 
 
-def test_the_help_shows_the_defaults_and_texts_of_the_library(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "400")
-    app(["predict", "--help"], exit_on_error=False)
+def test_the_help_shows_the_defaults_and_texts_of_the_library(capsys):
+    app(["predict", "--help"], exit_on_error=False, console=Console(width=400))
     lines = {}
     for line in capsys.readouterr().out.splitlines():
         if match := re.match(r"\W*--([\w-]+)", line):
