@@ -57,8 +57,8 @@ def percent(share: float | None) -> str:
 
 def with_interval(row: Mapping[str, Any]) -> str:
     """UA in per cent with its interval."""
-    low, high = row["ua_interval"]
-    return f"{percent(row['ua'])} [{percent(low)}, {percent(high)}]"
+    interval = row["ua_interval"]
+    return percent(row["ua"]) + (f" [{', '.join(map(percent, interval))}]" if interval else "")
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -162,7 +162,7 @@ def card(size: str, encoder: str, counts: Mapping[str, Any], found: Mapping[str,
         HEADER.format(size=size, encoder=encoder),
         f"## Trained on\n\n{training_table(counts)}",
         f"## Held-out speakers\n\n{scores_table(found['held_out'])}\n\n{recall_table(found['held_out'])}\n\n"
-        f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; with two speakers of a corpus they are hardly informative.\n\n"
+        f"Held out: {', '.join(found['held_out_speakers'])}. Intervals are drawn by speaker; for a corpus with fewer than five speakers by clip, and then they do not cover other speakers.\n\n"
         f"{rounding_sentence(found)}",
         f"## Other corpora\n\nThe same recipe, trained on two corpora and tested on the third: other speakers, another language, other rooms and microphones. "
         f"Expect these scores, not those above, on your own recordings.\n\n{across_table(found['across'])}",

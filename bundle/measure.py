@@ -42,7 +42,7 @@ def scored(recognizer: Any, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np
 
 
 def evaluation(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Evaluation:
-    """Scores with intervals from resamples of speakers."""
+    """Scores with intervals from resamples of speakers, or of clips where there are fewer than five speakers."""
     speakers = ["/".join(item.speaker_key) for item in utterances]
     predictions = Predictions.named(scores, [item.label for item in utterances], labels, speakers)
     return evaluate(predictions, resampling=Resampling(2000))
@@ -50,11 +50,11 @@ def evaluation(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequ
 
 def summary(found: Evaluation) -> dict[str, Any]:
     """Scores of one set of clips for the card."""
-    interval = found.intervals["ua"]
+    interval = found.intervals.get("ua")
     return {
         "utterances": found.utterances,
         "ua": found.ua,
-        "ua_interval": [interval.low, interval.high],
+        "ua_interval": None if interval is None else [interval.low, interval.high],
         "wa": found.wa,
         "macro_f1": found.macro_f1,
         "ece": found.calibration.ece_mass if found.calibration else None,

@@ -133,7 +133,16 @@ def test_training_speakers_are_omitted(home):
 
 def test_labels_in_other_capitals_are_those_of_the_model():
     items = [Utterance("a.wav", "Anger"), Utterance("b.wav", "JOY")]
-    assert [item.label for item in labelled(items, ("anger", "Joy"), "emotion", None, None)] == ["anger", "Joy"]
+    assert [item.label for item in labelled(items, ("anger", "Joy"), "emotion", None, None)[0]] == ["anger", "Joy"]
+
+
+def test_clips_of_classes_that_cannot_occur_are_omitted():
+    items = [Utterance(f"{name}.wav", name) for name in ("Anger", "joy", "awe")] + [Utterance("b.wav", "joy")]
+    kept, other = labelled(items, ("anger", "joy", "sadness"), "emotion", None, None, ("anger", "sadness"))
+    assert [item.path for item in kept] == ["Anger.wav"]
+    assert other == {"joy": 2, "awe": 1}, "a class that the model does not know cannot occur either"
+    with pytest.raises(ManifestError, match="No utterance of the manifest has one of the classes sadness, awe"):
+        labelled(items[:2], ("anger", "joy"), "emotion", None, None, ("sadness", "awe"))
 
 
 @pytest.fixture
@@ -155,7 +164,10 @@ def test_the_verb_reports_steps_and_warnings(home, manifest, tmp_path, capsys):
     )
     data = json.loads((output / "report.json").read_text())
     assert data["steps"] == {}
-    assert len(data["warnings"]) == 1
+    assert "does not record its training speakers" in data["warnings"][0]
+    assert "a single speaker" in data["warnings"][1]
+    assert "1 clip is too few" in data["warnings"][2]
+    assert all(warning in capsys.readouterr().err for warning in data["warnings"][:1])
     assert "does not record its training speakers" in (output / "report.html").read_text()
 
 
@@ -173,3 +185,52 @@ def test_a_manifest_without_labels_of_the_task_is_refused(home, manifest):
     Path(manifest).write_text(Path(manifest).read_text().replace("anger", "gloom"))
     with pytest.raises(ManifestError, match="no class 'gloom'"):
         evaluate_verb(str(home / "model"), manifest)
+
+
+@pytest.fixture
+def many(home, tmp_path):
+    """A manifest of two clips of each class of the model."""
+    items = utterances(home)
+    path = tmp_path / "many.csv"
+    with path.open("w", newline="") as file:
+        rows = [
+            [items[n % 3].path, name, f"s{n}", 0.1 * (n % 7), 0.5 + 0.1 * (n % 7)] for n, name in enumerate(2 * LABELS)
+        ]
+        csv.writer(file).writerows([["path", "label", "speaker", "start", "end"], *rows])
+    return path
+
+
+def test_the_verb_scores_the_classes_that_can_occur(home, many, tmp_path, capsys):
+    chosen = {"classes": ",".join(LABELS[:2]), "prior": f"{LABELS[0]}=0.9,{LABELS[1]}=0.1"}
+    options = {"store": tmp_path / "s", "resamples": 20, "steps": "2", "output": tmp_path / "report"}
+    assert evaluate_verb(str(home / "model"), many, **chosen, **options) == 0
+    data = json.loads((tmp_path / "report/report.json").read_text())
+    assert data["about"]["classes"] == chosen["classes"]
+    assert data["evaluation"]["classes"] == list(LABELS[:2])
+    assert data["evaluation"]["utterances"] == data["steps"]["2"]["utterances"] == 4
+    recognizer = load(home / "model", **chosen)
+    right = 0
+    with many.open() as file:
+        for row in list(csv.DictReader(file)):
+            if row["label"] in LABELS[:2]:
+                clip, rate = soundfile.read(row["path"], dtype="float32")
+                part = clip[round(float(row["start"]) * rate) : round(float(row["end"]) * rate)]
+                scores = recognizer.predict((part, rate)).scores
+                right += max(scores, key=scores.__getitem__) == row["label"]
+    assert data["evaluation"]["wa"] == pytest.approx(right / 4)
+    omitted = capsys.readouterr().err
+    assert "Clips of classes that cannot occur are omitted: " in omitted
+    assert f"{LABELS[2]} 2" in omitted
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"classes": "anger,gloom"}, "no class 'gloom'"),
+        ({"classes": "anger"}, "two or more"),
+        ({"prior": "anger=0.2,sadness=-1"}, "numbers above 0"),
+    ],
+)
+def test_wrong_classes_are_refused(home, many, tmp_path, chosen, words):
+    with pytest.raises(ConfigError, match=words):
+        evaluate_verb(str(home / "model"), many, store=tmp_path / "s", **chosen)

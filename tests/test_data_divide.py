@@ -97,7 +97,50 @@ def test_what_cannot_be_divided_is_said(tmp_path):
     together, absent = divide(items, SHARES).remarks
     assert together == "The speakers c/0, c/1 share files, so they are on one side."
     assert "no clip of the class 'unique'" in absent
-    assert "in 1 group that cannot" in absent
+    assert absent.endswith(": it has clips of 1 speaker, and a speaker is not divided.")
+
+
+@pytest.mark.parametrize("backgrounds", [1, 2, 3, 40])
+def test_rows_without_speech_need_no_speaker_and_are_divided_by_recording(tmp_path, backgrounds):
+    items = clips(tmp_path, 12)
+    for number in range(backgrounds):
+        path = tmp_path / f"street_{number}.wav"
+        path.write_bytes(b"street %d" % number)
+        items += [Utterance(str(path), "no speech", start=float(part), end=part + 1.0) for part in range(2)]
+    (tmp_path / "copy.wav").write_bytes(b"street 0")
+    items.append(Utterance(str(tmp_path / "copy.wav"), "no speech"))
+    sides = divide(items, SHARES).sides
+    speech = [side for item, side in zip(items, sides, strict=True) if item.speaker]
+    assert list(divide([item for item in items if item.speaker], SHARES).sides) == speech, "they change nothing else"
+    silent = {}
+    for item, side in zip(items, sides, strict=True):
+        if item.label == "no speech":
+            assert silent.setdefault(item.path, side) == side
+    assert silent[str(tmp_path / "copy.wav")] == silent[str(tmp_path / "street_0.wav")]
+    assert set(silent.values()) == set(list(SHARES)[:backgrounds])
+    if backgrounds == 40:
+        assert sum(side == "test" for side in silent.values()) == pytest.approx(8, abs=1)
+
+
+def test_rows_without_speech_do_not_replace_speakers(tmp_path):
+    items = clips(tmp_path, 2)
+    for number in range(5):
+        (tmp_path / f"{number}.wav").write_bytes(bytes([number]))
+        items.append(Utterance(str(tmp_path / f"{number}.wav"), "no speech"))
+    with pytest.raises(ManifestError, match="need 3 or more speakers that share no files, got 2"):
+        divide(items, SHARES)
+    remarks = divide(items[:-4], {"train": 0.8, "test": 0.2}).remarks
+    absent = [remark for remark in remarks if "no speech" in remark]
+    assert absent == [
+        "There is no clip of the class 'no speech' on the side test: it has clips of 1 file, and a file is not divided."
+    ]
+
+
+def test_a_recording_without_speech_that_belongs_to_a_speaker_stays_with_that_speaker(tmp_path):
+    items = clips(tmp_path, 6)
+    items += [Utterance(items[0].path, "no speech", start=1.0, end=2.0), Utterance(items[9].path, "no speech", "0")]
+    sides = divide(items, SHARES).sides
+    assert sides[-2] == sides[0]
 
 
 @pytest.mark.parametrize(

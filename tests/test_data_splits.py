@@ -101,7 +101,7 @@ def test_seeds_draw_other_speakers():
     [
         ([Utterance("/a", speaker="1"), Utterance("/b", speaker="2")], 1.0, "between 0 and 1"),
         ([Utterance("/a", speaker="1"), Utterance("/b", speaker="1")], 0.5, "No speaker can be held out"),
-        ([Utterance("/a", speaker="1"), Utterance("/b")], 0.5, "1 have none, such as /b"),
+        ([Utterance("/a", speaker="1"), Utterance("/b")], 0.5, "1 has none, such as /b"),
     ],
 )
 def test_impossible_validation(items, fraction, words):

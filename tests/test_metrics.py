@@ -1,4 +1,5 @@
 import json
+import math
 import warnings
 
 import numpy as np
@@ -297,7 +298,8 @@ def test_score_intervals_equal_a_plain_loop():
         chosen = np.concatenate([rows[i] for i in random.integers(0, 6, 6)])
         seeds = [confusion_matrix(labels[chosen], decide(one)[chosen], 4) for one in probabilities]
         drawn.append(np.mean([METRICS["macro_f1"](one) for one in seeds]))
-    assert (interval.low, interval.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.012)
+    tail = 0.5 * math.erfc(math.sqrt(6 / 5) * 2.5706 / math.sqrt(2))  # 2.5706: Student's t with 5 degrees, 97.5 %
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(drawn, [tail, 1 - tail]), abs=0.02)
 
 
 def test_seeds_are_averaged_and_may_be_drawn():
@@ -407,7 +409,7 @@ def test_evaluation_is_plain_json_without_nan():
     evaluation = evaluate(Predictions(np.tile(np.eye(4)[2], (5, 1)), labels, CLASSES), resampling=Resampling(50))
     document = json.loads(json.dumps(plain(evaluation), allow_nan=False))
     assert document["per_class"][1] == {"name": "happy", "support": 0, "precision": None, "recall": None, "f1": None}
-    assert document["intervals"]["ua"]["unit"] == "utterance"
+    assert document["intervals"] == {}
     assert [sum(row) for row in document["confusion"]] == [1, 0, 3, 1]
 
 
@@ -424,10 +426,62 @@ def test_an_evaluation_resamples_the_speakers_that_it_knows():
     assert {(one.unit, one.units) for one in intervals.values()} == {("speaker", 12)}
 
 
+@pytest.mark.parametrize("speakers", [2, 3, 5, 8])
+def test_coverage_with_few_speakers_is_near_the_nominal_one_or_denied(speakers):
+    random, hits = np.random.default_rng(0), 0
+    for trial in range(300):
+        ease = np.repeat(random.uniform(0.3, 0.9, speakers), 40)
+        right = random.uniform(size=len(ease)) < ease
+        predictions = Predictions.named(
+            np.eye(2)[(~right).astype(int)], ["a"] * len(right), ("a", "b"), np.repeat(np.arange(speakers), 40)
+        )
+        found = evaluate(predictions, resampling=Resampling(2000, seed=trial))
+        hits += found.intervals["wa"].low <= 0.6 <= found.intervals["wa"].high
+    if speakers < FEW_SPEAKERS:
+        assert hits / 300 < 0.85
+        assert found.interval_remarks[0].startswith(f"The clips are of {speakers} speakers only, so")
+    else:
+        assert 0.9 <= hits / 300 <= 0.99
+        assert found.interval_remarks == ()
+
+
+def test_few_clips_have_no_interval_and_a_sentence():
+    probabilities, labels, voices = corpus(speakers=6, per_class=1)
+    few = evaluate(Predictions(probabilities, labels, CLASSES, voices), resampling=Resampling(20))
+    assert few.intervals == {}
+    assert few.interval_remarks == ("There are no intervals, as 24 clips are too few: test 30 or more.",)
+    one = evaluate(Predictions(probabilities[:1], labels[:1], CLASSES), resampling=Resampling(20))
+    assert one.interval_remarks[1] == "There are no intervals, as 1 clip is too few: test 30 or more."
+
+
+def test_a_rare_class_costs_the_means_over_the_classes_their_intervals():
+    probabilities, labels, voices = corpus(speakers=12, per_class=2)
+    labels[labels == 3] = np.repeat([3, 2], [9, 15])
+    found = evaluate(Predictions(probabilities, labels, CLASSES, voices), resampling=Resampling(20))
+    assert set(found.intervals) == {"wa", "weighted_f1"}
+    assert "9 clips are too few for the class 'sad'" in found.interval_remarks[0]
+    absent = evaluate(Predictions(probabilities, np.minimum(labels, 2), CLASSES, voices), resampling=Resampling(20))
+    assert set(absent.intervals) == set(METRICS), "a class that does not occur is no rare one"
+
+
+def test_answers_that_are_all_right_or_all_wrong_have_no_interval():
+    labels = np.repeat([0, 1], 20)
+    for rows, word in (
+        (np.eye(2)[labels], "right"),
+        (np.eye(2)[1 - labels], "wrong"),
+        (np.full((40, 2), np.nan), "wrong"),
+    ):
+        found = evaluate(Predictions(rows, labels, ("a", "b"), np.arange(40)), resampling=Resampling(20))
+        assert found.intervals == {}
+        assert f"all answers are {word}" in found.interval_remarks[0]
+
+
 def test_one_speaker_falls_back_to_utterances():
     probabilities, labels, _ = corpus()
     one = Predictions(probabilities, labels, CLASSES, np.full(len(labels), "s"))
-    assert evaluate(one, resampling=Resampling(20)).intervals["ua"].unit == "utterance"
+    found = evaluate(one, resampling=Resampling(20))
+    assert found.intervals["ua"].unit == "utterance"
+    assert "a single speaker" in found.interval_remarks[0]
     assert several_speakers(None) is None
     assert several_speakers(np.array(["a", "b"])).tolist() == ["a", "b"]
 

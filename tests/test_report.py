@@ -285,10 +285,21 @@ def test_few_speakers_carry_a_warning():
     text = to_markdown(bench_document(bench(), resampling=QUICK))
     assert f"{few} Number of speakers: 0 (4), 1 (4)." in text, "8 speakers in all, but 4 on each fold"
     assert text.count(few) == 1
-    probabilities, labels = run().probabilities, run().labels
-    for speakers, count in ((np.arange(24) % 4, 1), (np.arange(24) % 5, 0)):
-        found = evaluate(Predictions(probabilities, labels, CLASSES, speakers), resampling=QUICK)
-        assert to_markdown(evaluation_document(found)).count(few) == count
+
+
+@pytest.mark.parametrize(
+    ("speakers", "words"), [(4, "of 4 speakers only"), (1, "of a single speaker"), (0, "speakers are unknown"), (5, "")]
+)
+def test_an_evaluation_of_few_speakers_says_so_in_every_format(speakers, words):
+    probabilities, labels = np.tile(run().probabilities, (5, 1)), np.tile(run().labels, 5)
+    voices = np.arange(len(labels)) % speakers if speakers else None
+    found = evaluate(Predictions(probabilities, labels, CLASSES, voices), resampling=QUICK)
+    document = evaluation_document(found, steps={4: found})
+    assert (document.data["warnings"] == []) == (speakers == 5)
+    page = to_html(document, dict.fromkeys(["classes", "confusion", "calibration", "steps"], bytes(24)))
+    for text in (to_markdown(document), page, str(document.data["warnings"])):
+        assert words in text
+        assert ("say nothing about other speakers" in text) == (speakers < 5)
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
@@ -366,11 +377,11 @@ def test_the_report_on_an_evaluation_has_failures_steps_warnings_and_the_floor()
         found, about={"model": "<base>"}, steps={0: found, 4: found}, warnings=("Speaker-dependent.",), notes=("N.",)
     )
     text = to_markdown(document)
-    for words in ("1 inputs could not be read", "> **Note:** Speaker-dependent.", "N = 4", "direct", "<base>", "floor"):
+    for words in ("1 input could not be read", "> **Note:** Speaker-dependent.", "N = 4", "direct", "<base>", "floor"):
         assert words in text
-    assert "intervals over 4 speakers" in text
+    assert "There are no intervals, as 24 clips are too few: test 30 or more." in text
     assert document.data["steps"]["4"]["failed"] == 1
-    assert document.data["warnings"] == ["Speaker-dependent."]
+    assert document.data["warnings"][0] == "Speaker-dependent."
 
 
 def test_published_rows_agree_with_the_paper():

@@ -52,3 +52,14 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def cause(error: Exception) -> str:
     """What went wrong; an error of the system without its number and path, which the sentence around it names."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with its words, such as ``1 clip`` and ``1,200 clips``.
+
+    Args:
+        count: The number.
+        one: The words after 1, such as ``clip is``.
+        many: The words after other numbers, such as ``clips are``; by default `one` with an s.
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

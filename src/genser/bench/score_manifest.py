@@ -1,5 +1,6 @@
 """Class probabilities of a model for the utterances of a manifest."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from genser.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio
 from genser.data.labels import LabelMap, for_task
 from genser.data.utterance import Utterance
 from genser.errors import GenserError, ManifestError
+from genser.inference.class_prior import ClassPrior
 from genser.inference.windows import WINDOW, cut, window_weights
 from genser.metrics.evaluate import Predictions
 
@@ -43,9 +45,25 @@ class Scored:
 
 
 def labelled(
-    utterances: Sequence[Utterance], classes: Sequence[str], task: str, chosen: LabelMap | None, split: str | None
-) -> list[Utterance]:
+    utterances: Sequence[Utterance],
+    classes: Sequence[str],
+    task: str,
+    chosen: LabelMap | None,
+    split: str | None,
+    occurring: Sequence[str] | None = None,
+) -> tuple[list[Utterance], Counter[str]]:
     """The utterances of a split that have a class of the model; capitals make no difference.
+
+    Args:
+        utterances: All utterances of the manifest.
+        classes: Classes of the model.
+        task: Task, see :func:`genser.data.labels.for_task`.
+        chosen: Label map for the labels of the manifest.
+        split: Only the utterances of this split; None means all.
+        occurring: Classes that can occur; utterances of other classes are omitted. None means all of the model.
+
+    Returns:
+        The utterances, and how many were omitted of each class that cannot occur.
 
     Raises:
         ManifestError: A label is not a class of the model, or no utterance is left.
@@ -54,6 +72,10 @@ def labelled(
     kept, _ = for_task(inside, task, chosen)
     spelled = {name.casefold(): name for name in classes}
     kept = [replace(item, label=spelled.get((item.label or "").casefold(), item.label)) for item in kept]
+    other: Counter[str] = Counter()
+    if occurring is not None:
+        other.update(item.label or "" for item in kept if item.label not in occurring)
+        kept = [item for item in kept if item.label in occurring]
     unknown = sorted({item.label for item in kept if item.label is not None} - set(classes))
     if unknown:
         raise ManifestError(
@@ -62,8 +84,18 @@ def labelled(
         )
     if not kept:
         where = f" in the split {split!r}" if split else ""
-        raise ManifestError(f"No utterance of the manifest has a label of the task {task!r}{where}.")
-    return kept
+        what = f"one of the classes {', '.join(occurring)}" if other and occurring else f"a label of the task {task!r}"
+        raise ManifestError(f"No utterance of the manifest has {what}{where}.")
+    return kept, other
+
+
+def under(scored: Scored, prior: ClassPrior) -> Scored:
+    """Probabilities of a model under a class prior; every utterance must have a class that can occur."""
+    labels = [item.label or "" for item in scored.utterances]
+    before = scored.predictions
+    predictions = Predictions.named(prior.posterior(before.probabilities), labels, prior.labels)
+    predictions = replace(predictions, speakers=before.speakers)
+    return replace(scored, predictions=predictions, steps={n: prior.posterior(p) for n, p in scored.steps.items()})
 
 
 def unseen(utterances: Sequence[Utterance], info: Mapping[str, Any]) -> list[Utterance]:

@@ -2,16 +2,18 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from genser.errors import ConfigError
+from genser.errors import ConfigError, counted
 
 if TYPE_CHECKING:
+    from genser.data.labels import LabelMap
     from genser.data.utterance import Utterance
+    from genser.inference.class_prior import ClassPrior
 
 
 def evaluate(
@@ -24,6 +26,8 @@ def evaluate(
     speakers: Literal["unseen", "all"] = "unseen",
     task: str = "emotion",
     labels: str | None = None,
+    classes: str | None = None,
+    prior: str | None = None,
     steps: str = "1,2,4,10,20",
     store: Path = Path("features"),
     device: str = "cpu",
@@ -31,8 +35,8 @@ def evaluate(
 ) -> int:
     """Score a model: WA, UA, F1, scores of each class, confusion and calibration, with bootstrap intervals.
 
-    Speakers are resampled for the intervals if the manifest names them. Speakers that the model was trained on are
-    omitted, as far as it records them.
+    Speakers are resampled for the intervals if there are five or more, else clips; the report then says what the
+    intervals do not cover. Speakers that the model was trained on are omitted, as far as it records them.
 
     Args:
         model: Model folder, ONNX file, or name of a bundled model.
@@ -43,6 +47,8 @@ def evaluate(
         speakers: "unseen" omits the speakers that the model was trained on, "all" scores all.
         task: emotion or gender.
         labels: Label map for the labels of the manifest, by name or as file.toml:name.
+        classes: Classes that can occur, such as anger,happiness,neutral; clips of other classes are omitted.
+        prior: Share of each class, such as anger=0.2,neutral=0.8; equal shares if omitted.
         steps: Numbers N of transport steps to compare (model folders only; the N of an ONNX file is fixed).
         store: Folder of the feature store (model folders only).
         device: "cpu" or "cuda" (model folders only).
@@ -52,7 +58,7 @@ def evaluate(
         0 on success, 1 if some clips could not be read; they count as wrong.
     """
     from genser import load
-    from genser.bench.score_manifest import labelled, score_folder, score_recognizer, speaker_warnings, unseen
+    from genser.bench.score_manifest import score_folder, score_recognizer, speaker_warnings, under
     from genser.cli._extras import training_extra
     from genser.cli._outputs import check_folder
     from genser.cli._progress import progress_bars
@@ -68,15 +74,7 @@ def evaluate(
     resampling, counts = Resampling(resamples), _step_counts(steps)
     utterances = read_manifest(manifest, check_files=False)
     label_map = find_label_map(labels) if labels else None
-    omitted = 0
-
-    def choose(classes: Sequence[str], info: Mapping[str, Any]) -> "list[Utterance]":
-        nonlocal omitted
-        inside = labelled(utterances, classes, task, label_map, split)
-        kept = inside if speakers == "all" else unseen(inside, info)
-        omitted = len(inside) - len(kept)
-        return kept
-
+    choose = _Choice(utterances, task, label_map, split, speakers, classes, prior)
     with progress_bars() as bars:
         progress = lambda done, total: bars("evaluate", done, total)  # noqa: E731
         if Path(model).is_dir():
@@ -87,27 +85,68 @@ def evaluate(
                 )
         else:
             scored = score_recognizer(load(model, encoder=encoder), choose, progress=progress)
+    scored = under(scored, choose.class_prior)
     predictions = scored.predictions
+    about = {"model": model, "manifest": str(manifest), "task": task, "split": split or "all", "speakers": speakers}
+    about |= {name: value for name, value in (("classes", classes), ("prior", prior)) if value}
     document = evaluation_document(
         score(predictions, resampling=resampling),
         title=f"Evaluation of {Path(model).name}",
-        about={"model": model, "manifest": str(manifest), "task": task, "split": split or "all", "speakers": speakers},
+        about=about,
         steps={
             count: score(replace(predictions, probabilities=rows), resampling=resampling)
             for count, rows in sorted(scored.steps.items())
         },
         warnings=speaker_warnings(scored),
     )
-    if omitted:
-        print(f"genser: {omitted} clips of training speakers are omitted; see --speakers.", file=sys.stderr)
+    for remark in choose.remarks:
+        print(f"genser: {remark}", file=sys.stderr)
     for problem in scored.problems:
         print(problem, file=sys.stderr)
     if output is None:
         print(to_markdown(document))
     else:
+        for warning in document.data["warnings"]:
+            print(f"genser: {warning}", file=sys.stderr)
         for path in write_report(document, output):
             print(path, file=sys.stderr)
     return 1 if scored.problems else 0
+
+
+@dataclass
+class _Choice:
+    """Chooses the utterances to score, once the classes of the model are known.
+
+    Attributes:
+        class_prior: The classes that can occur.
+        remarks: What was omitted.
+    """
+
+    utterances: "list[Utterance]"
+    task: str
+    label_map: "LabelMap | None"
+    split: str | None
+    speakers: str
+    classes: str | None
+    prior: str | None
+    class_prior: "ClassPrior" = field(init=False)
+    remarks: list[str] = field(init=False, default_factory=list)
+
+    def __call__(self, known: Sequence[str], info: Mapping[str, Any]) -> "list[Utterance]":
+        from genser.bench.score_manifest import labelled, unseen
+        from genser.inference.class_prior import ClassPrior
+
+        self.class_prior = ClassPrior.of(known, self.classes, self.prior)
+        occurring = self.class_prior.labels if self.classes or self.prior else None
+        inside, other = labelled(self.utterances, known, self.task, self.label_map, self.split, occurring)
+        kept = inside if self.speakers == "all" else unseen(inside, info)
+        if other:
+            counts = ", ".join(f"{name} {count}" for name, count in other.most_common())
+            self.remarks.append(f"Clips of classes that cannot occur are omitted: {counts}. See --classes.")
+        if trained := len(inside) - len(kept):
+            words = counted(trained, "clip of training speakers is", "clips of training speakers are")
+            self.remarks.append(f"{words} omitted. See --speakers.")
+        return kept
 
 
 def _step_counts(text: str) -> list[int]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from genser.errors import counted
+
 if TYPE_CHECKING:
     from genser.data.utterance import Utterance
 
@@ -25,7 +27,7 @@ def split(
     """Fill the column "split" of a manifest: no speaker is on two sides, and each side has its share of every class.
 
     All parts of a recording and files with the same bytes stay together. All other columns are kept. The same seed
-    gives the same division, whatever the order of the rows.
+    gives the same division, whatever the order of the rows. Rows with the label "no speech" need no speaker.
 
     Args:
         manifest: CSV, JSON lines or Parquet with the columns path and speaker, and label where known.
@@ -48,7 +50,8 @@ def split(
     utterances = read_manifest(manifest)
     filled = sum(item.split is not None for item in utterances)
     if filled and not replace_split:
-        raise ConfigError(f"{filled} rows of {manifest} have a split already. Use it, or add --replace-split.")
+        rows = counted(filled, f"row of {manifest} has", f"rows of {manifest} have")
+        raise ConfigError(f"{rows} a split already. Use it, or add --replace-split.")
     if not 0 <= validation < 1 or not 0 <= test < 1 or not 0 < validation + test < 1:
         raise ConfigError(f"--test {test:g} and --validation {validation:g} must leave a share for training.")
     shares = {"train": 1 - test - validation, "validation": validation, "test": test}
@@ -77,4 +80,5 @@ def _summary(side: str, utterances: "Sequence[Utterance]") -> str:
     labels = sorted({item.label for item in utterances if item.label is not None})
     counts = (f"{label} {sum(item.label == label for item in inside)}" for label in labels)
     share = len(inside) / len(utterances)
-    return f"{side}: {len(inside)} clips ({share:.0%}), {len(speakers)} speakers; {', '.join(counts)}"
+    clips, voices = counted(len(inside), "clip"), counted(len(speakers), "speaker")
+    return f"{side}: {clips} ({share:.0%}), {voices}; {', '.join(counts)}"

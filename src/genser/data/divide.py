@@ -1,5 +1,6 @@
 """Divides utterances into training, validation and test side: whole speakers, and equal shares of every class."""
 
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +11,15 @@ from typing import Literal
 import numpy as np
 
 from genser.data.corpora.report import same_bytes
+from genser.data.labels import NO_SPEECH
 from genser.data.leaks import speakers_of
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError
+from genser.errors import ManifestError, counted
 
 By = Literal["speaker", "file"]
+Key = tuple[str, str] | str
+"""Corpus and speaker, or the path of a file."""
+
 TRIES = 5000  # assignments of one group that are tried, over all attempts
 
 
@@ -37,7 +42,8 @@ def divide(
     """Divide utterances so that each speaker is on one side, and each side has its share of every class.
 
     All parts of a recording stay together, and so do files with the same bytes. The shares are met as closely as whole
-    groups allow, for each class and gender of each corpus. The result does not depend on the order of the utterances.
+    groups allow, for each class and gender of each corpus. Utterances without speech need no speaker: they are divided
+    by recording, apart from the others. The result does not depend on the order of the utterances.
 
     Args:
         utterances: From a manifest; their files must exist.
@@ -46,30 +52,47 @@ def divide(
         seed: Random seed.
 
     Raises:
-        ManifestError: A speaker is unknown, the shares are impossible, or there are fewer groups than sides.
+        ManifestError: The speaker of an utterance with speech is unknown, the shares are impossible, or there are fewer
+            speakers or files than sides.
     """
     if not all(0 < share < 1 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-9:
         listed = ", ".join(f"{side} {share:g}" for side, share in shares.items())
         raise ManifestError(f"The shares must be between 0 and 1 and add up to 1, got {listed}.")
-    groups = _groups(utterances, by)
-    if len(groups) < len(shares):
+    keys = _keys(utterances, by)
+    groups = _groups(utterances, keys)
+    spoken: list[list[int]] = []
+    silent: list[list[int]] = []
+    for group in groups:
+        has_speech = by == "file" or any(isinstance(keys[index], tuple) for index in group)
+        (spoken if has_speech else silent).append(group)
+    if len(spoken) < len(shares):
         raise ManifestError(
-            f"{len(shares)} sides need {len(shares)} or more {by}s that share no files, got {len(groups)}. Divide into "
+            f"{len(shares)} sides need {len(shares)} or more {by}s that share no files, got {len(spoken)}. Divide into "
             "fewer sides, such as with --validation 0, or add more."
         )
-    chosen = _assign(_fractions(utterances, groups), np.array(list(shares.values())), np.random.default_rng(seed))
     names = list(shares)
     sides = [""] * len(utterances)
-    for group, side in zip(groups, chosen, strict=True):
-        for index in group:
-            sides[index] = names[side]
-    return Division(tuple(sides), tuple(_remarks(utterances, groups, sides, names)))
+    for some in filter(None, (spoken, silent)):
+        fractions, wanted = _fractions(utterances, some), np.array(list(shares.values()))
+        for group, side in zip(some, _assign(fractions, wanted, np.random.default_rng(seed)), strict=True):
+            for index in group:
+                sides[index] = names[side]
+    return Division(tuple(sides), tuple(_remarks(utterances, keys, groups, sides, names)))
 
 
-def _groups(utterances: Sequence[Utterance], by: By) -> list[list[int]]:
+def _keys(utterances: Sequence[Utterance], by: By) -> list[Key]:
+    """What each utterance may not be separated from: its speaker, or its file."""
+    files: list[Key] = [os.path.realpath(item.path) for item in utterances]
+    if by == "file":
+        return files
+    is_named = [item.speaker is not None or item.label != NO_SPEECH for item in utterances]
+    speakers = iter(speakers_of(itertools.compress(utterances, is_named), "Dividing by speaker"))
+    return [next(speakers) if named else file for named, file in zip(is_named, files, strict=True)]
+
+
+def _groups(utterances: Sequence[Utterance], keys: Sequence[Key]) -> list[list[int]]:
     """Indices of the utterances that must stay together, in an order that does not depend on theirs."""
     files = [os.path.realpath(item.path) for item in utterances]
-    keys = speakers_of(utterances, "Dividing by speaker") if by == "speaker" else files
     root: dict[object, object] = {key: key for key in (*keys, *files)}
 
     def find(key: object) -> object:
@@ -83,7 +106,11 @@ def _groups(utterances: Sequence[Utterance], by: By) -> list[list[int]]:
     groups: dict[object, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         groups[find(key)].append(index)
-    return sorted(groups.values(), key=lambda group: min(keys[index] for index in group))
+    return sorted(groups.values(), key=lambda group: min(map(_sortable, (keys[index] for index in group))))
+
+
+def _sortable(key: Key) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else key
 
 
 def _fractions(utterances: Sequence[Utterance], groups: Sequence[Sequence[int]]) -> np.ndarray:
@@ -96,7 +123,7 @@ def _fractions(utterances: Sequence[Utterance], groups: Sequence[Sequence[int]])
     counts = np.zeros((len(groups), len(place)))
     for row, group in zip(counts, groups, strict=True):
         np.add.at(row, [place[name] for index in group for name in properties[index]], 1)
-    return counts / counts.sum(axis=0)
+    return counts / np.maximum(counts.sum(axis=0), 1)
 
 
 def _assign(fractions: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -124,13 +151,16 @@ def _assign(fractions: np.ndarray, shares: np.ndarray, generator: np.random.Gene
 
 
 def _remarks(
-    utterances: Sequence[Utterance], groups: Sequence[Sequence[int]], sides: Sequence[str], names: Sequence[str]
+    utterances: Sequence[Utterance],
+    keys: Sequence[Key],
+    groups: Sequence[Sequence[int]],
+    sides: Sequence[str],
+    names: Sequence[str],
 ) -> Iterator[str]:
     for group in groups:
         speakers = sorted({"/".join(filter(None, utterances[index].speaker_key or ())) for index in group} - {""})
         if len(speakers) > 1:
             yield f"The speakers {', '.join(speakers)} share files, so they are on one side."
-    group_of = {index: number for number, group in enumerate(groups) for index in group}
     for kind in ("label", "corpus"):
         held: dict[str, list[int]] = defaultdict(list)
         for index, item in enumerate(utterances):
@@ -139,8 +169,10 @@ def _remarks(
         for value, indices in sorted(held.items()):
             absent = [name for name in names if name not in {sides[index] for index in indices}]
             if absent:
-                count = len({group_of[index] for index in indices})
+                held_by = {keys[index] for index in indices}
+                unit = "speaker" if any(isinstance(key, tuple) for key in held_by) else "file"
                 yield (
                     f"There is no clip of the {'class' if kind == 'label' else kind} {value!r} on the side "
-                    f"{' and '.join(absent)}: its clips are in {count} group{'s'[: count != 1]} that cannot be divided."
+                    f"{' and '.join(absent)}: it has clips of {counted(len(held_by), unit)}, and a {unit} is not "
+                    "divided."
                 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError
+from genser.errors import ManifestError, counted
 from genser.files import file_hash
 
 By = Literal["speaker", "bytes"]
@@ -95,8 +95,8 @@ def speakers_of(utterances: Iterable[Utterance], purpose: str) -> list[tuple[str
             speakers.append(item.speaker_key)
     if unknown:
         raise ManifestError(
-            f"{purpose} needs the speaker of every utterance; {len(unknown)} have none, such as {unknown[0]}. "
-            "Fill the column 'speaker'."
+            f"{purpose} needs the speaker of every utterance; {counted(len(unknown), 'has', 'have')} none, such as "
+            f"{unknown[0]}. Fill the column 'speaker'."
         )
     return speakers
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genser.errors import ConfigError
-from genser.metrics.bootstrap import Interval, Resampling, score_intervals
+from genser.metrics.bootstrap import Interval, Resampling
 from genser.metrics.classification import (
     METRICS,
     NO_ANSWER,
@@ -21,6 +21,7 @@ from genser.metrics.classification import (
     precisions,
     recalls,
 )
+from genser.metrics.few import intervals_of
 from genser.metrics.reliability import Calibration, calibrate
 
 _SUM_TOLERANCE = 1e-3  # allows for float16 scores of a few dozen classes
@@ -115,7 +116,8 @@ class Evaluation:
         per_class: Scores of each class.
         confusion: Counts; one row per true class, one column per decided class and a last column for no answer.
         calibration: Calibration of the answered utterances; None if none was answered.
-        intervals: Bootstrap interval of each of the four scores; empty if not requested.
+        intervals: Bootstrap intervals of the four scores, without those that would mislead; empty if not requested.
+        interval_remarks: One sentence for each limit of the intervals, see :func:`genser.metrics.few.intervals_of`.
     """
 
     classes: tuple[str, ...]
@@ -131,6 +133,7 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     calibration: Calibration | None
     intervals: Mapping[str, Interval]
+    interval_remarks: tuple[str, ...]
 
 
 def evaluate(predictions: Predictions, *, resampling: Resampling | None = None) -> Evaluation:
@@ -138,21 +141,17 @@ def evaluate(predictions: Predictions, *, resampling: Resampling | None = None) 
 
     Args:
         predictions: Probabilities, labels, classes and, if known, speakers.
-        resampling: How bootstrap intervals are drawn (by speaker if there are several); None computes none.
+        resampling: How bootstrap intervals are drawn (by speaker if there are enough); None computes none.
     """
     decisions = decide(predictions.probabilities)
     answered = decisions != NO_ANSWER
     confusion = confusion_matrix(predictions.labels, decisions, len(predictions.classes))
     support = confusion.sum(axis=1)
     columns = (predictions.classes, support, precisions(confusion), recalls(confusion), f1_scores(confusion))
-    intervals = {}
+    intervals, remarks = {}, ()
     if resampling is not None:
-        intervals = score_intervals(
-            decisions,
-            predictions.labels,
-            classes=len(predictions.classes),
-            groups=several_speakers(predictions.speakers),
-            resampling=resampling,
+        intervals, remarks = intervals_of(
+            decisions, predictions.labels, predictions.classes, predictions.speakers, resampling
         )
     return Evaluation(
         classes=predictions.classes,
@@ -169,6 +168,7 @@ def evaluate(predictions: Predictions, *, resampling: Resampling | None = None) 
         if answered.any()
         else None,
         intervals=intervals,
+        interval_remarks=remarks,
     )
 
 

@@ -29,8 +29,9 @@ SCORE_NAMES = {"wa": "WA", "ua": "UA", "macro_f1": "macro F1", "weighted_f1": "w
 READING = (
     "WA is the accuracy. UA is the mean recall over the classes that occur, so frequent classes do not hide rare ones. "
     "F1 is averaged over the classes (macro) or weighted by the number of utterances of each class. Intervals are "
-    "bootstrap percentile intervals. If speakers are known, whole speakers are resampled, because the errors of one "
-    "speaker are not independent. The expected calibration error (ECE) is the mean gap between confidence and accuracy "
+    "bootstrap percentile intervals. If there are enough speakers, whole speakers are resampled, because the errors of "
+    "one speaker are not independent, and the interval is expanded as for Student's t. "
+    "The expected calibration error (ECE) is the mean gap between confidence and accuracy "
     "over 15 bins of equal count, over 15 bins of equal width, or over as many bins of equal count as keep the "
     "accuracies increasing (adaptive). Brier is the Brier score (0 to 2), NLL the negative log-likelihood in nats."
 )
@@ -101,7 +102,7 @@ class Document:
 
     title: str
     blocks: tuple[Block, ...]
-    data: dict[str, object]
+    data: dict[str, Any]
 
 
 def write_report(

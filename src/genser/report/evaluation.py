@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from genser.errors import counted
 from genser.metrics.evaluate import Evaluation
 from genser.metrics.reliability import Calibration
 from genser.report import plots
@@ -16,7 +17,6 @@ from genser.report.document import (
     Paragraph,
     Picture,
     Table,
-    few_speakers,
     percent,
     plain,
     range_cell,
@@ -42,16 +42,16 @@ def evaluation_document(
         warnings: Sentences that a reader must not miss, such as that speakers were also trained on.
         notes: Further sentences.
     """
+    warnings = [*warnings, *evaluation.interval_remarks]
     blocks: list[Block] = [Paragraph(text, "warning") for text in warnings]
     blocks += [Paragraph(text) for text in notes]
     if about:
         blocks.append(Table("What was evaluated", ("setting", "value"), tuple(about.items()), words=frozenset({1})))
     if evaluation.failed:
         blocks.append(
-            Paragraph(f"{evaluation.failed} inputs could not be read; they count as wrong answers.", "warning")
+            Paragraph(f"{counted(evaluation.failed, 'input')} could not be read and count as wrong answers.", "warning")
         )
-    blocks += [_scores(evaluation), *few_speakers({"": evaluation.intervals["ua"]} if evaluation.intervals else {})]
-    blocks += _classes(evaluation)
+    blocks += [_scores(evaluation), *_classes(evaluation)]
     if evaluation.calibration is not None:
         blocks += _calibration(evaluation.calibration)
     if steps:
@@ -70,11 +70,11 @@ def _scores(evaluation: Evaluation) -> Table:
         ("floor: WA of the most frequent class", percent(evaluation.floor_wa), ""),
         ("floor: UA of any one class", percent(evaluation.floor_ua), ""),
     ]
-    caption, level = f"Scores in % over {evaluation.utterances} utterances", "interval"
+    caption, level = f"Scores in % over {counted(evaluation.utterances, 'utterance')}", "interval"
     if evaluation.intervals:
-        one = evaluation.intervals["ua"]
+        one = next(iter(evaluation.intervals.values()))
         level = f"{100 * one.level:g} % interval"
-        caption += f", intervals over {one.units} {one.unit}s"
+        caption += f", intervals over {counted(one.units, one.unit)}"
     return Table(caption, ("score", "%", level), tuple(rows), marked=frozenset({4, 5}))
 
 
@@ -130,7 +130,7 @@ def _steps(steps: Mapping[int, Evaluation]) -> list[Block]:
     head = ("score", *("direct" if count == 0 else f"N = {count}" for count in steps))
     rows = tuple((title, *(cell(one, name) for one in steps.values())) for name, title in SCORE_NAMES.items())
     blocks: list[Block] = [Heading("Transport steps"), Table("Scores in % over the number of steps", head, rows)]
-    if all(one.intervals for one in steps.values()):
+    if all("ua" in one.intervals for one in steps.values()):
         series = {"UA": {count: one.intervals["ua"] for count, one in steps.items()}}
         caption = "UA over the number of transport steps, with its interval."
         blocks.append(Picture("steps", caption, lambda: plots.over_steps(series)))
