@@ -1,4 +1,4 @@
-"""The three corpora of the bundled models, and the speakers that are held out of training."""
+"""The seven corpora of the bundled models, and the speakers that are held out of training."""
 
 import io
 from dataclasses import replace
@@ -9,22 +9,58 @@ import soundfile
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.data.corpora import prepare
 from genser.data.features import decoding_threads
+from genser.data.labels import NO_SPEECH
 from genser.data.splits import validation_split
 from genser.data.utterance import Utterance
 from genser.files import atomic_write
 
-CORPORA = ("ravdess", "emodb", "nemo")
-LANGUAGES = {"ravdess": "English", "emodb": "German", "nemo": "Polish"}
-LICENCES = {"ravdess": "CC BY-NC-SA 4.0", "emodb": "free, no formal text", "nemo": "CC BY-NC-SA 4.0"}
+FOLDERS = {
+    "ravdess": "ravdess",
+    "emodb": "emodb",
+    "nemo": "nemo",
+    "emovo": "emovo",
+    "ased": "ased",
+    "emotiontts": "emotiontts_ko",
+    "emospeech": "emospeech_in",
+}
+CORPORA = tuple(FOLDERS)
+LANGUAGES = {
+    "ravdess": "English",
+    "emodb": "German",
+    "nemo": "Polish",
+    "emovo": "Italian",
+    "ased": "Amharic",
+    "emotiontts": "Korean",
+    "emospeech": "Indian English and Hindi",
+}
+LICENCES = {
+    "ravdess": "CC BY-NC-SA 4.0",
+    "emodb": "free, no formal text",
+    "nemo": "CC BY-NC-SA 4.0",
+    "emovo": "for research, no formal text",
+    "ased": "freely available, no formal text",
+    "emotiontts": "CC BY-NC-SA 4.0",
+    "emospeech": "CC BY-NC-SA 4.0",
+}
 HELD_OUT_SHARE, HELD_OUT_SEED = 0.2, 2026
 
 
 def read_corpora(folder: Path) -> list[Utterance]:
-    """All utterances; the split test is a fifth of each corpus' speakers, drawn once and alternating in gender."""
-    utterances = [item for name in CORPORA for item in prepare(name, folder / name).utterances]
-    train, test = validation_split(utterances, HELD_OUT_SHARE, HELD_OUT_SEED)
-    sides = dict.fromkeys(train.tolist(), "train") | dict.fromkeys(test.tolist(), "test")
-    return [replace(item, split=sides[index]) for index, item in enumerate(utterances)]
+    """All utterances with their split.
+
+    The split test is a fifth of each corpus' speakers, drawn once and alternating in gender, and of the recordings
+    without speech every other one of each place. The first three corpora are drawn by themselves, so that their
+    held-out speakers are those of earlier releases.
+    """
+    found = [item for name in CORPORA for item in prepare(name, folder / FOLDERS[name]).utterances]
+    chosen: set[str] = set()
+    for names in (CORPORA[:3], CORPORA[3:]):
+        spoken = [item for item in found if item.corpus in names and item.label != NO_SPEECH]
+        train, _ = validation_split(spoken, HELD_OUT_SHARE, HELD_OUT_SEED)
+        chosen |= {spoken[index].path for index in train}
+    silent = sorted(item.path for item in found if item.label == NO_SPEECH)
+    chosen |= set(silent[::2])
+    return [replace(item, split="train" if item.path in chosen else "test") for item in found]
 
 
 def decoded(utterances: list[Utterance], folder: Path) -> list[Utterance]:

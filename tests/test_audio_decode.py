@@ -163,7 +163,7 @@ def test_a_crop_decodes_only_itself(monkeypatch):
 
     monkeypatch.setattr(soundfile.SoundFile, "read", spy)
     load_audio(encoded(tone(20.0), form="FLAC"), start=15, end=16)
-    assert sum(read) <= 2 * SAMPLE_RATE  # the crop, and less than a second before it, on which the filter settles
+    assert sum(read) <= 2 * SAMPLE_RATE  # the crop, and less than a second before it, from which the mixer fades
 
 
 def test_an_end_behind_the_sound_stops_there():

@@ -118,10 +118,11 @@ def test_features_of_other_poolings_are_never_mistaken(whisper):
         Pooling(),
         Pooling(("speech-mean",)),
         Pooling(states=(1,)),
+        Pooling(high_pass=True),
         Pooling(level=True),
         Pooling(normalize=True),
     ]
-    assert len({PooledEncoder(whisper, pooling).fingerprint for pooling in poolings}) == 5
+    assert len({PooledEncoder(whisper, pooling).fingerprint for pooling in poolings}) == 6
 
 
 def test_long_clips_are_cut_into_windows(whisper):
@@ -131,7 +132,7 @@ def test_long_clips_are_cut_into_windows(whisper):
 
 def test_pooling_exports_with_dynamic_batch_and_length(whisper, tmp_path):
 
-    pooled = PooledEncoder(whisper, Pooling(("speech-mean", "loud-mean", "std"), (1, 2), level=True)).eval()
+    pooled = PooledEncoder(whisper, Pooling(("speech-mean", "loud-mean", "std"), (1, 2), True, True)).eval()
     batch, samples = Dim("batch", min=1, max=64), Dim("samples", min=400, max=64_000)
     path = tmp_path / "pooled.onnx"
     torch.onnx.export(

@@ -42,7 +42,7 @@ class LevelBackend:
 
 
 def level(value, seconds):
-    """A tone of 8 kHz, whose samples are ± the value; the high-pass leaves it as it is."""
+    """A tone of 8 kHz, whose samples are ± the value."""
     return (value * (-1.0) ** np.arange(round(seconds * SAMPLE_RATE))).astype(np.float32)
 
 

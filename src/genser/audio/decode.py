@@ -81,9 +81,8 @@ def load_audio(
     """Decode a source, or the part of it between two times, as mono float32 at 16 kHz.
 
     Channels are averaged, except those that would cancel each other, see :mod:`genser.audio.mixing`. Integers are
-    scaled to ±1. A constant offset and rumble are removed, see :mod:`genser.audio.high_pass`; rates are converted by
-    soxr in its high quality. Audio before `start` is skipped by seeking. An `end` after the end of the audio stops
-    there. :func:`stream_audio` also returns remarks, such as that the file is cut off.
+    scaled to ±1. Rates are converted by soxr in its high quality. Audio before `start` is skipped by seeking. An `end`
+    after the end of the audio stops there. :func:`stream_audio` also returns remarks, such as that the file is cut off.
 
     Args:
         source: Path ("-" is standard input), bytes, binary file object or (array, sample rate in Hz).
@@ -329,8 +328,7 @@ def _block_frames(reader: Reader) -> int:
 def _settled(first: int, sample_rate: float) -> int:
     """A frame from which decoding gives, from `first` on, the samples that decoding from the beginning gives.
 
-    The mixer decides blocks that are counted from the beginning and fades from the one before; within a block the
-    high-pass filter settles.
+    The mixer decides blocks that are counted from the beginning, and fades from the one before.
     """
     block = max(round(BLOCK * sample_rate), 1)
     return max(first // block - 1, 0) * block

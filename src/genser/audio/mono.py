@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import soxr
 
-from genser.audio.high_pass import HighPass
 from genser.audio.mixing import Mixer
 from genser.errors import AudioError
 
@@ -17,13 +16,13 @@ LOUDEST = 128.0  # in units of full scale; larger samples are unscaled integers,
 
 
 class MonoConverter:
-    """Mixes channels, removes a constant offset and rumble, and resamples, for blocks of any size.
+    """Mixes channels and resamples, for blocks of any size.
 
     Args:
         sample_rate: Of the source in Hz.
         channels: Of the source.
         channel: Number of the channel to use, from 1; or "mix".
-        skip: Frames at the beginning that only settle the filter; no samples are returned for them.
+        skip: Frames at the beginning on which only the mixer decides; no samples are returned for them.
         frames: Frames to convert after those; None means all.
 
     Raises:
@@ -39,7 +38,7 @@ class MonoConverter:
         skip: int = 0,
         frames: int | None = None,
     ) -> None:
-        self._mixer, self._high_pass = Mixer(sample_rate, channels, channel), HighPass(sample_rate)
+        self._mixer = Mixer(sample_rate, channels, channel)
         self._skip, self._left = skip, frames
         self._resampler = None
         if sample_rate != SAMPLE_RATE:
@@ -52,12 +51,11 @@ class MonoConverter:
 
     def push(self, block: np.ndarray) -> np.ndarray:
         """Take frames of shape (frames, channels); return mono samples at 16 kHz, which may be of earlier frames."""
-        return self._resampled(self._wanted(self._high_pass.push(self._mixer.push(block))), last=False)
+        return self._resampled(self._wanted(self._mixer.push(block)), last=False)
 
     def close(self) -> np.ndarray:
         """End the source; return the remaining samples."""
-        rest = [self._high_pass.push(self._mixer.close()), self._high_pass.close()]
-        return self._resampled(self._wanted(np.concatenate(rest)), last=True)
+        return self._resampled(self._wanted(self._mixer.close()), last=True)
 
     def _wanted(self, samples: np.ndarray) -> np.ndarray:
         skipped = min(self._skip, len(samples))

@@ -65,6 +65,7 @@ class Pooling:
         statistics: Names from :data:`STATISTICS`; they are outermost in the result. ``deviation``, the name of ``std``
             in older files, is accepted.
         states: Indices of the hidden states to keep, in this order; empty keeps all. The last one is x_1.
+        high_pass: Whether a constant offset, rumble and hum are removed first, see :mod:`genser.encoders.high_pass`.
         level: Whether clips are first scaled to the same level, so that the distance to the microphone has no effect.
         normalize: Whether each vector is scaled to zero mean and unit standard deviation over its dimensions.
 
@@ -74,6 +75,7 @@ class Pooling:
 
     statistics: tuple[str, ...] = ("mean",)
     states: tuple[int, ...] = ()
+    high_pass: bool = False
     level: bool = False
     normalize: bool = False
 

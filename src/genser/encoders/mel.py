@@ -69,17 +69,20 @@ class MelSpectrum(nn.Module):
 
     def _power(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         frames = torch.div(lengths, FRAME, rounding_mode="floor")
-        mirrored = _mirrored(waveforms, frames * FRAME)
-        parts = nn.functional.conv1d(mirrored[:, None], self.kernels, stride=HOP)
+        whole = waveforms[:, : waveforms.shape[1] // FRAME * FRAME]
+        continued = mirrored(whole, frames * FRAME, WINDOW // 2)[:, :-HOP]  # without the last hop, as Whisper does
+        parts = nn.functional.conv1d(continued[:, None], self.kernels, stride=HOP)
         cosines, sines = parts.chunk(2, dim=1)
         return self.filters @ (cosines.square() + sines.square()), frames
 
 
-def _mirrored(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Mirror half a window at both ends of each clip; the last hop is omitted, as in the front end of Whisper."""
-    total = waveforms.shape[1] // FRAME * FRAME
-    half = WINDOW // 2
-    positions = torch.arange(-half, total + half - HOP, device=waveforms.device).abs()
+def mirrored(waveforms: Tensor, lengths: Tensor, reach: int) -> Tensor:
+    """Continue each clip by its mirror image at its own ends, over ``reach`` samples: (batch, samples + 2 reach).
+
+    A clip has more samples than the reach. What follows behind the image is zero or padding.
+    """
+    steps = torch.arange(reach, device=waveforms.device)
     ends = lengths[:, None]
-    mirrored = torch.where(positions < ends, positions, 2 * ends - 2 - positions)
-    return waveforms.gather(1, mirrored.clamp(min=0))
+    before, behind = waveforms[:, 1 : reach + 1].flip(1), waveforms.gather(1, (ends - 2 - steps).clamp(min=0))
+    longer = torch.cat([before, waveforms, torch.zeros_like(before)], dim=1)
+    return longer.scatter(1, reach + ends + steps, behind)

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from genser.encoders.base import SpeechEncoder
 from genser.encoders.config import GATES, Pooling
+from genser.encoders.high_pass import CUTOFF, KAISER, REACH, HighPass
 from genser.errors import ConfigError
 
 LEVEL = 10 ** (-18 / 10)
@@ -47,6 +48,7 @@ class PooledEncoder(SpeechEncoder):
                 f"--encoder.pooling.states {','.join(map(str, range(1, encoder.states)))}, or name another encoder."
             )
         self.encoder, self.pooling = encoder, pooling
+        self.high_pass = HighPass() if pooling.high_pass else None
         self.name, self.dim, self.hop = encoder.name, encoder.dim, encoder.hop
         self.states, self.max_samples = len(pooling.statistics) * len(self.chosen), encoder.max_samples
 
@@ -57,11 +59,13 @@ class PooledEncoder(SpeechEncoder):
         statistics = [name.replace("std", "deviation") for name in self.pooling.statistics]
         pooling = {"statistics": statistics, "states": self.chosen, "gates": gates}
         pooling |= {"level": LEVEL if self.pooling.level else None, "normalize": self.pooling.normalize}
+        if self.high_pass is not None:  # absent otherwise, so that older fingerprints stay the same
+            pooling["high_pass"] = {"cutoff": CUTOFF, "reach": REACH, "kaiser": KAISER}
         return {**self.encoder.settings, "pooling": pooling}
 
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterable[Tensor], Tensor]:
         """Return the chosen hidden states in their order, and the valid frames."""
-        states, mask = self.encoder.frame_states(self._levelled(waveforms, lengths), lengths)
+        states, mask = self.encoder.frame_states(self._levelled(self._filtered(waveforms, lengths), lengths), lengths)
         kept = dict(self._pick(states))
         return [kept[index] for index in self.chosen], mask
 
@@ -69,6 +73,7 @@ class PooledEncoder(SpeechEncoder):
         self, waveforms: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch states dim"]:
         """Return every statistic of every chosen state."""
+        waveforms = self._filtered(waveforms, lengths)
         states, mask = self.encoder.frame_states(self._levelled(waveforms, lengths), lengths)
         weights = self._weights(waveforms, mask)
         pooled = {index: self._statistics(state, weights) for index, state in self._pick(states)}
@@ -105,6 +110,9 @@ class PooledEncoder(SpeechEncoder):
                 opening = torch.sigmoid(((loudness - threshold) / slope).clamp(min=LOWEST))
                 weights[gate] = torch.where(mask, opening, 0.0)
         return {gate: weight / weight.sum(1, keepdim=True) for gate, weight in weights.items()}
+
+    def _filtered(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        return waveforms if self.high_pass is None else self.high_pass(waveforms, lengths)
 
     def _levelled(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         if not self.pooling.level:

@@ -5,7 +5,6 @@ from typing import Literal
 import numpy as np
 
 from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE, AudioLimits
-from genser.audio.high_pass import ROW
 from genser.audio.mixing import BLOCK
 from genser.audio.mono import MonoConverter, check_samples
 from genser.audio.readers import ArrayReader
@@ -72,10 +71,9 @@ class Stream:
         Several channels that are mixed add half a second, which are decided together.
         """
         mixing = BLOCK if self._channel == "mix" and (self._channels or 1) > 1 else 0.0
-        held = mixing + ROW / self._rate
         if self._options.window:
-            return (self._options.window - self._options.step) / 2 + held
-        return max(self._options.min_silence, CUT_SEARCH) + 2 * FRAME / SAMPLE_RATE + held
+            return (self._options.window - self._options.step) / 2 + mixing
+        return max(self._options.min_silence, CUT_SEARCH) + 2 * FRAME / SAMPLE_RATE + mixing
 
     @property
     def remark(self) -> str | None:
