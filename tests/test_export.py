@@ -38,9 +38,13 @@ def test_the_graph_has_the_promised_face(toys):
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     assert inputs == {"waveform": ("tensor(float)", 2), "lengths": ("tensor(int64)", 1)}
     waveform = np.random.default_rng(0).standard_normal((3, 9_000)).astype(np.float32)
+    optional = {node.name: node.type for node in session.get_overridable_initializers()}
+    assert optional == {"shift": "tensor(float)"}
     outputs = session.run(None, {"waveform": waveform, "lengths": np.array([9_000, 400, 5_000])})
     shapes = {node.name: value.shape for node, value in zip(session.get_outputs(), outputs, strict=True)}
-    assert shapes == {"scores": (3, 3), "trajectory": (3, 3, 3), "states": (3, 3, 64), "speech": (3,)}
+    assert shapes == {"scores": (3, 3), "trajectory": (3, 3, 3), "states": (3, 3, 64), "speech": (3,)} | {
+        "features": (3, 5, 64)
+    }
 
 
 @settings(max_examples=12)
@@ -51,8 +55,20 @@ def test_float32_equals_torch_at_any_length_and_batch(toys, lengths, seed):
     batch += np.where(np.arange(batch.shape[1]) < sizes[:, None], 0, 9).astype(np.float32)  # padding must not matter
     model = load_speech_model(load_model(toys.folder))
     wanted, found = run_model(model, batch, sizes), OnnxBackend(toys.float32).run(batch, sizes)
-    for name in ("scores", "trajectory", "speech"):
+    for name in ("scores", "trajectory", "speech", "features"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-4)
+
+
+def test_a_shift_moves_the_scores_of_the_graph_and_of_torch_alike(toys):
+    random = np.random.default_rng(0)
+    batch, sizes = padded([(0.1 * random.standard_normal(9_000)).astype(np.float32)] * 2)
+    model, graph = load_speech_model(load_model(toys.folder)), OnnxBackend(toys.float32)
+    plain = graph.run(batch, sizes)
+    shift = random.standard_normal(plain.features.shape[1:]).astype(np.float32)
+    moved = graph.run(batch, sizes, shift)
+    np.testing.assert_allclose(moved.scores, run_model(model, batch, sizes, shift).scores, atol=1e-4)
+    assert np.abs(moved.scores - plain.scores).max() > 1e-3
+    np.testing.assert_array_equal(graph.run(batch, sizes, 0 * shift).scores, plain.scores)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e-7, 1.0])

@@ -33,7 +33,7 @@ class LevelBackend:
     def __init__(self, threshold=0.01):
         self.metadata = {"speech_threshold": threshold}
 
-    def outputs(self, windows, batch_samples):
+    def outputs(self, windows, batch_samples, shift=None):
         for batch in batches_of([len(window) for window in windows], batch_samples):
             waveforms, lengths = padded([windows[index] for index in batch])
             high = np.abs(waveforms).sum(1) / lengths
@@ -188,8 +188,8 @@ def test_a_clip_without_speech_is_labelled_so():
 
 def test_scores_that_are_not_finite_are_an_error():
     class Nonsense(LevelBackend):
-        def outputs(self, windows, batch_samples):
-            for batch, output in super().outputs(windows, batch_samples):
+        def outputs(self, windows, batch_samples, shift=None):
+            for batch, output in super().outputs(windows, batch_samples, shift):
                 yield batch, ModelOutput(output.scores * np.nan, output.trajectory, output.states, None)
 
     (answer,) = Recognizer(Nonsense()).predict_many([(level(0.5, 1), SAMPLE_RATE)])

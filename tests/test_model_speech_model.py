@@ -52,7 +52,7 @@ def test_the_model_equals_the_sampler_step_by_step(encoder, method, readout, ste
     features = encoder(*sounds())
     x_1, X_c = head.ends(features)
     estimates, states = sampler.trace(head.estimate, head.config.path, x_1, X_c)
-    scores, trajectory, found = SpeechModel(encoder, head)(*sounds())
+    scores, trajectory, found, _ = SpeechModel(encoder, head)(*sounds())
     torch.testing.assert_close(found, states.transpose(0, 1), rtol=1e-5, atol=4e-6 * float(states.abs().max()))
     expected = probabilities(projections(estimates, head.codes), 1.5).transpose(0, 1)
     torch.testing.assert_close(trajectory, expected, rtol=0, atol=2e-6)
@@ -72,7 +72,7 @@ def test_every_head_gives_the_outputs_that_it_names(encoder, kind, with_gate, co
     model = SpeechModel(encoder, head, gate if with_gate else None)
     found = dict(zip(model.outputs, model(*sounds()), strict=True))
     transport = {"trajectory", "states"} if kind == "transport" else set()
-    assert set(found) == {"scores"} | transport | ({"speech"} if with_gate else set()) | (
+    assert set(found) == {"scores", "features"} | transport | ({"speech"} if with_gate else set()) | (
         {"familiar"} if components else set()
     )
     features = encoder(*sounds())
@@ -82,6 +82,16 @@ def test_every_head_gives_the_outputs_that_it_names(encoder, kind, with_gate, co
         torch.testing.assert_close(found["familiar"], head.in_domain(features))
     if with_gate:
         torch.testing.assert_close(found["speech"], model.gate(features))
+
+
+def test_a_shift_is_added_to_the_features_of_the_head_but_not_of_the_gate(encoder):
+    head, gate, shift = random_head(CONFIG), SpeechGate(3, 64), torch.randn(1, 3, 64)
+    torch.nn.init.normal_(gate.weight, std=0.1)
+    model, features = SpeechModel(encoder, head, gate), encoder(*sounds())
+    found = dict(zip(model.outputs, model(*sounds(), shift), strict=True))
+    torch.testing.assert_close(found["scores"], head(features + shift), rtol=0, atol=2e-6)
+    torch.testing.assert_close(found["speech"], gate(features))
+    torch.testing.assert_close(found["features"], features)
 
 
 def test_another_encoder_is_refused(encoder):

@@ -104,7 +104,7 @@ class Loud:
 
     labels, metadata = ("quiet", "loud"), {}
 
-    def outputs(self, windows, batch_samples):
+    def outputs(self, windows, batch_samples, shift=None):
         from genser.inference.backend import ModelOutput
 
         for index, window in enumerate(windows):

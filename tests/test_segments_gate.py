@@ -47,8 +47,8 @@ def ungated(base):
     class Ungated:
         labels, metadata = base.labels, {**base.metadata, "speech_threshold": None}
 
-        def outputs(self, windows, batch_samples):
-            for positions, output in base._backend.outputs(windows, batch_samples):
+        def outputs(self, windows, batch_samples, shift=None):
+            for positions, output in base._backend.outputs(windows, batch_samples, shift):
                 yield positions, replace(output, speech=None)
 
     return Recognizer(Ungated())

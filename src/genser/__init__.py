@@ -8,14 +8,16 @@ from genser._version import __version__
 if TYPE_CHECKING:
     from genser.inference.load import load
     from genser.inference.prediction import Prediction
+    from genser.inference.profile import Profile
     from genser.inference.recognizer import Recognizer
     from genser.segments.segment import Segment
     from genser.segments.stream import Stream
 
-__all__ = ["Prediction", "Recognizer", "Segment", "Stream", "__version__", "load"]
+__all__ = ["Prediction", "Profile", "Recognizer", "Segment", "Stream", "__version__", "load"]
 
 _HOMES = {
     "Prediction": "inference.prediction",
+    "Profile": "inference.profile",
     "Recognizer": "inference.recognizer",
     "Segment": "segments.segment",
     "Stream": "segments.stream",

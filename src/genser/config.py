@@ -5,6 +5,7 @@ line: text such as ``1e-4``, ``true``, ``none`` or ``3,4`` is read as the declar
 raises a :class:`ConfigError` that names the setting and the value.
 """
 
+import base64
 import collections.abc
 import dataclasses
 import math
@@ -16,6 +17,8 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from genser.errors import ConfigError, MissingExtraError, cause, suggestion
 
@@ -239,3 +242,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
+
+
+def plain_array(array: np.ndarray) -> dict[str, Any]:
+    """An array as values for JSON: its shape, and base64 of its values as little-endian float32."""
+    values = base64.b64encode(array.astype("<f4").tobytes()).decode()
+    return {"shape": list(array.shape), "float32": values}
+
+
+def array_of(plain: Mapping[str, Any]) -> np.ndarray:
+    """The float32 array of what :func:`plain_array` returned.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is something else.
+    """
+    values = np.frombuffer(base64.b64decode(plain["float32"], validate=True), "<f4")
+    return values.astype(np.float32).reshape(plain["shape"])

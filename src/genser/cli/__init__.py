@@ -10,6 +10,7 @@ from genser.errors import GenserError
 
 VERBS = (
     "predict",
+    "adapt",
     "info",
     "serve",
     "prepare",

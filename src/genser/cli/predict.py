@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -37,6 +37,8 @@ def predict(
     device: str = "cpu",
     classes: str | None = None,
     prior: str | None = None,
+    profile: str | None = None,
+    adapt: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     over_time: OverTime | None = None,
     segment_flags: SegmentFlags | None = None,
     resume: Annotated[bool, Parameter(negative="", show_default=False)] = False,
@@ -61,6 +63,9 @@ def predict(
         device: Where a model folder runs: "cpu" or "cuda".
         classes: Classes that can occur in the recordings, such as anger,happiness,neutral; all if omitted.
         prior: Share of each class in the recordings, such as anger=0.2,neutral=0.8; equal shares if omitted.
+        profile: Adapt the model to recordings from elsewhere, by a file that genser adapt has made of such recordings.
+        adapt: Learn a profile from the inputs themselves first, and apply it to all of them. They should come from one
+            microphone, room, language or speaker. Takes twice as long.
         over_time: What is recognised over time, and the files and devices for it.
         segment_flags: How segments are cut and smoothed.
         resume: Continue a run with -o that was stopped: skip what it has recognised, and try failed inputs again. Until
@@ -74,6 +79,7 @@ def predict(
     from genser.cli._outputs import check_file, output_path
     from genser.cli._resume import model_digest
     from genser.inference.load import load
+    from genser.inference.profile import Profile
     from genser.output.formats import find_format
 
     _refuse_options(paths)
@@ -83,9 +89,14 @@ def predict(
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
     if resume and path is None:
         raise ConfigError("--resume continues the output of -o. Name it.")
+    if adapt and profile:
+        raise ConfigError("--adapt learns a profile, and --profile names one. Omit one of them.")
     occurring = {"classes": classes, "prior": prior}
-    load_model = partial(load, model, threads=threads, device=device, encoder=encoder, **occurring)
+    learned = Profile.load(profile) if profile else None
+    load_model = partial(load, model, threads=threads, device=device, encoder=encoder, profile=learned, **occurring)
     if over_time.microphone:
+        if adapt:
+            raise ConfigError("--adapt needs recordings. For a microphone, use --profile.")
         if chosen_channel != "mix":
             raise ConfigError("--channel has no effect with --microphone, which has one channel. Omit it.")
         from genser.cli._segments import predict_microphone
@@ -95,6 +106,9 @@ def predict(
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
     about = {"--segments": over_time.segments, "--model": model_digest(model), "--channel": chosen_channel}
     about |= {f"--{name}": value for name, value in occurring.items()}
+    about |= {"--adapt": adapt, "--profile": learned and learned.digest}
+    if adapt:
+        load_model = partial(_adapted, load_model, inputs, chosen_channel)
     if over_time.segments:
         from genser.cli._segments import predict_segments
 
@@ -108,6 +122,17 @@ def predict(
     run = _ClipRun(load_model(), inputs, chosen, chosen_channel, seconds)
     run.write(path, about, resume)
     return run.report()
+
+
+def _adapted(load_model: "Callable[[], Recognizer]", inputs: list[str], channel: "Channel") -> "Recognizer":
+    """The model, adapted to the inputs."""
+    if "-" in inputs:
+        raise ConfigError("--adapt reads every input twice, which standard input does not allow. Name files.")
+    recognizer = load_model()
+    profile = recognizer.learn_profile(inputs, channel=channel)
+    if profile.remark:
+        print(f"genser: {profile.remark}", file=sys.stderr)
+    return recognizer.adapted(profile)
 
 
 @dataclass
@@ -187,7 +212,8 @@ class _ClipRun:
         if self.out_of_domain and self.format.name == "text":
             remarks.append(
                 f"{self.out_of_domain} of {len(self.inputs)} files look out-of-domain (speaker, language, room, "
-                "microphone or very short). Expect lower accuracy; see genser info --card."
+                "microphone or very short). Expect lower accuracy. If they are of one kind, add --adapt; if you know "
+                "which classes can occur, name them with --classes."
             )
         if self.long:
             remarks.append(

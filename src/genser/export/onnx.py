@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from genser.caches import import_torch_compiler
@@ -56,9 +57,9 @@ def export_onnx(
     """Write a model as one ONNX graph: front end, encoder, feature transform, head, calibration and speech gate.
 
     The graph takes ``waveform``, float32 (batch, samples) at 16 kHz, and ``lengths``, int64 (batch,); both axes are
-    dynamic. Its outputs are those of :class:`genser.model.speech_model.SpeechModel`: ``scores`` (batch, classes),
-    calibrated, and if the model has them ``trajectory`` (batch, N + 1, classes), ``states`` (batch, N + 1, dim),
-    ``speech`` and ``familiar`` (batch,).
+    dynamic. It may take ``shift``, float32 (1, states, dim), which is added to the features. Its outputs are those of
+    :class:`genser.model.speech_model.SpeechModel`: ``scores`` (batch, classes), calibrated, and if the model has them ``trajectory`` (batch, N + 1, classes), ``states`` (batch, N + 1, dim),
+    ``speech`` and ``familiar`` (batch,), and ``features`` (batch, states, dim).
 
     Args:
         folder: Model folder.
@@ -113,6 +114,7 @@ def _graph(reference: SpeechModel, precision: str) -> bytes:
         raise ModelError(f"{reference.encoder.name} has no matrix to quantise. Use precision float32.")
     strip_traces(proto)
     halve_exactly(proto)
+    _give_default(proto, "shift")
     checker.check_model(proto)
     return proto.SerializeToString()
 
@@ -120,22 +122,32 @@ def _graph(reference: SpeechModel, precision: str) -> bytes:
 def _exported(model: SpeechModel) -> Any:
     import_torch_compiler()
     batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=SHORTEST, max=LONGEST)
-    example = (torch.zeros(2, 16_000), torch.tensor([16_000, 9_000]))
+    shift = torch.zeros(1, model.encoder.states, model.encoder.dim)
+    example = (torch.zeros(2, 16_000), torch.tensor([16_000, 9_000]), shift)
     try:
         with torch.inference_mode(False), torch.no_grad(), _quiet():
             program = torch.onnx.export(
                 model,
                 example,
                 dynamo=True,
-                input_names=["waveform", "lengths"],
+                input_names=["waveform", "lengths", "shift"],
                 output_names=list(model.outputs),
-                dynamic_shapes=({0: batch, 1: samples}, {0: batch}),
+                dynamic_shapes=({0: batch, 1: samples}, {0: batch}, None),
                 verbose=False,
             )
     except Exception as error:  # torch raises many types if a model cannot be traced
         raise ModelError(f"{model.encoder.name} cannot be exported by torch {torch.__version__}: {error}") from error
     assert program is not None  # torch returns None only without dynamo
     return program.model_proto
+
+
+def _give_default(proto: Any, name: str) -> None:
+    """Make an input of a graph optional: an initialiser of its name, here of zeros, is its default in ONNX."""
+    from onnx import numpy_helper
+
+    (declared,) = (one for one in proto.graph.input if one.name == name)
+    shape = [axis.dim_value for axis in declared.type.tensor_type.shape.dim]
+    proto.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), name))
 
 
 @contextmanager

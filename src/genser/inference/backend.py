@@ -21,6 +21,8 @@ class ModelOutput:
         speech: Probability of speech, shape (batch,); None if the model has no speech gate.
         familiar: In-domain score: the probability that the clip resembles the training corpora, shape (batch,); None
             if the model has no such score.
+        features: Pooled hidden states before any shift, shape (batch, states, dim); None if the model has no such
+            output.
     """
 
     scores: np.ndarray
@@ -28,6 +30,7 @@ class ModelOutput:
     states: np.ndarray | None = None
     speech: np.ndarray | None = None
     familiar: np.ndarray | None = None
+    features: np.ndarray | None = None
 
 
 class Backend(Protocol):
@@ -41,12 +44,15 @@ class Backend(Protocol):
     def metadata(self) -> Mapping[str, Any]:
         """Labels, encoder, head, speech_threshold, license, info and more, as JSON values."""
 
-    def outputs(self, windows: Sequence[np.ndarray], batch_samples: float) -> Iterator[tuple[list[int], ModelOutput]]:
+    def outputs(
+        self, windows: Sequence[np.ndarray], batch_samples: float, shift: np.ndarray | None = None
+    ) -> Iterator[tuple[list[int], ModelOutput]]:
         """Run on windows of mono 16 kHz sound, each of shape (samples,), of 30 s at most.
 
         Args:
             windows: In any order.
             batch_samples: Samples run at once at most, padding included; one window at least.
+            shift: Added to the features before the head, float32 of shape (states, dim); None is 0.
 
         Yields:
             Indices of some windows and their outputs; every window occurs once.

@@ -7,6 +7,7 @@ from genser.errors import MissingExtraError, ModelError
 from genser.inference.backend import Backend
 from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.onnx_backend import OnnxBackend
+from genser.inference.profile import Profile
 from genser.inference.recognizer import Recognizer
 
 BUNDLED = ("base", "tiny")
@@ -23,6 +24,7 @@ def load(
     encoder: str | None = None,
     classes: Classes = None,
     prior: Shares = None,
+    profile: Profile | str | os.PathLike[str] | None = None,
 ) -> Recognizer:
     """Load a model.
 
@@ -36,6 +38,8 @@ def load(
         encoder: Present source of the encoder of a model folder, if it was moved: ``kind:path``, a path, or a hub id.
         classes: Classes that can occur in the recordings, also as text: ``"anger,neutral"``; all if omitted.
         prior: Class → share in the recordings, also as text: ``"anger=0.2,neutral=0.8"``; equal shares if omitted.
+        profile: Adapts the model to recordings from elsewhere: a :class:`genser.inference.profile.Profile`, or the
+            file of one.
 
     Returns:
         A recogniser that may be used from several threads.
@@ -43,10 +47,11 @@ def load(
     Raises:
         ModelError: The model is missing, was changed, was not made by genser or has an unknown format.
         MissingExtraError: A model folder needs torch, which is not installed.
-        ConfigError: A class is unknown, or a share is missing or not positive.
+        ConfigError: A class is unknown, a share is missing or not positive, or the profile is not one of this model.
     """
+    found = Profile.load(profile) if isinstance(profile, str | os.PathLike) else profile
     backend = _backend(find_model(model), threads, device, shared, encoder)
-    return Recognizer(backend, prior=ClassPrior.of(backend.labels, classes, prior))
+    return Recognizer(backend, prior=ClassPrior.of(backend.labels, classes, prior), profile=found)
 
 
 def _backend(path: Path, threads: int | None, device: str, shared: bool, encoder: str | None) -> Backend:

@@ -18,7 +18,7 @@ from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
 from genser.onnx_runtime import cpu_session, import_onnxruntime
 
 LONGEST_PARALLEL = 12 * 16_000  # samples of a window that may run in parallel with others
-OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar")
+OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar", "features")
 
 
 class OnnxBackend:
@@ -57,6 +57,7 @@ class OnnxBackend:
         self,
         windows: Sequence[np.ndarray],
         batch_samples: float,  # noqa: ARG002
+        shift: np.ndarray | None = None,
     ) -> Iterator[tuple[list[int], ModelOutput]]:
         """Run on windows, see :class:`genser.inference.backend.Backend`; a batch is always one window.
 
@@ -67,13 +68,20 @@ class OnnxBackend:
         if self.threads == 1 or len(short) < 2 * self.threads or self._callers:
             short = []
         for index in sorted(set(range(len(windows))) - set(short)):
-            yield [index], self._shared(*padded([windows[index]]))
+            yield [index], self._shared(*padded([windows[index]]), shift)
         if short:
             yield from zip(
-                ([index] for index in short), self._parallel([windows[index] for index in short]), strict=True
+                ([index] for index in short), self._parallel([windows[index] for index in short], shift), strict=True
             )
 
-    def run(self, waveforms: np.ndarray, lengths: np.ndarray, threads: int | None = None) -> ModelOutput:
+    def run(
+        self,
+        waveforms: np.ndarray,
+        lengths: np.ndarray,
+        shift: np.ndarray | None = None,
+        *,
+        threads: int | None = None,
+    ) -> ModelOutput:
         """Run on a padded batch (batch, samples); each row is valid up to its length of 400 to 480,000 samples.
 
         Raises:
@@ -81,27 +89,30 @@ class OnnxBackend:
         """
         session = self._start(threads or self.threads).result()
         names = [output.name for output in session.get_outputs()]
+        inputs = {"waveform": waveforms, "lengths": lengths}
+        if shift is not None:
+            inputs["shift"] = shift[None]
         try:
-            values = dict(zip(names, session.run(names, {"waveform": waveforms, "lengths": lengths}), strict=True))
+            values = dict(zip(names, session.run(names, inputs), strict=True))
         except Exception as error:  # the errors of ONNX Runtime have no common base
             raise ModelError(f"{self.path} does not run: {error}. {EXPORT_AGAIN}.") from error
         if "scores" not in values or values["scores"].shape != (len(waveforms), len(self.labels)):
             raise ModelError(f"{self.path} does not return a score for each of its classes. {EXPORT_AGAIN}.")
         return ModelOutput(**{name: values[name] for name in OUTPUTS if name in values})
 
-    def _shared(self, waveforms: np.ndarray, lengths: np.ndarray) -> ModelOutput:
+    def _shared(self, waveforms: np.ndarray, lengths: np.ndarray, shift: np.ndarray | None) -> ModelOutput:
         """Run on all cores, or on one if other calls are running."""
         with self._lock:
             self._callers += 1
             threads = self.threads if self._callers == 1 else 1
         try:
-            return self.run(waveforms, lengths, threads)
+            return self.run(waveforms, lengths, shift, threads=threads)
         finally:
             with self._lock:
                 self._callers -= 1
 
-    def _parallel(self, windows: Sequence[np.ndarray]) -> Iterator[ModelOutput]:
-        run = partial(self.run, threads=1)
+    def _parallel(self, windows: Sequence[np.ndarray], shift: np.ndarray | None) -> Iterator[ModelOutput]:
+        run = partial(self.run, shift=shift, threads=1)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="genser-run") as executor:
             yield from executor.map(lambda window: run(*padded([window])), windows)
 

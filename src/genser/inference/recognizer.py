@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from genser.inference.backend import Backend, ModelOutput
 from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.prediction import NO_SPEECH, Prediction
+from genser.inference.profile import Profile
 from genser.inference.windows import BLOCK, cut, window_weights
 
 if TYPE_CHECKING:
@@ -52,13 +53,24 @@ class Recognizer:
         backend: Runs the model.
         limits: Bounds beyond which a clip is refused.
         prior: Classes that can occur, and their shares; None means all classes of the model, equally frequent.
+        profile: What the recordings' microphone, room, language or speaker does to the features; None means nothing.
+
+    Raises:
+        ConfigError: The profile was learned with another model.
     """
 
     def __init__(
-        self, backend: Backend, *, limits: AudioLimits = STREAM_LIMITS, prior: ClassPrior | None = None
+        self,
+        backend: Backend,
+        *,
+        limits: AudioLimits = STREAM_LIMITS,
+        prior: ClassPrior | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self._backend, self._limits = backend, limits
-        self._prior = prior or ClassPrior.of(backend.labels)
+        self._prior, self._profile = prior or ClassPrior.of(backend.labels), profile
+        if profile is not None:
+            profile.check(backend.metadata)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -83,7 +95,45 @@ class Recognizer:
             ConfigError: A class is unknown, fewer than two are left, or a share is missing or not positive.
         """
         found = ClassPrior.of(self._backend.labels, classes, prior)
-        return Recognizer(self._backend, limits=self._limits, prior=found)
+        return Recognizer(self._backend, limits=self._limits, prior=found, profile=self._profile)
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile that is applied, if any."""
+        return self._profile
+
+    def adapted(self, to: Profile | Iterable[AudioSource]) -> "Recognizer":
+        """A recogniser of the same model that is adapted to a collection of recordings, without labels.
+
+        Args:
+            to: A profile, or recordings to learn one from, see :meth:`learn_profile`.
+
+        Raises:
+            ConfigError: The profile was learned with another model, or no recording holds speech.
+        """
+        profile = to if isinstance(to, Profile) else self.learn_profile(to)
+        return Recognizer(self._backend, limits=self._limits, prior=self._prior, profile=profile)
+
+    def learn_profile(self, sources: Iterable[AudioSource], *, channel: Channel = "mix") -> Profile:
+        """Learn what these recordings have in common, other than emotion, see :class:`Profile`.
+
+        Recordings without speech, and those that cannot be read, do not count. A long recording counts as its windows.
+
+        Args:
+            sources: Recordings of one microphone, room, language or speaker; a hundred short clips are plenty.
+            channel: As for :meth:`predict_many`.
+
+        Raises:
+            ConfigError: No recording holds speech, or the model has no features to adapt.
+        """
+        rows: list[np.ndarray] = []
+        samples = 0
+        for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features, BATCH_SECONDS):
+            if clip.error is None:
+                spoken = [output for output in outputs if self._is_speech(output.speech)]
+                rows += [output.values for output in spoken]
+                samples += sum(output.samples for output in spoken)
+        return Profile.learned(self.metadata, np.array(rows), samples / SAMPLE_RATE)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -136,14 +186,13 @@ class Recognizer:
         if is_array or isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike):
             given = repr(sources) if isinstance(sources, str | os.PathLike) else f"a single {type(sources).__name__}"
             raise ConfigError(f"predict_many takes a list of sources, got {given}. Pass a list, or use predict.")
-        workers = min(usable_cores(), 4) if workers is None else workers
-        if not 0 < batch_seconds < math.inf or workers < 1:
+        if not 0 < batch_seconds < math.inf or (workers is not None and workers < 1):
             raise ConfigError(
                 f"batch_seconds must be a number above 0 and workers at least 1, got {batch_seconds}, {workers}."
             )
         check_channel(channel)
-        decoder = Decoder(workers, self._limits, group_seconds=4 * batch_seconds, channel=channel)
-        return chain.from_iterable(self._predict_group(group, batch_seconds) for group in decoder.groups(sources))
+        groups = self._decoded(sources, channel, batch_seconds, workers)
+        return starmap(self._prediction, self._outputs_of(groups, _scores_and_familiar, batch_seconds))
 
     def predict_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[Prediction]:
         """Recognise clips that :func:`genser.audio.load_audio` has decoded.
@@ -155,7 +204,7 @@ class Recognizer:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
         clips = [Clip("a waveform", cut(_checked(waveform, index))) for index, waveform in enumerate(waveforms)]
-        return list(self._predict_group(clips, BATCH_SECONDS))
+        return list(starmap(self._prediction, self._outputs_of([clips], _scores_and_familiar, BATCH_SECONDS)))
 
     def scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float = BATCH_SECONDS) -> np.ndarray:
         """Class probabilities of clips in memory.
@@ -281,7 +330,8 @@ class Recognizer:
     def _window_outputs(self, windows: Sequence[np.ndarray], read: Read, batch_seconds: float) -> list[WindowOutput]:
         """Run the model on windows of any clips; the outputs come in the order of the windows."""
         found: dict[int, WindowOutput] = {}
-        for indices, output in self._backend.outputs(windows, batch_seconds * SAMPLE_RATE):
+        shift = None if self._profile is None else self._profile.shift
+        for indices, output in self._backend.outputs(windows, batch_seconds * SAMPLE_RATE, shift):
             speech = np.full(len(indices), np.nan) if output.speech is None else output.speech
             for index, probability, values in zip(indices, speech, read(output), strict=True):
                 found[index] = WindowOutput(len(windows[index]), float(probability), values)
@@ -295,23 +345,40 @@ class Recognizer:
         weights = window_weights([o.samples for o in outputs], speech, self.metadata.get("speech_threshold"))
         return np.average([output.values for output in outputs], axis=0, weights=weights), max(speech)
 
-    def _predict_group(self, group: list[Clip], batch_seconds: float) -> Iterator[Prediction]:
-        windows = list(chain.from_iterable(clip.windows for clip in group))
-        outputs = iter(self._window_outputs(windows, _scores_and_familiar, batch_seconds))
-        for clip in group:
-            yield self._prediction(clip, [next(outputs) for _ in clip.windows], batch_seconds)
+    def _decoded(
+        self,
+        sources: Iterable[AudioSource | AudioStream],
+        channel: Channel,
+        batch_seconds: float = BATCH_SECONDS,
+        workers: int | None = None,
+    ) -> Iterator[list[Clip]]:
+        decoder = Decoder(
+            workers or min(usable_cores(), 4), self._limits, group_seconds=4 * batch_seconds, channel=channel
+        )
+        return decoder.groups(sources)
 
-    def _prediction(self, clip: Clip, outputs: list[WindowOutput], batch_seconds: float) -> Prediction:
-        """The prediction of a clip from the outputs for its first windows, and from the rest of it."""
+    def _outputs_of(
+        self, groups: Iterable[list[Clip]], read: Read, batch_seconds: float
+    ) -> Iterator[tuple[Clip, list[WindowOutput]]]:
+        """Run the model on clips; damage behind the beginning of one becomes its error and does not stop the others."""
+        for group in groups:
+            windows = list(chain.from_iterable(clip.windows for clip in group))
+            found = iter(self._window_outputs(windows, read, batch_seconds))
+            for clip in group:
+                outputs = [next(found) for _ in clip.windows]
+                try:
+                    for rest in _batched(clip.rest, batch_seconds * SAMPLE_RATE):
+                        outputs += self._window_outputs(rest, read, batch_seconds)
+                except MemoryError:
+                    raise
+                except Exception as error:
+                    clip.error = str(error) or repr(error)
+                yield clip, outputs
+
+    def _prediction(self, clip: Clip, outputs: list[WindowOutput]) -> Prediction:
+        """The prediction of a clip from the outputs for its windows."""
         if clip.error is not None:
             return Prediction(clip.name, None, error=clip.error, channel=clip.channel)
-        try:
-            for windows in _batched(clip.rest, batch_seconds * SAMPLE_RATE):
-                outputs += self._window_outputs(windows, _scores_and_familiar, batch_seconds)
-        except MemoryError:
-            raise
-        except Exception as error:  # damage behind the beginning of one clip must not stop the others
-            return Prediction(clip.name, None, error=str(error) or repr(error))
         (*scores, familiar), speech = self._combined(outputs)
         if not np.isfinite(scores).all():
             reason = "The model returned scores that are not finite. Remove this file, or check the model."
@@ -336,6 +403,13 @@ def _scores_and_familiar(output: ModelOutput) -> np.ndarray:
     """Scores followed by the in-domain score, shape (batch, classes + 1); NaN if the model has none."""
     familiar = np.full(len(output.scores), np.nan) if output.familiar is None else output.familiar
     return np.column_stack([output.scores, familiar])
+
+
+def _features(output: ModelOutput) -> np.ndarray:
+    """Features of shape (batch, states, dim)."""
+    if output.features is None:
+        raise ConfigError("This model does not support profiles. Train and export it with this version.")
+    return output.features
 
 
 def _batched(windows: Iterator[np.ndarray], samples: float) -> Iterator[list[np.ndarray]]:

@@ -49,16 +49,25 @@ class TorchBackend:
         self._model = load_speech_model(model, encoder, device)
         self._device = device
 
-    def outputs(self, windows: Sequence[np.ndarray], batch_samples: float) -> Iterator[tuple[list[int], ModelOutput]]:
+    def outputs(
+        self, windows: Sequence[np.ndarray], batch_samples: float, shift: np.ndarray | None = None
+    ) -> Iterator[tuple[list[int], ModelOutput]]:
         """Run on windows in batches of similar length, see :class:`genser.inference.backend.Backend`."""
         for batch in batches_of([len(window) for window in windows], batch_samples):
             inputs = padded([windows[index] for index in batch])
-            yield batch, run_model(self._model, *inputs, self._device)
+            yield batch, run_model(self._model, *inputs, shift, self._device)
 
 
 @torch.inference_mode()
-def run_model(model: SpeechModel, waveforms: np.ndarray, lengths: np.ndarray, device: str = "cpu") -> ModelOutput:
+def run_model(
+    model: SpeechModel,
+    waveforms: np.ndarray,
+    lengths: np.ndarray,
+    shift: np.ndarray | None = None,
+    device: str = "cpu",
+) -> ModelOutput:
     """Run a model that is on a device, with NumPy arrays in and out."""
-    inputs = (torch.from_numpy(values).to(device) for values in (waveforms, lengths))
+    given = (waveforms, lengths) if shift is None else (waveforms, lengths, shift[None])
+    inputs = (torch.from_numpy(values).to(device) for values in given)
     outputs = (output.cpu().numpy() for output in model(*inputs))
     return ModelOutput(**dict(zip(model.outputs, outputs, strict=True)))

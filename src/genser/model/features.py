@@ -145,6 +145,11 @@ class PrincipalComponents(nn.Module):
         self.register_buffer("basis", torch.zeros(config.states * config.dim, config.components))
         self.register_buffer("offset", torch.zeros(config.components))
 
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the training features, (states, dim)."""
+        return self.standardizer.mean
+
     @torch.no_grad()
     def fit(
         self, features: Float[Tensor, "rows states dim"], weights: Float[Tensor, " rows"] | None = None

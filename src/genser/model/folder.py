@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from genser._version import __version__
-from genser.config import build, to_mapping
+from genser.config import build, plain_array, to_mapping
 from genser.encoders import KINDS, EncoderConfig, SpeechEncoder, load_encoder, named_encoder
 from genser.errors import ConfigError, ModelError, cause
 from genser.files import atomic_write
@@ -67,6 +67,7 @@ class ModelFolder:
             "labels": list(self.head.config.labels),
             "encoder": {**encoder, "source": self.encoder.source and Path(self.encoder.source).name},
             "fingerprint": self.fingerprint,
+            "mean": plain_array(self.head.feature_transform.mean.numpy()),
             "head": to_mapping(self.head.config),
             "speech_threshold": self.gate.threshold if self.gate else None,
             "license": self.license,

@@ -32,15 +32,27 @@ class SpeechModel(nn.Module):
             self.register_buffer("estimate_coefficients", estimates.float(), persistent=False)
             self.register_buffer("state_coefficients", states.float(), persistent=False)
 
-    def forward(self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]) -> tuple[Tensor, ...]:
+    def forward(
+        self,
+        waveform: Float[Tensor, "batch samples"],
+        lengths: Int[Tensor, " batch"],
+        shift: Float[Tensor, "1 states dim"] | None = None,
+    ) -> tuple[Tensor, ...]:
         """Recognise a padded batch of mono 16 kHz sound.
+
+        Args:
+            waveform: Padded behind the end of each clip.
+            lengths: Samples of each clip.
+            shift: Added to the features before the head, see :class:`genser.inference.profile.Profile`; None is 0.
 
         Returns:
             Class probabilities (batch, classes); with a transport head, those read off at each time of the transport
             (batch, N + 1, classes) and the states x_t (batch, N + 1, dim); with a gate, the probability of speech
-            (batch,); with an in-domain score, that score (batch,). :attr:`outputs` gives their names.
+            (batch,); with an in-domain score, that score (batch,); and the features without shift (batch, states, dim).
+            :attr:`outputs` gives their names.
         """
-        features = self.encoder(waveform, lengths)
+        pooled = self.encoder(waveform, lengths)
+        features = pooled if shift is None else pooled + shift
         head = self.head
         in_domain = head.in_domain_score(features)
         exponent = head.exponent(in_domain)
@@ -52,15 +64,16 @@ class SpeechModel(nn.Module):
             outputs = (scores, trajectory, states.transpose(0, 1))
         else:
             outputs = (probabilities(head.coordinates(features), exponent),)
-        speech = () if self.gate is None else (self.gate(features),)
-        return (*outputs, *speech, *(() if in_domain is None else (in_domain,)))
+        speech = () if self.gate is None else (self.gate(pooled),)
+        return (*outputs, *speech, *(() if in_domain is None else (in_domain,)), pooled)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what :meth:`forward` returns."""
         transport = ("trajectory", "states") if isinstance(self.head, TransportHead) else ()
         speech = () if self.gate is None else ("speech",)
-        return ("scores", *transport, *speech, *(("familiar",) if self.head.config.in_domain_components else ()))
+        familiar = ("familiar",) if self.head.config.in_domain_components else ()
+        return ("scores", *transport, *speech, *familiar, "features")
 
     def _transport(self, head: TransportHead, x_1: Tensor, X_c: Tensor) -> tuple[Tensor, Tensor]:
         """Estimates and states (N + 1, batch, dim) of Algorithm 2, see :meth:`Sampler.posterior_coefficients`."""

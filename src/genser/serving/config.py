@@ -18,6 +18,7 @@ class ServerConfig:
 
     Attributes:
         model: Name, file or folder of the model; the bundled "base" by default.
+        profile: File that genser adapt has made of recordings like those that will come; none by default.
         host: Address to listen on; 0.0.0.0 accepts other machines.
         port: TCP port; 0 takes a free one.
         workers: Processes, each with its own copy of the model.
@@ -45,6 +46,7 @@ class ServerConfig:
 
     model: str | None = None
     _: KW_ONLY
+    profile: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1

@@ -1,0 +1,54 @@
+"""``genser adapt``: learns a profile from unlabelled recordings."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from genser.errors import ConfigError
+
+
+def adapt(
+    *paths: str,
+    output: Annotated[str, Parameter(alias="-o", allow_leading_hyphen=True)],
+    model: str | None = None,
+    encoder: str | None = None,
+    channel: str = "mix",
+    threads: int | None = None,
+    device: str = "cpu",
+) -> int:
+    """Learn from unlabelled recordings what their microphone, room, language or speaker does to the features.
+
+    The result, a profile, is a small JSON file for genser predict --profile and genser serve --profile. Use recordings
+    of one kind; those of one speaker help most. Ten clips suffice for most of the effect, with a mix of emotions.
+
+    Args:
+        paths: Audio files, folders (searched to any depth) or patterns.
+        output: The profile to write.
+        model: "base" (default) or "tiny", an ONNX file, or a model folder. The profile fits this model only.
+        encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
+        channel: Channel to use: a number from 1, "each", or "mix" (default).
+        threads: CPU cores to use; all if omitted.
+        device: Where a model folder runs: "cpu" or "cuda".
+
+    Returns:
+        0.
+    """
+    from genser.audio.mixing import check_channel
+    from genser.cli._inputs import find_inputs
+    from genser.cli._outputs import check_file, output_path
+    from genser.inference.load import load
+
+    inputs, path = find_inputs(paths), output_path(output)
+    if path is None:
+        raise ConfigError("A profile is a file. Name it with -o.")
+    check_file(path, inputs)
+    chosen = check_channel(int(channel) if channel.isdecimal() else channel)
+    recognizer = load(model, threads=threads, device=device, encoder=encoder)
+    profile = recognizer.learn_profile(inputs, channel=chosen)
+    profile.save(path)
+    clips = "1 clip" if profile.clips == 1 else f"{profile.clips} clips"
+    print(f"genser: Profile of {clips} with speech, {profile.duration:.0f} s → {path}", file=sys.stderr)
+    if profile.remark:
+        print(f"genser: {profile.remark}", file=sys.stderr)
+    return 0

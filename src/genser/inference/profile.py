@@ -1,0 +1,156 @@
+"""Profiles: what a microphone, a room, a language or a speaker does to the features, learned without labels.
+
+Recordings from elsewhere differ from the training recordings first of all in the mean of their features. A profile is
+the shift that moves this mean to that of the training recordings, which between Gaussians of equal covariance is the
+optimal transport. Every clip is still recognised by itself.
+
+From few clips the mean also contains their emotions and their chance. So the shift is shrunk by n / (n + 5) for n
+clips. benchmarks/adaptation.py compares this with no shrinkage and with other estimates.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genser.config import array_of, plain_array
+from genser.errors import ConfigError, cause
+from genser.files import atomic_write
+
+FORMAT = 1
+SHRINKAGE = 5.0  # clips at which half of the difference is believed
+FEW = 10  # clips; a profile of fewer has a remark
+MOST_BYTES = 1 << 24  # of a profile file
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The shift of a collection of recordings.
+
+    Attributes:
+        model: Identifies the features of the model, see :func:`features_id`.
+        shift: Added to the features of every clip, float32 of shape (states, dim).
+        clips: Clips with speech that it was learned from; of a long recording, its windows.
+        duration: Their length in seconds.
+    """
+
+    model: str
+    shift: np.ndarray
+    clips: int
+    duration: float
+
+    @classmethod
+    def learned(
+        cls, metadata: Mapping[str, Any], features: np.ndarray, duration: float, base: np.ndarray | None = None
+    ) -> "Profile":
+        """Learn the shift from the features of some clips; their order does not matter.
+
+        Args:
+            metadata: Of the model.
+            features: Shape (clips, states, dim), of clips with speech.
+            duration: Their length in seconds.
+            base: Shift of a larger collection that they belong to, towards which theirs is shrunk; None is 0.
+
+        Raises:
+            ConfigError: There is no clip, or the model is too old.
+        """
+        mean = training_mean(metadata)
+        if not len(features):
+            raise ConfigError("There is no clip with speech to learn a profile from. Name recordings of speech.")
+        start = np.zeros_like(mean) if base is None else base.astype(np.float64)
+        away = mean - start - np.sort(features.astype(np.float64), axis=0).mean(axis=0)
+        shift = start + len(features) / (len(features) + SHRINKAGE) * away
+        return cls(features_id(metadata), shift.astype(np.float32), len(features), duration)
+
+    @property
+    def remark(self) -> str | None:
+        """A sentence if it was learned from few clips."""
+        if self.clips >= FEW:
+            return None
+        share = 100 * self.clips / (self.clips + SHRINKAGE)
+        clips = "1 clip" if self.clips == 1 else f"{self.clips} clips"
+        return f"The profile was learned from {clips}, so only {share:.0f} % of the difference is used. Add recordings."
+
+    def check(self, metadata: Mapping[str, Any]) -> None:
+        """Refuse a model that the profile was not learned with.
+
+        Raises:
+            ConfigError: It is another model.
+        """
+        if self.model != features_id(metadata) or self.shift.shape != training_mean(metadata).shape:
+            raise ConfigError(
+                "The profile was learned with another model. Learn it again with this one: genser adapt RECORDINGS."
+            )
+
+    @property
+    def digest(self) -> str:
+        """Start of the SHA-256 of the shift."""
+        return hashlib.sha256(self.shift.astype("<f4").tobytes()).hexdigest()[:12]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON file; the shift is base64 of little-endian float32."""
+        atomic_write(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "genser profile": FORMAT,
+            "model": self.model,
+            "clips": self.clips,
+            "duration": round(self.duration, 2),
+            "size": round(float(np.sqrt(np.mean(np.square(self.shift)))), 4),
+            "shift": plain_array(self.shift),
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Profile":
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            ConfigError: It cannot be read, or is not a profile.
+        """
+        try:
+            with Path(path).open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise ConfigError(f"The profile {path} cannot be read: {cause(error)}. Check the path.") from error
+        try:
+            if len(content) > MOST_BYTES:
+                raise ValueError(f"it has more than {MOST_BYTES} bytes")
+            values = json.loads(content)
+            if values["genser profile"] != FORMAT:
+                raise ValueError(f"its format is {values['genser profile']!r}, not {FORMAT}")
+            shift = array_of(values["shift"])
+            if shift.ndim != 2 or not np.isfinite(shift).all():
+                raise ValueError("its shift is not a finite array (states, dim)")
+            return cls(str(values["model"]), shift, int(values["clips"]), float(values["duration"]))
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            raise ConfigError(
+                f"{path} is not a profile: {error}. Make one with genser adapt RECORDINGS -o PROFILE."
+            ) from error
+
+
+def training_mean(metadata: Mapping[str, Any]) -> np.ndarray:
+    """Mean of the features of the training clips, float64 of shape (states, dim).
+
+    Raises:
+        ConfigError: The model was exported by an earlier version and does not state it.
+    """
+    try:
+        return array_of(metadata["mean"]).astype(np.float64)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ConfigError("This model does not support profiles. Train and export it with this version.") from error
+
+
+def features_id(metadata: Mapping[str, Any]) -> str:
+    """Identifies the features of a model: a digest of its encoder's weights and settings, and of the training mean.
+
+    Files of one model in different precisions have the same.
+    """
+    known = json.dumps([metadata.get("fingerprint"), metadata.get("mean")])
+    return hashlib.sha256(known.encode()).hexdigest()[:16]

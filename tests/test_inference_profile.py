@@ -1,0 +1,169 @@
+"""Profiles: learned from recordings without labels, stored, applied, and refused by another model."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+import genser
+from genser.audio import SAMPLE_RATE
+from genser.cli import app
+from genser.config import plain_array
+from genser.errors import ConfigError
+from genser.inference.profile import Profile, features_id, training_mean
+from genser.inference.recognizer import Recognizer
+
+MEAN = np.array([[1.0, 2.0], [3.0, 4.0]])
+METADATA = {"fingerprint": "f", "mean": plain_array(MEAN)}
+
+
+def sounds(count, seed=0):
+    random = np.random.default_rng(seed)
+    return [((0.1 * random.standard_normal(9_000 + 37 * n)).astype(np.float32), SAMPLE_RATE) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def toy(toys):
+    """The exported toy model without its gate, which random noise does not pass."""
+    recognizer = genser.load(toys.float32)
+    recognizer._backend.metadata["speech_threshold"] = None
+    return recognizer
+
+
+def test_many_clips_move_the_mean_to_that_of_the_training_clips():
+    random = np.random.default_rng(0)
+    features = random.standard_normal((1000, 2, 2)) + [[5.0, 5.0], [0.0, 0.0]]
+    profile = Profile.learned(METADATA, features, 1.0)
+    np.testing.assert_allclose((features + profile.shift).mean(0), MEAN, atol=0.05)
+    assert profile.remark is None
+
+
+def test_few_clips_are_believed_in_part():
+    features = np.zeros((5, 2, 2))
+    profile = Profile.learned(METADATA, features, 1.0)
+    np.testing.assert_allclose(profile.shift, MEAN / 2)
+    assert "5 clips" in profile.remark
+    assert "50 %" in profile.remark
+
+
+def test_a_speaker_is_shrunk_towards_the_collection():
+    base = np.array([[1.0, 0.0], [0.0, 0.0]])
+    at_rest = np.stack([MEAN - base] * 5)
+    np.testing.assert_allclose(Profile.learned(METADATA, at_rest, 1.0, base).shift, base)
+
+
+def test_the_order_of_the_clips_does_not_matter():
+    features = np.random.default_rng(0).standard_normal((101, 2, 2)).astype(np.float32)
+    profiles = [Profile.learned(METADATA, features[order], 1.0) for order in (slice(None), slice(None, None, -1))]
+    np.testing.assert_array_equal(profiles[0].shift, profiles[1].shift)
+
+
+def test_a_recognizer_learns_a_profile_and_applies_it(toy, tmp_path):
+    profile = toy.learn_profile(sounds(12))
+    assert (profile.clips, profile.remark) == (12, None)
+    adapted = toy.adapted(profile)
+    clips = sounds(3, seed=1)
+    before, after = ([p.scores for p in one.predict_many(clips)] for one in (toy, adapted))
+    assert max(abs(b[k] - a[k]) for b, a in zip(before, after, strict=True) for k in b) > 1e-4
+    alone = adapted.predict(clips[1]).scores
+    assert alone == pytest.approx(after[1], abs=1e-6), "a clip has one answer, alone and among others"
+    assert adapted.restricted(classes=list(toy.labels[:2])).profile is profile
+    assert adapted.adapted(sounds(12)).profile.shift == pytest.approx(profile.shift, abs=1e-6)
+
+    profile.save(tmp_path / "p.json")
+    loaded = Profile.load(tmp_path / "p.json")
+    np.testing.assert_array_equal(loaded.shift, profile.shift)
+    assert (loaded.model, loaded.clips) == (profile.model, 12)
+
+
+def test_without_speech_there_is_no_profile(toy):
+    with pytest.raises(ConfigError, match="no clip with speech"):
+        toy.learn_profile([])
+
+
+def test_a_profile_of_another_model_is_refused(toy):
+    profile = Profile("0" * 16, np.zeros((5, 64), np.float32), 20, 9.0)
+    with pytest.raises(ConfigError, match="another model"):
+        toy.adapted(profile)
+
+
+def test_a_model_that_states_no_mean_supports_no_profiles(toy):
+    with pytest.raises(ConfigError, match="does not support profiles"):
+        training_mean({"fingerprint": "f"})
+
+    class Old:
+        labels, metadata = toy.labels, {"labels": list(toy.labels)}
+
+        def outputs(self, windows, batch_samples, shift=None):
+            for index, output in toy._backend.outputs(windows, batch_samples, shift):
+                yield index, type(output)(output.scores)
+
+    with pytest.raises(ConfigError, match="does not support profiles"):
+        Recognizer(Old()).learn_profile(sounds(2))
+
+
+def test_one_model_in_two_precisions_has_one_kind_of_features(toys):
+    ids = {features_id(genser.load(path).metadata) for path in (toys.float32, toys.int8, toys.folder)}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[1]",
+        b"\xff\xfe",
+        b'{"genser profile": 2}',
+        b'{"genser profile": 1, "model": "x", "clips": 1, "duration": 1, "shift": {"shape": [1, 1], "float32": "!"}}',
+        b'{"genser profile": 1, "model": "x", "clips": 1, "duration": 1, "shift": {"shape": [9], "float32": ""}}',
+        b'{"genser profile": 1, "model": "x", "clips": 1, "duration": 1, "shift": '
+        b'{"shape": [1, 1], "float32": "AADAfw=="}}',
+        b"[" * 5000,
+    ],
+)
+def test_what_is_no_profile_is_refused(content, tmp_path):
+    (tmp_path / "p.json").write_bytes(content)
+    with pytest.raises(ConfigError, match="is not a profile"):
+        Profile.load(tmp_path / "p.json")
+
+
+def test_a_missing_profile_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Profile.load(tmp_path / "none.json")
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for number, (samples, rate) in enumerate(sounds(4)):
+        soundfile.write(folder / f"{number}.wav", samples, rate)
+    return folder
+
+
+def test_the_command_line_adapts(toys, recordings, tmp_path, capsys, monkeypatch):
+    from genser.model import folder as models
+
+    ungated = tmp_path / "model"
+    model = models.load_model(toys.folder)
+    models.save_model(ungated, model.head, model.encoder, model.fingerprint)
+    common = ["--model", str(ungated), "--format", "json"]
+    assert app(["adapt", str(recordings), "-o", str(tmp_path / "p.json"), "--model", str(ungated)]) == 0
+    assert "4 clips" in capsys.readouterr().err
+    results = []
+    for options in ([], ["--profile", str(tmp_path / "p.json")], ["--adapt"]):
+        assert app(["predict", str(recordings), *common, *options]) == 0
+        results.append([row["scores"] for row in json.loads(capsys.readouterr().out)])
+    plain, stored, direct = results
+    assert stored == direct
+    assert plain != stored
+
+
+def test_what_cannot_be_combined_is_refused(recordings, tmp_path):
+    with pytest.raises(ConfigError, match="Omit one"):
+        app(["predict", str(recordings), "--adapt", "--profile", "p.json"], exit_on_error=False)
+    with pytest.raises(ConfigError, match="reads every input twice"):
+        app(["predict", "-", "--adapt"], exit_on_error=False)
+    with pytest.raises(ConfigError, match="-o"):
+        app(["adapt", str(recordings), "-o", "-"], exit_on_error=False)
