@@ -33,7 +33,7 @@ def toy(toys):
 
 def test_many_clips_move_the_mean_to_that_of_the_training_clips():
     random = np.random.default_rng(0)
-    features = random.standard_normal((1000, 2, 2)) + [[5.0, 5.0], [0.0, 0.0]]
+    features = random.standard_normal((1000, 2, 2)) + np.array([[5.0, 5.0], [0.0, 0.0]])
     profile = Profile.learned(METADATA, features, 1.0)
     np.testing.assert_allclose((features + profile.shift).mean(0), MEAN, atol=0.05)
     assert profile.remark is None

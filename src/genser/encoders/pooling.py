@@ -60,7 +60,7 @@ class PooledEncoder(SpeechEncoder):
         pooling = {"statistics": statistics, "states": self.chosen, "gates": gates}
         pooling |= {"level": LEVEL if self.pooling.level else None, "normalize": self.pooling.normalize}
         if self.high_pass is not None:  # absent otherwise, so that older fingerprints stay the same
-            pooling["high_pass"] = {"cutoff": CUTOFF, "reach": REACH, "kaiser": KAISER}
+            pooling |= {"high_pass": {"cutoff": CUTOFF, "reach": REACH, "kaiser": KAISER}}
         return {**self.encoder.settings, "pooling": pooling}
 
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterable[Tensor], Tensor]:

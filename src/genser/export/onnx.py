@@ -58,8 +58,9 @@ def export_onnx(
 
     The graph takes ``waveform``, float32 (batch, samples) at 16 kHz, and ``lengths``, int64 (batch,); both axes are
     dynamic. It may take ``shift``, float32 (1, states, dim), which is added to the features. Its outputs are those of
-    :class:`genser.model.speech_model.SpeechModel`: ``scores`` (batch, classes), calibrated, and if the model has them ``trajectory`` (batch, N + 1, classes), ``states`` (batch, N + 1, dim),
-    ``speech`` and ``familiar`` (batch,), and ``features`` (batch, states, dim).
+    :class:`genser.model.speech_model.SpeechModel`: ``scores`` (batch, classes), calibrated, and if the model has them
+    ``trajectory`` (batch, N + 1, classes), ``states`` (batch, N + 1, dim), ``speech`` and ``familiar`` (batch,), and
+    ``features`` (batch, states, dim).
 
     Args:
         folder: Model folder.
