@@ -323,6 +323,15 @@ def test_no_file_makes_another_one_be_opened(tmp_path):
     server.server_close()
 
 
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("part", [{}, {"start": 0.5}, {"start": 0.5, "end": 1.5}])
+def test_what_was_decoded_is_never_more_than_the_duration(name, part):
+    stream = stream_audio(two_tones(name), **part)
+    samples = sum(map(len, stream))
+    assert stream.heard == pytest.approx(samples / SAMPLE_RATE, abs=1.1 / SAMPLE_RATE)
+    assert stream.heard <= stream.duration <= stream.heard + 0.1
+
+
 def test_the_duration_of_a_live_recording_is_what_was_decoded():
     data = muxed("webm", "libopus", tone(3.0, rate=48_000), 48_000, options={"live": "1"})
     assert probe_audio(data).duration == pytest.approx(3, abs=0.05)

@@ -127,5 +127,5 @@ def test_predict_warns_of_out_of_domain_recordings(tmp_path):
         command = [sys.executable, "-m", "genser", "predict", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stderr
 
-    assert "1 of 2 files look out-of-domain" in warning(CLIP, silence)
+    assert "1 result looks out-of-domain" in warning(CLIP, silence)
     assert warning(silence) == warning(CLIP, "--format", "jsonl") == ""

@@ -8,6 +8,7 @@ import soundfile
 from toys import LABELS, toy_folder
 
 from genser import cli
+from genser.cli._progress import progress_bars
 
 WORDS = {
     "predict": ("a.wav",),
@@ -113,3 +114,17 @@ def test_an_onnx_file_takes_no_encoder(genser, tmp_path):
         code, message = genser(*words, "--encoder", "fbank")
         assert code == 2
         assert "contains its encoder" in message
+
+
+def test_progress_without_a_terminal_is_a_line_at_both_ends_of_a_stage(monkeypatch, capsys):
+    times = iter([0.0, 1.0, 31.0, 32.0, 33.0, 34.0])
+    monkeypatch.setattr("genser.cli._progress.time.monotonic", lambda: next(times))
+    with progress_bars(has_lines=True) as bars:
+        for done in (0, 1, 2, 3, 3):
+            bars("steps", done, 3, loss=0.5)
+        bars("calibration", 1, 1)
+    lines = ["steps: 0 of 3 (loss 0.5)", "steps: 2 of 3 (loss 0.5)", "steps: 3 of 3 (loss 0.5)", "calibration: 1 of 1"]
+    assert capsys.readouterr().err.splitlines() == [f"genser: {line}" for line in lines]
+    with progress_bars() as bars:
+        bars("predict", 1, 2)
+    assert capsys.readouterr().err == ""

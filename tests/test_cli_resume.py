@@ -154,16 +154,19 @@ def test_a_damaged_line_costs_its_own_result_only(calls, toys, stopped, recognis
 
 
 @pytest.mark.parametrize("segments", [(), ("--segments",), ("--segments", "--format", "srt")])
-def test_failed_inputs_are_tried_again(calls, toys, recognised, segments):
+def test_failed_inputs_are_tried_again(calls, toys, recognised, segments, capsys):
     output = "folder/" if "srt" in segments else "out.csv"
     journal = calls.parent / ("folder/genser.part" if "srt" in segments else "out.csv.part")
     good = (calls / "3.wav").read_bytes()
     (calls / "3.wav").write_bytes(b"no sound")
     assert cli.app(words_of(toys, output, *segments)) == 1
     assert journal.exists()
+    kept = f"{journal.relative_to(calls.parent)} is kept. To try them again, add --resume to the same command."
+    assert kept in capsys.readouterr().err
     (calls / "3.wav").write_bytes(good)
     recognised.clear()
     assert cli.app(words_of(toys, output, "--resume", *segments)) == 0
+    assert "is kept" not in capsys.readouterr().err
     assert recognised == ["calls/3.wav"]
     assert not journal.exists()
     if output == "out.csv":
@@ -196,10 +199,10 @@ def test_changed_files_new_files_and_removed_files(calls, toys, stopped, recogni
     ("more", "named"),
     [
         (("--model", "float32"), "--model"),
-        (("--segments",), "--segments False instead of True"),
+        (("--segments",), "then without --segments, now with --segments"),
         (("--segments", "--smoothing", "none"), "--smoothing"),
         (("--segments", "--turns", "calls.rttm"), "--turns"),
-        (("--segments", "--picture", "pictures/"), "--picture None instead of pictures/"),
+        (("--segments", "--picture", "pictures/"), "then without --picture, now --picture pictures/"),
     ],
 )
 def test_another_model_or_other_options_are_refused(calls, toys, stopped, more, named):

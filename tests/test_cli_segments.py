@@ -12,7 +12,7 @@ import soundfile
 from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 
 from genser.cli._segments import predict_microphone, predict_segments
-from genser.errors import AudioError, ConfigError, MissingExtraError
+from genser.errors import AudioError, ConfigError, ManifestError, MissingExtraError
 from genser.output.formats import FORMATS, names_of
 from genser.segments.options import DEFAULTS, LIVE
 
@@ -45,6 +45,25 @@ def test_a_failure_is_a_row_and_a_status(talk, tmp_path, capsys):
     assert [row["label"] for row in rows] == [*LABELS, None, *LABELS]
     assert "bad.wav is empty" in rows[3]["error"]
     assert "bad.wav is empty" in told.err
+
+
+def test_a_recording_without_speech_is_a_row_and_a_remark(talk, tmp_path, capsys):
+    soundfile.write(tmp_path / "quiet.wav", np.concatenate([hush(2.0), hush(1.0)]), RATE)
+    assert run(str(tmp_path / "quiet.wav"), talk, output=tmp_path / "out.csv") == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        first, *others = csv.DictReader(file)
+    assert [first[name] for name in ("start", "end", "label", "remark")] == [
+        "0.0",
+        "3.0",
+        "no speech",
+        "No speech was found.",
+    ]
+    assert [row["label"] for row in others] == list(LABELS)
+    assert capsys.readouterr().err == f"genser: {tmp_path / 'quiet.wav'}: No speech was found.\n"
+    assert run(str(tmp_path / "quiet.wav"), output=tmp_path / "out.rttm") == 0
+    assert (tmp_path / "out.rttm").read_bytes() == b""
+    with pytest.raises(ManifestError, match="holds no turns"):
+        run(talk, turns=tmp_path / "out.rttm")
 
 
 @pytest.mark.parametrize("format", [name for name in names_of("timelines") if name not in ("png", "svg", "pdf")])

@@ -155,6 +155,10 @@ def test_onset_and_offset_are_start_and_end():
         ("pth,label", r"no column 'path', but a column 'pth'\. Rename it"),
         ("wav,file", r"no column 'path', but 'wav' and 'file'\. Rename the one"),
         ("path,emotion,category", r"no column 'label', but 'emotion' and 'category'"),
+        (
+            "Datei,Gefühl",
+            r"no column 'path'; its columns are Datei, Gefühl\. Name it path, or one of: file, ",
+        ),
     ],
 )
 def test_a_column_that_may_be_a_missing_one_is_refused(tmp_path, header, words):

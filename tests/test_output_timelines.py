@@ -114,6 +114,29 @@ def test_text_has_one_line_per_segment():
     assert len(lines) == 4
 
 
+def test_a_recording_without_speech_is_one_row_of_its_whole_duration(tmp_path):
+    quiet = Timeline("street.wav", 12.5, LABELS, (), ENVELOPE, heard=12.25, remark="No speech was found.")
+    (row,) = json.loads(text("json", quiet))
+    assert (row["path"], row["start"], row["end"], row["label"]) == ("street.wav", 0.0, 12.25, "no speech")
+    assert (row["scores"], row["confident"], row["remark"], row["error"]) == (None, None, quiet.remark, None)
+    rows = list(csv.DictReader(io.StringIO(text("csv", GOOD, quiet))))
+    assert [row["label"] for row in rows] == ["anger", LABELS[1], "neutral", "no speech"]
+    assert [rows[3][name] for name in ("start", "end", "anger", "duration")] == ["0.0", "12.25", "", "12.5"]
+    assert text("text", quiet).split() == ["0.00", "12.25", "no", "speech", "street.wav"]
+    assert text("rttm", quiet) + text("srt", quiet) + text("labels", quiet) == ""
+    assert "no speech" not in text("vtt", quiet) + text("textgrid", quiet)
+    for format in ("csv", "json", "jsonl", "tsv"):
+        (tmp_path / f"a.{format}").write_text(text(format, GOOD, quiet))
+        assert {turn.end for turn in read_turns(tmp_path / f"a.{format}")} == {one.end for one in SEGMENTS}
+
+
+def test_a_recording_without_speech_is_a_row_of_parquet():
+    parquet = pytest.importorskip("pyarrow.parquet")
+    quiet = Timeline("street.wav", 12.5, LABELS, (), ENVELOPE)
+    (row,) = parquet.read_table(io.BytesIO(content("parquet", quiet))).to_pylist()
+    assert (row["start"], row["end"], row["label"], row["anger"]) == (0.0, 12.5, "no speech", None)
+
+
 def test_a_name_that_is_not_utf_8_is_written():
     name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
     timeline = Timeline(name, 9.0, LABELS, SEGMENTS[:1], ENVELOPE)

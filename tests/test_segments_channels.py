@@ -55,6 +55,15 @@ def test_each_channel_has_its_segments_on_one_timeline(call):
         assert timeline(file, channel="each").segments == found.segments
 
 
+def test_a_channel_without_speech_is_no_recording_without_speech():
+    quiet = np.zeros(len(CALL))
+    one = timeline((np.stack([CALL[:, 0], quiet], axis=1), RATE), channel="each")
+    assert {segment.channel for segment in one.segments} == {1}
+    assert one.remark is None
+    none = timeline((np.stack([quiet, quiet], axis=1), RATE), channel="each")
+    assert (none.segments, none.remark) == ((), "No speech was found.")
+
+
 def test_formats_name_the_channel(call):
     found = timeline(call, channel="each")
     assert [row["channel"] for row in csv.DictReader(io.StringIO(written(found, "csv")))] == ["1", "2"]
@@ -93,7 +102,7 @@ def test_turns_are_recognised_on_their_channel(call):
 def test_turns_on_a_missing_channel_do_not_cost_the_others(call):
     found = timeline(call, turns=[Turn(1, 3, None, 1), Turn(1, 3, None, 3)], channel="each")
     assert [one.channel for one in found.segments] == [1]
-    assert found.problems == ("1 turns are on channels that the recording does not have; its last is 2.",)
+    assert found.problems == ("1 turn is on a channel that the recording does not have; its last is 2.",)
     with pytest.raises(AudioError, match=r"its last is 2\. Correct the channels"):
         timeline(call, turns=[Turn(1, 3, None, 3)], channel="each")
     assert len(timeline(call, turns=[Turn(1, 3, None, 3)]).segments) == 1  # of the mix

@@ -196,9 +196,10 @@ def test_of_a_long_turn_the_parts_with_speech_count():
 
 
 @pytest.mark.parametrize("options", [["--window", "4", "--hop", "1"], []])
-def test_the_command_line_has_no_rows_for_noise(options, tmp_path, capsys):
+def test_the_command_line_has_a_row_without_speech_for_noise(options, tmp_path, capsys):
     path = tmp_path / "noise.wav"
     soundfile.write(path, noise("pink-noise", 9.0), RATE)
     assert cli.app(["predict", "--segments", str(path), *options], exit_on_error=False) == 0
-    (header,) = capsys.readouterr().out.splitlines()
+    header, row = capsys.readouterr().out.splitlines()
+    assert row.startswith(f"{path},0.0,9.0,no speech,")
     assert header.startswith("path,start,end,label")

@@ -127,7 +127,7 @@ def test_a_turn_behind_the_end_does_not_cost_the_others(talk):
     assert found.remark is None
     found = timeline(talk[0], turns=[Turn(1.0, 2.0), Turn(9.0, 11.5)])
     assert [(one.start, one.end) for one in found.segments] == [(1.0, 2.0), (9.0, 10.0)]
-    assert found.remark == "1 turns reach up to 1.50 s past the end, and end there."
+    assert found.remark == "1 turn reaches up to 1.50 s past the end, and ends there."
 
 
 def test_turns_of_another_recording_are_refused(talk):

@@ -167,7 +167,7 @@ def test_turns_are_taken_from_a_second_field(client):
     (result,) = client.post("/v1/segments", files=files).json()["segments"]
     assert (result["start"], result["end"], result["speaker"], result["label"]) == (1.0, 3.0, "anna", "low")
     files["turns"] = ("turns.rttm", b"SPEAKER talk\n")
-    assert problem(client.post("/v1/segments", files=files), 422).startswith("turns.rttm has 1 faulty turns")
+    assert problem(client.post("/v1/segments", files=files), 422).startswith("turns.rttm has 1 faulty turn. Correct")
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/segments"])

@@ -102,6 +102,37 @@ def test_the_bundled_model_gives_no_segment_for_music():
     assert 4.0 < expected[0].start < 7.0
 
 
+@pytest.mark.parametrize(
+    ("encoding", "channels", "cut", "words"),
+    [
+        ("f32le", 1, 1, "its last 3 bytes are not used. In f32le with 1 channel a sample has 4 bytes."),
+        ("s16le", 1, 1, "its last 1 byte is not used. In s16le with 1 channel a sample has 2 bytes."),
+        ("s16le", 2, 2, "its last 2 bytes are not used. In s16le with 2 channels a sample has 4 bytes."),
+        ("s16le", 1, 2, None),
+    ],
+)
+def test_audio_that_ends_within_a_sample_has_a_remark(server, encoding, channels, cut, words):
+    data = bytes(16_000 - cut)
+    (done,) = talk(server, {"encoding": encoding, "channels": channels}, pieces(data, 1001))["done"]
+    assert done["remark"] == (words and f"The audio ends within a sample: {words}")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"merge": 1}, "Live audio has no future, which merge 1 needs. Omit it."),
+        ({"smoothing": "posterior"}, "which the smoothing 'posterior' needs. Choose causal or none."),
+        ({"channel": "each"}, ", or: Input should be 'mix', got \"each\"."),
+        ({"sample_rate": None}, "sample_rate: Input should be a valid integer, got null."),
+        ({"key": True}, "key: Input should be a valid string, got true."),
+        ({"hop": 1}, "hop 1.0 needs a window. Give both, such as a window of 4 and a hop of 1."),
+    ],
+)
+def test_a_message_on_a_wrong_value_does_not_speak_python(server, values, words):
+    (error,) = talk(server, values, [])["error"]
+    assert words in error["detail"]
+
+
 def test_floats_channels_and_other_rates_are_accepted(server):
     sound = soxr.resample(TALK, RATE, 44_100)
     data = np.stack([sound, sound], axis=1).astype("<f4").tobytes()

@@ -166,15 +166,18 @@ class AudioStream:
     @property
     def heard(self) -> float:
         """Seconds that were decoded so far."""
-        return self._samples / SAMPLE_RATE
+        seconds = self._samples / SAMPLE_RATE
+        stated = self._declared
+        return stated if stated is not None and 0 < seconds - stated <= 1 / SAMPLE_RATE else seconds
 
     @property
     def duration(self) -> float:
         """Length in seconds of the source, or of the part between the times, by its header.
 
-        Where the header does not state it, the seconds that were decoded so far.
+        Where the header does not state it, or states less than was decoded, the seconds that were decoded so far. The
+        header of m4a and mp4 does not count what the encoder adds to fill its last frame.
         """
-        return self.heard if self._declared is None else self._declared
+        return max(self.heard, self._declared or 0.0)
 
     @property
     def remark(self) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 from genser.audio.detect import open_file
 from genser.audio.readers import ArrayReader, Reader
 from genser.audio.view import ByteStream, size_of
-from genser.errors import AudioError, cause
+from genser.errors import AudioError, cause, counted
 
 AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
 
@@ -30,7 +30,7 @@ def describe(source: AudioSource) -> str:
     if isinstance(source, str | os.PathLike):
         return "standard input" if source == "-" else os.fspath(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return f"audio in {len(source)} bytes"
+        return f"audio in {counted(len(source), 'byte')}"
     if isinstance(source, tuple):
         return "audio in an array"
     return str(getattr(source, "name", "audio in a file object"))

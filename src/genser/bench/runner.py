@@ -24,7 +24,7 @@ from genser.data.manifest import read_manifest
 from genser.data.splits import Fold
 from genser.data.utterance import Utterance
 from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
-from genser.errors import ConfigError
+from genser.errors import ConfigError, counted
 from genser.training.data import Dataset, build_dataset
 from genser.training.lora import adapted_encoder
 from genser.training.recipe import TrainConfig
@@ -306,17 +306,18 @@ class Bench:
         yield (
             f"Made by genser {__version__} from the plan {plan.name!r} with {plan.seeds} training seeds. Number of "
             f"candidate settings of each head: {trials}. A head with several candidates chose among them on every "
-            f"fold, on {plan.inner_share:.0%} of the training speakers, held out {plan.inner_splits} time(s), "
+            f"fold, on {plan.inner_share:.0%} of the training speakers, held out {counted(plan.inner_splits, 'time')}, "
             "never on the test side."
         )
         where = f"{self.protocol.title}, {self.encoder}"
         if self.dataset.omitted:
-            yield f"{where}: {self.dataset.omitted} utterances have no class in this task and are omitted."
+            without = counted(self.dataset.omitted, "utterance is", "utterances are")
+            yield f"{where}: {without} omitted, without a class of this task."
         if self.dataset.problems:
             first = self.dataset.problems[0]
             yield (
-                f"{where}: {len(self.dataset.problems)} features could not be computed, such as row {first.row}: "
-                f"{first.reason}."
+                f"{where}: The features of {counted(len(self.dataset.problems), 'row')} could not be computed, such as "
+                f"row {first.row}: {first.reason}."
             )
         if recipe.adaptation.rank:
             yield (

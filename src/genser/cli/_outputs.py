@@ -194,7 +194,8 @@ def timeline_output(option: str | None, format: str | None, recordings: Sequence
     chosen = find_format("timelines", path, format, "csv")
     if len(recordings) > 1 and not chosen.holds_many:
         raise ConfigError(
-            f"A {chosen.name} file holds one recording, got {len(recordings)}. Name a folder, or choose the format csv."
+            f"A file in the format {chosen.name} holds one recording, got {len(recordings)}. Name a folder, or choose "
+            "the format csv."
         )
     if path is not None:
         check_file(path, recordings)

@@ -1,7 +1,8 @@
-"""Progress bars, shown only on a terminal."""
+"""Progress bars on a terminal, and lines elsewhere."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -16,11 +17,19 @@ class Bars(Protocol):
         """
 
 
+LINE_INTERVAL = 30.0  # s between two lines of a stage
+
+
 @contextmanager
-def progress_bars(is_shown: bool = True) -> Iterator[Bars]:
-    """Progress bars on standard error; without a terminal, or if they are not to be shown, they do nothing."""
+def progress_bars(is_shown: bool = True, *, has_lines: bool = False) -> Iterator[Bars]:
+    """Progress bars on standard error.
+
+    Args:
+        is_shown: Whether they are to be shown.
+        has_lines: Whether there are lines instead where standard error is no terminal; else nothing is.
+    """
     if not (is_shown and sys.stderr.isatty()):
-        yield lambda *_, **__: None
+        yield _lines() if has_lines else lambda *_, **__: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,8 +41,28 @@ def progress_bars(is_shown: bool = True) -> Iterator[Bars]:
         def report(stage: str, done: float, total: int | None, **notes: Any) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, completed=int(done), notes="")
-            shown = "  ".join(f"{name} {float(value):.4g}" for name, value in notes.items())
+            shown = _noted(notes)
             fields: dict[str, Any] = {"notes": shown} if shown else {}
             bars.update(tasks[stage], completed=done, total=total, **fields)
 
         yield report
+
+
+def _lines() -> Bars:
+    """One line at the beginning of a stage, one at its end, and one each half minute between them."""
+    last: dict[str, tuple[float, float]] = {}
+
+    def report(stage: str, done: float, total: int | None, **notes: Any) -> None:
+        now = time.monotonic()
+        before, count = last.get(stage, (-LINE_INTERVAL, -1.0))
+        if count == done or (done != total and now - before < LINE_INTERVAL):
+            return
+        last[stage] = now, done
+        shown = f" ({_noted(notes)})" if notes else ""
+        print(f"genser: {stage}: {done:,} of {total or 0:,}{shown}", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _noted(notes: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {float(value):.4g}" for name, value in notes.items())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from genser.cli._over_time import OverTime, SegmentFlags, check_combination
-from genser.errors import ConfigError
+from genser.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from genser.audio import Channel
@@ -206,18 +206,18 @@ class _ClipRun:
         """Print the remarks on all results, and return the exit code."""
         remarks = []
         if self.failed and self.format.name != "text":
-            remarks.append(f"{self.failed} of {len(self.inputs)} inputs failed; see the column 'error'.")
+            remarks.append(f"{self.failed} of {counted(len(self.inputs), 'input')} failed; see the column 'error'.")
         if self.remarked and self.format.name != "text":
-            remarks.append(f"{self.remarked} of {self.count} results have a remark; see the column 'remark'.")
+            remarks.append(f"{counted(self.remarked, 'result has', 'results have')} a remark; see the column 'remark'.")
         if self.out_of_domain and self.format.name == "text":
             remarks.append(
-                f"{self.out_of_domain} of {len(self.inputs)} files look out-of-domain (speaker, language, room, "
-                "microphone or very short). Expect lower accuracy. If they are of one kind, add --adapt; if you know "
-                "which classes can occur, name them with --classes."
+                f"{counted(self.out_of_domain, 'result looks', 'results look')} out-of-domain (speaker, language, "
+                "room, microphone or very short). Expect lower accuracy. If they are of one kind, add --adapt; if you "
+                "know which classes can occur, name them with --classes."
             )
         if self.long:
             remarks.append(
-                f"{self.long} of {len(self.inputs)} recordings are longer than {LONG / 60:.0f} minutes, and a "
+                f"{counted(self.long, 'recording is', 'recordings are')} longer than {LONG / 60:.0f} minutes, and a "
                 "recording gets one label. To recognise emotion over time, add --segments."
             )
         for remark in remarks:

@@ -53,7 +53,7 @@ def train(
         check_folder(folder)
     named = named_encoder(encoder) if encoder else None
     config = load_recipe(recipe, parse_overrides(overrides, "train", KEYS), named, report)
-    with progress_bars() as bars:
+    with progress_bars(has_lines=True) as bars:
         trained = run_training(
             manifest,
             config,

@@ -136,4 +136,10 @@ def refuse_misspelt(columns: Sequence[str], found: Mapping[str, Column], needed:
             )
     absent = [name for name in needed if name in missing]
     if absent:
-        raise ManifestError(f"{source} has no column {absent[0]!r}; its columns are {', '.join(columns) or 'none'}.")
+        listed = ", ".join(columns) or "none"
+        raise ManifestError(f"{source} has no column {absent[0]!r}; its columns are {listed}. {known_names(absent[0])}")
+
+
+def known_names(field: str) -> str:
+    """A sentence with all names of a column that are known; those in other languages are not."""
+    return f"Name it {field}, or one of: {', '.join(OTHER_NAMES[field])}."

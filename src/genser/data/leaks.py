@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from genser.data.columns import known_names
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError, counted
 from genser.files import file_hash
@@ -96,7 +97,7 @@ def speakers_of(utterances: Iterable[Utterance], purpose: str) -> list[tuple[str
     if unknown:
         raise ManifestError(
             f"{purpose} needs the speaker of every utterance; {counted(len(unknown), 'has', 'have')} none, such as "
-            f"{unknown[0]}. Fill the column 'speaker'."
+            f"{unknown[0]}. Fill the column 'speaker'. {known_names('speaker')}"
         )
     return speakers
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from genser.data.leaks import speakers_of
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError, suggestion
+from genser.errors import ManifestError, counted, suggestion
 
 
 @functools.cache
@@ -202,8 +202,8 @@ def _official(utterances: Sequence[Utterance]) -> list[Fold]:
     unknown = [item.key for item in utterances if item.split is None]
     if unknown:
         raise ManifestError(
-            f"The official split needs the column 'split'; {len(unknown)} utterances have none, such as {unknown[0]}. "
-            "Fill the column, or use another protocol."
+            f"The official split needs the column 'split'; {counted(len(unknown), 'utterance has', 'utterances have')} "
+            f"none, such as {unknown[0]}. Fill the column, or use another protocol."
         )
     sides = {
         side: np.array([index for index, item in enumerate(utterances) if item.split == side], dtype=np.int64)

@@ -39,7 +39,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from genser.errors import StoreError, cause
+from genser.errors import StoreError, cause, counted
 from genser.files import atomic_file, atomic_write, file_hash, open_locked
 
 FORMAT = 2
@@ -311,7 +311,7 @@ class FeatureStore:
                 os.fsync(index.fileno())
         except OSError as error:
             raise StoreError(
-                f"{len(entries)} rows cannot be written to {self.folder}: {cause(error)}. Check the disk."
+                f"{counted(len(entries), 'row')} cannot be written to {self.folder}: {cause(error)}. Check the disk."
             ) from error
         self._pending.clear()
         self.refresh()

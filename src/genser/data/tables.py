@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genser.data.text import LINE_END, decode_text, lines_of
-from genser.errors import ManifestError, MissingExtraError
+from genser.errors import ManifestError, MissingExtraError, counted
 from genser.files import atomic_write
 
 MAX_FIELD = 1 << 24  # characters in one CSV field; the default, 131,072, is too short for long transcripts
@@ -131,7 +131,7 @@ def _rows(
         if len(fields) == width:
             rows.append((number, fields))
         elif not (fields[0].startswith("#") and len(fields) < width):  # a comment
-            problems.append((number, f"has {len(fields)} fields, but the header has {width}."))
+            problems.append((number, f"has {counted(len(fields), 'field')}, but the header has {width}."))
     return rows, problems
 
 

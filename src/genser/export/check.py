@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
-from genser.errors import ModelError
+from genser.errors import ModelError, counted
 from genser.inference.backend import ModelOutput
 
 BATCHES = ((0.025,), (0.5,), (1.0, 3.0, 2.2), (4.0, 4.0), (0.04, 6.1, 1.7, 3.3), (30.0,))  # s
@@ -51,7 +51,7 @@ class Parity:
             and self.batch_difference <= BATCH_DIFFERENCE[precision]
         ):
             raise ModelError(
-                f"The exported graph differs from the model: over {self.clips} clips scores differ by up to "
+                f"The exported graph differs from the model: over {counted(self.clips, 'clip')} scores differ by up to "
                 f"{self.difference:.2g} (allowed: {allowed:g}), {100 * self.agreement:.1f} % of the labels agree "
                 f"(needed: {100 * LABEL_AGREEMENT[precision]:g} %), and a batch changes scores by up to "
                 f"{self.batch_difference:.2g} (allowed: {BATCH_DIFFERENCE[precision]:g}). Use precision float32, or "

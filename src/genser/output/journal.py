@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from genser.errors import ConfigError
+from genser.errors import ConfigError, counted
 from genser.files import open_locked
 
 FORMAT = 1
@@ -171,9 +171,11 @@ def open_journal(
             if not is_continued:
                 journal.start(about)
             yield journal
+            if path.exists():
+                report(f"As some inputs failed, {path} is kept. To try them again, add --resume to the same command.")
         except BaseException:
             if len(journal):
-                report(f"{len(journal):,} results are kept in {path}. Continue with --resume.")
+                report(f"{counted(len(journal), 'result is', 'results are')} kept in {path}. Continue with --resume.")
             else:
                 path.unlink(missing_ok=True)
             raise
@@ -185,17 +187,26 @@ def _is_continued(journal: Journal, about: Mapping[str, Any], resume: bool) -> b
         return False
     if not resume:
         raise ConfigError(
-            f"{journal.path} holds {len(journal):,} results of a run that was stopped. Continue it with --resume, or "
-            "delete this file to start anew."
+            f"{journal.path} holds {counted(len(journal), 'result')} of a run that was stopped. Continue it with "
+            "--resume, or delete this file to start anew."
         )
     earlier = journal.about or {}
     if changed := [name for name in {**earlier, **about} if earlier.get(name) != about.get(name)]:
-        changes = ", ".join(f"{name} {earlier.get(name)} instead of {about.get(name)}" for name in changed)
+        changes = "; ".join(
+            f"then {_option(name, earlier.get(name))}, now {_option(name, about.get(name))}" for name in changed
+        )
         raise ConfigError(
-            f"{journal.path} was made with {changes}. Give the same options and the same model, or delete this file to "
-            "start anew."
+            f"{journal.path} is of a run with other options: {changes}. Give the same options and the same model, or "
+            "delete this file to start anew."
         )
     return True
+
+
+def _option(name: str, value: Any) -> str:
+    """An option with its value, as a user gives it."""
+    if value in (None, False):
+        return f"without {name}"
+    return f"with {name}" if value is True else f"{name} {value}"
 
 
 def _stamp(name: str) -> list[int] | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from genser.inference.prediction import NO_SPEECH
 from genser.output.predictions import printable
 from genser.output.tables import Rows
 from genser.segments.segment import Segment, Timeline
@@ -14,7 +15,7 @@ COLUMNS = {"path": str, **SEGMENT, **RECORDING}
 
 
 def timeline_rows(timelines: Iterable[Timeline], labels: Sequence[str]) -> Rows:
-    """One row per segment; one row without a segment for a recording that failed, or that has a remark only."""
+    """One row per segment; one row for a recording without speech, and one without a segment for one that failed."""
     return Rows(COLUMNS, labels, (row for timeline in timelines for row in _rows(timeline)), len(COLUMNS))
 
 
@@ -23,19 +24,27 @@ def _rows(timeline: Timeline) -> Iterator[dict[str, Any]]:
     recording |= {name: round(value, 6) for name, value in recording.items() if isinstance(value, float)}
     if timeline.error is not None:
         recording["duration"] = None
-    if timeline.error is not None or (timeline.remark and not timeline.segments):
-        yield {"path": timeline.path, **dict.fromkeys(SEGMENT), "scores": None, **recording}
+    if not timeline.segments:
+        whole = {} if timeline.error is not None else {"start": 0.0, "end": _end(timeline), "label": NO_SPEECH}
+        yield {"path": timeline.path, **dict.fromkeys(SEGMENT), **whole, "scores": None, **recording}
     for segment in timeline.segments:
         yield {"path": timeline.path, **segment.to_dict(), **recording}
 
 
+def _end(timeline: Timeline) -> float:
+    """End of a recording in seconds, to the millisecond like the times of segments."""
+    return round(timeline.duration if timeline.heard is None else timeline.heard, 3)
+
+
 def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iterator[str]:
-    """One line per segment for people: start and end in seconds, label, its score, speaker and channel, path."""
-    width = max(map(len, labels)) + 1
+    """One line per segment, for people: start and end in seconds, label, its score, speaker and channel, path."""
+    width = max(map(len, (*labels, NO_SPEECH))) + 1
     for timeline in timelines:
         path = printable(timeline.path)
         if timeline.error is not None:
             yield f"failed  {printable(timeline.error)}"
+        elif not timeline.segments:
+            yield f"{0:9.2f} {_end(timeline):9.2f}  {NO_SPEECH:{width}}        {path}"
         for one in timeline.segments:
             label = one.label if one.confident else f"{one.label}?"
             voice = f"  {printable(one.voice)}" if one.voice else ""

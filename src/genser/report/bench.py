@@ -10,6 +10,7 @@ from genser.bench.published import Published, published
 from genser.bench.runs import BenchResult, BenchRun, bench_result, entries
 from genser.bench.summary import Ablation, FoldScores, ProtocolSummary, Score, summarize
 from genser.bench.trace import Trace
+from genser.errors import counted
 from genser.metrics.bootstrap import PairedDifference, Resampling
 from genser.metrics.classification import confusion_matrices, decide, unweighted_accuracy
 from genser.report import figure1, plots
@@ -158,7 +159,7 @@ def difference_cell(pair: PairedDifference | None) -> str:
 def _facts(summary: ProtocolSummary) -> str:
     protocol = summary.protocol
     encoders = ", ".join(dict.fromkeys(one.system.encoder for one in summary.systems))
-    speakers = f", {summary.speakers} speakers" if summary.speakers else ""
+    speakers = f", {counted(summary.speakers, 'speaker')}" if summary.speakers else ""
     incomplete = [
         f"{short_name(one.system, summary)} {', '.join(map(str, one.incomplete))}"
         for one in summary.systems
@@ -166,7 +167,8 @@ def _facts(summary: ProtocolSummary) -> str:
     ]
     sentences = [
         f"Corpus {protocol.corpus}, {protocol.task}, {len(summary.classes)} classes ({', '.join(summary.classes)}).",
-        f"{sum(summary.support)} test utterances{speakers}, {protocol.folds} folds, encoder: {encoders or 'none'}.",
+        f"{counted(sum(summary.support), 'test utterance')}{speakers}, {counted(protocol.folds, 'fold')}, "
+        f"encoder: {encoders or 'none'}.",
         f"Always deciding the most frequent class gives WA {percent(summary.floor_wa)} and UA "
         f"{percent(summary.floor_ua)}.",
     ]

@@ -207,7 +207,8 @@ class TurnCutter:
         last = self._buffer.end / SAMPLE_RATE
         cut = [turn.end - last for turn in self._turns if turn.start < last and turn.end > last + ROUNDING]
         if cut:
-            self.remarks.append(f"{len(cut)} turns reach up to {max(cut):.2f} s past the end, and end there.")
+            reach, end = ("turn reaches", "ends") if len(cut) == 1 else ("turns reach", "end")
+            self.remarks.append(f"{len(cut)} {reach} up to {max(cut):.2f} s past the end, and {end} there.")
 
     def _chunk(self, end: int, start: int, index: int, speaker: str) -> Chunk:
         waveform = self._buffer.read(start, end)

@@ -66,7 +66,7 @@ class SegmentOptions:
 
     def _check_windows(self) -> None:
         if self.window is None and self.hop is not None:
-            raise ConfigError(f"hop {self.hop} needs a window. Give both, such as --window 4 --hop 1.")
+            raise ConfigError(f"hop {self.hop} needs a window. Give both, such as a window of 4 and a hop of 1.")
         if self.window is not None and self.hop is not None and self.hop > self.window:
             raise ConfigError(
                 f"hop {self.hop} is longer than the window of {self.window:g} s, which would skip audio. "

@@ -49,11 +49,12 @@ class Stream:
         channels: int | None = None,
         channel: int | Literal["mix"] = "mix",
     ) -> None:
-        if options.smoothing not in ("causal", "none") or options.merge is not None:
+        if options.smoothing not in ("causal", "none"):
             raise ConfigError(
-                f"A stream cannot look ahead: smoothing {options.smoothing!r} and merge {options.merge} need the "
-                "complete recording. Use smoothing='causal' or 'none' and merge=None."
+                f"Live audio has no future, which the smoothing {options.smoothing!r} needs. Choose causal or none."
             )
+        if options.merge is not None:
+            raise ConfigError(f"Live audio has no future, which merge {options.merge:g} needs. Omit it.")
         if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
             raise AudioError(f"A stream cannot have {sample_rate} Hz. Use {LOWEST_RATE} to {HIGHEST_RATE} Hz.")
         self._scorer, self._options, self._rate = scorer, options, sample_rate

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -20,12 +20,15 @@ from genser.audio import (
 )
 from genser.audio.mixing import check_channel
 from genser.audio.mono import joined
-from genser.errors import AudioError
+from genser.errors import AudioError, counted
 from genser.segments.chunking import Chunk, Cutter, make_cutter
 from genser.segments.decide import ChunkScore, SpeechFilter, decide
 from genser.segments.options import DEFAULTS, SegmentOptions
 from genser.segments.segment import Timeline
 from genser.segments.turns import Turn
+
+NO_SPEECH_FOUND = "No speech was found."
+"""Remark on a recording without segments."""
 
 MOST_BINS = 4000
 FINEST = 160  # samples a bin at first: 10 ms
@@ -126,8 +129,27 @@ def recognize_timeline(
         AudioError: The recording cannot be read, or all turns begin after its end.
     """
     check_channel(channel)
+    given = {"turns": turns, "limits": limits, "progress": progress}
     if channel == "each":
-        return _recognized_channels(scorer, source, options, turns, limits, progress)
+        timeline = _recognized_channels(scorer, source, options, **given)
+    else:
+        timeline = _recognized_channel(scorer, source, options, channel=channel, **given)
+    if timeline.segments:
+        return timeline
+    return replace(timeline, remark=joined([*filter(None, [timeline.remark]), NO_SPEECH_FOUND]))
+
+
+def _recognized_channel(
+    scorer: Scorer,
+    source: AudioSource,
+    options: SegmentOptions,
+    *,
+    turns: Sequence[Turn] | None,
+    channel: int | Literal["mix"],
+    limits: AudioLimits,
+    progress: Callable[[float], None] | None,
+) -> Timeline:
+    """The timeline of one channel, or of the mix."""
     envelope = Envelope()
     stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
     blocks = _outlined(stream, envelope, progress)
@@ -150,6 +172,7 @@ def _recognized_channels(
     scorer: Scorer,
     source: AudioSource,
     options: SegmentOptions,
+    *,
     turns: Sequence[Turn] | None,
     limits: AudioLimits,
     progress: Callable[[float], None] | None,
@@ -165,9 +188,10 @@ def _recognized_channels(
     if turns is not None:
         given = {number: [turn for turn in turns if turn.channel in (None, number)] for number in given}
         if missing := sum(turn.channel is not None and turn.channel > channels for turn in turns):
-            problems = [f"{missing} turns are on channels that the recording does not have; its last is {channels}."]
+            turns_are = counted(missing, "turn is on a channel", "turns are on channels")
+            problems = [f"{turns_are} that the recording does not have; its last is {channels}."]
     parts = [
-        recognize_timeline(scorer, source, options, turns=mine, channel=number, limits=limits, progress=progress)
+        _recognized_channel(scorer, source, options, turns=mine, channel=number, limits=limits, progress=progress)
         for number, mine in given.items()
         if mine is None or mine
     ]

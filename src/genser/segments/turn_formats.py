@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from genser.data.columns import Column, find_columns
+from genser.data.columns import Column, find_columns, known_names
+from genser.data.labels import NO_SPEECH
 from genser.data.tables import Table, read_table
 from genser.data.text import decode_text, lines_of
 from genser.errors import ManifestError
@@ -96,7 +97,10 @@ def _rows(table: Table, path: Path) -> Iterator[FoundTurn]:
     found = find_columns(table.columns)
     if "start" not in found or not {"end", "duration"} & set(found):
         listed = ", ".join(table.columns) or "none"
-        raise ManifestError(f"{path}: The columns start and end are missing, there are {listed}. Name them so.")
+        raise ManifestError(
+            f"{path}: The columns start and end (or duration) are missing, there are {listed}. For the start: "
+            f"{known_names('start')} For the end: {known_names('end')}"
+        )
     columns = [found.get(name, Column("")) for name in ("start", "end", "duration")]
     # Whisper writes start, end and text in whole milliseconds, separated by tabs, without saying so.
     is_whisper = table.columns == ("start", "end", "text") and path.suffix.lower() == ".tsv"
@@ -109,7 +113,9 @@ def _rows(table: Table, path: Path) -> Iterator[FoundTurn]:
             yield FoundTurn(f"row {number}", problem=str(error))
             continue
         speaker, recording = (_word(row.get(found[name].name)) if name in found else None for name in NAMES)
-        if times[:2] != [None, None]:  # genser's own tables have a row without times for a failed recording
+        label = _word(row.get(found["label"].name)) if "label" in found else None
+        # genser's own tables have a row without times for a failed recording, and one for a recording without speech.
+        if times[:2] != [None, None] and label != NO_SPEECH:
             problem = "The recording is not named." if "path" in found and recording is None else None
             duration = None if "end" in found else times[2]
             unit = 1e-3 if is_whisper else 1.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genser.data.times import seconds
-from genser.errors import ManifestError
+from genser.errors import ManifestError, counted
 from genser.segments.turn_formats import TURN_FORMATS, FoundTurn
 
 LONGEST_FILE = 256 << 20  # bytes
@@ -146,7 +146,7 @@ def read_turn_file(path: str | os.PathLike) -> TurnFile:
 def _faulty(path: str | os.PathLike, problems: Sequence[str]) -> ManifestError:
     more = f"\n… and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
     shown = "\n".join(problems[:SHOWN_PROBLEMS]) + more
-    return ManifestError(f"{path} has {len(problems)} faulty turns. Correct them:\n{shown}")
+    return ManifestError(f"{path} has {counted(len(problems), 'faulty turn')}. Correct the file:\n{shown}")
 
 
 def _turn(found: FoundTurn) -> Turn:

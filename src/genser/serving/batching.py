@@ -14,7 +14,7 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE
 from genser.encoders.batches import SHORTEST
-from genser.errors import AudioError, GenserError
+from genser.errors import AudioError, GenserError, counted
 from genser.inference.prediction import Prediction
 from genser.inference.recognizer import Recognizer
 from genser.serving.errors import Problem
@@ -129,11 +129,18 @@ class Batcher:
             raise Problem(503, "The server is stopping. Try again later.", retry_after=5)
         waiting = len(self._waiting)
         if count > self._max_queue:
-            raise Problem(413, f"{count} clips are more than the server's queue of {self._max_queue} holds. Send less.")
+            raise Problem(
+                413,
+                f"{count} clips are more than the server's queue of {self._max_queue} holds. Send less.",
+            )
         if count and waiting + count > self._max_queue:
             self._metrics.refused.labels("queue").inc(count)
             seconds = self._pace * sum(item.duration for item in self._waiting)
-            raise Problem(503, f"{waiting} clips are already waiting. Try again later.", retry_after=seconds / 2)
+            raise Problem(
+                503,
+                f"{counted(waiting, 'clip is', 'clips are')} waiting already. Try again later.",
+                retry_after=seconds / 2,
+            )
 
     def _work(self) -> None:
         while batch := self._next_batch():

@@ -1,7 +1,9 @@
 """Errors as problem details (RFC 9457): one JSON shape for everything that goes wrong."""
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from itertools import groupby
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,7 +19,7 @@ MEDIA_TYPE = "application/problem+json"
 BODY_UNREAD = (408, 413)  # the rest of the body would be taken for the next request
 LONGEST_VALUE = 80  # characters of a wrong value that a message repeats
 DESCRIPTIONS = {
-    400: "The body is incomplete, holds no file, or holds text in a form.",
+    400: "The form is incomplete or cannot be parsed, or holds text, no file, or more files than the route takes.",
     401: "An API key is required.",
     408: "The body arrived too slowly.",
     413: "Too large, or too many files.",
@@ -95,16 +97,22 @@ def problem_of_faults(faults: Sequence[Mapping[str, Any]], known: Sequence[str])
         known: Names of the parameters, from which the nearest to an unknown one is suggested.
     """
     errors, sentences = [], []
-    for fault in faults:
-        where = ".".join(str(part) for part in fault["loc"] if part != "query")
+    for where, some in groupby(faults, _parameter_of):
+        fault, *others = some  # a value that may be of several types has a fault for each
         if fault["type"] == "extra_forbidden":
             message = f"Unknown parameter {where[:LONGEST_VALUE]!r}. {suggestion(where, known)}"
             sentences.append(message)
         else:
-            message, value = fault["msg"], repr(fault["input"])
+            message = ", or: ".join(one["msg"] for one in (fault, *others))
+            value = json.dumps(fault["input"], ensure_ascii=False, default=repr)
             sentences.append(f"{where}: {message}, got {value[:LONGEST_VALUE]}.")
         errors.append({"where": _encodable(where), "message": _encodable(message)})
     return Problem(422, " ".join(sentences), errors=errors)
+
+
+def _parameter_of(fault: Mapping[str, Any]) -> str:
+    """Name of the parameter of a fault of pydantic; further parts name one of the types that it may have."""
+    return next((str(part) for part in fault["loc"] if part != "query"), "")
 
 
 def handle_problems(app: FastAPI) -> None:

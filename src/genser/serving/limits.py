@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
+from genser.errors import counted
 from genser.serving.config import ServerConfig
 from genser.serving.errors import Problem
 from genser.serving.metrics import Metrics
@@ -35,12 +36,16 @@ class Admission:
             self._metrics.refused.labels("client").inc()
             raise Problem(
                 429,
-                f"{self._clients[client]} of your requests are in progress, which is the limit. Wait for one to end.",
+                f"{counted(self._clients[client], 'request')} of yours in progress is the limit. Wait for one to end.",
                 retry_after=1,
             )
         if self._clients.total() >= self._config.max_requests:
             self._metrics.refused.labels("requests").inc()
-            raise Problem(503, f"{self._clients.total()} requests are in progress. Try again later.", retry_after=2)
+            raise Problem(
+                503,
+                f"{counted(self._clients.total(), 'request')} in progress is the limit. Try again later.",
+                retry_after=2,
+            )
         self._clients[client] += 1
         self._metrics.working.inc()
         try:

@@ -10,7 +10,8 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
 
 from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE
-from genser.errors import GenserError
+from genser.audio.mono import joined
+from genser.errors import GenserError, counted
 from genser.inference.prediction import NO_SPEECH
 from genser.segments.chunking import Chunk
 from genser.segments.stream import Stream
@@ -120,7 +121,8 @@ class _Session:
 
     def __init__(self, websocket: WebSocket, service: Service, start: Start) -> None:
         self._websocket, self._service = websocket, service
-        self._dtype, self._channels, self._rate = np.dtype(DTYPES[start.encoding]), start.channels, start.sample_rate
+        self._encoding, self._channels, self._rate = start.encoding, start.channels, start.sample_rate
+        self._dtype = np.dtype(DTYPES[start.encoding])
         self._prior = start.class_prior(service.labels)
         scorer = BatchedScorer(self._prior, service.batcher)
         self._stream = Stream(
@@ -141,9 +143,8 @@ class _Session:
                 self._reported = seconds
                 await self._websocket.send_json({"type": "progress", "time": round(seconds, 3)})
         await self._send_segments(await loop.run_in_executor(self._service.live, self._stream.cut_last))
-        await self._websocket.send_json(
-            {"type": "done", "time": self._samples / self._rate, "remark": self._stream.remark}
-        )
+        remark = joined([*filter(None, [self._stream.remark]), *self._incomplete()])
+        await self._websocket.send_json({"type": "done", "time": self._samples / self._rate, "remark": remark})
         await self._websocket.close(SERVICE_RESTART if message == STOPPING else 1000)
 
     def _cut(self, message: bytes) -> list[Chunk]:
@@ -156,6 +157,16 @@ class _Session:
         if self._samples > longest * self._rate:
             raise Problem(413, f"The stream is longer than {longest:g} s. Open another one.")
         return self._stream.cut(samples)
+
+    def _incomplete(self) -> list[str]:
+        """A remark if the audio ends within a sample."""
+        if not self._rest:
+            return []
+        size, channels = self._dtype.itemsize * self._channels, counted(self._channels, "channel")
+        return [
+            f"The audio ends within a sample: its last {counted(len(self._rest), 'byte is', 'bytes are')} not used. In "
+            f"{self._encoding} with {channels} a sample has {size} bytes."
+        ]
 
     async def _send_segments(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:

@@ -39,7 +39,7 @@ def model_card(
     parts = [
         f"# {name}",
         f"Speech emotion recognition with genser {info['genser']}: {len(dataset.classes)} classes "
-        f"({', '.join(dataset.classes)}), a {config.head} head on the encoder {encoder}{adapted}.",
+        f"({', '.join(dataset.classes)}), the head {config.head} on the encoder {encoder}{adapted}.",
         f"**Licence of the weights**: {config.license or 'unknown'}. Check the terms of the training data.",
         f"## Training data\n\n{_data_table(dataset, training)}",
         f"## Scores\n\n{_scores(info)}",

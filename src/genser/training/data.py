@@ -15,7 +15,7 @@ from genser.data.leaks import check_leaks
 from genser.data.splits import folds, validation_split
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
-from genser.errors import ConfigError, ManifestError
+from genser.errors import ConfigError, ManifestError, counted
 from genser.training.batches import TrainingData, balance_weights
 from genser.training.recipe import TrainConfig
 
@@ -143,8 +143,8 @@ def build_dataset(
     classes = tuple(name for name in label_map.classes if name in present) if label_map else tuple(sorted(present))
     if len(classes) < 2:
         raise ManifestError(
-            f"The manifest has {len(classes)} class(es) of the task {task!r}. Training needs two or more: check its "
-            "column and the label map."
+            f"The manifest has {counted(len(classes), 'class', 'classes')} of the task {task!r}. Training needs two or "
+            "more: check its column and the label map."
         )
     features, problems = extract_features(kept, encoder, open_store(store, encoder, bf16=bf16), progress=progress)
     read = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))

@@ -258,7 +258,7 @@ def _calibrated(
         report("The model is not calibrated, since nothing was held out: set validation or calibration.folds.")
         return trained
     if len(inside.rows) < FEWEST:
-        report(f"The model is not calibrated, since {len(inside.rows)} held-out clips are fewer than {FEWEST}.")
+        report(f"The model is not calibrated, since there are fewer than {FEWEST} held-out clips: {len(inside.rows)}.")
     known = None if outside is None else outside.where(np.isin(outside.rows, training))
     calibration = calibrate(head, inside, known)
     if calibration is None:

@@ -11,7 +11,7 @@ from genser.audio.endings import LOSSY_ENDINGS, VIDEO_ENDINGS
 from genser.audio.folders import find_audio
 from genser.data.tables import read_table
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError
+from genser.errors import ManifestError, counted
 from genser.files import file_hash
 
 
@@ -50,10 +50,12 @@ class CorpusReport:
         speakers = {item.speaker_key for item in self.utterances if item.speaker}
         labels = {item.label for item in self.utterances if item.label}
         unlabelled = sum(item.label is None for item in self.utterances)
+        without = counted(unlabelled, "utterance has", "utterances have")
         return (
-            f"{len(self.utterances)} utterances, {len(speakers)} speakers, {len(labels)} labels"
-            f"{f' ({unlabelled} utterances have none)' if unlabelled else ''}; "
-            f"{len(self.problems)} files with a remark, {len(self.missing)} missing"
+            f"{counted(len(self.utterances), 'utterance')}, {counted(len(speakers), 'speaker')}, "
+            f"{counted(len(labels), 'label')}"
+            f"{f' ({without} none)' if unlabelled else ''}; "
+            f"{counted(len(self.problems), 'file')} with a remark, {len(self.missing):,} missing"
         )
 
 
