@@ -12,6 +12,7 @@ from genser.cli._progress import progress_bars
 
 WORDS = {
     "predict": ("a.wav",),
+    "adapt": ("a.wav", "-o", "p.json"),
     "info": (),
     "serve": (),
     "prepare": ("emodb", "corpus"),
@@ -24,6 +25,7 @@ WORDS = {
 }
 WRONG = {
     "predict": ("--modell", "--model"),
+    "adapt": ("--modell", "--model"),
     "info": ("--crad", "--card"),
     "serve": ("--prot", "--port"),
     "prepare": ("--outptu", "--output"),
