@@ -525,7 +525,7 @@ def test_unreadable_clips_are_reported_and_omitted(home, inline, words, capsys):
     options = options_of(home)
     assert bench_verb("kfold-speaker", home / "home.csv", k=2, resamples=50, **options) == 1
     assert "bad.wav" in capsys.readouterr().err
-    assert "1 features could not be computed" in (home / "o/report.md").read_text()
+    assert "The features of 1 row could not be computed" in (home / "o/report.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,11 @@ def test_turn_files_of_every_kind_say_the_same(tmp_path, name):
     ("name", "text", "message"),
     [
         ("a.csv", "start,end\n1,x\n3,2\n", r"2 faulty turns(.|\n)*row 2(.|\n)*row 3"),
-        ("a.csv", "from,to\n1,2\n", "start and end are missing, there are from, to"),
+        (
+            "a.csv",
+            "from,to\n1,2\n",
+            r"start and end \(or duration\) are missing, there are from, to\. For the start: Name it start, or one of: ",
+        ),
         ("a.csv", "start,end\n", "holds no turns"),
         ("a.rttm", "SPEAKER a 1 1.5\n", "line 1: The end is missing"),
         ("a.rttm", "SPEAKER a 1 x 2 <NA> <NA> b <NA>\n", "'x' is not a time"),
