@@ -59,19 +59,32 @@ def weights() -> Path:
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory):
-    """One small model with a speech gate: ``folder``, and as ONNX ``float32`` and ``int8``."""
-    from copy import deepcopy
+    """One small model with a speech gate: ``folder``, and as ONNX ``float32`` and ``int8``; nothing may change them."""
     from types import SimpleNamespace
+
+    from filelock import FileLock
+
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # all workers share the model
+    root /= "toys"
+    paths = SimpleNamespace(folder=root / "toy", float32=root / "float32.onnx", int8=root / "int8.onnx")
+    with FileLock(root.with_suffix(".lock")):
+        if not paths.int8.exists():  # the last one
+            _make_toys(root)
+    return paths
+
+
+def _make_toys(root: Path) -> None:
+    from copy import deepcopy
 
     from toys import toy_folder
 
     from genser.export import onnx as export
 
-    root = tmp_path_factory.mktemp("toys")
     folder = toy_folder(root / "toy", gated=True)
-    model = export.load_speech_model(export.load_model(folder))
-    proto = export._exported(model)
+    proto = export._exported(export.load_speech_model(export.load_model(folder)))
     with pytest.MonkeyPatch.context() as patch:  # tracing takes most of an export: once for both precisions
         patch.setattr(export, "_exported", lambda _model: deepcopy(proto))
-        files = {name: export.export_onnx(folder, root / f"{name}.onnx", name).path for name in ("float32", "int8")}
-    return SimpleNamespace(folder=folder, **files)
+        for precision in ("float32", "int8"):
+            export.export_onnx(folder, root / f"{precision}.onnx", precision)

@@ -21,12 +21,14 @@ from voices import RATE, hush
 import genser
 from genser import cli
 from genser.cli._over_time import OverTime
+from genser.training import speech_gate
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/cli.md", "docs/segments.md", "docs/http.md")
 TOY = {"steps": 20, "batch_size": 16, "evaluate_every": 10, "checkpoint_every": 10, "network.ensemble": 2}
 TOY |= {"feature_transform.components": 16}  # the recipe takes 256, which needs more rows than this corpus has
-"""Settings that shorten the training of the documented commands."""
+TOY |= {"encoder.pooling.states": [1]}  # so that an export traces one layer instead of five
+"""Settings that shorten the training and the export of the documented commands."""
 
 PLAN = """
 recipe: small
@@ -97,11 +99,12 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def corpus(folder):
+def corpus(folder, monkeypatch):
     """The folder with a small corpus, a plan, and the encoder of the recipe."""
     write_corpus()
     write_encoder()
     Path("plan.yaml").write_text(PLAN)
+    monkeypatch.setattr(speech_gate, "SOUNDS_EACH", 2)
 
 
 STOPPED_BY_HAND = ("serve", "predict --microphone")

@@ -108,6 +108,17 @@ def test_turns_on_a_missing_channel_do_not_cost_the_others(call):
     assert len(timeline(call, turns=[Turn(1, 3, None, 3)]).segments) == 1  # of the mix
 
 
+def test_turns_behind_the_end_on_one_channel_do_not_cost_the_other(call):
+    behind = "A turn begins at 9.00 s, after the end of the recording at 7.00 s."
+    for turns in ([Turn(1, 3, None, 1), Turn(9, 10, None, 2)], [Turn(1, 3, None, 1), Turn(9, 10)]):
+        found = timeline(call, turns=turns, channel="each")
+        assert [(one.start, one.channel) for one in found.segments] == [(1.0, 1)]
+        assert found.problems == (behind,)
+    for turns in ([Turn(9, 10, None, 1), Turn(8, 10, None, 2)], [Turn(8, 10)], [Turn(8, 10), Turn(1, 3, None, 3)]):
+        with pytest.raises(AudioError, match=r"All turns begin after the end .* 7\.00 s, the first at 8\.00 s"):
+            timeline(call, turns=turns, channel="each")
+
+
 class Loud:
     """Scores a window by its level; enough of a model for predictions."""
 

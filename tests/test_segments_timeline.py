@@ -2,6 +2,7 @@
 
 import tracemalloc
 from itertools import pairwise
+from math import ceil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 
 from genser.errors import AudioError, ConfigError
+from genser.segments.chunking import make_cutter
 from genser.segments.options import SegmentOptions
 from genser.segments.segment import Segment
 from genser.segments.timeline import FINEST, MOST_BINS, Envelope, recognize_timeline
@@ -133,6 +135,31 @@ def test_a_turn_behind_the_end_does_not_cost_the_others(talk):
 def test_turns_of_another_recording_are_refused(talk):
     with pytest.raises(AudioError, match=r"All turns begin after the end .* 10\.00 s, the first at 12\.00 s"):
         timeline(talk[0], turns=[Turn(12.0, 13.0), Turn(14.0, 15.0)])
+
+
+def test_a_turn_of_any_length_takes_no_memory(talk):
+    tracemalloc.start()
+    cutter = make_cutter(SegmentOptions(max_duration=1.0), [Turn(0.0, 9.9e6, str(number)) for number in range(9)])
+    chunks = [*cutter.push(talk[0]), *cutter.close()]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20e6
+    assert len(chunks) == 9 * 10
+    assert cutter.remarks == [f"9 turns reach up to {9.9e6 - 10:.2f} s past the end, and end there."]
+
+
+@given(st.lists(st.tuples(st.floats(0, 12), st.floats(0.01, 9)), max_size=6), st.sampled_from([1.0, 1.7, 30.0]))
+@settings(max_examples=30)
+def test_parts_of_a_turn_have_equal_lengths_and_no_gap(times, longest):
+    turns = [Turn(start, start + length) for start, length in times]
+    cutter, sound = make_cutter(SegmentOptions(max_duration=longest), turns), np.zeros(10 * RATE, np.float32)
+    chunks = [chunk for block in np.split(sound, 10) for chunk in cutter.push(block)] + list(cutter.close())
+    for index, turn in enumerate(turns):
+        parts = sorted((one for one in chunks if one.turn == index), key=lambda one: one.start)
+        edges = np.linspace(turn.start * RATE, turn.end * RATE, ceil((turn.end - turn.start) / longest) + 1).round()
+        expected = [(start, min(end, len(sound))) for start, end in pairwise(edges) if start < len(sound)]
+        assert [(round(one.start * RATE), round(one.end * RATE)) for one in parts] == expected
+    assert len(cutter.problems) == sum(round(turn.start * RATE) >= len(sound) for turn in turns)
 
 
 def test_speakers_are_smoothed_apart():

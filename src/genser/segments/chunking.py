@@ -4,14 +4,12 @@ import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import ceil
 from typing import Protocol
 
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
-from genser.errors import AudioError
 from genser.segments.options import SegmentOptions
 from genser.segments.turns import Turn
 from genser.segments.vad import Region, RegionTracker, SpeechDetector
@@ -170,39 +168,34 @@ class TurnCutter:
         self.remarks: list[str] = []
         self._turns = turns
         self._buffer = AudioBuffer()
-        self._ahead = deque(
-            sorted(part for index, turn in enumerate(turns) for part in _parts(index, turn, max_duration))
-        )
-        self._open: list[tuple[int, int, int, str]] = []  # (end, start, turn, speaker): a heap by end
+        self._counts = [ceil((turn.end - turn.start) / max_duration) for turn in turns]
+        self._ahead = [(self._edge(index, 0), index, 0) for index in range(len(turns))]  # (start, turn, part): a heap
+        heapq.heapify(self._ahead)
+        self._open: list[tuple[int, int, int]] = []  # (end, start, turn): a heap
 
     def push(self, block: np.ndarray) -> Iterator[Chunk]:
         """See `Cutter`."""
         self._buffer.append(block)
         while self._ahead and self._ahead[0][0] < self._buffer.end:
-            start, end, index, speaker, _ = self._ahead.popleft()
-            heapq.heappush(self._open, (end, start, index, speaker))
+            start, index, part = heapq.heappop(self._ahead)
+            end = self._edge(index, part + 1)
+            heapq.heappush(self._open, (end, start, index))
+            if part + 1 < self._counts[index]:  # one part at a time, as a turn may be endless
+                heapq.heappush(self._ahead, (end, index, part + 1))
         while self._open and self._open[0][0] <= self._buffer.end:
             yield self._chunk(*heapq.heappop(self._open))
-        self._buffer.forget(min((start for _, start, _, _ in self._open), default=self._buffer.end))
+        self._buffer.forget(min((start for _, start, _ in self._open), default=self._buffer.end))
 
     def close(self) -> Iterator[Chunk]:
-        """See `Cutter`: turns that run past the end of the recording are shortened, and those behind it are problems.
-
-        Raises:
-            AudioError: All turns begin after the end of the recording.
-        """
+        """See `Cutter`: turns that run past the end of the recording are shortened; those behind it are problems."""
         while self._open:
-            end, start, index, speaker = heapq.heappop(self._open)
-            yield self._chunk(min(end, self._buffer.end), start, index, speaker)
-        behind = [start / SAMPLE_RATE for start, _, _, _, is_first in self._ahead if is_first]
+            end, start, index = heapq.heappop(self._open)
+            yield self._chunk(min(end, self._buffer.end), start, index)
         duration = f"{self._buffer.end / SAMPLE_RATE:.2f} s"
-        if behind and len(behind) == len(self._turns):
-            raise AudioError(
-                f"All turns begin after the end of the recording at {duration}, the first at {behind[0]:.2f} s. Check "
-                "that the turns belong to this recording."
-            )
         self.problems += [
-            f"A turn begins at {start:.2f} s, after the end of the recording at {duration}." for start in behind
+            f"A turn begins at {start / SAMPLE_RATE:.2f} s, after the end of the recording at {duration}."
+            for start, _, part in sorted(self._ahead)
+            if part == 0
         ]
         last = self._buffer.end / SAMPLE_RATE
         cut = [turn.end - last for turn in self._turns if turn.start < last and turn.end > last + ROUNDING]
@@ -210,13 +203,12 @@ class TurnCutter:
             reach, end = ("turn reaches", "ends") if len(cut) == 1 else ("turns reach", "end")
             self.remarks.append(f"{len(cut)} {reach} up to {max(cut):.2f} s past the end, and {end} there.")
 
-    def _chunk(self, end: int, start: int, index: int, speaker: str) -> Chunk:
-        waveform = self._buffer.read(start, end)
+    def _edge(self, index: int, part: int) -> int:
+        """Sample at which a part of a turn begins, and the one before it ends."""
+        turn, count = self._turns[index], self._counts[index]
+        first, last = turn.start * SAMPLE_RATE, turn.end * SAMPLE_RATE
+        return round(last if part == count else first + part * ((last - first) / count))
+
+    def _chunk(self, end: int, start: int, index: int) -> Chunk:
+        waveform, speaker = self._buffer.read(start, end), self._turns[index].speaker
         return Chunk(start / SAMPLE_RATE, end / SAMPLE_RATE, waveform, turn=index, speaker=speaker or None)
-
-
-def _parts(index: int, turn: Turn, max_duration: float) -> Iterator[tuple[int, int, int, str, bool]]:
-    count = ceil((turn.end - turn.start) / max_duration)
-    edges = np.linspace(turn.start * SAMPLE_RATE, turn.end * SAMPLE_RATE, count + 1).round().astype(int).tolist()
-    for start, end in pairwise(edges):
-        yield start, end, index, turn.speaker or "", start == edges[0]

@@ -1,5 +1,6 @@
 """Recognises live audio: blocks of any size go in, segments come out as soon as they are decided."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,14 +22,12 @@ LIKELY_CHANNELS = 8
 """A first block with more channels than this, and fewer samples than channels, is of shape (channels, samples)."""
 
 
-class Stream:
-    """Recognises audio that comes in blocks; the segments do not depend on the sizes of the blocks.
-
-    The segments are those of a file with causal smoothing. A segment is returned at most `latency` seconds after its
-    end, plus the time of the model and the length of a block.
+class ChunkStream:
+    """Cuts audio that comes in blocks into chunks, and makes segments of them once they are scored elsewhere.
 
     Args:
-        scorer: A recogniser.
+        labels: Class names in the order of the scores.
+        prior: Shares of the classes that the scores assume, shape (classes,).
         options: How to cut; smoothing must be ``"causal"`` or ``"none"``, and neighbours are not merged, as both would
             need audio that has not come yet.
         sample_rate: Sample rate of the blocks in Hz.
@@ -42,7 +41,8 @@ class Stream:
 
     def __init__(
         self,
-        scorer: Scorer,
+        labels: Sequence[str],
+        prior: np.ndarray,
         options: SegmentOptions = LIVE,
         sample_rate: int = SAMPLE_RATE,
         *,
@@ -57,9 +57,8 @@ class Stream:
             raise ConfigError(f"Live audio has no future, which merge {options.merge:g} needs. Omit it.")
         if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
             raise AudioError(f"A stream cannot have {sample_rate} Hz. Use {LOWEST_RATE} to {HIGHEST_RATE} Hz.")
-        self._scorer, self._options, self._rate = scorer, options, sample_rate
-        self._labels = tuple(scorer.labels)
-        self._filter = CausalFilter(scorer.prior, duration_of(None, options))
+        self._labels, self._options, self._rate = tuple(labels), options, sample_rate
+        self._filter = CausalFilter(prior, duration_of(None, options))
         self._cutter, self._speech_filter = make_cutter(options), SpeechFilter()
         self._channels, self._channel, self._frames = channels, channel, 0
         self._converter = None if channels is None else MonoConverter(sample_rate, channels, channel)
@@ -81,31 +80,23 @@ class Stream:
         """What a user must know about the audio so far, such as that channels cancel each other; None if nothing."""
         return self._converter.remark if self._converter else None
 
-    def push(self, samples: np.ndarray) -> list[Segment]:
+    def cut(self, samples: np.ndarray) -> list[Chunk]:
         """Take a block: floats in ±1 or integers, shape (samples,) or (samples, channels), at the stream's rate.
 
         Returns:
-            The segments that are now complete, often none.
+            The chunks that are now complete, often none, to be passed to `finish` in order.
 
         Raises:
             AudioError: The block is not audio, has another number of channels than the first one, or the stream has no
                 such channel. Blocks before and after it are not affected.
             ConfigError: The stream is closed.
         """
-        return self._recognized(self.cut(samples))
-
-    def close(self) -> list[Segment]:
-        """End the stream; return the segments that were still open."""
-        return self._recognized(self.cut_last())
-
-    def cut(self, samples: np.ndarray) -> list[Chunk]:
-        """Take a block like `push`; return chunks, to be scored elsewhere and passed to `finish` in order."""
         if self._is_closed:
             raise ConfigError("The stream is closed. Open another one.")
         return list(self._cutter.push(self._mono(samples)))
 
     def cut_last(self) -> list[Chunk]:
-        """End the stream like `close`; return the last chunks."""
+        """End the stream; return the last chunks."""
         if self._is_closed:
             return []
         self._is_closed = True
@@ -131,13 +122,6 @@ class Stream:
             scores = self._filter.step(scores, (scored.start + scored.end) / 2, scored.evidence)
         return make_segment(scored, scores, int(scores.argmax()), self._labels, self._options.confidence)
 
-    def _recognized(self, chunks: list[Chunk]) -> list[Segment]:
-        segments = []
-        for chunk in chunks:
-            rows, spoken = self._scorer.gated_scores([chunk.waveform])
-            segments.append(self.finish(chunk, rows[0], bool(spoken[0])))
-        return [segment for segment in segments if segment is not None]
-
     def _mono(self, samples: np.ndarray) -> np.ndarray:
         reader = ArrayReader((samples, self._rate), self._uses_range)
         self._uses_range |= samples.dtype == np.int32 and bool(samples.any())
@@ -160,3 +144,54 @@ class Stream:
             raise AudioError(f"A block of shape ({frames}, {channels}) has {channels} channels. {cure}")
         if self._channels is not None and channels != self._channels:
             raise AudioError(f"A block has {channels} channels, the stream has {self._channels}. {cure}")
+
+
+class Stream(ChunkStream):
+    """Recognises audio that comes in blocks; the segments do not depend on the sizes of the blocks.
+
+    The segments are those of a file with causal smoothing. A segment is returned at most `latency` seconds after its
+    end, plus the time of the model and the length of a block.
+
+    Args:
+        scorer: A recogniser.
+        options: As for :class:`ChunkStream`.
+        sample_rate: As for :class:`ChunkStream`.
+        channels: As for :class:`ChunkStream`.
+        channel: As for :class:`ChunkStream`.
+
+    Raises:
+        AudioError: As for :class:`ChunkStream`.
+        ConfigError: As for :class:`ChunkStream`.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        options: SegmentOptions = LIVE,
+        sample_rate: int = SAMPLE_RATE,
+        *,
+        channels: int | None = None,
+        channel: int | Literal["mix"] = "mix",
+    ) -> None:
+        super().__init__(scorer.labels, scorer.prior, options, sample_rate, channels=channels, channel=channel)
+        self._scorer = scorer
+
+    def push(self, samples: np.ndarray) -> list[Segment]:
+        """Take a block as :meth:`cut` does; return the segments that are now complete, often none.
+
+        Raises:
+            AudioError: As for :meth:`cut`.
+            ConfigError: As for :meth:`cut`.
+        """
+        return self._recognized(self.cut(samples))
+
+    def close(self) -> list[Segment]:
+        """End the stream; return the segments that were still open."""
+        return self._recognized(self.cut_last())
+
+    def _recognized(self, chunks: list[Chunk]) -> list[Segment]:
+        segments = []
+        for chunk in chunks:
+            rows, spoken = self._scorer.gated_scores([chunk.waveform])
+            segments.append(self.finish(chunk, rows[0], bool(spoken[0])))
+        return [segment for segment in segments if segment is not None]

@@ -134,6 +134,7 @@ def recognize_timeline(
         timeline = _recognized_channels(scorer, source, options, **given)
     else:
         timeline = _recognized_channel(scorer, source, options, channel=channel, **given)
+        _check_turns(turns or (), len(timeline.problems), timeline)
     if timeline.segments:
         return timeline
     return replace(timeline, remark=joined([*filter(None, [timeline.remark]), NO_SPEECH_FOUND]))
@@ -149,7 +150,7 @@ def _recognized_channel(
     limits: AudioLimits,
     progress: Callable[[float], None] | None,
 ) -> Timeline:
-    """The timeline of one channel, or of the mix."""
+    """The timeline of one channel, or of the mix; turns behind the end are its problems."""
     envelope = Envelope()
     stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
     blocks = _outlined(stream, envelope, progress)
@@ -197,6 +198,8 @@ def _recognized_channels(
     ]
     if not parts:
         raise AudioError(f"{name}: {' '.join(problems)} Correct the channels of the turns, or recognise the mix.")
+    used = [turn for mine in given.values() for turn in mine or ()]
+    _check_turns(used, sum(len(part.problems) for part in parts), parts[0])
     segments = sorted((one for part in parts for one in part.segments), key=lambda one: (one.start, one.end))
     steps = min(len(part.envelope) for part in parts)
     peaks = np.stack([part.envelope[:steps] for part in parts])
@@ -208,6 +211,15 @@ def _recognized_channels(
         remark=joined([part.remark for part in parts if part.remark]),
         problems=(*problems, *dict.fromkeys(problem for part in parts for problem in part.problems)),
     )
+
+
+def _check_turns(turns: Sequence[Turn], behind: int, found: Timeline) -> None:
+    """Refuse turns of which all begin after the end of the recording."""
+    if turns and behind == len(turns):
+        raise AudioError(
+            f"All turns begin after the end of the recording at {found.heard or 0.0:.2f} s, the first at "
+            f"{min(turn.start for turn in turns):.2f} s. Check that the turns belong to this recording."
+        )
 
 
 def _outlined(

@@ -14,13 +14,12 @@ from genser.audio.mono import joined
 from genser.errors import GenserError, counted
 from genser.inference.prediction import NO_SPEECH
 from genser.segments.chunking import Chunk
-from genser.segments.stream import Stream
+from genser.segments.stream import ChunkStream
 from genser.serving.batching import long_enough, row_of
 from genser.serving.connection import STOPPING
 from genser.serving.errors import Problem, problem_of, problem_of_faults
 from genser.serving.options import SegmentParameters
 from genser.serving.security import check_key, check_origin, key_of, refuse_query
-from genser.serving.segments import BatchedScorer
 from genser.serving.service import Service
 
 DTYPES = {"s16le": "<i2", "f32le": "<f4"}
@@ -124,9 +123,13 @@ class _Session:
         self._encoding, self._channels, self._rate = start.encoding, start.channels, start.sample_rate
         self._dtype = np.dtype(DTYPES[start.encoding])
         self._prior = start.class_prior(service.labels)
-        scorer = BatchedScorer(self._prior, service.batcher)
-        self._stream = Stream(
-            scorer, start.options(), start.sample_rate, channels=start.channels, channel=start.channel
+        self._stream = ChunkStream(
+            self._prior.labels,
+            self._prior.shares,
+            start.options(),
+            start.sample_rate,
+            channels=start.channels,
+            channel=start.channel,
         )
         self._samples, self._reported = 0, 0.0
         self._rest = b""

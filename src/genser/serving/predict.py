@@ -22,7 +22,7 @@ from genser.serving.limits import finish
 from genser.serving.options import CHANNEL, CHANNEL_HELP, ClassParameters, channel_of
 from genser.serving.security import client_of
 from genser.serving.service import Service, Serving
-from genser.serving.uploads import Upload, read_uploads
+from genser.serving.uploads import BINARY, Upload, described_body, read_uploads
 
 LOGGER = logging.getLogger("genser.serving")
 SCORES = {"anger": 0.71, "happiness": 0.18, "neutral": 0.11}
@@ -81,20 +81,11 @@ class PredictAnswer(BaseModel):
     predictions: list[PredictionAnswer]
 
 
-def _form_of_clips() -> dict[str, Any]:
-    """Return the part of OpenAPI that describes the body."""
-    binary = {"type": "string", "format": "binary"}
-    form = {"type": "object", "properties": {"file": {"type": "array", "items": binary, "minItems": 1}}}
-    content = {"multipart/form-data": {"schema": form | {"required": ["file"]}}}
-    content |= {kind: {"schema": binary} for kind in ("audio/*", "application/octet-stream")}
-    return {"requestBody": {"required": True, "content": content}}
-
-
 @router.post(
     "/v1/predict",
     response_model=PredictAnswer,
     responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
-    openapi_extra=_form_of_clips(),
+    openapi_extra=described_body({"type": "array", "items": BINARY, "minItems": 1}),
 )
 async def predict(request: Request, service: Serving, query: Annotated[PredictQuery, Query()]) -> Response:
     """Recognise the emotion of one or more short clips.

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, cast
+from typing import Annotated, BinaryIO, Literal, cast
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -32,7 +32,7 @@ from genser.serving.options import CHANNEL, CHANNEL_HELP, SegmentParameters, cha
 from genser.serving.predict import SCORES, Scores
 from genser.serving.security import client_of
 from genser.serving.service import Service, Serving
-from genser.serving.uploads import Upload, read_uploads
+from genser.serving.uploads import BINARY, Upload, described_body, read_uploads
 
 OTHER_FORMATS = [name for name in names_of("timelines") if not FORMATS[name].is_binary and name != "json"]
 """Text formats of a timeline other than JSON."""
@@ -85,21 +85,14 @@ class SegmentsAnswer(BaseModel):
     )
 
 
-def _form_of_recording() -> dict[str, Any]:
-    """Return the part of OpenAPI that describes the body."""
-    binary = {"type": "string", "format": "binary"}
-    turns = {**binary, "description": "Turns to score instead of detected speech, in any format of `--turns`."}
-    form = {"type": "object", "properties": {"file": binary, "turns": turns}, "required": ["file"]}
-    content = {"multipart/form-data": {"schema": form}}
-    content |= {kind: {"schema": binary} for kind in ("audio/*", "application/octet-stream")}
-    return {"requestBody": {"required": True, "content": content}}
+TURNS = BINARY | {"description": "Turns to score instead of detected speech, in any format of `--turns`."}
 
 
 @router.post(
     "/v1/segments",
     response_model=SegmentsAnswer,
     responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
-    openapi_extra=_form_of_recording(),
+    openapi_extra=described_body(BINARY, turns=TURNS),
 )
 async def segments(request: Request, service: Serving, query: Annotated[SegmentQuery, Query()]) -> Response:
     """Recognise the emotions of a recording over time.

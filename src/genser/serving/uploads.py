@@ -20,6 +20,15 @@ IN_MEMORY = 1 << 20  # bytes of an upload; larger ones are in a temporary file
 MOST_FIELDS = 16  # of a form, not counting files
 RAW_TYPES = re.compile(r"(audio|video)/[\w.+-]+|application/(octet-stream|ogg|x-flac)")
 LONGEST_NAME = 200
+BINARY = {"type": "string", "format": "binary"}
+
+
+def described_body(file: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:
+    """Part of OpenAPI for a body that is the file itself, or a form with the field ``file`` and optional others."""
+    form = {"type": "object", "properties": {"file": file, **others}, "required": ["file"]}
+    content = {"multipart/form-data": {"schema": form}}
+    content |= {kind: {"schema": BINARY} for kind in ("audio/*", "application/octet-stream")}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 class Upload(UnnamedFile):

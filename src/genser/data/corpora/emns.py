@@ -7,7 +7,7 @@ The clips are WebM recordings whose names say nothing; labels, words and the lev
 
 from pathlib import Path
 
-from genser.data.corpora.report import Collector, CorpusReport, sound_files
+from genser.data.corpora.report import Collector, CorpusReport
 from genser.data.utterance import GENDER_NAMES
 
 NAME = "emns"
@@ -26,25 +26,20 @@ LABELS = {
 
 
 def read(root: Path) -> CorpusReport:
-    """Read the clips of ``metadata.csv``; a clip may have been converted to another format."""
+    """Read the clips of ``metadata.csv``."""
     collector = Collector(root, NAME, "en")
     table, rows = collector.table(("metadata.csv",), COLUMNS)
-    sounds = {path.stem: path for path in reversed(sound_files(root))}
-    missing = []
-    for row in rows:
-        clip, label = Path(row["audio_recording"]).stem, LABELS.get(row["emotion"].strip().lower())
-        if label is None:
-            collector.problem(table, f"{clip} has the unknown emotion {row['emotion']!r}, omitted")
-        elif clip not in sounds:
-            missing.append(clip)
-        else:
-            collector.add(
-                clip,
-                sounds[clip],
-                label=label,
-                speaker=row["user_id"].strip() or None,
-                gender=GENDER_NAMES.get(row["gender"].strip().lower()),
-                text=row["utterance"].strip() or None,
-                intensity=row["level"].strip() or None,
-            )
+    missing = collector.add_rows(
+        table,
+        rows,
+        clip="audio_recording",
+        label="emotion",
+        labels=LABELS,
+        fields=lambda _, row: {
+            "speaker": row["user_id"].strip() or None,
+            "gender": GENDER_NAMES.get(row["gender"].strip().lower()),
+            "text": row["utterance"].strip() or None,
+            "intensity": row["level"].strip() or None,
+        },
+    )
     return collector.report(missing)

@@ -7,7 +7,7 @@ speaker meant to express. Three of the 18 sentences are also sentences of EMOVO.
 
 from pathlib import Path
 
-from genser.data.corpora.report import Collector, CorpusReport, sound_files
+from genser.data.corpora.report import Collector, CorpusReport
 from genser.data.utterance import GENDER_NAMES
 
 NAME = "emozionalmente"
@@ -29,21 +29,16 @@ def read(root: Path) -> CorpusReport:
     table, rows = collector.table(("samples.csv",), ("file_name", "actor", "sentence", "emotion_expressed"))
     _, people = collector.table(("users.csv",), ("username", "gender"))
     genders = {row["username"]: GENDER_NAMES.get(row["gender"].strip().lower()) for row in people}
-    sounds = {path.stem: path for path in reversed(sound_files(root))}
-    missing = []
-    for row in rows:
-        clip, label = Path(row["file_name"]).stem, LABELS.get(row["emotion_expressed"].strip().lower())
-        if label is None:
-            collector.problem(table, f"{clip} has the unknown emotion {row['emotion_expressed']!r}, omitted")
-        elif clip not in sounds:
-            missing.append(clip)
-        else:
-            collector.add(
-                clip,
-                sounds[clip],
-                label=label,
-                speaker=row["actor"],
-                gender=genders.get(row["actor"]),
-                text=row["sentence"].strip() or None,
-            )
+    missing = collector.add_rows(
+        table,
+        rows,
+        clip="file_name",
+        label="emotion_expressed",
+        labels=LABELS,
+        fields=lambda _, row: {
+            "speaker": row["actor"],
+            "gender": genders.get(row["actor"]),
+            "text": row["sentence"].strip() or None,
+        },
+    )
     return collector.report(missing)

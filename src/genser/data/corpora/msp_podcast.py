@@ -7,9 +7,11 @@ Development. Some speakers are Unknown, and labels of Test3 are not published. M
 (emo-box/EmoBox, preprocess/scripts/msppodcast.py) and nkululeko (felixbur/nkululeko, data/msp-podcast).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from genser.data.corpora.report import Collector, CorpusReport, sound_files
+from genser.data.corpora.report import Collector, CorpusReport
 from genser.data.tables import decode_text
 from genser.data.utterance import GENDERS
 
@@ -18,15 +20,15 @@ LAYOUT = "Labels/labels_consensus.csv beside Audios/MSP-PODCAST_0001_0008.wav"
 TABLES = ("labels_consensus.csv", "labels_concensus.csv")
 COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender", "Split_Set")
 LABELS = {
-    "A": "anger",
-    "C": "contempt",
-    "D": "disgust",
-    "F": "fear",
-    "H": "happiness",
-    "N": "neutral",
-    "O": "other",
-    "S": "sadness",
-    "U": "surprise",
+    "a": "anger",
+    "c": "contempt",
+    "d": "disgust",
+    "f": "fear",
+    "h": "happiness",
+    "n": "neutral",
+    "o": "other",
+    "s": "sadness",
+    "u": "surprise",
 }
 SPLITS = {"Train": "train", "Development": "validation", "Validation": "validation"} | dict.fromkeys(
     ("Test1", "Test2", "Test3"), "test"
@@ -42,27 +44,20 @@ def read(root: Path) -> CorpusReport:
     """
     collector = Collector(root, NAME, "en")
     table, rows = collector.table(TABLES, COLUMNS)
-    sounds = {path.stem: path for path in reversed(sound_files(root))}
     words = {path.stem: path for path in root.rglob("*.txt") if path.parent.name == "Transcripts"}
-    unlabelled, missing = 0, []
-    for row in rows:
-        clip = Path(row["FileName"]).stem
-        label, gender, partition = LABELS.get(row["EmoClass"]), row["Gender"].lower(), row["Split_Set"]
-        if label is None:
-            unlabelled += 1
-        elif clip not in sounds:
-            missing.append(clip)
-        else:
-            collector.add(
-                clip,
-                sounds[clip],
-                label=label,
-                speaker=None if row["SpkrID"] in ("", UNKNOWN) else row["SpkrID"],
-                gender=gender if gender in GENDERS else None,
-                split=SPLITS.get(partition),
-                text=decode_text(words[clip]).strip() or None if clip in words else None,
-                extra={"partition": partition},
-            )
-    if unlabelled:
+
+    def fields(clip: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        gender, partition = row["Gender"].lower(), row["Split_Set"]
+        return {
+            "speaker": None if row["SpkrID"] in ("", UNKNOWN) else row["SpkrID"],
+            "gender": gender if gender in GENDERS else None,
+            "split": SPLITS.get(partition),
+            "text": decode_text(words[clip]).strip() or None if clip in words else None,
+            "extra": {"partition": partition},
+        }
+
+    labelled = [row for row in rows if row["EmoClass"].lower() in LABELS]
+    missing = collector.add_rows(table, labelled, clip="FileName", label="EmoClass", labels=LABELS, fields=fields)
+    if unlabelled := len(rows) - len(labelled):
         collector.problem(table, f"has no agreed emotion for {unlabelled} of its clips, omitted")
     return collector.report(missing)

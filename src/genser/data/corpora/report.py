@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,41 @@ class Collector:
         first = self.utterances.setdefault(clip, utterance)
         if first is not utterance:
             self.problem(utterance.path, f"is the clip {clip} again, omitted; {self._short(first.path)} is kept")
+
+    def add_rows(
+        self,
+        table: Path,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        clip: str,
+        label: str,
+        labels: Mapping[str, str],
+        fields: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+    ) -> list[str]:
+        """Add the clips of a table; a clip may have been converted to another format.
+
+        Args:
+            table: The table, for problems.
+            rows: Its rows.
+            clip: Column of file names.
+            label: Column of labels.
+            labels: Label by the content of this column, in small letters.
+            fields: Other fields of a clip by its name and row, see :meth:`add`.
+
+        Returns:
+            Clips without a file. Clips with an unknown label are problems.
+        """
+        sounds = {path.stem: path for path in reversed(sound_files(self.root))}
+        missing = []
+        for row in rows:
+            name, found = Path(row[clip]).stem, labels.get(row[label].strip().lower())
+            if found is None:
+                self.problem(table, f"{name} has the unknown emotion {row[label]!r}, omitted")
+            elif name in sounds:
+                self.add(name, sounds[name], label=found, **fields(name, row))
+            else:
+                missing.append(name)
+        return missing
 
     def table(self, names: Collection[str], columns: Collection[str]) -> tuple[Path, list[dict[str, Any]]]:
         """Find and read a table of the release, wherever it is below the folder; broken rows become problems.
