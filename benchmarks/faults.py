@@ -183,6 +183,7 @@ CASES = [
         )
     ),
     Case("prepare", "prepare folder ../inputs/labels -o manifest.csv"),
+    Case("split", "split ../inputs/manifest.csv -o divided.csv"),
     Case(
         "features",
         "features ../inputs/manifest.csv --recipe ../inputs/recipe.yaml",
