@@ -167,7 +167,7 @@ def test_a_segment_needs_no_more_sound_than_the_latency(server):
         ('{"type": "start", "sample_rate": 1}', "sample_rate"),
         ('{"type": "start", "sample_rate": "x"}', "sample_rate"),
         ('{"type": "start", "channels": 0}', "channels"),
-        ('{"type": "start", "smoothing": "posterior"}', "look ahead"),
+        ('{"type": "start", "smoothing": "posterior"}', "has no future"),
         ('{"type": "start", "volume": 3}', "volume"),
         ('{"type": "start", "threshold": "high"}', "threshold"),
         ('{"type": "start", "encoding": "webm"}', "WebM"),
