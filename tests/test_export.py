@@ -298,9 +298,9 @@ def test_the_command_writes_a_file_that_the_library_loads(tmp_path, capsys, monk
     assert json.dumps(read_metadata(tmp_path / "m.onnx"))
 
 
-@pytest.mark.parametrize("kind", ["network", "regression"])
+@pytest.mark.parametrize("kind", ["network", "regression", "ridge"])
 def test_heads_without_transport_can_be_exported_and_used(tmp_path, kind):
-    folder = toy_folder(tmp_path / "m", kind=kind)
+    folder = toy_folder(tmp_path / "m", kind=kind, ridge_prior=16.0 if kind == "ridge" else 0.0, exponent=2.0)
     recognizer = genser.load(export.export_onnx(folder, tmp_path / "m.onnx").path)
     waveform = (0.1 * np.random.default_rng(0).standard_normal(9_000)).astype(np.float32)
     expected = genser.load(folder)

@@ -25,12 +25,15 @@ def problem(seed, counts=(30, 30, 30)):
 
 
 def trained(name, data, **changes):
+    penalty = 1.0 if name == "ridge" else 0.0
     recipe = TrainConfig(
+        head=name,
+        ridge_prior=penalty,
         **{"batch_size": 32, "steps": 250, "optimizer": OptimizerConfig(lr=5e-3, ema=0.9)} | changes,
         objective=Objective(mixup=0.3, noise=0.1, time_power=4),
     )
     torch.manual_seed(0)
-    head = make_head(replace(CONFIG, kind=name))
+    head = make_head(replace(CONFIG, kind=name, ridge_prior=penalty))
     train(head, data, recipe)
     return head
 
@@ -48,6 +51,31 @@ def test_majority_gives_the_training_shares_to_everyone():
     scores = predict(trained("majority", problem(0, (10, 60, 20)), steps=400), problem(1).features)
     assert (scores.argmax(-1) == 1).all()
     assert scores[0].tolist() == pytest.approx([10 / 90, 60 / 90, 20 / 90], abs=0.06)
+
+
+def test_the_ridge_is_the_closed_form_over_all_standardised_states():
+    data = replace(problem(0, (40, 20, 10)), weights=torch.linspace(1, 2, 70))
+    head = make_head(replace(CONFIG, kind="ridge", ridge_prior=3.0))
+    result = train(head, data, TrainConfig(head="ridge", ridge_prior=3.0), problem(1))
+    rows, shares = head.feature_transform(data.features).flatten(1).double(), torch.eye(3).double()[data.labels]
+    weights = data.weights.double() / data.weights.double().mean()
+    bias = (weights[:, None] * shares).mean(0)
+    gram = rows.T @ (weights[:, None] * rows) + 3.0 * 70 * torch.eye(48).double()
+    expected = rows @ torch.linalg.solve(gram, rows.T @ (weights[:, None] * (shares - bias))) + bias
+    torch.testing.assert_close(head.coordinates(data.features).double(), expected, rtol=0, atol=1e-5)
+    assert (result.steps, result.best) == (1, result.history[-1]["validation_ua"])
+    assert result.best > 0.9
+    head.config = replace(head.config, exponent=2.0)
+    clipped = expected.clamp(min=1e-6) ** 2
+    torch.testing.assert_close(head(data.features).double(), clipped / clipped.sum(1, keepdim=True), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [0.0, -1.0, float("nan")])
+def test_a_ridge_without_a_penalty_is_refused_before_any_encoding(penalty):
+    with pytest.raises(ConfigError, match=r"ridge_prior"):
+        replace(CONFIG, kind="ridge", ridge_prior=penalty)
+    with pytest.raises(ConfigError, match=r"ridge_prior"):
+        TrainConfig(head="ridge", ridge_prior=penalty)
 
 
 def test_network_and_diffusion_have_the_size_of_the_estimator():

@@ -63,7 +63,8 @@ def test_the_model_equals_the_sampler_step_by_step(encoder, method, readout, ste
 @pytest.mark.parametrize("with_gate", [False, True])
 @pytest.mark.parametrize("components", [0, 4])
 def test_every_head_gives_the_outputs_that_it_names(encoder, kind, with_gate, components):
-    head = random_head(replace(CONFIG, kind=kind, in_domain_components=components, out_of_domain_exponent=0.5))
+    settings = {"ridge_prior": 2.0 if kind == "ridge" else 0.0, "out_of_domain_exponent": 0.5}
+    head = random_head(replace(CONFIG, kind=kind, in_domain_components=components, **settings))
     if components:
         head.in_domain.fit(torch.randn(40, 3, 64))
         head.in_domain.slope.fill_(1.0)

@@ -41,6 +41,21 @@ def test_the_default_plan_gives_every_head_as_many_candidates():
     assert plan.steps == (0, 1, 2, 4, 10, 20)
 
 
+def test_recordings_from_elsewhere_are_judged_by_one_candidate_of_each_head_beside_the_ridge():
+    plan = load_plan("cross-corpus")
+    assert {"ridge", "linear", "mlp", "transport"} == {head.kind for head in plan.heads}
+    assert {len(head.candidates) for head in plan.heads} == {1}
+    (own_form,) = [head for head in plan.heads if head.name == "state as input"]
+    config = plan.config(own_form, own_form.candidates[0], 0)
+    assert (config.head, config.state, config.ridge_prior, config.sampler.method) == (
+        "transport",
+        "network",
+        0.0,
+        "euler",
+    )
+    assert plan.seeds == 5
+
+
 def test_the_ablations_vary_every_part_of_the_head():
     factors = {variant.factor for variant in load_plan("ablations").variants}
     assert {"k", "σ", "mix-up", "feature noise", "N", "read-out", "ensemble"} <= factors

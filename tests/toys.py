@@ -33,6 +33,8 @@ def toy_head(labels: tuple[str, ...] = LABELS, states: int = 3, seed: int = 0, *
         head = make_head(HeadConfig(labels, EstimatorConfig(64, states - 1, depth=1, heads=2), **settings))
         for parameter in head.parameters():
             parameter.data.add_(0.2 * torch.randn_like(parameter))
+        if head.is_closed_form:
+            head.fit(torch.randn(90, states, 64), torch.arange(90) % len(labels))
     return head.eval()
 
 

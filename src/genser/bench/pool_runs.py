@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from genser.bench.runs import BenchRun, Protocol
+from genser.bench.runs import ADAPTATIONS, BenchRun, Protocol
 from genser.errors import ConfigError
 
 
@@ -46,6 +46,7 @@ class Pooled:
         incomplete: The omitted seeds, which lack a fold.
         probabilities: Shape (seeds, n, classes).
         steps: N → probabilities of that shape.
+        adapted: Adaptation → probabilities of that shape.
         runs: The runs of the complete seeds.
     """
 
@@ -60,6 +61,7 @@ class Pooled:
     incomplete: tuple[int, ...]
     probabilities: np.ndarray
     steps: dict[int, np.ndarray]
+    adapted: dict[str, np.ndarray]
     runs: tuple[BenchRun, ...]
 
     def part(self, rows: np.ndarray) -> "Pooled":
@@ -72,6 +74,7 @@ class Pooled:
             folds=self.folds[rows],
             probabilities=self.probabilities[:, rows],
             steps={count: values[:, rows] for count, values in self.steps.items()},
+            adapted={name: values[:, rows] for name, values in self.adapted.items()},
         )
 
 
@@ -108,7 +111,9 @@ def _pool(protocol: Protocol, system: System, by_seed: dict[int, dict[str, Bench
     for seed, other in joined.items():
         if any(not np.array_equal(first[name], other[name]) for name in ("classes", "utterances", "labels")):
             raise ConfigError(f"Seed {seed} of {system.head} on {protocol.name} tests other utterances or classes.")
-    steps = sorted(set.intersection(*(set(run.steps) for runs in complete.values() for run in runs)))
+    finished = tuple(run for runs in complete.values() for run in runs)
+    steps = sorted(set.intersection(*(set(run.steps) for run in finished)))
+    adapted = [name for name in ADAPTATIONS if all(name in run.adapted for run in finished)]
     return Pooled(
         system=system,
         protocol=protocol,
@@ -121,7 +126,8 @@ def _pool(protocol: Protocol, system: System, by_seed: dict[int, dict[str, Bench
         incomplete=tuple(sorted(set(by_seed) - set(complete))),
         probabilities=np.stack([one["probabilities"] for one in joined.values()]),
         steps={count: np.stack([one[f"steps {count}"] for one in joined.values()]) for count in steps},
-        runs=tuple(run for runs in complete.values() for run in runs),
+        adapted={name: np.stack([one[name] for one in joined.values()]) for name in adapted},
+        runs=finished,
     )
 
 
@@ -141,6 +147,8 @@ def _join_folds(runs: list[BenchRun]) -> dict[str, np.ndarray]:
     }
     shared = set.intersection(*(set(run.steps) for run in runs))
     parts |= {f"steps {count}": [run.steps[count] for run in runs] for count in shared}
+    shared_adaptations = [name for name in ADAPTATIONS if all(name in run.adapted for run in runs)]
+    parts |= {name: [run.adapted[name] for run in runs] for name in shared_adaptations}
     speakers = [run.speakers for run in runs if run.speakers is not None]
     if len(speakers) == len(runs):
         parts["speakers"] = speakers

@@ -25,6 +25,7 @@ from genser.data.splits import Fold
 from genser.data.utterance import Utterance
 from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
 from genser.errors import ConfigError, counted
+from genser.inference.profile import SHRINKAGE
 from genser.training.data import Dataset, build_dataset
 from genser.training.lora import adapted_encoder
 from genser.training.recipe import TrainConfig
@@ -294,8 +295,10 @@ class Bench:
         labels = self.dataset.labels
         rows = [[[self._names[index], int(labels[index])] for index in side] for side in sides]
         digest = hashlib.sha256(json.dumps([self.dataset.classes, rows]).encode()).hexdigest()
-        about = {"head": head.kind, "features": self.fingerprint, "data": digest}
+        about: dict[str, object] = {"head": head.kind, "features": self.fingerprint, "data": digest}
         about |= {"chosen": dict(settings), "recipe": recipe}
+        if self.protocol.holds_out_corpora:
+            about["shrinkage"] = SHRINKAGE  # of the adapted predictions
         factor, value = (variant.factor, variant.value) if variant else ("", "")
         return RunSpec(self.protocol, fold.name, head.name, self.encoder, seed, factor, value, about)
 

@@ -34,6 +34,9 @@ from genser.metrics.evaluate import check_probabilities
 
 INDEX = "bench.json"
 _FORMAT = 1
+ADAPTATIONS = ("collection", "speaker")
+"""Adaptations of a held-out corpus: all its clips as one collection, or each speaker by itself within it."""
+
 _ARRAYS = ("labels", "probabilities", "utterances", "speakers")
 
 
@@ -64,6 +67,11 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.folds < 1:
             raise ConfigError(f"Protocol {self.name!r} needs at least one fold, got {self.folds}.")
+
+    @property
+    def holds_out_corpora(self) -> bool:
+        """Whether every fold tests a corpus that is not trained on; its runs also have adapted predictions."""
+        return self.family.split(",")[0] == "loco"
 
     @property
     def title(self) -> str:
@@ -134,6 +142,8 @@ class BenchRun:
         cost: Its cost.
         speakers: Speaker of each utterance, shape (n,), or None if unknown.
         steps: N → probabilities (n, classes) with N transport steps; 0 is the direct estimate. Empty for other heads.
+        adapted: Each of :data:`ADAPTATIONS` → probabilities (n, classes) of the adapted features. Empty unless the
+            protocol holds out corpora.
 
     Raises:
         ConfigError: Shapes differ, an index is out of range, or an utterance is repeated.
@@ -147,6 +157,7 @@ class BenchRun:
     cost: Cost
     speakers: np.ndarray | None = None
     steps: Mapping[int, np.ndarray] = field(default_factory=dict)
+    adapted: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -154,7 +165,7 @@ class BenchRun:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.asarray(getattr(self, name)))
         check_labels(self.labels, len(self.classes))
-        for probabilities in (self.probabilities, *self.steps.values()):
+        for probabilities in (self.probabilities, *self.steps.values(), *self.adapted.values()):
             check_probabilities(probabilities, (len(self.labels), len(self.classes)))
         if len(set(self.utterances.tolist())) != len(self.labels):
             raise ConfigError(f"Run {self.spec.name}: {len(self.labels)} labels need as many different utterances.")
@@ -173,6 +184,7 @@ class BenchRun:
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
         arrays |= {f"steps_{count}": probabilities for count, probabilities in self.steps.items()}
+        arrays |= {f"adapted_{name}": probabilities for name, probabilities in self.adapted.items()}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, about=np.array(json.dumps(about)), **arrays)
         atomic_write(path, buffer.getvalue())
@@ -198,6 +210,7 @@ def load_run(path: str | os.PathLike[str]) -> BenchRun:
             classes=tuple(about["classes"]),
             cost=build(Cost, about["cost"], str(path)),
             steps={count: arrays[name] for count, name in sorted(steps.items())},
+            adapted={name: arrays[f"adapted_{name}"] for name in ADAPTATIONS if f"adapted_{name}" in arrays},
             **{name: arrays[name] for name in _ARRAYS if name in arrays},
         )
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, ConfigError) as error:

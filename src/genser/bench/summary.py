@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from genser.bench.across_corpora import AcrossCorpora, summarize_across_corpora
 from genser.bench.pool_runs import Pooled, System, pool
 from genser.bench.runs import BenchResult, Protocol
 from genser.errors import ConfigError
@@ -122,6 +123,7 @@ class ProtocolSummary:
         seed_pairs: The same with training seeds resampled as well, since they are a sample too.
         folds: The main comparison on every single fold, if there are few.
         ablations: One entry for each varied setting.
+        across_corpora: Every held-out corpus with and without adaptation; None if the protocol holds out no corpora.
     """
 
     protocol: Protocol
@@ -133,6 +135,7 @@ class ProtocolSummary:
     seed_pairs: Mapping[tuple[System, System], PairedDifference]
     folds: tuple[FoldScores, ...]
     ablations: tuple[Ablation, ...]
+    across_corpora: AcrossCorpora | None = None
 
     @property
     def floor_wa(self) -> float:
@@ -182,6 +185,7 @@ def _summarize_protocol(pooled: list[Pooled], resampling: Resampling) -> Protoco
         seed_pairs=_pairs(main, replace(resampling, resample_seeds=True)),
         folds=_by_fold(main, resampling),
         ablations=_ablations(pooled, summaries, resampling),
+        across_corpora=summarize_across_corpora(main, resampling),
     )
 
 

@@ -25,6 +25,7 @@ from genser.bench.runs import BenchRun, Cost, RunSpec
 from genser.bench.trace import Trace
 from genser.errors import GenserError
 from genser.files import atomic_write
+from genser.inference.profile import shrunk_shift
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.head import Head
 from genser.model.heads import make_head
@@ -143,10 +144,35 @@ class TrainTask(Task):
         counts = [count for count in variant.steps if count or sampler.readout == "estimate"]
         steps = {count: predict(head, test.features, sampler=replace(sampler, steps=count)) for count in counts}
         keys = [dataset.utterances[index].speaker_key for index in self.test]
+        adapted = {}
+        if variant.spec.protocol.holds_out_corpora:
+            mean = head.feature_transform.mean.double().cpu().numpy()
+            shifted = adapted_features(test.features.numpy(), keys, mean)
+            adapted = {name: predict(head, torch.from_numpy(one), sampler=sampler) for name, one in shifted.items()}
         speakers = None if None in keys else np.array(["/".join(filter(None, key)) for key in keys])
         labels = test.labels.numpy()
-        run = BenchRun(variant.spec, dataset.classes, self.names, labels, probabilities, cost, speakers, steps)
+        run = BenchRun(variant.spec, dataset.classes, self.names, labels, probabilities, cost, speakers, steps, adapted)
         run.save(self.folder)
+
+
+def adapted_features(features: np.ndarray, speakers: Sequence[object], mean: np.ndarray) -> dict[str, np.ndarray]:
+    """Move the features of a collection towards the training mean without labels, as a profile does.
+
+    Args:
+        features: Shape (clips, states, dim).
+        speakers: Speaker of each clip, None where unknown.
+        mean: Mean of the training clips, float64 of shape (states, dim).
+
+    Returns:
+        The features by each of :data:`genser.bench.runs.ADAPTATIONS`. The shift of a speaker is shrunk towards that of
+        the collection, which clips of unknown speakers get.
+    """
+    shift = shrunk_shift(features, mean)
+    of_speakers = features + shift
+    for speaker in set(speakers) - {None}:
+        rows = np.array([other == speaker for other in speakers])
+        of_speakers[rows] = features[rows] + shrunk_shift(features[rows], mean, shift)
+    return {"collection": features + shift, "speaker": of_speakers}
 
 
 @torch.inference_mode()

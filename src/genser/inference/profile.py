@@ -62,10 +62,7 @@ class Profile:
         mean = training_mean(metadata)
         if not len(features):
             raise ConfigError("There is no clip with speech to learn a profile from. Name recordings of speech.")
-        start = np.zeros_like(mean) if base is None else base.astype(np.float64)
-        away = mean - start - np.sort(features.astype(np.float64), axis=0).mean(axis=0)
-        shift = start + len(features) / (len(features) + SHRINKAGE) * away
-        return cls(features_id(metadata), shift.astype(np.float32), len(features), duration)
+        return cls(features_id(metadata), shrunk_shift(features, mean, base), len(features), duration)
 
     @property
     def remark(self) -> str | None:
@@ -133,6 +130,22 @@ class Profile:
             raise ConfigError(
                 f"{path} is not a profile: {error}. Make one with genser adapt RECORDINGS -o PROFILE."
             ) from error
+
+
+def shrunk_shift(features: np.ndarray, mean: np.ndarray, base: np.ndarray | None = None) -> np.ndarray:
+    """The shift that moves the mean of some clips to that of the training clips, shrunk by n / (n + 5) for n clips.
+
+    Args:
+        features: Shape (clips, states, dim), one clip or more; their order does not matter.
+        mean: Mean of the training clips, float64 of shape (states, dim).
+        base: Shift of a larger collection that they belong to, towards which theirs is shrunk; None is 0.
+
+    Returns:
+        float32 of shape (states, dim).
+    """
+    start = np.zeros_like(mean) if base is None else base.astype(np.float64)
+    away = mean - start - np.sort(features.astype(np.float64), axis=0).mean(axis=0)
+    return (start + len(features) / (len(features) + SHRINKAGE) * away).astype(np.float32)
 
 
 def training_mean(metadata: Mapping[str, Any]) -> np.ndarray:

@@ -7,9 +7,11 @@ speakers are known, whole speakers are drawn (the cluster bootstrap: Davison & H
 2007). The interval then answers: how would this score change with other speakers? If speakers are unknown, clips are
 drawn within each class, so every resample keeps the class balance.
 
-With few speakers percentile intervals are too narrow (Cameron, Gelbach & Miller 2008). Over speakers, the quantiles are
-therefore those of the expanded percentile interval (Hesterberg 2015), which is wider, as Student's t is. Below five
-speakers (four in SAVEE, two in TESS) this does not suffice. `Interval.units` is reported, and
+A mean over corpora is resampled over corpora: how would it change with other corpora?
+
+With few speakers or corpora percentile intervals are too narrow (Cameron, Gelbach & Miller 2008). Over these, the
+quantiles are therefore those of the expanded percentile interval (Hesterberg 2015), which is wider, as Student's t is.
+Below five speakers (four in SAVEE, two in TESS) this does not suffice. `Interval.units` is reported, and
 :attr:`Interval.has_few_speakers` marks such intervals.
 
 Two systems are compared on the same resamples (the paired bootstrap: Efron & Tibshirani 1993; Koehn 2004 for machine
@@ -66,7 +68,7 @@ class Units:
     """The units that the bootstrap resamples.
 
     Attributes:
-        unit: ``"speaker"`` or ``"utterance"``.
+        unit: ``"speaker"``, ``"utterance"`` or ``"corpus"``.
         of_row: Index of the unit that each row belongs to, shape (n,).
         strata: Indices of the units of each stratum; a unit is only replaced by units of its stratum.
     """
@@ -91,6 +93,11 @@ class Units:
         if len(names) == 1:
             raise ConfigError(f"{str(names[0])!r} is the only speaker. Omit the groups to resample utterances instead.")
         return cls("speaker", of_row.reshape(-1), (np.arange(len(names)),))
+
+    @classmethod
+    def corpora(cls, count: int) -> "Units":
+        """Corpora, each of which is one row."""
+        return cls("corpus", np.arange(count), (np.arange(count),))
 
     @property
     def count(self) -> int:
@@ -127,7 +134,7 @@ class Interval:
         low: Lower end of the interval.
         high: Upper end of the interval.
         level: Nominal coverage of the interval.
-        unit: Resampled unit: ``"speaker"`` or ``"utterance"``.
+        unit: Resampled unit: ``"speaker"``, ``"utterance"`` or ``"corpus"``.
         units: Number of units.
     """
 
@@ -261,6 +268,21 @@ def paired_differences(
     }
 
 
+def corpus_mean(scores: np.ndarray, resampling: Resampling) -> Interval:
+    """The mean of the scores of two corpora or more, shape (corpora,), with its interval over corpora."""
+    units = Units.corpora(len(scores))
+    drawn = units.resample(scores[:, None], resampling)[:, 0] / len(scores)
+    return _interval(float(scores.mean()), drawn, units, resampling)
+
+
+def corpus_difference(a: np.ndarray, b: np.ndarray, metric: str, resampling: Resampling) -> PairedDifference:
+    """How much better the mean of scores `a` of two corpora or more is than that of `b` on the same corpora."""
+    units = Units.corpora(len(a))
+    drawn = units.resample((a - b)[:, None], resampling)[:, 0] / len(a)
+    interval = _interval(float((a - b).mean()), drawn, units, resampling)
+    return PairedDifference(metric, interval, float(np.mean((drawn > 0) + 0.5 * (drawn == 0))))
+
+
 def _stacked(predictions: np.ndarray) -> np.ndarray:
     """Decisions of shape (seeds, n) from decisions or probabilities, with or without seeds."""
     predictions = np.asarray(predictions)
@@ -290,7 +312,7 @@ def _seed_mean(scores: np.ndarray, resampling: Resampling) -> np.ndarray:
 
 def _interval(estimate: float, drawn: np.ndarray, units: Units, resampling: Resampling) -> Interval:
     tail = (1 - resampling.level) / 2
-    if units.unit == "speaker":
+    if units.unit != "utterance":
         tail = _expanded_tail(tail, units.count)
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(estimate, float(low), float(high), resampling.level, units.unit, units.count)

@@ -1,19 +1,22 @@
 """Baseline heads, trained by the same code on the same rows with the same mix-up and noise as the transport head.
 
 They show what the transport adds. :class:`LinearHead` and :class:`MlpHead` are classification layers over learned
-layer weights (Table 1's "CLS"). :class:`NetworkHead` is the estimator's own network trained by cross-entropy.
-:class:`RegressionHead` is the same network regressed to the codes without a path. :class:`DiffusionHead` is the
-generative classifier of Li et al. (the paper's reference 11), whose cost grows with the classes.
+layer weights (Table 1's "CLS"). :class:`RidgeHead` is the ridge prior of the transport head alone. :class:`NetworkHead`
+is the estimator's own network trained by cross-entropy. :class:`RegressionHead` is the same network regressed to the
+codes without a path. :class:`DiffusionHead` is the generative classifier of Li et al. (the paper's reference 11), whose
+cost grows with the classes.
 """
 
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from genser.model.estimator import Ensemble, make_estimator
 from genser.model.head import CodedHead, Head, HeadConfig
+from genser.model.ridge import RidgePrior
 from genser.transport import Objective, Sampler
 from genser.transport.codes import projections
 
@@ -79,6 +82,36 @@ class FlatHead(Classifier):
     def logits(self, states: Tensor) -> Tensor:
         """Linear in all states."""
         return self.out(self.dropout(states.flatten(1)))
+
+
+class RidgeHead(Head):
+    """Ridge regression from all hidden states to class shares, in closed form; ``ridge_prior`` is its penalty.
+
+    Its evidence for a class is the estimate of the share of the class. It is what :class:`RidgePrior` gives the
+    transport head, so the difference between the two is what the network and the transport add.
+    """
+
+    is_closed_form = True
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config)
+        self.ridge = RidgePrior(*config.feature_transform.given, len(config.labels))
+
+    @torch.no_grad()
+    def fit(
+        self,
+        features: Float[Tensor, "rows states dim"],
+        labels: Int[Tensor, " rows"],
+        weights: Float[Tensor, " rows"] | None = None,
+    ) -> None:
+        """Fit the feature transform and the regression."""
+        super().fit(features, labels, weights)
+        shares = functional.one_hot(labels, len(self.config.labels)).double()
+        self.ridge.fit(self.feature_transform(features), shares, weights, self.config.ridge_prior)
+
+    def coordinates(self, features: Tensor, sampler: Sampler | None = None) -> Tensor:  # noqa: ARG002
+        """Estimated class shares, which may be negative or above 1."""
+        return self.ridge(self.feature_transform(features))
 
 
 class MlpHead(Classifier):

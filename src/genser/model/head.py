@@ -36,6 +36,7 @@ class HeadConfig:
             ``"posterior"`` lets the network estimate x_0 from (x_1, X_c) alone and combines that with x_t by Bayes'
             rule, see :meth:`genser.transport.BridgePath.posterior_mean`.
         ridge_prior: Penalty of the ridge regression that the estimator corrects, see :class:`RidgePrior`; 0 omits it.
+            The head ``ridge`` is this regression alone and needs a penalty above 0.
         feature_transform: Applied to the features first; None standardises them to the estimator's own shape.
         kind: Kind of head, a key of :data:`genser.model.heads.HEADS`.
     """
@@ -68,7 +69,8 @@ class HeadConfig:
             raise ConfigError(f"Unknown state {self.state!r}: use one of {', '.join(STATES)}.")
         if self.state == "posterior" and not transform.repeats:
             raise ConfigError("state='posterior' needs x_1 among the conditions: set feature_transform.repeat.")
-        if self.ridge_prior < 0 or (self.ridge_prior and not transform.repeats):
+        check_penalty(self.kind, self.ridge_prior)
+        if self.ridge_prior < 0 or (self.ridge_prior and self.kind != "ridge" and not transform.repeats):
             raise ConfigError(
                 "A ridge prior needs a positive penalty, and x_1 among the conditions: set feature_transform.repeat."
             )
@@ -83,6 +85,16 @@ class HeadConfig:
             )
 
 
+def check_penalty(kind: str, ridge_prior: float) -> None:
+    """Refuse a head ``ridge`` without a penalty, with which the regression may have no unique solution.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if kind == "ridge" and not ridge_prior > 0:
+        raise ConfigError(f"The head ridge needs a penalty above 0, got {ridge_prior}. Set ridge_prior, such as to 16.")
+
+
 class Head(nn.Module):
     """Turns pooled hidden states into calibrated class probabilities.
 
@@ -90,9 +102,14 @@ class Head(nn.Module):
     :data:`genser.model.heads.HEADS`. Training, calibration, export and serving then work with it. In ``coordinates``
     take the batch size from ``shape[0]``: ``len`` would make it a constant of the exported graph.
 
+    Attributes:
+        is_closed_form: Whether :meth:`fit` learns everything, so that training takes no gradient steps.
+
     Args:
         config: Sizes and settings.
     """
+
+    is_closed_form = False
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -101,6 +118,11 @@ class Head(nn.Module):
         if config.in_domain_components:
             transform = config.feature_transform
             self.in_domain = InDomainScore(transform.states, transform.dim, config.in_domain_components)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the head."""
+        return self.feature_transform.mean.device
 
     @torch.no_grad()
     def fit(

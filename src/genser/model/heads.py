@@ -9,12 +9,14 @@ from genser.model.baselines import (
     MlpHead,
     NetworkHead,
     RegressionHead,
+    RidgeHead,
 )
 from genser.model.head import Head, HeadConfig
 from genser.model.transport_head import TransportHead
 
 HEADS: dict[str, type[Head]] = {
     "transport": TransportHead,
+    "ridge": RidgeHead,
     "linear": LinearHead,
     "flat": FlatHead,
     "mlp": MlpHead,

@@ -14,6 +14,7 @@ from genser.errors import counted
 from genser.metrics.bootstrap import PairedDifference, Resampling
 from genser.metrics.classification import confusion_matrices, decide, unweighted_accuracy
 from genser.report import figure1, plots
+from genser.report.across_corpora import across_corpora_blocks, across_corpora_data
 from genser.report.document import (
     READING,
     SCORE_NAMES,
@@ -23,6 +24,7 @@ from genser.report.document import (
     Paragraph,
     Picture,
     Table,
+    difference_cell,
     few_speakers,
     percent,
     plain,
@@ -122,7 +124,11 @@ def _protocol(summary: ProtocolSummary, result: BenchResult) -> list[Block]:
     blocks: list[Block] = [Heading(summary.protocol.title)]
     if summary.protocol.speaker_dependent:
         blocks.append(speaker_dependent_warning())
-    blocks += [Paragraph(_facts(summary)), _scores(summary, others)]
+    blocks.append(Paragraph(_facts(summary)))
+    if summary.across_corpora is not None:
+        title = summary.protocol.title
+        blocks += across_corpora_blocks(summary.across_corpora, title, lambda system: short_name(system, summary))
+    blocks.append(_scores(summary, others))
     if summary.systems:
         blocks += few_speakers({"": summary.systems[0].scores["ua"].interval})
         blocks += [*_forest(summary, others), _differences(summary)]
@@ -144,16 +150,6 @@ def score_cell(score: Score) -> str:
     """Mean ± standard deviation between seeds (interval) in percent; one seed has no standard deviation."""
     spread = "" if score.deviation != score.deviation else f" ± {percent(score.deviation)}"
     return f"{percent(score.mean)}{spread} ({range_cell(score.interval)})"
-
-
-def difference_cell(pair: PairedDifference | None) -> str:
-    """A difference in points with its interval and win probability; a star if the interval excludes 0."""
-    if pair is None:
-        return "–"
-    one = pair.interval
-    estimate, low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in (one.estimate, one.low, one.high))
-    star = "*" if one.low > 0 or one.high < 0 else ""
-    return f"{estimate}{star} ({low} to {high}), {100 * pair.win_probability:.0f} %"
 
 
 def _facts(summary: ProtocolSummary) -> str:
@@ -406,6 +402,7 @@ def _data(summary: ProtocolSummary) -> dict[str, object]:
         "pairs_with_resampled_seeds": _pair_data(summary.seed_pairs),
         "folds": [_fold_data(one) for one in summary.folds],
         "ablations": summary.ablations,
+        "across_corpora": across_corpora_data(summary.across_corpora) if summary.across_corpora else None,
         "published": published_rows(summary.protocol),
     }
 

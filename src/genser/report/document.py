@@ -14,7 +14,7 @@ import numpy as np
 
 from genser.errors import ConfigError, MissingExtraError
 from genser.files import atomic_write
-from genser.metrics.bootstrap import FEW_SPEAKERS, Interval
+from genser.metrics.bootstrap import FEW_SPEAKERS, Interval, PairedDifference
 from genser.report.plots import DPI, to_png
 
 if TYPE_CHECKING:
@@ -205,6 +205,16 @@ def percent(share: float | None, digits: int = 1) -> str:
 def range_cell(interval: Interval) -> str:
     """Both ends of an interval in percent, such as ``73.1 to 77.4``."""
     return f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def difference_cell(pair: PairedDifference | None) -> str:
+    """A difference in points with its interval and win probability; a star if the interval excludes 0."""
+    if pair is None:
+        return "–"
+    one = pair.interval
+    estimate, low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in (one.estimate, one.low, one.high))
+    star = "*" if one.low > 0 or one.high < 0 else ""
+    return f"{estimate}{star} ({low} to {high}), {100 * pair.win_probability:.0f} %"
 
 
 def few_speakers(intervals: Mapping[str, Interval]) -> list[Block]:

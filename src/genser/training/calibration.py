@@ -1,6 +1,6 @@
 """Calibrate a head on held-out predictions: exponents of the scores, and the boundary of the in-domain score."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -37,10 +37,21 @@ def fit_exponent(coordinates: np.ndarray, labels: np.ndarray, corpora: np.ndarra
         labels: Class indices, shape (rows,); classes count alike.
         corpora: Corpus of each row, shape (rows,): corpora count alike, and classes within each. None is one corpus.
     """
-    weights = _weights(labels, corpora)
+    names = np.zeros(len(labels)) if corpora is None else corpora
+    parts = [names == name for name in np.unique(names)]
+    return best_exponent([overconfidence(coordinates[part], labels[part]) for part in parts])
+
+
+def overconfidence(coordinates: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean confidence minus accuracy on one corpus with each of :data:`EXPONENTS`; classes count alike."""
+    weights = _weights(labels, None)
     accuracy = weights @ (coordinates.argmax(1) == labels)
-    confidences = [weights @ probabilities(coordinates, float(exponent)).max(1) for exponent in EXPONENTS]
-    return float(EXPONENTS[np.abs(np.array(confidences) - accuracy).argmin()])
+    return np.array([weights @ probabilities(coordinates, float(one)).max(1) for one in EXPONENTS]) - accuracy
+
+
+def best_exponent(corpora: Sequence[np.ndarray]) -> float:
+    """The exponent at which the mean :func:`overconfidence` of some corpora is closest to 0."""
+    return float(EXPONENTS[np.abs(np.mean(corpora, axis=0)).argmin()])
 
 
 def _weights(labels: np.ndarray, corpora: np.ndarray | None) -> np.ndarray:
@@ -55,7 +66,7 @@ def fit_in_domain_score(head: Head, features: Float[Tensor, "rows states dim"], 
     components = min(COMPONENTS, states * dim - 1, rows - 1)
     weights = balance_weights([(name,) for name in corpora])
     score = InDomainScore(states, dim, components).fit(features, weights)
-    head.in_domain = score.to(next(head.parameters()).device)
+    head.in_domain = score.to(head.device)
     head.config = replace(head.config, in_domain_components=components)
 
 
@@ -96,7 +107,7 @@ class HeldOutPredictions:
             data: Their features and labels.
             corpora: Their corpora.
         """
-        device = next(head.parameters()).device
+        device = head.device
         parts = [part.to(device).float() for part in data.features.split(PART)]
         coordinates = torch.cat([head.coordinates(part) for part in parts]).cpu().numpy()
         distances = np.zeros(len(rows))

@@ -13,7 +13,7 @@ from genser.encoders import KINDS, EncoderConfig
 from genser.errors import ConfigError
 from genser.model.estimator import EstimatorConfig, NetworkConfig
 from genser.model.features import FeatureTransformConfig, TransformConfig
-from genser.model.head import HeadConfig
+from genser.model.head import HeadConfig, check_penalty
 from genser.model.heads import HEADS
 from genser.transport import BridgePath, Objective, Sampler
 
@@ -108,7 +108,8 @@ class TrainConfig:
         objective: How training examples are drawn.
         sampler: Steps and read-out of the finished model.
         optimizer: Optimiser and schedule.
-        ridge_prior: Penalty of the ridge regression that the estimator starts from; 0 has none.
+        ridge_prior: Penalty of the ridge regression that the estimator starts from; 0 has none. The head ``ridge`` is
+            this regression alone.
         state: How the state x_t enters the estimate, see :class:`genser.model.HeadConfig`.
         task: Column of the manifest that is learned: ``"emotion"`` or ``"gender"``.
         labels: Name of a label map, or a path to one; None keeps the manifest's labels.
@@ -170,6 +171,7 @@ class TrainConfig:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("task", self.task, TASKS)
         check_choice("head", self.head, HEADS)
+        check_penalty(self.head, self.ridge_prior)
         if self.adaptation.rank and not KINDS[self.encoder.kind].embeds:
             raise ConfigError(
                 f"adaptation.rank is {self.adaptation.rank}, but a model folder cannot contain an adapted encoder of "

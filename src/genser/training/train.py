@@ -58,7 +58,7 @@ class TrainResult:
     Attributes:
         history: Metrics of every evaluation.
         best: Best validation UA; −1 without validation.
-        steps: Steps that were trained now; 0 if a finished run was found.
+        steps: Steps that were trained now, of which a fit in closed form is one; 0 if a finished run was found.
     """
 
     history: list[dict[str, float]]
@@ -89,12 +89,16 @@ def train(
         processes: This process among those of a distributed run.
 
     Raises:
-        ModelError: The folder holds a checkpoint of another recipe or other data, or the head has no parameters.
+        ModelError: The folder holds a checkpoint of another recipe or other data, or the head has no parameters and no
+            closed form.
     """
+    if head.is_closed_form:
+        return _fitted(head, data, validation)
     first = next((parameter for parameter in head.parameters() if parameter.requires_grad), None)
     if first is None:
         raise ModelError(
-            f"The head {head.config.kind!r} has no parameters to train. Give it at least one nn.Parameter."
+            f"The head {head.config.kind!r} has no parameters to train. Give it at least one nn.Parameter, or "
+            "set is_closed_form if fit learns everything."
         )
     device, started = first.device, time.monotonic()
     head.to(data.features.device).fit(*fitting_rows(data))
@@ -145,6 +149,17 @@ def train(
         assert folder is not None
         load_checkpoint(state, folder / "best.safetensors", run)
     return result
+
+
+def _fitted(head: Head, data: TrainingData, validation: TrainingData | None) -> TrainResult:
+    """Fit a head that has a closed form; it is fast enough to need no checkpoint."""
+    device = head.device
+    head.to(data.features.device).fit(*fitting_rows(data))
+    head.to(device)
+    if validation is None:
+        return TrainResult([], -1.0, 1)
+    ua = validation_ua(head, validation)
+    return TrainResult([{"step": 1, "validation_ua": ua}], ua, 1)
 
 
 class Step:
@@ -275,7 +290,7 @@ def validation_ua(head: Head, rows: TrainingData) -> float:
 @torch.inference_mode()
 def predict(head: Head, features: Tensor, batch_size: int = 4096, **options: Any) -> np.ndarray:
     """Class probabilities of raw features, shape (rows, classes); options go to the head, such as a sampler."""
-    training, device = head.training, next(head.parameters()).device
+    training, device = head.training, head.device
     head.eval()
     scores = [head(part.to(device).float(), **options).float().cpu() for part in features.split(batch_size)]
     head.train(training)
