@@ -1,13 +1,17 @@
 """Fitting and training the speech gate."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from genser.encoders import Pooling
 from genser.errors import ConfigError
-from genser.training.speech_gate import fit_gate
+from genser.training.speech_gate import fit_gate, train_gate
 
 STATES, DIM = 3, 4
 
@@ -154,3 +158,19 @@ def test_what_cannot_be_fitted_is_refused(change, message):
     arguments = {"speech": speech, "other": other} | change
     with pytest.raises(ConfigError, match=message):
         fit_gate(**arguments)
+
+
+def test_recordings_without_speech_are_refused_if_the_gate_learned_from_some(monkeypatch):
+    """Recordings that synthetic noise does not cover are refused if some of their kind are given."""
+    random = np.random.default_rng(0)
+    speech, synthetic, real = (
+        (random.standard_normal((60, 1, 8)) + place).astype(np.float32)
+        for place in (np.eye(8)[0] * 6, -np.eye(8)[0] * 6, np.eye(8)[0] * 6 + np.eye(8)[1] * 9)
+    )
+    monkeypatch.setattr("genser.training.speech_gate.encode", lambda encoder, sounds: synthetic)
+    fit = partial(train_gate, None, Pooling(), torch.from_numpy(speech))
+    without, learned = fit(), fit([*real[:30], np.full((1, 8), np.nan, np.float32)])
+    unseen = torch.from_numpy(real[30:])
+    assert without(unseen).min() > 0.5
+    assert learned(unseen).max() < 0.5
+    assert learned(torch.from_numpy(speech)).min() > 0.5

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genser.audio.augment import Augmentation, AugmentedCopy
 from genser.data.features import FeatureProblem, extract_features, open_store
-from genser.data.labels import find_label_map, for_task
+from genser.data.labels import NO_SPEECH, find_label_map, for_task
 from genser.data.leaks import check_leaks
 from genser.data.splits import folds, validation_split
 from genser.data.utterance import Utterance
@@ -33,6 +33,7 @@ class Dataset:
         classes: Class names in the order of their indices.
         problems: Utterances that could not be read.
         omitted: Number of utterances that are omitted, because they have no class in this task.
+        silent: Utterances without speech (label "no speech"), which only the speech gate learns from; not in the others.
         augmented: Features of augmented copies, shape (utterances, copies, states, dim); None without copies. A copy
             that could not be encoded is the clip itself.
     """
@@ -43,6 +44,7 @@ class Dataset:
     problems: tuple[FeatureProblem, ...]
     omitted: int
     augmented: np.ndarray | None = None
+    silent: tuple[Utterance, ...] = ()
 
     @property
     def labels(self) -> np.ndarray:
@@ -148,7 +150,9 @@ def build_dataset(
         )
     features, problems = extract_features(kept, encoder, open_store(store, encoder, bf16=bf16), progress=progress)
     read = np.flatnonzero(~np.isnan(features).any(axis=(1, 2)))
-    dataset = Dataset(tuple(kept[i] for i in read), features[read], classes, tuple(problems), len(omitted))
+    silent = tuple(item for item in omitted if item.label == NO_SPEECH)
+    count = len(omitted) - len(silent)
+    dataset = Dataset(tuple(kept[i] for i in read), features[read], classes, tuple(problems), count, silent=silent)
     copies = [AugmentedCopy(augmentation or Augmentation(), number) for number in range(1, augmented_copies + 1)]
     if not copies:
         return dataset

@@ -122,7 +122,8 @@ class TrainConfig:
         augmented_share: How often a drawn training row is one of its augmented copies.
         augmentation: How these copies are augmented.
         calibration: Which held-out predictions calibrate the scores.
-        speech_gate: Whether the model gets a speech gate, trained on the training clips against synthetic noise.
+        speech_gate: Whether the model gets a speech gate, trained on the training clips against synthetic noise and
+            recordings with the label "no speech".
         validation: Share of the speakers held out if the manifest has no validation split; 0 trains on all.
         evaluate_every: Steps between two evaluations on the validation side.
         checkpoint_every: Steps between two checkpoints.

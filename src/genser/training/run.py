@@ -10,6 +10,7 @@ import torch
 
 from genser._version import __version__
 from genser.config import to_mapping
+from genser.data.features import extract_features, open_store
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
@@ -282,7 +283,9 @@ def _save(
         speech = torch.from_numpy(dataset.features[training])
         if dataset.augmented is not None:
             speech = torch.cat([speech, torch.from_numpy(dataset.augmented[training, 0])])
-        gate = train_gate(encoder, config.encoder.pooling, speech)
+        silent = [item for item in dataset.silent if (item.split or "train") == "train"]
+        recordings, _ = extract_features(silent, encoder, open_store(str(setup.store), encoder)) if silent else ((), ())
+        gate = train_gate(encoder, config.encoder.pooling, speech, recordings)
     info = {**_info(trained, config, training, validation), **info}
     embed = encoder if config.adaptation.rank else None
     save_model(

@@ -1,7 +1,8 @@
 """Train a speech gate: logistic regression on pooled states of speech against synthetic noise."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,8 +19,13 @@ SOUNDS_EACH = 30
 """Sounds of each family of synthetic noise that a gate is trained on."""
 
 
-def train_gate(encoder: SpeechEncoder, pooling: Pooling, speech: Float[Tensor, "clips states dim"]) -> SpeechGate:
-    """Train a gate between clips with speech and synthetic noise of all families.
+def train_gate(
+    encoder: SpeechEncoder,
+    pooling: Pooling,
+    speech: Float[Tensor, "clips states dim"],
+    recordings: Sequence[np.ndarray] | np.ndarray = (),
+) -> SpeechGate:
+    """Train a gate between clips with speech and sounds without: synthetic noise of all families, and recordings.
 
     The gate looks at one pooled state: the last mean over time of the highest hidden state.
 
@@ -27,9 +33,14 @@ def train_gate(encoder: SpeechEncoder, pooling: Pooling, speech: Float[Tensor, "
         encoder: Of the clips' features; it encodes the noise.
         pooling: How it pools.
         speech: Features of clips with speech, among them augmented copies if training has them.
+        recordings: Features of recordings without speech, shape (recordings, states, dim); rows of NaN, of files that
+            could not be read, do not count.
     """
     sounds = [synthetic_noise(family, number) for family in FAMILIES for number in range(SOUNDS_EACH)]
     noise = torch.from_numpy(encode(encoder, sounds))
+    real = torch.tensor(np.asarray(recordings), dtype=torch.float32)
+    if len(real):
+        noise = torch.cat([noise, real[~real.isnan().any(dim=(1, 2))]])
     means = [index for index, name in enumerate(pooling.statistics) if name.endswith("mean")] or [-1]
     each = noise.shape[1] // len(pooling.statistics)
     return fit_gate(speech, noise, states=((means[-1] % len(pooling.statistics) + 1) * each - 1,))
