@@ -14,6 +14,7 @@ from genser.data.features import extract_features, open_store
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
+from genser.encoders.encode_clips import has_fast_bf16
 from genser.files import atomic_write
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.folder import CARD, save_model
@@ -153,14 +154,14 @@ class TrainingSetup:
     def features(self, training: np.ndarray) -> tuple[SpeechEncoder, Dataset]:
         """The encoder, adapted to some rows if the recipe asks for it, and its features of all rows.
 
-        Features of adapted encoders are in bfloat16, since each encoder needs all of them anew.
+        Features of adapted encoders are in bfloat16 where that is fast, since each encoder needs all of them anew.
         """
         if not self.config.adaptation.rank:
             return self.encoder, self.dataset
         progress = _stage(self.progress, "adaptation")
         encoder = adapted_encoder(self.encoder, self.dataset, training, self.config, self.folder, progress)
         utterances = self.dataset.utterances
-        options = {"augmented_copies": self.config.augmented_copies, "bf16": True}
+        options = {"augmented_copies": self.config.augmented_copies, "bf16": has_fast_bf16(encoder.device)}
         copied = {utterances[index] for index in training}
         dataset = _encode(utterances, encoder, self.config, self.store, self.progress, copied=copied, **options)
         return encoder, replace(
