@@ -18,9 +18,9 @@ AHEAD = 2
 """Batches that wait for a GPU while the host prepares the next one."""
 
 
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself; a CPU without the instructions takes 7 times as long as in float32."""
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+def has_fast_bf16(device: torch.device | str) -> bool:
+    """Whether a device computes in bfloat16 itself; a CPU without the instructions takes 7 times as long as float32."""
+    return torch.device(device).type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def encode(

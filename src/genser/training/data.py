@@ -34,7 +34,7 @@ class Dataset:
         classes: Class names in the order of their indices.
         problems: Utterances that could not be read.
         omitted: Number of utterances that are omitted, because they have no class in this task.
-        silent: Utterances without speech (label "no speech"), which only the speech gate learns from, in no other field.
+        silent: Utterances without speech (label "no speech"), from which only the speech gate learns.
         augmented: Features of augmented copies, shape (utterances, copies, states, dim); None without copies. A copy
             that could not be encoded is the clip itself.
     """
