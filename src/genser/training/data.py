@@ -66,8 +66,7 @@ class Dataset:
         """Rows to train on: balanced, centred and with the augmented copies that a recipe asks for.
 
         Raises:
-            ConfigError: The recipe asks for more augmented copies than there are, or for centring of corpora that have
-                no class in common.
+            ConfigError: The recipe asks for more augmented copies than there are.
         """
         keys = [_balance_key(self.utterances[index], config.balance) for index in indices]
         weights = None if config.balance == "none" else balance_weights(keys)
@@ -76,30 +75,28 @@ class Dataset:
             torch.from_numpy(self._copies(config.augmented_copies)[indices]) if config.augmented_copies else None
         )
         if config.centre:
-            shifts = self._shifts(indices)
+            shifts = self._shifts(indices, weights)
             rows = replace(rows, features=rows.features + shifts)
             augmented = None if augmented is None else augmented + shifts[:, None]
         return replace(rows, weights=weights, augmented=augmented, augmented_share=config.augmented_share)
 
-    def _shifts(self, indices: np.ndarray) -> Tensor:
-        """Shifts after which all corpora have the same mean over the classes that they share; classes count alike.
+    def _shifts(self, indices: np.ndarray, weights: Tensor | None) -> Tensor:
+        """Shifts after which all speakers have the same mean, the classes of each counting alike.
 
-        The mean of a corpus reflects its microphones, rooms and language. After the shift, a head cannot rely on it.
+        The mean of a speaker reflects voice, microphone, room and language. After the shift, a head cannot rely on it.
+        Where a speaker is unknown, the corpus takes its place.
         """
-        corpora = self.corpora[indices]
+        groups = np.array(
+            ["/".join(self.utterances[index].speaker_key or (str(self.corpora[index]),)) for index in indices]
+        )
         labels, rows = self.labels[indices], self.features[indices].astype(np.float64)
-        names = sorted(set(corpora))
-        shared = set.intersection(*(set(labels[corpora == name]) for name in names))
-        if not shared:
-            raise ConfigError(
-                f"centre needs a class that all corpora share, but {', '.join(names)} share none. Set centre to false."
-            )
-        means = {
-            name: np.mean([rows[(corpora == name) & (labels == label)].mean(0) for label in sorted(shared)], axis=0)
-            for name in names
-        }
-        overall = np.mean(list(means.values()), axis=0)
-        return torch.from_numpy(np.stack([overall - means[name] for name in corpora])).float()
+        overall = np.average(rows, axis=0, weights=None if weights is None else weights.numpy())
+        shifts = np.empty_like(rows)
+        for group in sorted(set(groups)):
+            inside = groups == group
+            means = [rows[inside & (labels == label)].mean(0) for label in sorted(set(labels[inside]))]
+            shifts[inside] = overall - np.mean(means, axis=0)
+        return torch.from_numpy(shifts).float()
 
     def _copies(self, count: int) -> np.ndarray:
         present = 0 if self.augmented is None else self.augmented.shape[1]
