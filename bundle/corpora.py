@@ -1,18 +1,12 @@
 """The seven corpora of the bundled models, and the speakers that are held out of training."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
-import soundfile
-
-from genser.audio import SAMPLE_RATE, load_audio
 from genser.data.corpora import prepare
-from genser.data.features import decoding_threads
 from genser.data.labels import NO_SPEECH
 from genser.data.splits import validation_split
 from genser.data.utterance import Utterance
-from genser.files import atomic_write
 
 FOLDERS = {
     "ravdess": "ravdess",
@@ -61,20 +55,3 @@ def read_corpora(folder: Path) -> list[Utterance]:
     silent = sorted(item.path for item in found if item.label == NO_SPEECH)
     chosen |= set(silent[::2])
     return [replace(item, split="train" if item.path in chosen else "test") for item in found]
-
-
-def decoded(utterances: list[Utterance], folder: Path) -> list[Utterance]:
-    """The same clips in files at 16 kHz that decode fast: a build reads every clip about forty times."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with decoding_threads() as threads:
-        paths = threads.map(lambda item: _decoded(item, folder), utterances)
-        return [replace(item, path=path) for item, path in zip(utterances, paths, strict=True)]
-
-
-def _decoded(item: Utterance, folder: Path) -> str:
-    path = folder / f"{item.corpus}-{Path(item.path).stem}.au"  # a WAV file of floats contains the time of writing
-    if not path.exists():
-        buffer = io.BytesIO()
-        soundfile.write(buffer, load_audio(item.path), SAMPLE_RATE, format="AU", subtype="FLOAT")
-        atomic_write(path, buffer.getvalue())
-    return str(path)

@@ -37,14 +37,24 @@ def quiet(waveform: Waveform) -> Waveform:
     return waveform * np.float32(10 ** (-30 / 20))
 
 
+def offset(waveform: Waveform) -> Waveform:
+    """A constant offset of 1 % of full scale."""
+    return waveform + np.float32(0.01)
+
+
+def hum(waveform: Waveform) -> Waveform:
+    """Hum of 50 Hz at −40 dB of full scale."""
+    return (waveform + 0.01 * np.sin(2 * np.pi * 50 * np.arange(len(waveform)) / SAMPLE_RATE)).astype(np.float32)
+
+
 def opus(waveform: Waveform) -> Waveform:
-    """Encoded with Opus at 24 kbit/s and decoded."""
+    """Encoded with Opus at 16 kbit/s and decoded."""
     import av
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=48_000, layout="mono")
-        stream.bit_rate = 24_000
+        stream.bit_rate = 16_000
         resampler = av.AudioResampler(format=stream.format, layout="mono", rate=48_000)
         frame = av.AudioFrame.from_ndarray(np.clip(waveform, -1, 1)[None].astype(np.float32), "flt", "mono")
         frame.sample_rate = SAMPLE_RATE
@@ -64,7 +74,9 @@ DISTURBANCES: dict[str, Callable[[Waveform], Waveform]] = {
     "white noise, 10 dB": white_noise,
     "telephone band": telephone,
     "8 kHz, μ-law": telephone_line,
-    "Opus, 24 kbit/s": opus,
+    "Opus, 16 kbit/s": opus,
     "30 dB quieter": quiet,
+    "offset of 1 %": offset,
+    "hum of 50 Hz, −40 dB": hum,
     "one second": first_second,
 }

@@ -77,13 +77,9 @@ def difference(ours: np.ndarray, theirs: np.ndarray, utterances: Sequence[Uttera
 
 
 def groups() -> dict[str, Callable[[Utterance], bool]]:
-    """Sets of clips that the card reports: every corpus, every gender, and all."""
+    """Sets of clips that the card reports: every corpus, each gender over all corpora, and all."""
     by_corpus = {name: (lambda item, name=name: item.corpus == name) for name in CORPORA}
-    by_gender = {
-        f"{name}, {gender}": (lambda item, name=name, gender=gender: item.corpus == name and item.gender == gender)
-        for name in CORPORA
-        for gender in ("female", "male")
-    }
+    by_gender = {gender: (lambda item, gender=gender: item.gender == gender) for gender in ("female", "male")}
     return {**by_corpus, **by_gender, "all": lambda item: item.corpus in CORPORA}
 
 
@@ -112,6 +108,12 @@ def _evenly(utterances: Sequence[Utterance], corpus: str) -> list[int]:
 def _ua(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str], corpus: str) -> float:
     inside = _of_corpus(utterances, corpus)
     return evaluation(scores[inside], [utterances[index] for index in inside], labels).ua
+
+
+def backgrounds(recognizer: Any, data: Path) -> float:
+    """Share of the held-out recordings without speech with the label "no speech"."""
+    silent = [item for item in read_corpora(data) if item.label == NO_SPEECH and item.split == "test"]
+    return float(1 - scored(recognizer, [load_audio(item.path) for item in silent])[1].mean())
 
 
 def no_speech(recognizer: Any) -> dict[str, float]:
@@ -169,6 +171,7 @@ def measure(model: str, data: Path, exact: str | None = None) -> dict[str, Any]:
         "no_speech": {
             "families": rates,
             "synthetic": float(np.mean(list(rates.values()))),
+            "backgrounds": backgrounds(recognizer, data),
             "clips": float(1 - speech.mean()),
         },
     }

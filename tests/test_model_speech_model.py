@@ -85,13 +85,19 @@ def test_every_head_gives_the_outputs_that_it_names(encoder, kind, with_gate, co
         torch.testing.assert_close(found["speech"], model.gate(features))
 
 
-def test_a_shift_is_added_to_the_features_of_the_head_but_not_of_the_gate(encoder):
-    head, gate, shift = random_head(CONFIG), SpeechGate(3, 64), torch.randn(1, 3, 64)
+def test_a_shift_changes_the_scores_but_neither_the_speech_nor_the_familiarity(encoder):
+    head = random_head(replace(CONFIG, in_domain_components=4))
+    head.in_domain.fit(torch.randn(40, 3, 64))
+    head.in_domain.slope.fill_(1.0)
+    gate, shift = SpeechGate(3, 64), torch.randn(1, 3, 64)
     torch.nn.init.normal_(gate.weight, std=0.1)
     model, features = SpeechModel(encoder, head, gate), encoder(*sounds())
     found = dict(zip(model.outputs, model(*sounds(), shift), strict=True))
-    torch.testing.assert_close(found["scores"], head(features + shift), rtol=0, atol=2e-6)
+    exponent = head.exponent(head.in_domain_score(features))
+    expected = probabilities(head.coordinates(features + shift), exponent)
+    torch.testing.assert_close(found["scores"], expected, rtol=0, atol=2e-6)
     torch.testing.assert_close(found["speech"], gate(features))
+    torch.testing.assert_close(found["familiar"], head.in_domain(features))
     torch.testing.assert_close(found["features"], features)
 
 

@@ -54,7 +54,7 @@ class SpeechModel(nn.Module):
         pooled = self.encoder(waveform, lengths)
         features = pooled if shift is None else pooled + shift
         head = self.head
-        in_domain = head.in_domain_score(features)
+        in_domain = head.in_domain_score(pooled)  # a shift makes a recording easier to recognise, not familiar
         exponent = head.exponent(in_domain)
         if isinstance(head, TransportHead):
             estimates, states = self._transport(head, *head.ends(features))
