@@ -63,7 +63,7 @@ class Dataset:
         return TrainingData(torch.from_numpy(self.features[indices]), torch.from_numpy(self.labels[indices]))
 
     def training_rows(self, indices: np.ndarray, config: TrainConfig) -> TrainingData:
-        """Rows to train on: balanced, centred and with the augmented copies that a recipe asks for.
+        """Rows to train on: balanced, with the augmented copies that a recipe asks for, and once more centred.
 
         Raises:
             ConfigError: The recipe asks for more augmented copies than there are.
@@ -74,11 +74,17 @@ class Dataset:
         augmented = (
             torch.from_numpy(self._copies(config.augmented_copies)[indices]) if config.augmented_copies else None
         )
-        if config.centre:
-            shifts = self._shifts(indices, weights)
-            rows = replace(rows, features=rows.features + shifts)
-            augmented = None if augmented is None else augmented + shifts[:, None]
-        return replace(rows, weights=weights, augmented=augmented, augmented_share=config.augmented_share)
+        rows = replace(rows, weights=weights, augmented=augmented, augmented_share=config.augmented_share)
+        if not config.centre:
+            return rows
+        shifts = self._shifts(indices, weights)
+        return TrainingData(
+            torch.cat([rows.features, rows.features + shifts]),
+            rows.labels.repeat(2),
+            None if weights is None else weights.repeat(2) / 2,
+            None if augmented is None else torch.cat([augmented, augmented + shifts[:, None]]),
+            config.augmented_share,
+        )
 
     def _shifts(self, indices: np.ndarray, weights: Tensor | None) -> Tensor:
         """Shifts after which all speakers have the same mean, the classes of each counting alike.

@@ -117,8 +117,8 @@ class TrainConfig:
         steps: Optimiser steps.
         balance: What is drawn equally often: ``"none"``, classes, corpora, ``"corpus-class"`` (classes within corpora)
             or ``"class-corpus"`` (corpora within classes).
-        centre: Whether training rows are shifted so that all speakers have one mean, the classes of each counting
-            alike; where a speaker is unknown, the corpus takes its place.
+        centre: Whether each training row occurs a second time, shifted so that all speakers have one mean, the classes
+            of each counting alike; where a speaker is unknown, the corpus takes its place.
         augmented_copies: Augmented copies of every training clip; validation and test clips have none.
         augmented_share: How often a drawn training row is one of its augmented copies.
         augmentation: How these copies are augmented.
