@@ -1,11 +1,11 @@
-"""Measures what a constant offset, hum, and cancelling channels cost, with and without their cure.
+"""Measures what a constant offset, hum, and cancelling channels cost.
 
     python benchmarks/channels.py MANIFEST [--clips 200] [--model base] [--json FILE]
 
-The manifest has the columns path and label. Of every clip, the label is recognised as it is and after each
-disturbance; "right" counts the labels that are those of the manifest, "changed" those that differ from the label of
-the clip as it is, without filter. The rows "cut-off" show the high-pass at other frequencies; 0 is none. In the rows
-of two microphones, the second one has the sound later by so many milliseconds.
+The manifest has the columns path and label. Of every clip, the label is recognised as it is and after each disturbance;
+"right" counts the labels that are those of the manifest, "changed" those that differ from the label of the clip as it
+is. In the rows of two microphones, the second one has the sound later by so many milliseconds; the plain mean of both
+is compared with what genser makes of them.
 """
 
 import argparse
@@ -15,10 +15,9 @@ import numpy as np
 from _common import Claim, parser
 
 import genser
-from genser.audio import SAMPLE_RATE, high_pass, load_audio
+from genser.audio import SAMPLE_RATE, load_audio
 from genser.data.manifest import read_manifest
 
-CUTOFFS = (0.0, 20.0, 60.0, 80.0)
 DELAYS = (0.1, 0.3, 0.5, 1.0, 2.0, 5.0)  # ms
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -50,24 +49,21 @@ def measure(claim: Claim, arguments: argparse.Namespace) -> None:
     items = [item for item in read_manifest(arguments.manifest) if item.label in recognizer.labels]
     chosen = np.random.default_rng(0).permutation(len(items))[: arguments.clips]
     truth = [items[index].label for index in chosen]
-    shipped, high_pass.CUTOFF = high_pass.CUTOFF, 1e-3  # as good as no filter
     clips = [load_audio(items[index].path) for index in chosen]
     plain = [prediction.label for prediction in recognizer.predict_waveforms(clips)]
 
-    def add(what: str, change: Change, cutoff: float) -> None:
-        high_pass.CUTOFF = cutoff or 1e-3
-        decoded = [load_audio((np.asarray(change(clip), np.float32), SAMPLE_RATE)) for clip in clips]
-        labels = [prediction.label for prediction in recognizer.predict_waveforms(decoded)]
+    def add(what: str, change: Change) -> None:
+        sources = [(np.asarray(change(clip), np.float32), SAMPLE_RATE) for clip in clips]
+        labels = [prediction.label for prediction in recognizer.predict_many(sources)]
         right = sum(label == wanted for label, wanted in zip(labels, truth, strict=True))
         changed = sum(label != before for label, before in zip(labels, plain, strict=True))
         claim.add(what, right=right, changed=changed, clips=len(clips))
 
-    for cutoff in CUTOFFS:
-        for name, change in DISTURBANCES.items():
-            add(f"cut-off {cutoff:g} Hz, {name}", change, cutoff)
+    for name, change in DISTURBANCES.items():
+        add(name, change)
     for delay in DELAYS:
-        add(f"plain mean, {delay:g} ms", lambda clip, by=delay: (clip + later(clip, by)) / 2, shipped)
-        add(f"genser's mix, {delay:g} ms", lambda clip, by=delay: np.stack([clip, later(clip, by)], axis=1), shipped)
+        add(f"plain mean, {delay:g} ms", lambda clip, by=delay: (clip + later(clip, by)) / 2)
+        add(f"genser's mix, {delay:g} ms", lambda clip, by=delay: np.stack([clip, later(clip, by)], axis=1))
 
 
 def main() -> None:
@@ -78,7 +74,7 @@ def main() -> None:
     options.add_argument("--model", default="base", help="model, as for genser predict")
     arguments = options.parse_args()
     settings = {name: value for name, value in vars(arguments).items() if name != "json"}
-    claim = Claim("channels", "labels of clean clips change in at most 0.5 %", settings=settings)
+    claim = Claim("channels", "an offset or hum changes as few labels as possible", settings=settings)
     measure(claim, arguments)
     claim.report(arguments.json)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from genser.errors import ConfigError
+from genser.errors import ConfigError, counted
 
 
 def adapt(
@@ -47,7 +47,7 @@ def adapt(
     recognizer = load(model, threads=threads, device=device, encoder=encoder)
     profile = recognizer.learn_profile(inputs, channel=chosen)
     profile.save(path)
-    clips = "1 clip" if profile.clips == 1 else f"{profile.clips} clips"
+    clips = counted(profile.clips, "clip")
     print(f"genser: Profile of {clips} with speech, {profile.duration:.0f} s → {path}", file=sys.stderr)
     if profile.remark:
         print(f"genser: {profile.remark}", file=sys.stderr)

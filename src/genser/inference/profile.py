@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from genser.config import array_of, plain_array
-from genser.errors import ConfigError, cause
+from genser.errors import ConfigError, cause, counted
 from genser.files import atomic_write
 
 FORMAT = 1
@@ -70,7 +70,7 @@ class Profile:
         if self.clips >= FEW:
             return None
         share = 100 * self.clips / (self.clips + SHRINKAGE)
-        clips = "1 clip" if self.clips == 1 else f"{self.clips} clips"
+        clips = counted(self.clips, "clip")
         return f"The profile was learned from {clips}, so only {share:.0f} % of the difference is used. Add recordings."
 
     def check(self, metadata: Mapping[str, Any]) -> None:
