@@ -59,6 +59,28 @@ def test_the_distance_to_the_microphone_does_not_matter(recognizer):
     np.testing.assert_allclose(recognizer.scores([clip]), recognizer.scores([clip * 10 ** (-30 / 20)]), atol=1e-2)
 
 
+def test_an_offset_and_hum_hardly_matter(recognizer):
+    """Also 30 dB below the usual level, where both are as loud as the voice."""
+    clip, hum = load_audio(CLIP), np.sin(2 * np.pi * 50 * np.arange(len(load_audio(CLIP))) / 16_000)
+    for voice, amount in ((clip, 0.02), (clip * 10 ** (-30 / 20), 0.002)):
+        plain, offset, humming = recognizer.scores([voice, voice + amount, (voice + amount * hum).astype(np.float32)])
+        np.testing.assert_allclose(offset, plain, atol=0.02)
+        np.testing.assert_allclose(humming, plain, atol=0.06)
+
+
+def test_decoded_sound_has_the_scores_of_its_file(recognizer):
+    decoded = recognizer.predict((load_audio(CLIP), 16_000)).scores
+    assert decoded == pytest.approx(recognizer.predict(CLIP).scores, abs=1e-4)
+
+
+def test_profiles_are_supported(recognizer):
+    clip = load_audio(CLIP)
+    profile = recognizer.learn_profile([(clip[start : start + 16_000], 16_000) for start in (0, 8_000, 16_000)])
+    assert profile.clips == 3
+    away = recognizer.adapted(profile).scores([clip])
+    assert np.abs(away - recognizer.scores([clip])).max() > 1e-3
+
+
 def test_what_is_no_speech_is_called_so(recognizer):
     sounds = [synthetic_noise(family, number, seed=7) for family in FAMILIES for number in range(2)]
     labels = [answer.label for answer in recognizer.predict_many((sound, 16000) for sound in sounds)]
