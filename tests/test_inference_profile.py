@@ -167,3 +167,24 @@ def test_what_cannot_be_combined_is_refused(recordings, tmp_path):
         app(["predict", "-", "--adapt"], exit_on_error=False)
     with pytest.raises(ConfigError, match="-o"):
         app(["adapt", str(recordings), "-o", "-"], exit_on_error=False)
+
+
+def test_each_recording_over_time_gets_a_profile_of_its_own(toys, tmp_path, capsys):
+    """A recording in which nothing is recognised as speech has nothing to learn from, and stays as it is."""
+    from genser.model import folder as models
+
+    model = models.load_model(toys.folder)
+    models.save_model(tmp_path / "model", model.head, model.encoder, model.fingerprint)
+    for name, seed in (("a", 0), ("b", 1)):
+        samples = np.concatenate([one for one, _ in sounds(8, seed)])
+        soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE)
+
+    def table(*words):
+        command = ["predict", "--segments", *words, "--window", "1", "--model", str(tmp_path / "model")]
+        assert app([*command, "--format", "jsonl"]) == 0
+        return [json.loads(line)["scores"] for line in capsys.readouterr().out.splitlines()]
+
+    paths = [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
+    together = table(*paths, "--adapt")
+    assert together == table(paths[0], "--adapt") + table(paths[1], "--adapt")
+    assert together != table(*paths)

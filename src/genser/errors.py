@@ -27,6 +27,10 @@ class ModelError(GenserError):
     """A model file or folder that is missing, damaged, not made by genser, or of another version."""
 
 
+class NothingToLearnError(ConfigError):
+    """Recordings to learn a profile from hold no speech."""
+
+
 class MissingExtraError(GenserError):
     """A feature whose optional dependencies are not installed.
 

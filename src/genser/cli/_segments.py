@@ -13,7 +13,7 @@ from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline
 from genser.cli._progress import Bars, progress_bars
 from genser.cli._resume import fill, is_journaled, open_run
 from genser.config import to_mapping
-from genser.errors import ConfigError
+from genser.errors import ConfigError, NothingToLearnError
 from genser.files import file_hash
 from genser.output.formats import find_format
 from genser.segments.options import SegmentOptions
@@ -35,6 +35,7 @@ def predict_segments(
     picture: str | None = None,
     turns: str | None = None,
     channel: Channel = "mix",
+    adapt: bool = False,
     about: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
 ) -> int:
@@ -49,6 +50,7 @@ def predict_segments(
         picture: PNG, SVG or PDF of a recording, or a folder for one PNG per recording.
         turns: File with speaker turns to recognise instead of detected speech.
         channel: Number of the channel to recognise, from 1; "mix" or "each".
+        adapt: Whether to adapt the model to each recording by itself, with a profile of its windows.
         about: Further options that decide the results, for the journal of the run.
         resume: Whether to continue a run that was stopped.
 
@@ -67,7 +69,8 @@ def predict_segments(
     remarks: list[str] = []
 
     def recognize(some: Sequence[str]) -> Iterator[Timeline]:
-        timelines = _recognized(scorer, some, options, turn_file, channel, bars, len(recordings), failures)
+        chosen = _self_adapted if adapt else _unchanged
+        timelines = _recognized(scorer, some, options, turn_file, channel, bars, len(recordings), failures, chosen)
         timelines = _noted(timelines, remarks)
         return drawing.pass_on(timelines, scorer.labels) if drawing else timelines
 
@@ -156,6 +159,7 @@ def _recognized(
     bars: Bars,
     total: int,
     failures: list[str],
+    scorer_for: Callable[[Scorer, str, Channel], Scorer],
 ) -> Iterator[Timeline]:
     """Recognise recordings, which are the last of ``total``."""
     for done, recording in enumerate(recordings, total - len(recordings)):
@@ -163,7 +167,7 @@ def _recognized(
         try:
             given = None if turns is None else turns.of(None if recording == "-" else recording)
             timeline = recognize_timeline(
-                scorer,
+                scorer_for(scorer, recording, channel),
                 recording,
                 options,
                 turns=given,
@@ -178,6 +182,18 @@ def _recognized(
             timeline = Timeline(describe(recording), 0.0, tuple(scorer.labels), (), NO_WAVEFORM, failures[-1])
         yield timeline
     bars("recordings", total, total)
+
+
+def _unchanged(scorer: Scorer, recording: str, channel: Channel) -> Scorer:  # noqa: ARG001
+    return scorer
+
+
+def _self_adapted(scorer: Any, recording: str, channel: Channel) -> Scorer:
+    """The recogniser, adapted to a recording; as it is if the recording holds no speech or cannot be read."""
+    try:
+        return scorer.adapted(scorer.learn_profile([recording], channel=channel))
+    except NothingToLearnError:
+        return scorer
 
 
 def predict_microphone(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -65,7 +65,8 @@ def predict(
         prior: Share of each class in the recordings, such as anger=0.2,neutral=0.8; equal shares if omitted.
         profile: Adapt the model to recordings from elsewhere, by a file that genser adapt has made of such recordings.
         adapt: Learn a profile from the inputs themselves first, and apply it to all of them. They should come from one
-            microphone, room, language or speaker. Takes twice as long.
+            microphone, room, language or speaker. With --segments, each recording gets a profile of its own. Takes
+            twice as long.
         over_time: What is recognised over time, and the files and devices for it.
         segment_flags: How segments are cut and smoothed.
         resume: Continue a run with -o that was stopped: skip what it has recognised, and try failed inputs again. Until
@@ -107,28 +108,26 @@ def predict(
     about = {"--segments": over_time.segments, "--model": model_digest(model), "--channel": chosen_channel}
     about |= {f"--{name}": value for name, value in occurring.items()}
     about |= {"--adapt": adapt, "--profile": learned and learned.digest}
-    if adapt:
-        load_model = partial(_adapted, load_model, inputs, chosen_channel)
+    if adapt and "-" in inputs:
+        raise ConfigError("--adapt reads every input twice, which standard input does not allow. Name files.")
     if over_time.segments:
         from genser.cli._segments import predict_segments
 
-        chosen = {"format": format, "channel": chosen_channel, "about": about, "resume": resume}
+        chosen = {"format": format, "channel": chosen_channel, "adapt": adapt, "about": about, "resume": resume}
         files = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
         return predict_segments(load_model, inputs, options, **files, **chosen)
     if path is not None:
         check_file(path, inputs)
     chosen = find_format("predictions", path, format, "text")
     seconds = BATCH_SECONDS if batch_seconds is None else batch_seconds
-    run = _ClipRun(load_model(), inputs, chosen, chosen_channel, seconds)
+    recognizer = _adapted(load_model(), inputs, chosen_channel) if adapt else load_model()
+    run = _ClipRun(recognizer, inputs, chosen, chosen_channel, seconds)
     run.write(path, about, resume)
     return run.report()
 
 
-def _adapted(load_model: "Callable[[], Recognizer]", inputs: list[str], channel: "Channel") -> "Recognizer":
+def _adapted(recognizer: "Recognizer", inputs: list[str], channel: "Channel") -> "Recognizer":
     """The model, adapted to the inputs."""
-    if "-" in inputs:
-        raise ConfigError("--adapt reads every input twice, which standard input does not allow. Name files.")
-    recognizer = load_model()
     profile = recognizer.learn_profile(inputs, channel=channel)
     if profile.remark:
         print(f"genser: {profile.remark}", file=sys.stderr)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from genser.config import array_of, plain_array
-from genser.errors import ConfigError, cause, counted
+from genser.errors import ConfigError, NothingToLearnError, cause, counted
 from genser.files import atomic_write
 
 FORMAT = 1
@@ -61,7 +61,9 @@ class Profile:
         """
         mean = training_mean(metadata)
         if not len(features):
-            raise ConfigError("There is no clip with speech to learn a profile from. Name recordings of speech.")
+            raise NothingToLearnError(
+                "There is no clip with speech to learn a profile from. Name recordings of speech."
+            )
         return cls(features_id(metadata), shrunk_shift(features, mean, base), len(features), duration)
 
     @property
