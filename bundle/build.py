@@ -24,6 +24,7 @@ from genser.data.manifest import write_manifest
 from genser.encoders import EncoderConfig
 from genser.errors import ModelError
 from genser.export.onnx import export_onnx
+from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.metrics.reliability import ReliabilityBin, calibrate
 from genser.report.plots import reliability
 from genser.training.calibration import Calibration
@@ -81,7 +82,8 @@ def summaries(trained: TrainedModel) -> dict[str, Any]:
         scores = trained.calibration.scores(predictions)
         found[name] = summary_of(scores, items, trained.dataset.classes)
         own = np.where(np.isin(np.arange(scores.shape[1]), predictions.labels), scores, 0.0)
-        found[name]["ua_own"] = summary_of(own / own.sum(1, keepdims=True), items, trained.dataset.classes)["ua"]
+        confusion = confusion_matrix(predictions.labels, own.argmax(1), scores.shape[1])
+        found[name]["ua_own"] = float(unweighted_accuracy(confusion))
         found[name]["top"] = float(np.bincount(scores.argmax(1)).max() / len(scores))
         found[name] |= {
             "ece_blind": calibrate(blind.scores(predictions), predictions.labels).ece_mass,

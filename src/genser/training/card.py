@@ -54,7 +54,7 @@ def _data_table(dataset: Dataset, training: np.ndarray) -> str:
     """Clips, speakers and classes of each corpus on the training side."""
     lines = ["| corpus | clips | speakers | clips of each class |", "| --- | --- | --- | --- |"]
     for corpus in sorted(set(dataset.corpora[training])):
-        items = [dataset.utterances[index] for index in training if dataset.corpora[index] == corpus]
+        items = [dataset.utterances[index] for index in training[dataset.corpora[training] == corpus]]
         speakers = len({item.speaker for item in items if item.speaker}) or "unknown"
         counts = Counter(item.label for item in items)
         classes = ", ".join(f"{label} {counts[label]}" for label in dataset.classes if counts[label])

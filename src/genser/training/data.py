@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -47,13 +48,13 @@ class Dataset:
     augmented: np.ndarray | None = None
     silent: tuple[Utterance, ...] = ()
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """Class indices, int64 of shape (utterances,)."""
         index: dict[str | None, int] = {name: position for position, name in enumerate(self.classes)}
         return np.array([index[item.label] for item in self.utterances], dtype=np.int64)
 
-    @property
+    @cached_property
     def corpora(self) -> np.ndarray:
         """Name of the corpus of every utterance; empty if it has none."""
         return np.array([item.corpus or "" for item in self.utterances])
