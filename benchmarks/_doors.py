@@ -166,6 +166,20 @@ def plan(path: Path) -> None:
     load_plan(str(path))
 
 
+def profiles(folder: Path) -> list[bytes]:
+    from genser.inference.profile import Profile
+
+    Profile("0" * 16, np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), 20, 61.5).save(folder / "seed.json")
+    return [(folder / "seed.json").read_bytes()]
+
+
+def profile(path: Path) -> None:
+    from genser.inference.profile import Profile
+
+    learned = Profile.load(path)
+    assert learned.to_dict()["clips"] == learned.clips
+
+
 def times(_folder: Path) -> Callable[[bytes], Any]:
     from genser.data.times import seconds
 
@@ -523,6 +537,7 @@ _ALL = (
     *(Door(f"manifest {end}", 2, True, fixed(text), in_file(end, manifest)) for end, text in TABLE_SEEDS.items()),
     Door("recipes", 0.7, True, _packaged("training/recipes"), in_file(".yaml", recipe)),
     Door("plans", 0.5, True, _packaged("bench/plans"), in_file(".yaml", plan)),
+    Door("profiles", 4, True, profiles, in_file(".json", profile)),
     Door("settings", 0.1, True, fixed(*OVERRIDES), override),
     Door("audio", 2, False, sounds, audio),
     Door("HTTP", 1, False, requests, http),
