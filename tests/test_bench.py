@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,10 @@ ablations:
   k: {path.k: [4]}
   read-out: {state: {sampler.readout: state}}
 """
+
+
+TASKS = 2 * (2 + 2 * 2 + 1)
+"""For two folds: two candidates of `linear`; each seed of two heads; one seed of k. Nothing for the read-out."""
 
 
 def dataset(seed=0, speakers=8):
@@ -124,21 +129,44 @@ class Inline:
         return future
 
 
-@pytest.fixture
-def inline(monkeypatch, tmp_path):
+@contextmanager
+def one_process(folder):
     """Benches in this process, with one thread."""
     pool_here, threads = Inline(), torch.get_num_threads()
 
     @contextmanager
     def here(data, jobs):
-        (tmp_path / "arrays").mkdir(exist_ok=True)
-        np.save(tmp_path / "arrays/features.npy", data.features)
-        start_worker(replace(data, features=None), str(tmp_path / "arrays"), ("features",))
+        (folder / "arrays").mkdir(exist_ok=True)
+        np.save(folder / "arrays/features.npy", data.features)
+        start_worker(replace(data, features=None), str(folder / "arrays"), ("features",))
         yield pool_here
 
-    monkeypatch.setattr(genser.bench.runner, "workers", here)
-    yield pool_here
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(genser.bench.runner, "workers", here)
+        yield pool_here
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def inline(tmp_path):
+    with one_process(tmp_path) as pool_here:
+        yield pool_here
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an uninterrupted bench, made once; nothing may change it."""
+    folder = tmp_path_factory.mktemp("whole")
+    with one_process(folder) as pool_here:
+        a_bench(folder).run()
+    assert pool_here.done == TASKS
+    return folder / "out"
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of that folder where a bench of this test looks for its runs."""
+    shutil.copytree(whole, tmp_path / "out")
 
 
 @pytest.fixture
@@ -158,9 +186,8 @@ def contents(folder):
     return found
 
 
-def test_a_bench_measures_every_head_seed_fold_and_ablation(tmp_path, inline):
-    a_bench(tmp_path).run()
-    pooled = {one.system: one for one in pool(bench_result(tmp_path / "out").runs)}
+def test_a_bench_measures_every_head_seed_fold_and_ablation(whole):
+    pooled = {one.system: one for one in pool(bench_result(whole).runs)}
     transport, linear = System("transport", "fake"), System("linear", "fake")
     assert set(pooled) == {
         transport,
@@ -182,11 +209,10 @@ def test_an_ablation_of_the_sampler_alone_needs_no_training(tmp_path, inline):
     bench.run()
     factors = [variant.spec.factor for one in trainings(bench) for variant in one.variants]
     assert factors.count("read-out") == 2
-    # two folds: two candidates of `linear`; each seed of two heads; one seed of k. Nothing for the read-out.
-    assert inline.done == 2 * (2 + 2 * 2 + 1)
+    assert inline.done == TASKS
 
 
-def test_candidates_are_compared_inside_the_training_side(tmp_path, inline):
+def test_candidates_are_compared_inside_the_training_side(tmp_path, inline, finished):
     bench = a_bench(tmp_path)
     compared = selections(bench)
     assert len(compared) == 4
@@ -221,46 +247,40 @@ def test_the_test_side_decides_nothing(tmp_path, inline):
         assert all(torch.equal(clean[name], other[name]) for name in clean)
 
 
-def test_a_stopped_bench_continues_and_equals_an_uninterrupted_one(tmp_path, inline):
-    (tmp_path / "whole").mkdir()
-    a_bench(tmp_path / "whole").run()
-    inline.done, inline.left = 0, 7
+def test_a_stopped_bench_continues_and_equals_an_uninterrupted_one(tmp_path, inline, whole):
+    inline.left = 7
     with pytest.raises(KeyboardInterrupt):
         a_bench(tmp_path).run()
-    assert 0 < len(contents(tmp_path / "out")) < len(contents(tmp_path / "whole/out"))
+    assert 0 < len(contents(tmp_path / "out")) < len(contents(whole))
     inline.done, inline.left = 0, 100
     stages = []
     a_bench(tmp_path).run(lambda *stage: stages.append(stage))
-    assert inline.done == 14 - 7
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
+    assert inline.done == TASKS - 7
+    assert contents(tmp_path / "out") == contents(whole)
     assert stages[0][1:] == (4, 4)
     assert stages[-1][1:] == (10, 10)
     a_bench(tmp_path).run()
     assert inline.done == 7, "a finished bench trains nothing"
 
 
-def test_a_run_with_other_data_or_settings_is_never_reused(tmp_path, inline):
-    a_bench(tmp_path).run()
-    before = inline.done
+def test_a_run_with_other_data_or_settings_is_never_reused(tmp_path, inline, finished):
     relabelled = dataset()
     items = list(relabelled.utterances)
     items[5] = replace(items[5], label=CLASSES[0])
     a_bench(tmp_path, replace(relabelled, utterances=tuple(items))).run()
-    assert inline.done == 2 * before - 2, "only the selection on the fold that tests the clip is reused"
+    assert inline.done == TASKS - 2, "only the selection on the fold that tests the clip is reused"
     inline.done = 0
     a_bench(tmp_path, fingerprint="another").run()
-    assert inline.done == before
+    assert inline.done == TASKS
     a_bench(tmp_path, plan=a_plan(tmp_path, PLAN + "settings: {steps: 13}")).run()
-    assert inline.done == 2 * before
+    assert inline.done == 2 * TASKS
     result = bench_result(tmp_path / "out")
     assert {run.spec.settings["recipe"]["steps"] for run in result.runs} == {13}, "the report covers the last plan only"
 
 
-def test_more_seeds_keep_those_that_are_there(tmp_path, inline):
-    a_bench(tmp_path).run()
-    before = inline.done
+def test_more_seeds_keep_those_that_are_there(tmp_path, inline, finished):
     a_bench(tmp_path, plan=replace(a_plan(tmp_path), seeds=3)).run()
-    assert inline.done == before + 2 * 2
+    assert inline.done == 2 * 2
     assert pool(bench_result(tmp_path / "out").runs)[0].seeds == (0, 1, 2)
 
 
@@ -291,8 +311,7 @@ def test_speaker_dependent_protocols_are_marked_in_every_output(tmp_path, inline
     assert all("speaker-dependent" in name for name in pictures)
 
 
-def test_the_report_has_choices_ablations_steps_and_figure_one(tmp_path, inline, words):
-    a_bench(tmp_path).run()
+def test_the_report_has_choices_ablations_steps_and_figure_one(tmp_path, finished, words):
     result, written = report_bench(tmp_path / "out", title="Toy", notes=("A note.",), resampling=QUICK)
     text = next(path for path in written if path.suffix == ".md").read_text()
     for words in (
@@ -323,8 +342,7 @@ def test_an_unfinished_bench_is_reported_as_such(tmp_path, inline, words):
     assert "Seeds omitted because folds are missing: linear 1." in text
 
 
-def test_several_protocols_and_encoders_share_a_folder(tmp_path, inline, words):
-    a_bench(tmp_path).run()
+def test_several_protocols_and_encoders_share_a_folder(tmp_path, inline, finished, words):
     a_bench(tmp_path, encoder="other", fingerprint="o").run()
     loso = Protocol("toy-loso", "toy", "emotion", "loso", 2)
     a_bench(tmp_path, protocol=loso).run()
@@ -342,9 +360,8 @@ def test_a_damaged_index_is_named(tmp_path):
         entries(tmp_path)
 
 
-def test_a_trace_leads_from_speech_to_class(tmp_path, inline):
+def test_a_trace_leads_from_speech_to_class(tmp_path, finished):
     bench = a_bench(tmp_path)
-    bench.run()
     (path,) = (tmp_path / "out/traces").iterdir()
     trace = Trace.load(path)
     assert trace.times[0] == pytest.approx(0.97)
@@ -358,12 +375,9 @@ def test_a_trace_leads_from_speech_to_class(tmp_path, inline):
     np.testing.assert_array_equal(again.labels, bench.dataset.labels[task.test])
 
 
-def test_processes_give_what_one_process_gives(tmp_path, inline, monkeypatch):
-    (tmp_path / "alone").mkdir()
-    a_bench(tmp_path / "alone").run()
-    monkeypatch.setattr(genser.bench.runner, "workers", workers)
+def test_processes_give_what_one_process_gives(tmp_path, whole):
     a_bench(tmp_path, jobs=2).run()
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone/out")
+    assert contents(tmp_path / "out") == contents(whole)
 
 
 class Dies:
@@ -406,7 +420,7 @@ def children_of(pid):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes")
-def test_a_killed_bench_leaves_no_process_and_continues(tmp_path, inline):
+def test_a_killed_bench_leaves_no_process_and_continues(tmp_path, inline, whole):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
     started = subprocess.Popen([sys.executable, str(script)], env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -421,10 +435,8 @@ def test_a_killed_bench_leaves_no_process_and_continues(tmp_path, inline):
     while any(Path(f"/proc/{pid}").exists() for pid in workers_of) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in workers_of if Path(f"/proc/{pid}").exists()]
-    (tmp_path / "whole").mkdir()
-    a_bench(tmp_path / "whole").run()
     a_bench(tmp_path).run()
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole/out")
+    assert contents(tmp_path / "out") == contents(whole)
 
 
 @pytest.fixture
