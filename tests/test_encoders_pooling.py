@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch.export import Dim
 from toys import frames
 
 from genser.encoders import Pooling, encode
@@ -12,7 +11,6 @@ from genser.encoders.fbank import FbankEncoder
 from genser.encoders.pooling import LEVEL, PooledEncoder, frame_power, loud_power
 from genser.encoders.whisper import WhisperConfig, WhisperEncoder
 from genser.errors import ConfigError
-from genser.onnx_runtime import import_onnxruntime
 
 
 @pytest.fixture(scope="module")
@@ -118,40 +116,15 @@ def test_features_of_other_poolings_are_never_mistaken(whisper):
         Pooling(),
         Pooling(("speech-mean",)),
         Pooling(states=(1,)),
-        Pooling(high_pass=True),
         Pooling(level=True),
         Pooling(normalize=True),
     ]
-    assert len({PooledEncoder(whisper, pooling).fingerprint for pooling in poolings}) == 6
+    assert len({PooledEncoder(whisper, pooling).fingerprint for pooling in poolings}) == 5
 
 
 def test_long_clips_are_cut_into_windows(whisper):
     pooled = PooledEncoder(whisper, Pooling(("speech-mean",), (1,)))
     assert encode(pooled, [speech(9.0), speech(1.0)]).shape == (2, 1, 16)
-
-
-def test_pooling_exports_with_dynamic_batch_and_length(whisper, tmp_path):
-
-    pooled = PooledEncoder(whisper, Pooling(("speech-mean", "loud-mean", "std"), (1, 2), True, True)).eval()
-    batch, samples = Dim("batch", min=1, max=64), Dim("samples", min=400, max=64_000)
-    path = tmp_path / "pooled.onnx"
-    torch.onnx.export(
-        pooled,
-        batch_of(speech(1.0), speech(0.7)),
-        path,
-        dynamo=True,
-        dynamic_shapes=({0: batch, 1: samples}, {0: batch}),
-        input_names=["waveforms", "lengths"],
-        verbose=False,
-    )
-    session = import_onnxruntime().InferenceSession(path)
-    for clips in ([speech(0.5)], [speech(1.7), speech(0.3), speech(3.9)]):
-        waveforms, lengths = batch_of(*clips)
-        (answer,) = session.run(None, {"waveforms": waveforms.numpy(), "lengths": lengths.numpy()})
-        np.testing.assert_allclose(answer, pooled(waveforms, lengths).detach().numpy(), atol=1e-4)
-    silence, lengths = batch_of(np.zeros(8000, np.float32))
-    (answer,) = session.run(None, {"waveforms": silence.numpy(), "lengths": lengths.numpy()})
-    assert np.isfinite(answer).all(), "the sigmoid of ONNX Runtime is 0 for frames of silence unless it is bounded"
 
 
 @pytest.mark.parametrize("statistics", [("median",), (), ("mean", "mean"), ("mean", "quiet-mean")])

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from toys import LABELS, toy_folder
+from voices import babble, hush
 
 import genser
 from genser.encoders import Pooling
@@ -71,17 +73,12 @@ def test_a_shift_moves_the_scores_of_the_graph_and_of_torch_alike(toys):
     np.testing.assert_array_equal(graph.run(batch, sizes, 0 * shift).scores, plain.scores)
 
 
-@pytest.mark.parametrize("value", [0.0, 1e-30, 1e-7, 1.0])
-def test_silence_and_constants_have_scores(pooled, value):
-    folder, graph = pooled
-    batch, sizes = np.full((2, 9_000), value, np.float32), np.array([9_000, 400])
-    wanted = run_model(load_speech_model(load_model(folder)), batch, sizes)
-    np.testing.assert_allclose(graph.run(batch, sizes).scores, wanted.scores, atol=1e-4)
-
-
-def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
-    """In-domain and other clips have different exponents, in torch and in the file alike."""
-    folder, random = toy_folder(tmp_path / "wary"), np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def wary(tmp_path_factory):
+    """A model over gated statistics of levelled sound with an exponent for each clip, and its graph."""
+    root, random = tmp_path_factory.mktemp("wary"), np.random.default_rng(0)
+    pooling = Pooling(("speech-mean", "loud-mean", "std"), (1, 2), level=True)
+    folder = toy_folder(root / "wary", pooling=pooling)
     made = load_model(folder)
     model = load_speech_model(made)
     batch, sizes = padded([(0.1 * random.standard_normal(9_000)).astype(np.float32) for _ in range(40)])
@@ -92,23 +89,34 @@ def test_an_exponent_for_each_clip_is_in_the_graph(tmp_path):
     exponents = made.head.exponent(made.head.in_domain_score(features))
     assert exponents.min() < 1.5 < 2 < exponents.max()
     save_model(folder, made.head, made.encoder, made.fingerprint)
-    path = export.export_onnx(folder, tmp_path / "wary.onnx").path
-    wanted = run_model(load_speech_model(load_model(folder)), batch, sizes)
-    found = OnnxBackend(path).run(batch, sizes)
+    path = export.export_onnx(folder, root / "wary.onnx").path
+    return SimpleNamespace(model=load_speech_model(load_model(folder)), path=path, batch=batch, sizes=sizes)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1e-7, 1.0])
+def test_silence_and_constants_have_scores(wary, value):
+    batch, sizes = np.full((2, 9_000), value, np.float32), np.array([9_000, 400])
+    wanted = run_model(wary.model, batch, sizes)
+    np.testing.assert_allclose(OnnxBackend(wary.path).run(batch, sizes).scores, wanted.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [[0.5], [1.7, 0.3, 3.9]])
+def test_gated_statistics_of_any_length_and_batch(wary, seconds):
+    batch, sizes = padded([np.concatenate([hush(0.1), babble(length - 0.2), hush(0.1)]) for length in seconds])
+    wanted, found = run_model(wary.model, batch, sizes), OnnxBackend(wary.path).run(batch, sizes)
+    for name in ("scores", "states", "familiar"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-3)
+
+
+def test_an_exponent_for_each_clip_is_in_the_graph(wary):
+    """In-domain and other clips have different exponents, in torch and in the file alike."""
+    wanted = run_model(wary.model, wary.batch, wary.sizes)
+    found = OnnxBackend(wary.path).run(wary.batch, wary.sizes)
     for name in ("scores", "trajectory", "familiar"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-3)
-    (prediction,) = genser.load(path).predict_waveforms([batch[0, :9_000]])
+    (prediction,) = genser.load(wary.path).predict_waveforms([wary.batch[0, :9_000]])
     assert prediction.to_dict()["familiar"] == pytest.approx(float(wanted.familiar[0]), abs=1e-3)
     assert prediction.speech is None
-
-
-@pytest.fixture(scope="module")
-def pooled(tmp_path_factory):
-    """A model over gated statistics of levelled sound, and its graph."""
-    root = tmp_path_factory.mktemp("pooled")
-    pooling = Pooling(("loud-mean", "speech-std"), (1, 2), level=True)
-    folder = toy_folder(root / "pooled", pooling=pooling)
-    return folder, OnnxBackend(export.export_onnx(folder, root / "pooled.onnx").path)
 
 
 def test_int8_keeps_the_labels_and_is_smaller(toys):

@@ -20,7 +20,10 @@ FIRST = 1_000_000_000
 
 
 @pytest.mark.parametrize("name", _doors.DOORS)
-def test_damaged_inputs_are_refused_or_accepted(name, monkeypatch):
+def test_damaged_inputs_are_refused_or_accepted(name, monkeypatch, toys):
+    files = {file.name: file.read_bytes() for file in toys.folder.iterdir() if file.is_file()}
+    weights = toys.folder.with_name("toy-encoder.safetensors").read_bytes()
+    monkeypatch.setattr(_doors, "toy", lambda: (toys.float32.read_bytes(), files, weights))
     monkeypatch.chdir(Path.cwd())  # the door of command lines changes the folder
     seeds = range(3)
     findings, ends = fuzz.attack(_doors.DOORS[name], [*seeds, *range(FIRST, FIRST + SLOW.get(name, CASES))])
