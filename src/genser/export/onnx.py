@@ -115,7 +115,6 @@ def _graph(reference: SpeechModel, precision: str) -> bytes:
         raise ModelError(f"{reference.encoder.name} has no matrix to quantise. Use precision float32.")
     strip_traces(proto)
     halve_exactly(proto)
-    _give_default(proto, "shift")
     checker.check_model(proto)
     return proto.SerializeToString()
 
@@ -139,7 +138,9 @@ def _exported(model: SpeechModel) -> Any:
     except Exception as error:  # torch raises many types if a model cannot be traced
         raise ModelError(f"{model.encoder.name} cannot be exported by torch {torch.__version__}: {error}") from error
     assert program is not None  # torch returns None only without dynamo
-    return program.model_proto
+    proto = program.model_proto
+    _give_default(proto, "shift")
+    return proto
 
 
 def _give_default(proto: Any, name: str) -> None:
