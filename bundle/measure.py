@@ -102,7 +102,7 @@ def _of_corpus(utterances: Sequence[Utterance], corpus: str) -> list[int]:
 
 def _evenly(utterances: Sequence[Utterance], corpus: str) -> list[int]:
     indices = _of_corpus(utterances, corpus)
-    return [indices[i] for i in np.unique(np.linspace(0, len(places) - 1, DISTURBED_EACH).astype(int))]
+    return [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, DISTURBED_EACH).astype(int))]
 
 
 def _ua(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str], corpus: str) -> float:

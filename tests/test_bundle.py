@@ -112,3 +112,28 @@ def test_a_held_out_corpus_is_listed_with_its_own_classes():
     row = {"ua": 0.5, "ua_interval": [0.4, 0.6], "ece": 0.1, "utterances": 9}
     row |= {"ua_own": 0.6, "top": 0.3, "ece_blind": 0.2, "familiar": 0.05}
     assert "| nemo (Polish) | 9 | 50.0 [40.0, 60.0] | 60.0 | 30.0 | 10.0 | 20.0 | 5.0 |" in across_table({"nemo": row})
+
+
+def test_disturbances_are_measured_on_clips_of_every_corpus(utterances, monkeypatch):
+    """Up to 300 of each, evenly: all of a small corpus, and the first and the last of a large one."""
+    import measure
+
+    assert measure._evenly(utterances, "toy") == list(range(16))
+    many = [utterances[0]] * 1000
+    chosen = measure._evenly(many, "toy")
+    assert (len(chosen), chosen[0], chosen[-1]) == (300, 0, 999)
+
+    class Recognizer:
+        labels = LABELS
+
+        def predict_many(self, sources):
+            for samples, _ in sources:
+                share = float(np.clip(np.abs(samples).max(), 0.1, 0.9))
+                scores = {"anger": 1 - share, "fear": share}
+                yield SimpleNamespace(label=max(scores, key=scores.get), scores=scores, familiar=0.9)
+
+    monkeypatch.setattr(measure, "CORPORA", ("toy",))
+    monkeypatch.setattr(measure, "CONDITIONS", {"clean": lambda clip: clip, "quiet": lambda clip: clip * 0})
+    clips = [np.full(10, 0.9 * (n % 2), np.float32) for n in range(16)]
+    found = measure.disturbed(Recognizer(), utterances, clips)
+    assert {name: row["ua"] for name, row in found.items()} == {"clean": 1.0, "quiet": 0.5}
