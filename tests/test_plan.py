@@ -43,7 +43,7 @@ def test_the_default_plan_gives_every_head_as_many_candidates():
 
 def test_recordings_from_elsewhere_are_judged_by_one_candidate_of_each_head_beside_the_ridge():
     plan = load_plan("cross-corpus")
-    assert {"ridge", "flat", "linear", "mlp", "transport"} == {head.kind for head in plan.heads}
+    assert {"ridge", "flat", "mlp", "transport"} == {head.kind for head in plan.heads}
     assert {len(head.candidates) for head in plan.heads} == {1}
     (own_form,) = [head for head in plan.heads if head.name == "transport"]
     config = plan.config(own_form, own_form.candidates[0], 0)
