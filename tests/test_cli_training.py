@@ -118,7 +118,7 @@ def test_prepare_split_train_and_evaluate_follow_each_other(corpus, tmp_path):
         (["manifest.csv", "-o", "new.csv"], "12 rows of manifest.csv have a split already"),
         (["manifest.csv", "-o", "manifest.csv", "--replace-split"], "names the input"),
         (["manifest.csv", "-o", "new.csv", "--replace-split", "--test", "1"], "must leave a share for training"),
-        (["nameless.csv", "-o", "new.csv"], "Fill the column 'speaker'. Or add --by file"),
+        (["nameless.csv", "-o", "new.csv"], "Or add --by file"),
     ],
 )
 def test_a_split_that_cannot_be_made_is_refused_in_a_sentence(corpus, arguments, words):

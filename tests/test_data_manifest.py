@@ -199,7 +199,7 @@ def test_files_are_found_in_any_unicode_form_and_labels_have_one(tmp_path):
         (b"label,speaker\nx,y\n", "no column 'path'"),
         (b"path,path\na,b\n", "two columns 'path'"),
         (b"path,label\na.wav,\x81\xe9\n", "not utf-8 text .byte 0x81 at position 17"),
-        (b'path,label\n"a.wav,x\n', "2 fields|1 fields|unexpected end"),
+        (b'path,label\n"a.wav,x\n', "2 fields|1 field,|unexpected end"),
     ],
 )
 def test_broken_files(tmp_path, content, words):

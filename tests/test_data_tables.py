@@ -86,7 +86,7 @@ def test_rows_keep_the_numbers_of_the_file(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("# x\nsep=;\npath;label\n\na.wav\nb.wav;joy\n#1.wav;joy\n")
     table = read_table(path)
-    assert table.problems == ((5, "has 1 fields, but the header has 2."),)
+    assert table.problems == ((5, "has 1 field, but the header has 2."),)
     assert [number for number, _ in table.rows] == [6, 7]
 
 

@@ -66,9 +66,9 @@ def hum(label, speaker, seed):
 def write_sounds():
     speech, rate = soundfile.read(ROOT / "examples/synthetic.flac", dtype="float32")
     assert rate == RATE
-    for name in ("more", "recordings/sad", "recordings/merry"):
+    for name in ("more", "recordings/sad", "recordings/merry", "calls/agent-7"):
         Path(name).mkdir(parents=True)
-    for name in ("speech.wav", "more/a.flac", "recordings/sad/b.wav", "recordings/merry/c.wav"):
+    for name in ("speech.wav", "more/a.flac", "recordings/sad/b.wav", "recordings/merry/c.wav", "calls/agent-7/d.wav"):
         soundfile.write(name, speech, RATE)
     soundfile.write("talk.wav", np.concatenate([hush(0.7), speech, hush(1.5), speech, hush(0.7)]), RATE)
     Path("talk.rttm").write_text("SPEAKER talk 1 0.7 1.5 <NA> <NA> anna <NA> <NA>\n")

@@ -1,5 +1,6 @@
 """Metadata and checksum of ONNX files, in format 2 and in format 1."""
 
+import hashlib
 import json
 
 import onnx
@@ -123,11 +124,11 @@ def test_an_unknown_format_is_named_with_both_versions(path, format, monkeypatch
 
 
 @pytest.mark.parametrize("model", BUNDLED)
-def test_a_bundled_file_of_format_1_is_read_and_its_checksum_kept(model, path):
+def test_a_bundled_file_is_read_and_its_checksum_kept(model, path):
     content = (MODELS / f"{model}.onnx").read_bytes()
     path.write_bytes(content)
     metadata = read_metadata(path)
-    assert metadata["format"] == 1
+    assert metadata["format"] == FORMAT
     assert len(metadata["labels"]) == 7
     end = content.rfind(b"\n\x06genser")
     for place in (0, 1000, len(content) // 2, end - 8, end + 100, len(content) - 100):
@@ -136,7 +137,22 @@ def test_a_bundled_file_of_format_1_is_read_and_its_checksum_kept(model, path):
         path.write_bytes(changed)
         with pytest.raises(ModelError):
             read_metadata(path)
-    for changed in (content[:-1], content[:end], content + b"\x00", content.replace(b'"checksum"', b'"checksun"')):
+    for changed in (content[:-1], content[:end], content + b"\x00"):
+        path.write_bytes(changed)
+        with pytest.raises(ModelError):
+            read_metadata(path)
+
+
+def test_a_file_of_format_1_is_read_and_its_checksum_kept(path):
+    """Its one entry holds the digest of the graph and of the other values, with sorted keys."""
+    plain = {**METADATA, "format": 1, "genser": "0.1.0"}
+    digest = hashlib.sha256(GRAPH + json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    entry = onnx.ModelProto()
+    entry.metadata_props.add(key="genser", value=json.dumps({**plain, "checksum": digest}))
+    content = GRAPH + entry.SerializeToString()
+    path.write_bytes(content)
+    assert read_metadata(path)["format"] == 1
+    for changed in (content[:-1], content + b"\x00", content.replace(b'"checksum"', b'"checksun"'), b"\x00" + content):
         path.write_bytes(changed)
         with pytest.raises(ModelError):
             read_metadata(path)

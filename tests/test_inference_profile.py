@@ -80,6 +80,8 @@ def test_a_recognizer_learns_a_profile_and_applies_it(toy, tmp_path):
 def test_without_speech_there_is_no_profile(toy):
     with pytest.raises(ConfigError, match="no clip with speech"):
         toy.learn_profile([])
+    with pytest.raises(ConfigError, match=r"no recording to learn a profile from. no such file"):
+        toy.learn_profile(["no such file.wav"])
 
 
 def test_a_profile_of_another_model_is_refused(toy):

@@ -13,7 +13,7 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, AudioStream, Channel
 from genser.audio.mixing import check_channel
-from genser.errors import AudioError, ConfigError
+from genser.errors import AudioError, ConfigError, NothingToLearnError
 from genser.files import usable_cores
 from genser.inference.backend import Backend, ModelOutput
 from genser.inference.class_prior import Classes, ClassPrior, Shares
@@ -127,12 +127,15 @@ class Recognizer:
             ConfigError: No recording holds speech, or the model has no features to adapt.
         """
         rows: list[np.ndarray] = []
-        samples = 0
+        samples, failure = 0, None
         for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features, BATCH_SECONDS):
+            failure = failure or clip.error
             if clip.error is None:
                 spoken = [output for output in outputs if self._is_speech(output.speech)]
                 rows += [output.values for output in spoken]
                 samples += sum(output.samples for output in spoken)
+        if failure and not rows:
+            raise NothingToLearnError(f"There is no recording to learn a profile from. {failure}")
         return Profile.learned(self.metadata, np.array(rows), samples / SAMPLE_RATE)
 
     @property
