@@ -69,8 +69,7 @@ def predict_segments(
     remarks: list[str] = []
 
     def recognize(some: Sequence[str]) -> Iterator[Timeline]:
-        chosen = _self_adapted if adapt else _unchanged
-        timelines = _recognized(scorer, some, options, turn_file, channel, bars, len(recordings), failures, chosen)
+        timelines = _recognized(scorer, some, options, turn_file, channel, bars, len(recordings), failures, adapt)
         timelines = _noted(timelines, remarks)
         return drawing.pass_on(timelines, scorer.labels) if drawing else timelines
 
@@ -159,7 +158,7 @@ def _recognized(
     bars: Bars,
     total: int,
     failures: list[str],
-    scorer_for: Callable[[Scorer, str, Channel], Scorer],
+    adapt: bool,
 ) -> Iterator[Timeline]:
     """Recognise recordings, which are the last of ``total``."""
     for done, recording in enumerate(recordings, total - len(recordings)):
@@ -167,7 +166,7 @@ def _recognized(
         try:
             given = None if turns is None else turns.of(None if recording == "-" else recording)
             timeline = recognize_timeline(
-                scorer_for(scorer, recording, channel),
+                _self_adapted(scorer, recording, channel) if adapt else scorer,
                 recording,
                 options,
                 turns=given,
@@ -182,10 +181,6 @@ def _recognized(
             timeline = Timeline(describe(recording), 0.0, tuple(scorer.labels), (), NO_WAVEFORM, failures[-1])
         yield timeline
     bars("recordings", total, total)
-
-
-def _unchanged(scorer: Scorer, recording: str, channel: Channel) -> Scorer:  # noqa: ARG001
-    return scorer
 
 
 def _self_adapted(scorer: Any, recording: str, channel: Channel) -> Scorer:
