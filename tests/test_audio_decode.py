@@ -170,7 +170,9 @@ def test_an_end_behind_the_sound_stops_there():
     assert len(load_audio((tone(1.0), SAMPLE_RATE), start=0.5, end=9)) == SAMPLE_RATE / 2
 
 
-@pytest.mark.parametrize(("start", "end"), [(-1, None), (math.nan, 1), (2, 1), (1, 1), (0.5, math.nan), (5, None)])
+@pytest.mark.parametrize(
+    ("start", "end"), [(-1, None), (math.nan, 1), (2, 1), (1, 1), (0.5, math.nan), (5, None), (True, 2), (0, True)]
+)
 def test_an_impossible_crop_is_refused(start, end):
     with pytest.raises(AudioError, match=r"start|end|empty"):
         load_audio((tone(1.0), SAMPLE_RATE), start=start, end=end)

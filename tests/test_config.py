@@ -6,6 +6,7 @@ import typing
 from itertools import pairwise
 from types import NoneType, UnionType
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,9 +169,9 @@ def test_numbers_are_finite(name, value):
 @pytest.mark.parametrize(
     ("interval", "inside", "outside"),
     [
-        ("[0, 1)", (0, 0.5), (-1, 1, math.nan)),
-        ("(0, inf)", (1e-9, 1e9), (0, math.inf, math.nan)),
-        ("[1, 2]", (1, 2), (0.9, 2.1)),
+        ("[0, 1)", (0, 0.5, np.float32(0.5)), (-1, 1, math.nan, False)),
+        ("(0, inf)", (1e-9, 1e9), (0, math.inf, math.nan, True)),
+        ("[1, 2]", (1, 2), (0.9, 2.1, True, "1")),
     ],
 )
 def test_ranges_include_their_closed_ends_alone(interval, inside, outside):

@@ -50,6 +50,7 @@ def test_a_row_without_any_possible_class_gives_the_shares_and_nan_stays_nan():
         (["low", "low"], None, "two or more different"),
         (None, {"low": 1.0, "middle": 0.0}, "above 0"),
         (None, {"low": 1.0, "middle": float("nan")}, "above 0"),
+        (None, {"low": 0.5, "middle": True}, "above 0"),
         (["low", "high"], {"low": 1.0}, "high has no share"),
         (["low", "high"], {"low": 1.0, "middle": 1, "high": 1}, "middle is not one of them"),
     ],

@@ -119,6 +119,8 @@ def test_one_model_in_two_precisions_has_one_kind_of_features(toys):
         b'{"genser profile": 2}',
         b'{"genser profile": 1, "model": "x", "clips": 1, "duration": 1, "shift": {"shape": [1, 1], "float32": "!"}}',
         b'{"genser profile": 1, "model": "x", "clips": 1, "duration": 1, "shift": {"shape": [9], "float32": ""}}',
+        b'{"genser profile": 1, "model": "x", "clips": true, "duration": 1, "shift": '
+        b'{"shape": [1, 1], "float32": "AAAAAA=="}}',
         b'{"genser profile": 1, "model": "x", "clips": 1, "duration": 1, "shift": '
         b'{"shape": [1, 1], "float32": "AADAfw=="}}',
         b"[" * 5000,

@@ -267,6 +267,8 @@ def test_a_wrong_configuration_is_refused():
     for options, words in (
         ({"port": 70_000}, "70000"),
         ({"workers": 0}, "workers"),
+        ({"workers": True}, "workers"),
+        ({"port": True}, "port"),
         ({"api_keys": ("short",)}, "16 characters"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -1,5 +1,6 @@
 """Segment options over HTTP and the WebSocket are those of the library."""
 
+import json
 from dataclasses import fields
 
 import pytest
@@ -9,7 +10,8 @@ from pydantic import ValidationError
 
 from genser.errors import ConfigError
 from genser.segments.options import BOUNDS, SMOOTHINGS, SegmentOptions
-from genser.serving.live import Start
+from genser.serving.errors import Problem
+from genser.serving.live import Start, parse_start
 from genser.serving.options import SegmentParameters
 from genser.serving.predict import PredictQuery
 from genser.serving.segments import SegmentQuery
@@ -58,3 +60,14 @@ def test_classes_and_shares_in_a_query_are_those_of_the_library(model):
     found = model(classes="neutral,anger", prior="anger=1,neutral=3").class_prior(labels)
     assert (found.labels, found.shares.tolist()) == (("anger", "neutral"), [0.25, 0.75])
     assert model().class_prior(labels).labels == labels
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("name", [*BOUNDS, "channels", "sample_rate", "channel"])
+def test_true_and_false_are_no_numbers(name, value):
+    message = json.dumps({"type": "start", name: value})
+    with pytest.raises(Problem, match=f"^{name}: .*Input should not be true or false, got {str(value).lower()}"):
+        parse_start(message)
+    if name in BOUNDS:
+        with pytest.raises(ConfigError, match=f"^{name} must be a number in .*, got {value}"):
+            SegmentOptions(**{"window": 1.0, name: value})

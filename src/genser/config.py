@@ -81,6 +81,11 @@ def override(mapping: Mapping[str, Any], dotted: str, value: Any) -> dict[str, A
     return {**mapping, head: override(inner or {}, rest, value)}
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; True and False, which Python counts as 1 and 0, are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def check_ranges(config: Any, **ranges: str) -> None:
     """Check that numbers of a configuration lie in their ranges; NaN and, in open ranges, infinity do not.
 
@@ -93,9 +98,8 @@ def check_ranges(config: Any, **ranges: str) -> None:
     """
     for name, interval in ranges.items():
         value, (low, high) = getattr(config, name), (float(end) for end in interval[1:-1].split(","))
-        above = value > low if interval[0] == "(" else value >= low
-        below = value < high if interval[-1] == ")" else value <= high
-        if not (above and below):
+        above = is_number(value) and (value > low if interval[0] == "(" else value >= low)
+        if not (above and (value < high if interval[-1] == ")" else value <= high)):
             raise ConfigError(f"{name} must lie in {interval}, got {value}.")
 
 
@@ -218,7 +222,7 @@ def _scalar(value: Any, kind: type, where: str) -> Any:
     wrong = ConfigError(f"{where} must be of type {kind.__name__}, got {value!r}.")
     if kind is str and isinstance(value, os.PathLike):
         return str(value)
-    if not isinstance(value, str | numbers.Real) or (isinstance(value, bool) and kind is not bool):
+    if not (isinstance(value, str) or is_number(value) or (isinstance(value, bool) and kind is bool)):
         raise wrong
     if kind is str:
         return str(value)

@@ -273,9 +273,9 @@ def _counted(reader: Reader) -> int:
 
 
 def _check_crop(start: float | None, end: float | None) -> None:
-    if not 0 <= (start or 0) < math.inf:
+    if isinstance(start, bool) or not 0 <= (start or 0) < math.inf:
         raise AudioError(f"A clip cannot start at {start} s. Choose a start of 0 s or later.")
-    if end is not None and not (start or 0) < end:
+    if end is not None and (isinstance(end, bool) or not (start or 0) < end):
         raise AudioError(f"A clip from {start or 0} s to {end} s is empty. Choose an end after the start.")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from genser.config import is_number
 from genser.errors import ConfigError, suggestion
 from genser.inference.prediction import NO_SPEECH, Prediction
 
@@ -62,7 +63,7 @@ class ClassPrior:
             missing, further = sorted(set(kept) - set(prior)), sorted(set(prior) - set(kept))
             wrong = f"{', '.join(missing)} has no share" if missing else f"{', '.join(further)} is not one of them"
             raise ConfigError(f"The prior must give a share to each of {', '.join(kept)} and to no other: {wrong}.")
-        if not (np.isfinite(shares).all() and (shares > 0).all()):
+        if not (np.isfinite(shares).all() and (shares > 0).all() and all(map(is_number, (prior or {}).values()))):
             raise ConfigError(f"The shares of the prior must be numbers above 0, got {dict(prior or {})}.")
         return cls(kept, np.array([labels.index(label) for label in kept]), shares / shares.sum())
 

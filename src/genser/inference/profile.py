@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from genser.config import array_of, plain_array
+from genser.config import array_of, is_number, plain_array
 from genser.errors import ConfigError, NothingToLearnError, cause, counted
 from genser.files import atomic_write
 
@@ -124,7 +124,10 @@ class Profile:
             shift = array_of(values["shift"])
             if shift.ndim != 2 or not np.isfinite(shift).all():
                 raise ValueError("its shift is not a finite array (states, dim)")
-            return cls(str(values["model"]), shift, int(values["clips"]), float(values["duration"]))
+            clips, duration = values["clips"], values["duration"]
+            if not (is_number(clips) and is_number(duration)):
+                raise ValueError(f"its clips {clips!r} and its duration {duration!r} are not both numbers")
+            return cls(str(values["model"]), shift, int(clips), float(duration))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigError(
                 f"{path} is not a profile: {error}. Make one with genser adapt RECORDINGS -o PROFILE."

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from genser.config import is_number
 from genser.errors import ConfigError, suggestion
 
 SMOOTHINGS = ("posterior", "viterbi", "causal", "none")
@@ -61,8 +62,8 @@ class SegmentOptions:
             raise ConfigError(f"Unknown smoothing {self.smoothing!r}. {suggestion(str(self.smoothing), SMOOTHINGS)}")
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f"{name} must lie in [{low:g}, {high:g}], got {value}.")
+            if value is not None and not (is_number(value) and low <= value <= high):
+                raise ConfigError(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}.")
 
     def _check_windows(self) -> None:
         if self.window is None and self.hop is not None:

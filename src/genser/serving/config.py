@@ -1,10 +1,12 @@
 """The server's settings: one validated value, from which `genser serve` gets its options."""
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from genser.config import is_number
 from genser.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -71,10 +73,10 @@ class ServerConfig:
     grace: Annotated[float, LIMITS] = 30.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"port must lie in [0, 65535], got {self.port}.")
+        if not (is_number(self.port) and 0 <= self.port <= 65_535):
+            raise ConfigError(f"port must be a number in [0, 65535], got {self.port}.")
         for name, value in vars(self).items():
-            if name != "port" and isinstance(value, int | float) and not 0 < value < float("inf"):
+            if name != "port" and isinstance(value, int | float) and not (is_number(value) and 0 < value < math.inf):
                 raise ConfigError(f"{name} must be a number above 0, got {value}.")
         if any(len(key) < 16 for key in self.api_keys):
             raise ConfigError(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE
 from genser.audio.mono import joined
@@ -44,6 +44,13 @@ class Start(SegmentParameters):
     channel: int | Literal["mix"] = "mix"
     smoothing: str = "causal"
     key: str | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # pydantic would take it for 1 or 0
+            raise ValueError("Input should not be true or false")
+        return value
 
 
 @router.websocket("/v1/stream")
