@@ -48,10 +48,14 @@ class Claim:
             print(
                 "  ".join([first, *(text.strip().rjust(width) for text, width in zip(rest, widths[1:], strict=True))])
             )
-        record = {"claim": self.name, "goal": self.goal, "machine": machine(), "settings": self.settings}
-        print(json.dumps(record["machine"]))
+        print(json.dumps(machine()))
         if file:
-            file.write_text(json.dumps({**record, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
+            self.write(file)
+
+    def write(self, file: Path) -> None:
+        """Write table, machine and settings as JSON."""
+        record = {"claim": self.name, "goal": self.goal, "machine": machine(), "settings": self.settings}
+        file.write_text(json.dumps({**record, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
 
 
 def cell(value: Any) -> str:

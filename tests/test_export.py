@@ -23,7 +23,7 @@ from genser.export.quantize import SCOPES, SPARED, halve_exactly, quantize_rows
 from genser.inference.backend import ModelOutput
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import read_metadata
-from genser.inference.torch_backend import run_model
+from genser.inference.torch_backend import load_backend, run_model
 from genser.model.folder import load_model, load_speech_model, save_model
 from genser.onnx_runtime import import_onnxruntime
 from genser.training.calibration import Calibration, fit_in_domain_score
@@ -309,7 +309,9 @@ def test_the_command_writes_a_file_that_the_library_loads(tmp_path, capsys, monk
 @pytest.mark.parametrize("kind", ["network", "regression", "ridge"])
 def test_heads_without_transport_can_be_exported_and_used(tmp_path, kind):
     folder = toy_folder(tmp_path / "m", kind=kind, ridge_prior=16.0 if kind == "ridge" else 0.0, exponent=2.0)
-    recognizer = genser.load(export.export_onnx(folder, tmp_path / "m.onnx").path)
+    path = export.export_onnx(folder, tmp_path / "m.onnx").path
+    assert measure_parity(OnnxBackend(path, 1).run, load_backend(path).run, ((0.5,), (1.0, 2.2))).difference < 1e-5
+    recognizer = genser.load(path)
     waveform = (0.1 * np.random.default_rng(0).standard_normal(9_000)).astype(np.float32)
     expected = genser.load(folder)
     np.testing.assert_allclose(recognizer.scores([waveform]), expected.scores([waveform]), atol=1e-4)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,9 +21,11 @@ from genser.export.check import BATCH_DIFFERENCE
 from genser.inference import decode_ahead
 from genser.inference.backend import ModelOutput
 from genser.inference.decode_ahead import GROUP_CLIPS, Decoder
+from genser.inference.load import found_device
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.recognizer import Recognizer
+from genser.inference.torch_backend import TorchBackend, load_backend
 
 
 class LevelBackend:
@@ -385,6 +388,57 @@ def test_no_threads_are_refused(toys, threads):
             genser.load(model, threads=threads)
 
 
-def test_an_onnx_file_stays_on_the_cpu(toys):
-    with pytest.raises(ModelError, match="runs on the CPU"):
+@pytest.mark.parametrize("kind", ["float32", "folder"])
+@pytest.mark.parametrize("device", ["cuda:77", "quantum"])
+def test_a_device_that_does_not_exist_is_named(toys, kind, device):
+    with pytest.raises(ConfigError, match=f"The device '{device}' cannot be used"):
+        genser.load(getattr(toys, kind), device=device)
+
+
+def test_another_device_without_torch_names_the_extra(toys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "genser.inference.torch_backend", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"Running .*float32\.onnx on cuda needs the extra \[train\]"):
         genser.load(toys.float32, device="cuda")
+
+
+def test_auto_is_the_gpu_if_there_is_one(monkeypatch):
+    for is_available, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=is_available: found)
+        assert found_device("auto") == device
+    assert found_device("cuda:1") == "cuda:1"
+
+
+def test_auto_is_the_cpu_without_torch(toys):
+    code = (
+        "import sys, importlib.util as util\n"
+        "found = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'torch' else found(name, *rest)\n"
+        f"import genser; print(genser.load({str(toys.float32)!r}, device='auto').labels, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
+
+
+def test_a_file_and_its_folder_score_alike_with_torch(toys):
+    clips = sound(800, 30_000, 16_000)
+    file, folder = (Recognizer(load_backend(path)) for path in (toys.float32, toys.folder))
+    np.testing.assert_allclose(file.scores(clips), folder.scores(clips), atol=1e-5)
+    np.testing.assert_allclose(file.scores(clips), genser.load(toys.float32).scores(clips), atol=1e-5)
+    assert file.labels == folder.labels
+
+
+def test_a_profile_acts_alike_with_torch(toys):
+    clips = sound(*range(16_000, 22_000, 1_000))
+    here, there = Recognizer(load_backend(toys.float32)), genser.load(toys.float32)
+    profile = there.learn_profile([(clip, SAMPLE_RATE) for clip in clips])
+    np.testing.assert_allclose(here.adapted(profile).scores(clips), there.adapted(profile).scores(clips), atol=1e-4)
+
+
+def test_too_little_memory_of_a_gpu_names_the_option(toys):
+    def run(**inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    backend = TorchBackend(run, {"labels": ["a", "b"]}, "cpu")
+    with pytest.raises(ModelError, match=r"for a batch of 60 s\. Choose a shorter --batch-seconds"):
+        Recognizer(backend).scores(sound(16_000))

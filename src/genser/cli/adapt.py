@@ -29,7 +29,8 @@ def adapt(
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         channel: Channel to use: a number from 1, "each", or "mix" (default).
         threads: CPU cores to use; all if omitted.
-        device: Where a model folder runs: "cpu" or "cuda".
+        device: Where the model runs: "cpu", a GPU such as "cuda" or "cuda:1" (needs the extra [train]), or "auto": the
+            GPU if there is one, else the CPU.
 
     Returns:
         0.

@@ -51,7 +51,8 @@ def evaluate(
         prior: Share of each class, such as anger=0.2,neutral=0.8; equal shares if omitted.
         steps: Numbers N of transport steps to compare (model folders only; the N of an ONNX file is fixed).
         store: Folder of the feature store (model folders only).
-        device: "cpu" or "cuda" (model folders only).
+        device: Where the model runs: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else
+            the CPU.
         resamples: Number of bootstrap resamples.
 
     Returns:
@@ -64,6 +65,7 @@ def evaluate(
     from genser.cli._progress import progress_bars
     from genser.data.labels import find_label_map
     from genser.data.manifest import read_manifest
+    from genser.inference.load import found_device
     from genser.metrics.bootstrap import Resampling
     from genser.metrics.evaluate import evaluate as score
     from genser.report.document import to_markdown, write_report
@@ -71,6 +73,7 @@ def evaluate(
 
     if output is not None:
         check_folder(output)
+    device = found_device(device)
     resampling, counts = Resampling(resamples), _step_counts(steps)
     utterances = read_manifest(manifest, check_files=False)
     label_map = find_label_map(labels) if labels else None
@@ -84,7 +87,7 @@ def evaluate(
                     Path(model), choose, store, encoder=encoder, steps=counts, device=device, progress=progress
                 )
         else:
-            scored = score_recognizer(load(model, encoder=encoder), choose, progress=progress)
+            scored = score_recognizer(load(model, encoder=encoder, device=device), choose, progress=progress)
     scored = under(scored, choose.class_prior)
     predictions = scored.predictions
     about = {"model": model, "manifest": str(manifest), "task": task, "split": split or "all", "speakers": speakers}

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from genser.inference.recognizer import Recognizer
     from genser.output.formats import Format
 
-BATCH_SECONDS = 60.0
 LONG = 120.0  # s, from which one label is a doubtful summary of a recording
 
 
@@ -58,9 +57,11 @@ def predict(
             folder (an existing one, or a name without an ending or with a final "/") for one file per recording.
         channel: Channel to recognise: a number from 1, "each" for a result per channel, or "mix" (default) for the
             mean of all channels, of those that cancel each other one.
-        batch_seconds: Length of audio in a batch in seconds, 60 if omitted; smaller batches need less memory.
+        batch_seconds: Length of audio in a batch in seconds, if omitted 60, on a GPU 600; smaller batches need less
+            memory.
         threads: CPU cores to use; all if omitted.
-        device: Where a model folder runs: "cpu" or "cuda".
+        device: Where the model runs: "cpu", a GPU such as "cuda" or "cuda:1" (needs the extra [train]), or "auto": the
+            GPU if there is one, else the CPU.
         classes: Classes that can occur in the recordings, such as anger,happiness,neutral; all if omitted.
         prior: Share of each class in the recordings, such as anger=0.2,neutral=0.8; equal shares if omitted.
         profile: Adapt the model to recordings from elsewhere, by a file that genser adapt has made of such recordings.
@@ -119,9 +120,8 @@ def predict(
     if path is not None:
         check_file(path, inputs)
     chosen = find_format("predictions", path, format, "text")
-    seconds = BATCH_SECONDS if batch_seconds is None else batch_seconds
     recognizer = _adapted(load_model(), inputs, chosen_channel) if adapt else load_model()
-    run = _ClipRun(recognizer, inputs, chosen, chosen_channel, seconds)
+    run = _ClipRun(recognizer, inputs, chosen, chosen_channel, batch_seconds)
     run.write(path, about, resume)
     return run.report()
 
@@ -142,7 +142,7 @@ class _ClipRun:
     inputs: list[str]
     format: "Format"
     channel: "Channel"
-    batch_seconds: float
+    batch_seconds: float | None
     count: int = 0
     failed: int = 0
     remarked: int = 0

@@ -1,5 +1,8 @@
 """Mel power spectra of a padded batch, without complex numbers and without leaks from the padding."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -61,9 +64,9 @@ class MelSpectrum(nn.Module):
         Only whole frames count: the last ``length % 320`` samples, less than 20 ms, are ignored.
         """
         device = waveforms.device.type
-        if torch.is_autocast_enabled(device):
-            # eight decades of power exceed the precision of bfloat16
-            with torch.autocast(device, enabled=False):
+        if device == "cuda" or torch.is_autocast_enabled(device):
+            # eight decades of power exceed the precision of bfloat16 and of TF32
+            with full_precision(device):
                 return self._power(waveforms, lengths)
         return self._power(waveforms, lengths)
 
@@ -74,6 +77,17 @@ class MelSpectrum(nn.Module):
         parts = nn.functional.conv1d(continued[:, None], self.kernels, stride=HOP)
         cosines, sines = parts.chunk(2, dim=1)
         return self.filters @ (cosines.square() + sines.square()), frames
+
+
+@contextmanager
+def full_precision(device: str) -> Iterator[None]:
+    """Compute in float32: without autocast, and on a GPU without TF32, to which torch rounds convolutions otherwise."""
+    with torch.autocast(device, enabled=False):
+        if device != "cuda":
+            yield
+            return
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
 
 
 def mirrored(waveforms: Tensor, lengths: Tensor, reach: int) -> Tensor:

@@ -45,13 +45,14 @@ class Backend(Protocol):
         """Labels, encoder, head, speech_threshold, license, info and more, as JSON values."""
 
     def outputs(
-        self, windows: Sequence[np.ndarray], batch_samples: float, shift: np.ndarray | None = None
+        self, windows: Sequence[np.ndarray], batch_samples: float | None, shift: np.ndarray | None = None
     ) -> Iterator[tuple[list[int], ModelOutput]]:
         """Run on windows of mono 16 kHz sound, each of shape (samples,), of 30 s at most.
 
         Args:
             windows: In any order.
-            batch_samples: Samples run at once at most, padding included; one window at least.
+            batch_samples: Samples run at once at most, padding included; one window at least. None leaves it to the
+                model.
             shift: Added to the features before the head, float32 of shape (states, dim); None is 0.
 
         Yields:

@@ -1,9 +1,11 @@
 """Loads a recogniser from a name, a file or a folder."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from genser.errors import MissingExtraError, ModelError
+from genser.files import usable_cores
 from genser.inference.backend import Backend
 from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.onnx_backend import OnnxBackend
@@ -12,6 +14,8 @@ from genser.inference.recognizer import Recognizer
 
 BUNDLED = ("base", "tiny")
 MODELS = Path(__file__).parents[1] / "models"
+MOST_DECODERS = {"cpu": 4, "gpu": 16}
+"""Threads that decode ahead of a model at most: on the CPU they would take cores from it."""
 TORCH_PARTS = ("torch", "jaxtyping", "safetensors", "transformers")
 
 
@@ -32,7 +36,8 @@ def load(
         model: ``"base"`` or ``"tiny"`` for a bundled model, an ONNX file, or a model folder, which needs the extra
             [train]. None means ``"base"``.
         threads: Threads within one operator; None means one per usable core.
-        device: Where a model folder runs, such as ``"cuda"``; an ONNX file runs on the CPU.
+        device: ``"cpu"``, a GPU such as ``"cuda"`` or ``"cuda:1"``, which needs the extra [train], or ``"auto"``: the
+            GPU if torch is installed and sees one, else the CPU.
         shared: Whether several threads call it at once, as in a server; see
             :class:`genser.inference.onnx_backend.OnnxBackend`.
         encoder: Present source of the encoder of a model folder, if it was moved: ``kind:path``, a path, or a hub id.
@@ -46,23 +51,35 @@ def load(
 
     Raises:
         ModelError: The model is missing, was changed, was not made by genser or has an unknown format.
-        MissingExtraError: A model folder needs torch, which is not installed.
-        ConfigError: A class is unknown, a share is missing or not positive, or the profile is not one of this model.
+        MissingExtraError: A model folder or a GPU needs torch, which is not installed.
+        ConfigError: A class is unknown, a share is missing or not positive, the profile is not one of this model, or
+            the device cannot be used.
     """
     found = Profile.load(profile) if isinstance(profile, str | os.PathLike) else profile
+    device = found_device(device)
     backend = _backend(find_model(model), threads, device, shared, encoder)
-    return Recognizer(backend, prior=ClassPrior.of(backend.labels, classes, prior), profile=found)
+    workers = min(usable_cores(), MOST_DECODERS["cpu" if device == "cpu" else "gpu"])
+    return Recognizer(backend, prior=ClassPrior.of(backend.labels, classes, prior), profile=found, decoders=workers)
+
+
+def found_device(device: str) -> str:
+    """The device that ``"auto"`` stands for, else the device itself."""
+    if device != "auto":
+        return device
+    if find_spec("torch") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _backend(path: Path, threads: int | None, device: str, shared: bool, encoder: str | None) -> Backend:
-    if path.is_dir():
-        return _torch_backend(path, threads, device, encoder)
-    if encoder:
+    if encoder and not path.is_dir():
         raise ModelError(
             f"{path} is an ONNX file, which contains its encoder. Omit the encoder, or name a model folder."
         )
-    if device != "cpu":
-        raise ModelError(f"{path} is an ONNX file, which runs on the CPU, not on {device!r}. Name a model folder.")
+    if path.is_dir() or device != "cpu":
+        return _torch_backend(path, threads, device, encoder)
     return OnnxBackend(path, threads, shared=shared)
 
 
@@ -87,11 +104,12 @@ def find_model(model: str | os.PathLike[str] | None = None) -> Path:
     )
 
 
-def _torch_backend(folder: Path, threads: int | None, device: str, encoder: str | None) -> Backend:
+def _torch_backend(path: Path, threads: int | None, device: str, encoder: str | None) -> Backend:
     try:
-        from genser.inference.torch_backend import TorchBackend
+        from genser.inference.torch_backend import load_backend
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TORCH_PARTS:
             raise
-        raise MissingExtraError("train", f"Running the model folder {folder}") from error
-    return TorchBackend(folder, threads=threads, device=device, encoder=encoder)
+        what = f"the model folder {path}" if path.is_dir() else f"{path} on {device}"
+        raise MissingExtraError("train", f"Running {what}") from error
+    return load_backend(path, threads=threads, device=device, encoder=encoder)

@@ -56,7 +56,7 @@ class OnnxBackend:
     def outputs(
         self,
         windows: Sequence[np.ndarray],
-        batch_samples: float,  # noqa: ARG002
+        batch_samples: float | None = None,  # noqa: ARG002
         shift: np.ndarray | None = None,
     ) -> Iterator[tuple[list[int], ModelOutput]]:
         """Run on windows, see :class:`genser.inference.backend.Backend`; a batch is always one window.

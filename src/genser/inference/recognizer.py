@@ -54,6 +54,8 @@ class Recognizer:
         limits: Bounds beyond which a clip is refused.
         prior: Classes that can occur, and their shares; None means all classes of the model, equally frequent.
         profile: What the recordings' microphone, room, language or speaker does to the features; None means nothing.
+        decoders: Threads that decode ahead of the model unless a call asks for others; None means one per core, at
+            most four.
 
     Raises:
         ConfigError: The profile was learned with another model.
@@ -66,8 +68,9 @@ class Recognizer:
         limits: AudioLimits = STREAM_LIMITS,
         prior: ClassPrior | None = None,
         profile: Profile | None = None,
+        decoders: int | None = None,
     ) -> None:
-        self._backend, self._limits = backend, limits
+        self._backend, self._limits, self._decoders = backend, limits, decoders or min(usable_cores(), 4)
         self._prior, self._profile = prior or ClassPrior.of(backend.labels), profile
         if profile is not None:
             profile.check(backend.metadata)
@@ -94,8 +97,7 @@ class Recognizer:
         Raises:
             ConfigError: A class is unknown, fewer than two are left, or a share is missing or not positive.
         """
-        found = ClassPrior.of(self._backend.labels, classes, prior)
-        return Recognizer(self._backend, limits=self._limits, prior=found, profile=self._profile)
+        return self._changed(ClassPrior.of(self._backend.labels, classes, prior), self._profile)
 
     @property
     def profile(self) -> Profile | None:
@@ -112,7 +114,11 @@ class Recognizer:
             ConfigError: The profile was learned with another model, or no recording holds speech.
         """
         profile = to if isinstance(to, Profile) else self.learn_profile(to)
-        return Recognizer(self._backend, limits=self._limits, prior=self._prior, profile=profile)
+        return self._changed(self._prior, profile)
+
+    def _changed(self, prior: ClassPrior, profile: Profile | None) -> "Recognizer":
+        options = {"limits": self._limits, "decoders": self._decoders}
+        return Recognizer(self._backend, prior=prior, profile=profile, **options)
 
     def learn_profile(self, sources: Iterable[AudioSource], *, channel: Channel = "mix") -> Profile:
         """Learn what these recordings have in common, other than emotion, see :class:`Profile`.
@@ -128,7 +134,7 @@ class Recognizer:
         """
         rows: list[np.ndarray] = []
         samples, failure = 0, None
-        for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features, BATCH_SECONDS):
+        for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features):
             failure = failure or clip.error
             if clip.error is None:
                 spoken = [output for output in outputs if self._is_speech(output.speech)]
@@ -167,7 +173,7 @@ class Recognizer:
         sources: Iterable[AudioSource | AudioStream],
         *,
         channel: Channel = "mix",
-        batch_seconds: float = BATCH_SECONDS,
+        batch_seconds: float | None = None,
         workers: int | None = None,
     ) -> Iterator[Prediction]:
         """Recognise any number of clips in bounded memory; threads decode ahead of the model.
@@ -175,8 +181,8 @@ class Recognizer:
         Args:
             sources: Any iterable of sources as for :meth:`predict`; it is read as needed.
             channel: Number of the channel to recognise, from 1; "mix"; or "each" for one prediction per channel.
-            batch_seconds: Length of audio in a batch in seconds, padding included.
-            workers: Threads that decode; None means one per core, at most four.
+            batch_seconds: Length of audio in a batch in seconds, padding included; None means 60, on a GPU 600.
+            workers: Threads that decode; None means one per core, at most four, for a GPU at most 16.
 
         Yields:
             One prediction per source, with "each" one per channel of it, in order. If a source cannot be read, its
@@ -189,7 +195,8 @@ class Recognizer:
         if is_array or isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike):
             given = repr(sources) if isinstance(sources, str | os.PathLike) else f"a single {type(sources).__name__}"
             raise ConfigError(f"predict_many takes a list of sources, got {given}. Pass a list, or use predict.")
-        if not 0 < batch_seconds < math.inf or (workers is not None and workers < 1):
+        is_range = batch_seconds is None or 0 < batch_seconds < math.inf
+        if not is_range or (workers is not None and workers < 1):
             raise ConfigError(
                 f"batch_seconds must be a number above 0 and workers at least 1, got {batch_seconds}, {workers}."
             )
@@ -207,14 +214,14 @@ class Recognizer:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
         clips = [Clip("a waveform", cut(_checked(waveform, index))) for index, waveform in enumerate(waveforms)]
-        return list(starmap(self._prediction, self._outputs_of([clips], _scores_and_familiar, BATCH_SECONDS)))
+        return list(starmap(self._prediction, self._outputs_of([clips], _scores_and_familiar)))
 
-    def scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float = BATCH_SECONDS) -> np.ndarray:
+    def scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float | None = None) -> np.ndarray:
         """Class probabilities of clips in memory.
 
         Args:
             waveforms: Mono at 16 kHz, each of shape (samples,).
-            batch_seconds: Length of audio in a batch in seconds.
+            batch_seconds: Length of audio in a batch in seconds; None means 60, on a GPU 600.
 
         Returns:
             Shape (clips, classes); every row sums to 1.
@@ -225,7 +232,7 @@ class Recognizer:
         return self.gated_scores(waveforms, batch_seconds=batch_seconds)[0]
 
     def gated_scores(
-        self, waveforms: Sequence[np.ndarray], *, batch_seconds: float = BATCH_SECONDS
+        self, waveforms: Sequence[np.ndarray], *, batch_seconds: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Class probabilities of clips in memory, and whether they hold speech.
 
@@ -261,13 +268,13 @@ class Recognizer:
         """
         if not self.has_transport:
             return None
-        return self._prior.posterior(self._clip_outputs([waveform], attrgetter("trajectory"), BATCH_SECONDS)[0][0])
+        return self._prior.posterior(self._clip_outputs([waveform], attrgetter("trajectory"))[0][0])
 
     def states(self, waveform: np.ndarray) -> np.ndarray | None:
         """States x_t at the N + 1 times of the transport, shape (N + 1, dim); None without a transport head."""
         if not self.has_transport:
             return None
-        return self._clip_outputs([waveform], attrgetter("states"), BATCH_SECONDS)[0][0]
+        return self._clip_outputs([waveform], attrgetter("states"))[0][0]
 
     def segments(
         self,
@@ -323,18 +330,21 @@ class Recognizer:
         return not speech < (self.metadata.get("speech_threshold") or 0.0)
 
     def _clip_outputs(
-        self, waveforms: Sequence[np.ndarray], read: Read, batch_seconds: float
+        self, waveforms: Sequence[np.ndarray], read: Read, batch_seconds: float | None = None
     ) -> list[tuple[np.ndarray, float]]:
         """Values and P(speech) of clips in memory."""
         clips = [cut(_checked(waveform, index)) for index, waveform in enumerate(waveforms)]
         outputs = iter(self._window_outputs(list(chain.from_iterable(clips)), read, batch_seconds))
         return [self._combined([next(outputs) for _ in clip]) for clip in clips]
 
-    def _window_outputs(self, windows: Sequence[np.ndarray], read: Read, batch_seconds: float) -> list[WindowOutput]:
+    def _window_outputs(
+        self, windows: Sequence[np.ndarray], read: Read, batch_seconds: float | None
+    ) -> list[WindowOutput]:
         """Run the model on windows of any clips; the outputs come in the order of the windows."""
         found: dict[int, WindowOutput] = {}
         shift = None if self._profile is None else self._profile.shift
-        for indices, output in self._backend.outputs(windows, batch_seconds * SAMPLE_RATE, shift):
+        samples = None if batch_seconds is None else batch_seconds * SAMPLE_RATE
+        for indices, output in self._backend.outputs(windows, samples, shift):
             speech = np.full(len(indices), np.nan) if output.speech is None else output.speech
             for index, probability, values in zip(indices, speech, read(output), strict=True):
                 found[index] = WindowOutput(len(windows[index]), float(probability), values)
@@ -352,16 +362,14 @@ class Recognizer:
         self,
         sources: Iterable[AudioSource | AudioStream],
         channel: Channel,
-        batch_seconds: float = BATCH_SECONDS,
+        batch_seconds: float | None = None,
         workers: int | None = None,
     ) -> Iterator[list[Clip]]:
-        decoder = Decoder(
-            workers or min(usable_cores(), 4), self._limits, group_seconds=4 * batch_seconds, channel=channel
-        )
-        return decoder.groups(sources)
+        seconds = 4 * (batch_seconds or BATCH_SECONDS)
+        return Decoder(workers or self._decoders, self._limits, seconds, channel).groups(sources)
 
     def _outputs_of(
-        self, groups: Iterable[list[Clip]], read: Read, batch_seconds: float
+        self, groups: Iterable[list[Clip]], read: Read, batch_seconds: float | None = None
     ) -> Iterator[tuple[Clip, list[WindowOutput]]]:
         """Run the model on clips; damage behind the beginning of one becomes its error and does not stop the others."""
         for group in groups:
@@ -370,7 +378,7 @@ class Recognizer:
             for clip in group:
                 outputs = [next(found) for _ in clip.windows]
                 try:
-                    for rest in _batched(clip.rest, batch_seconds * SAMPLE_RATE):
+                    for rest in _batched(clip.rest, (batch_seconds or BATCH_SECONDS) * SAMPLE_RATE):
                         outputs += self._window_outputs(rest, read, batch_seconds)
                 except MemoryError:
                     raise

@@ -1,64 +1,111 @@
-"""Runs a model folder with torch, on a CPU or a GPU."""
+"""Runs a model with torch, on a CPU or a GPU: a model folder, or the graph of an ONNX file."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genser.encoders import EncoderConfig
 from genser.encoders.batches import batches_of, padded
 from genser.encoders.load import check_device
-from genser.errors import ConfigError
+from genser.encoders.mel import full_precision
+from genser.errors import ConfigError, ModelError
 from genser.inference.backend import MOST_THREADS, ModelOutput
+from genser.inference.onnx_file import read_metadata
 from genser.model.folder import load_model, load_speech_model
+from genser.model.onnx_graph import OnnxGraph
 from genser.model.speech_model import SpeechModel
+
+BATCH_SAMPLES = {"cpu": 60 * 16_000, "cuda": 600 * 16_000}
+"""Samples of a batch unless a call asks for others: a GPU waits for the host if its batches are small."""
+AHEAD = 2
+"""Batches that wait for a GPU while the host prepares the next one."""
+
+Run = Callable[..., dict[str, Tensor]]
+"""Outputs by name for ``waveform``, ``lengths`` and, unless it is 0, ``shift``."""
 
 
 class TorchBackend:
-    """A model folder.
+    """A model on a device.
 
     Args:
-        folder: Written by ``genser train``.
-        threads: Number of torch threads, for the whole process; None does not change it.
-        device: Such as ``"cuda"``.
-        encoder: Present source of the encoder, if it was moved, see :func:`genser.model.folder.load_speech_model`.
-
-    Raises:
-        ModelError: The folder or its encoder does not load.
+        run: The model: a :class:`genser.model.onnx_graph.OnnxGraph`, or modules by :func:`named_outputs`.
+        metadata: See :class:`genser.inference.backend.Backend`.
+        device: The device that holds the model.
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        threads: int | None = None,
-        device: str = "cpu",
-        encoder: EncoderConfig | str | None = None,
-    ) -> None:
-        if threads is not None and not 1 <= threads <= MOST_THREADS:
-            raise ConfigError(f"threads must lie in [1, {MOST_THREADS}], got {threads}.")
-        check_device(device)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        model = load_model(Path(folder))
-        self.labels = model.head.config.labels
-        self.metadata: dict[str, Any] = model.description
-        self._model = load_speech_model(model, encoder, device)
-        self._device = device
+    def __init__(self, run: Run, metadata: Mapping[str, Any], device: str | torch.device) -> None:
+        self.metadata, self.labels = dict(metadata), tuple(metadata["labels"])
+        self._run, self._device = run, torch.device(device)
 
     def outputs(
-        self, windows: Sequence[np.ndarray], batch_samples: float, shift: np.ndarray | None = None
+        self, windows: Sequence[np.ndarray], batch_samples: float | None = None, shift: np.ndarray | None = None
     ) -> Iterator[tuple[list[int], ModelOutput]]:
-        """Run on windows in batches of similar length, see :class:`genser.inference.backend.Backend`."""
-        for batch in batches_of([len(window) for window in windows], batch_samples):
-            inputs = padded([windows[index] for index in batch])
-            yield batch, run_model(self._model, *inputs, shift, self._device)
+        """Run on windows in batches of similar length, see :class:`genser.inference.backend.Backend`.
+
+        On a GPU, the host prepares a batch while the one before it is computed.
+
+        Raises:
+            ModelError: The memory of the GPU does not suffice.
+        """
+        most = batch_samples or BATCH_SAMPLES.get(self._device.type, BATCH_SAMPLES["cpu"])
+        waiting: deque[tuple[list[int], dict[str, Tensor]]] = deque()
+        try:
+            for batch in batches_of([len(window) for window in windows], most):
+                inputs = padded([windows[index] for index in batch])
+                waiting.append((batch, _started(self._run, *inputs, shift, self._device)))
+                if len(waiting) > (AHEAD if self._device.type == "cuda" else 0):
+                    yield _finished(*waiting.popleft())
+            while waiting:
+                yield _finished(*waiting.popleft())
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"The memory of {self._device} does not suffice for a batch of {most / 16_000:g} s. "
+                "Choose a shorter --batch-seconds."
+            ) from error
+
+    def run(self, waveforms: np.ndarray, lengths: np.ndarray, shift: np.ndarray | None = None) -> ModelOutput:
+        """Run on a padded batch (batch, samples); each row is valid up to its length."""
+        return _finished([], _started(self._run, waveforms, lengths, shift, self._device))[1]
 
 
-@torch.inference_mode()
+def load_backend(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    encoder: EncoderConfig | str | None = None,
+) -> TorchBackend:
+    """Load a model folder or an ONNX file.
+
+    Args:
+        path: Folder that ``genser train`` wrote, or file that ``genser export`` wrote.
+        threads: Number of torch threads, for the whole process; None does not change it.
+        device: Such as ``"cuda"``.
+        encoder: Present source of the encoder of a folder, see :func:`genser.model.folder.load_speech_model`.
+
+    Raises:
+        ConfigError: The device or the number of threads cannot be used.
+        ModelError: The folder, its encoder or the file does not load.
+    """
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"threads must lie in [1, {MOST_THREADS}], got {threads}.")
+    check_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    path = Path(path)
+    if not path.is_dir():
+        return TorchBackend(OnnxGraph(path, device), read_metadata(path), device)
+    model = load_model(path)
+    return TorchBackend(named_outputs(load_speech_model(model, encoder, device)), model.description, device)
+
+
 def run_model(
     model: SpeechModel,
     waveforms: np.ndarray,
@@ -67,7 +114,30 @@ def run_model(
     device: str = "cpu",
 ) -> ModelOutput:
     """Run a model that is on a device, with NumPy arrays in and out."""
-    given = (waveforms, lengths) if shift is None else (waveforms, lengths, shift[None])
-    inputs = (torch.from_numpy(values).to(device) for values in given)
-    outputs = (output.cpu().numpy() for output in model(*inputs))
-    return ModelOutput(**dict(zip(model.outputs, outputs, strict=True)))
+    return TorchBackend(named_outputs(model), {"labels": model.head.config.labels}, device).run(
+        waveforms, lengths, shift
+    )
+
+
+@torch.inference_mode()
+def _started(
+    run: Run, waveforms: np.ndarray, lengths: np.ndarray, shift: np.ndarray | None, device: torch.device
+) -> dict[str, Tensor]:
+    """Outputs for a padded batch on the device, which may still be computing them."""
+    given = {"waveform": waveforms, "lengths": lengths} | ({} if shift is None else {"shift": shift[None]})
+    inputs = {name: torch.from_numpy(values) for name, values in given.items()}
+    if device.type == "cuda":
+        inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}  # so that the host need not wait
+    with full_precision(device.type):
+        return run(**{name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()})
+
+
+def named_outputs(model: SpeechModel) -> Run:
+    """A model as a function with outputs by name."""
+    return lambda **inputs: dict(zip(model.outputs, model(**inputs), strict=True))
+
+
+def _finished(batch: list[int], outputs: dict[str, Tensor]) -> tuple[list[int], ModelOutput]:
+    """The windows of a batch, and their outputs once the device has them."""
+    known = {field.name for field in fields(ModelOutput)}
+    return batch, ModelOutput(**{name: value.cpu().numpy() for name, value in outputs.items() if name in known})

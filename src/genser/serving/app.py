@@ -90,7 +90,7 @@ def app_from_environment() -> FastAPI:
         ModelError: The model is missing or damaged.
     """
     config = config_from_environment()
-    return create_app(config, load(config.model, shared=True, profile=config.profile))
+    return create_app(config, load(config.model, device=config.device, shared=True, profile=config.profile))
 
 
 def config_from_environment() -> ServerConfig:

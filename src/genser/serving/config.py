@@ -20,6 +20,8 @@ class ServerConfig:
 
     Attributes:
         model: Name, file or folder of the model; the bundled "base" by default.
+        device: Where the model runs: "cpu", a GPU such as "cuda" or "cuda:1" (needs the extra [train]), or "auto": the
+            GPU if there is one, else the CPU.
         profile: File that genser adapt has made of recordings like those that will come; none by default.
         host: Address to listen on; 0.0.0.0 accepts other machines.
         port: TCP port; 0 takes a free one.
@@ -48,6 +50,7 @@ class ServerConfig:
 
     model: str | None = None
     _: KW_ONLY
+    device: str = "cpu"
     profile: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000

@@ -39,7 +39,7 @@ def serve(config: ServerConfig, factory: str = FACTORY) -> None:
     check_address(config.host, config.port)
     if config.workers > 1 and factory == FACTORY:
         # a worker process could only die of a faulty model, and uvicorn would start it again
-        load(config.model, profile=config.profile)
+        load(config.model, device=config.device, profile=config.profile)
     os.environ[ENVIRONMENT] = json.dumps(dataclasses.asdict(config))
     with _exit_normally_on_sigterm(), _shared_metrics(config.workers):
         uvicorn.run(
