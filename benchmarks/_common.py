@@ -7,7 +7,8 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,6 +57,20 @@ class Claim:
         """Write table, machine and settings as JSON."""
         record = {"claim": self.name, "goal": self.goal, "machine": machine(), "settings": self.settings}
         file.write_text(json.dumps({**record, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def part(claim: Claim, name: str, file: Path | None) -> Iterator[None]:
+    """One part of a script on a GPU: its failure becomes a row, and the file is written after it.
+
+    The figures of the other parts are worth having, where a GPU is at hand for minutes only.
+    """
+    try:
+        yield
+    except Exception as error:
+        claim.add(f"{name}: failed", error=f"{type(error).__name__}: {error}"[:300], failures=1)
+    if file:
+        claim.write(file)
 
 
 def cell(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Measures how many seconds of speech a GPU encodes per second, relative to the limit of its arithmetic.
 
-    python benchmarks/encode_gpu.py [--minutes 120] [--json FILE]
+    python benchmarks/encode_gpu.py [--minutes 120] [--json FILE]        # about a minute: --minutes 30 --repeats 2
 
 The encoder is HuBERT-large with random weights (24 layers of width 1024, layer norms in the front end), the clips are
 noise of 1 to 15 s. Variants: transformers in float32 and under bfloat16 autocast, in padded batches of clips of similar
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import Claim, ceilings, device_median, parser, seconds
+from _common import Claim, ceilings, device_median, parser, part, seconds
 from packed_hubert import encode_packed
 from transformers import HubertConfig, HubertModel
 
@@ -33,6 +33,7 @@ from genser.encoders.hubert import HubertEncoder
 RATE = 16_000
 SHORTEST, LONGEST = 1.0, 15.0  # seconds
 COMPARED = 24  # clips
+DECODED = 256  # clips
 
 
 def hubert(toy: bool) -> HubertEncoder:
@@ -117,14 +118,15 @@ def measure_encoding(
     exact = works["transformers, float32"](compared)
     peer = None
     for name, work in works.items():
-        part = clips if "bfloat16" in name else clips[: max(len(clips) // 8, COMPARED)]
-        taken = device_median(lambda work=work, part=part: work(part), arguments.repeats, device)
-        speed = sum(map(len, part)) / RATE / taken
-        peer = speed if name == "transformers, bfloat16" else peer
-        numbers = {"x real time": speed, "share of the limit": speed / limit, "cosine": cosine(exact, work(compared))}
-        if peer and "transformers" not in name:
-            numbers["over transformers"] = speed / peer
-        claim.add(name, **numbers)
+        some = clips if "bfloat16" in name else clips[: max(len(clips) // 8, COMPARED)]
+        with part(claim, name, arguments.json):
+            taken = device_median(lambda work=work, some=some: work(some), arguments.repeats, device)
+            speed = sum(map(len, some)) / RATE / taken
+            peer = speed if name == "transformers, bfloat16" else peer
+            numbers = {"x real time": speed, "share of the limit": speed / limit}
+            if peer and "transformers" not in name:
+                numbers["over transformers"] = speed / peer
+            claim.add(name, **numbers, cosine=cosine(exact, work(compared)))
 
 
 def lengths_of(paths: list[str]) -> list[int]:
@@ -169,7 +171,8 @@ def main() -> None:
     clips = clips_of(60 * arguments.minutes)
     claim.settings |= {"minutes": arguments.minutes, "clips": len(clips), "toy": arguments.toy, "device": str(device)}
     measure_encoding(claim, arguments, hubert(arguments.toy).to(device), clips, device)
-    measure_decoding(claim, clips)
+    with part(claim, "decoding", arguments.json):
+        measure_decoding(claim, clips[:DECODED])
     claim.report(arguments.json)
 
 

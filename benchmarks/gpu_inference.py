@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import Claim, device_median, median, parser
+from _common import Claim, device_median, median, parser, part
 from _model import random_model
 
 from genser.export.check import _voice, measure_parity
@@ -76,13 +76,10 @@ class Run:
         if time.monotonic() > self.deadline:
             self.claim.add(f"{name}: omitted, no time left")
             return
-        try:
+        begin = time.monotonic()
+        with part(self.claim, name, self.arguments.json):
             work(*given)
-        except Exception as error:  # the figures of the other parts are worth having
-            self.claim.add(f"{name}: failed", error=f"{type(error).__name__}: {error}"[:300], failures=1)
-        self.claim.settings["seconds"] = self.arguments.seconds - (self.deadline - time.monotonic())
-        if self.arguments.json:
-            self.claim.write(self.arguments.json)
+            self.claim.settings[f"seconds of {name}"] = time.monotonic() - begin
 
     def rate(self, work: Callable[[], object], audio: float) -> float:
         """Seconds of audio per second."""

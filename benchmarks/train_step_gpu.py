@@ -1,6 +1,7 @@
 """Measures a training step of the paper's estimator, relative to the time of the memory traffic that it needs.
 
     python benchmarks/train_step_gpu.py [--steps 300] [--json FILE]
+    python benchmarks/train_step_gpu.py --items 8192 --steps 100 --repeats 3 --curve 300        # about a minute
 
 The estimator has 71.4 M parameters; batch 128, 25 x 1024 states, random features and weights. Variants: the step as a
 recorded CUDA graph and the same step without recording, each in float32 and bfloat16. The floor is the bytes of a step
@@ -13,7 +14,7 @@ import argparse
 import math
 
 import torch
-from _common import Claim, ceilings, device_median, parser
+from _common import Claim, ceilings, device_median, parser, part
 
 from genser.model.estimator import NetworkConfig
 from genser.model.heads import make_head
@@ -34,8 +35,8 @@ def rows_of(count: int, states: int, dim: int) -> TrainingData:
     labels = torch.arange(count) % len(LABELS)
     generator = torch.Generator().manual_seed(0)
     features = torch.empty(count, states, dim, dtype=torch.bfloat16)
-    for part in range(0, count, 1024):
-        features[part : part + 1024].normal_(generator=generator)
+    for start in range(0, count, 1024):
+        features[start : start + 1024].normal_(generator=generator)
     features[torch.arange(count), :, labels] += 1.0
     return TrainingData(features, labels)
 
@@ -78,17 +79,18 @@ def measure_steps(claim: Claim, arguments: argparse.Namespace, data: TrainingDat
     claim.settings |= found
     for precision in ("float32", "bfloat16"):
         for name, is_recorded in (("plain", False), ("recorded", True)):
-            step = step_of(data, recipe(arguments, precision, PAPER_STEPS), device, is_recorded=is_recorded)
-            for _ in range(2 if arguments.toy else 10):
-                take(step)
-            taken = device_median(lambda step=step: take(step), arguments.repeats, device, inner=arguments.steps)
-            live = sum(parameter.numel() for parameter in step.state.optimizer.state)
-            claim.add(
-                f"{name}, {precision}",
-                **{"ms a step": 1e3 * taken, "minutes for 400,000": taken * PAPER_STEPS / 60},
-                **{"over its bytes": taken / (BYTES_OF_A_STEP * live / found["bytes/s"])},
-            )
-            del step
+            with part(claim, f"{name}, {precision}", arguments.json):
+                step = step_of(data, recipe(arguments, precision, PAPER_STEPS), device, is_recorded=is_recorded)
+                for _ in range(2 if arguments.toy else 10):
+                    take(step)
+                taken = device_median(lambda step=step: take(step), arguments.repeats, device, inner=arguments.steps)
+                live = sum(parameter.numel() for parameter in step.state.optimizer.state)
+                claim.add(
+                    f"{name}, {precision}",
+                    **{"ms a step": 1e3 * taken, "minutes for 400,000": taken * PAPER_STEPS / 60},
+                    **{"over its bytes": taken / (BYTES_OF_A_STEP * live / found["bytes/s"])},
+                )
+                del step
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -124,7 +126,8 @@ def main() -> None:
     claim.settings |= {"items": arguments.items, "states": shape, "toy": arguments.toy, "device": str(device)}
     data = rows_of(arguments.items, *shape)
     measure_steps(claim, arguments, data, device)
-    compare_losses(claim, arguments, TrainingData(data.features[:CURVE_ROWS], data.labels[:CURVE_ROWS]), device)
+    with part(claim, "loss curves", arguments.json):
+        compare_losses(claim, arguments, TrainingData(data.features[:CURVE_ROWS], data.labels[:CURVE_ROWS]), device)
     claim.report(arguments.json)
 
 

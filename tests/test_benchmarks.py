@@ -23,9 +23,19 @@ GOALS = {
     "memory": ("library, 40 clips", "server, 40 clips", "WebSocket"),
     "faults": ("predict -o out.csv: kill", "predict --segments -o out.csv: full disk"),
     "resume": ("csv, 60 files", "json, 60 files"),
+    "gpu_inference": ("clips of 10 s", "products in bfloat16", "from FLAC", "processes", "toy, CPU", "modules"),
     "growth": ("length in s 1.0", "batch 2", "classes 2", "N = 0"),
 }
-WITH_MODELS = ("folder_throughput", "transport_steps", "long_file", "growth", "cold_start", "real_time", "memory")
+WITH_MODELS = (
+    "folder_throughput",
+    "transport_steps",
+    "long_file",
+    "growth",
+    "cold_start",
+    "real_time",
+    "memory",
+    "gpu_inference",
+)
 
 
 @pytest.fixture(scope="module")
