@@ -89,16 +89,22 @@ class Run:
         for what, clips in (("10 s", self.ten), ("1 to 6 s", self.short)):
             for batch in BATCHES[:1] if self.arguments.toy else BATCHES:
                 speed = self.rate(partial(spent, backend, clips, batch), seconds_of(clips))
-                self.claim.add(f"{name}, clips of {what}, batches of {batch:g} s", **{"x real time": speed})
+                memory = {"GPU MB": self.peak()} if self.device.type == "cuda" else {}
+                row = f"{name}, clips of {what}, batches of {batch:g} s"
+                self.claim.add(row, **{"x real time": speed}, **memory)
         single = device_median(lambda: spent(backend, self.ten[:1], 60), self.repeats, self.device, inner=5)
         self.claim.add(f"{name}, a clip of 10 s alone", **{"ms": 1e3 * single, "x real time": 10 / single})
-        if self.device.type == "cuda":
-            self.claim.add(f"{name}, memory", **{"GPU MB": torch.cuda.max_memory_allocated(self.device) / 2**20})
+
+    def peak(self) -> float:
+        """Largest memory of the GPU since the last call, in MB."""
+        used = torch.cuda.max_memory_allocated(self.device) / 2**20
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return used
 
     def on_cpu(self, name: str, path: str) -> None:
         backend = OnnxBackend(path)
-        part = self.short[: len(self.short) // 8 + 1]
-        speed = seconds_of(part) / median(lambda: spent(backend, part, 60), 1)
+        some = self.short[: len(self.short) // 8 + 1]
+        speed = seconds_of(some) / median(lambda: spent(backend, some, 60), 1)
         self.claim.add(f"{name}, CPU, {backend.threads} threads, clips of 1 to 6 s", **{"x real time": speed})
 
     def precision(self, name: str, backend: TorchBackend, path: str) -> None:
