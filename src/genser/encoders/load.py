@@ -25,6 +25,11 @@ def check_device(device: str | torch.device) -> None:
         ) from error
 
 
+def best_device() -> str:
+    """The GPU if torch sees one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load_encoder(config: EncoderConfig, device: str | torch.device = "cpu") -> SpeechEncoder:
     """Load a frozen encoder in evaluation mode and float32.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import torch
@@ -81,13 +82,19 @@ class MelSpectrum(nn.Module):
 
 @contextmanager
 def full_precision(device: str) -> Iterator[None]:
-    """Compute in float32: without autocast, and on a GPU without TF32, to which torch rounds convolutions otherwise."""
+    """Compute in float32: without autocast, and on a GPU without TF32, to which torch rounds convolutions otherwise.
+
+    The latter is a setting of the process, so on a GPU one thread at a time may be here.
+    """
     with torch.autocast(device, enabled=False):
         if device != "cuda":
             yield
             return
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with _SETTING, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             yield
+
+
+_SETTING = RLock()
 
 
 def mirrored(waveforms: Tensor, lengths: Tensor, reach: int) -> Tensor:

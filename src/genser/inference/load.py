@@ -1,7 +1,6 @@
 """Loads a recogniser from a name, a file or a folder."""
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 from genser.errors import MissingExtraError, ModelError
@@ -66,11 +65,11 @@ def found_device(device: str) -> str:
     """The device that ``"auto"`` stands for, else the device itself."""
     if device != "auto":
         return device
-    if find_spec("torch") is None:
+    try:
+        from genser.encoders.load import best_device
+    except ModuleNotFoundError:  # without the extra [train]
         return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return best_device()
 
 
 def _backend(path: Path, threads: int | None, device: str, shared: bool, encoder: str | None) -> Backend:

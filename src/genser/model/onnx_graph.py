@@ -212,7 +212,7 @@ def _integer_product(
     _: Attributes, a: Tensor, b: Tensor, a_zero: Tensor | float = 0.0, b_zero: Tensor | float = 0.0
 ) -> Tensor:
     """MatMulInteger on bytes that are stored as float32, which holds their products exactly."""
-    return (a - a_zero) @ (b - b_zero)
+    return (a.float() - a_zero) @ (b.float() - b_zero)
 
 
 def _quantized(attributes: Attributes, x: Tensor, scale: Tensor, zero: Tensor | float = 0.0) -> Tensor:
