@@ -188,6 +188,27 @@ def test_damage_in_the_middle_is_an_error():
         load_audio(bytes(data))
 
 
+HOLED = [("tta", "tta"), ("wv", "wavpack"), ("caf", "alac"), ("avi", "pcm_s16le"), ("mp4", "alac")]
+HOLED += [("avi", "libmp3lame"), ("matroska", "flac"), ("matroska", "libopus"), ("ogg", "flac"), ("ogg", "libopus")]
+
+
+@pytest.mark.parametrize(("container", "codec"), HOLED)
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_hole_is_an_error_or_has_a_remark(container, codec, is_removed):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(8 * 48_000).astype(np.float32)
+    data = muxed(container, codec, noise, 48_000, 64_000)
+    assert remarks_of(data) == ""
+    start, length = len(data) * 2 // 5, len(data) // 5
+    holed = data[:start] + (b"" if is_removed else bytes(length)) + data[start + length :]
+    try:
+        stream = stream_audio(holed)
+        stream.read()
+    except AudioError as error:
+        assert "damaged at or after" in str(error) or "cannot be read as" in str(error)
+    else:
+        assert stream.remark
+
+
 def test_an_mp4_without_its_index_says_so():
     data = two_tones("m4a")
     with pytest.raises(AudioError, match=r"never finished: it lacks its index \(moov\)"):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from genser.audio.converter import Converter
-from genser.audio.readers import CHANNELS_CHANGE, CUT_OFF, scaled
+from genser.audio.readers import CHANNELS_CHANGE, CUT_OFF, LACKS, scaled
 from genser.audio.view import ByteStream
 from genser.errors import AudioError, MissingExtraError
 
@@ -16,6 +16,10 @@ STAMPED = INDEXED | {"asf", "avi", "flv", "mpeg", "mpegts", "mxf", "nut", "ogg"}
 """Demuxers of containers with times of their own; in the others, the samples count."""
 START_TOLERANCE = 0.01  # seconds by which a track may begin late or early, as codecs with a delay do
 TOLERANCE = 0.1  # seconds by which a time may differ from the samples: containers round, and clocks drift
+STATED = INDEXED | {"avi", "caf", "tta", "wv"}
+"""Demuxers of containers whose headers state the length; elsewhere, FFmpeg may have estimated it."""
+CHECKED = ("flac", "tta", "wavpack")
+"""Decoders that compare sums of what they decode, if they are asked to."""
 LONGEST_OVERLAP = 1.0  # seconds; a longer step back is another count of time, as where two recordings were joined
 LONGEST_GAP = {"mpegts": 10.0, "mpeg": 10.0}  # seconds; there, a longer one is another count of time
 LONGEST_GAP_ELSEWHERE = 3 * 3600.0
@@ -63,6 +67,8 @@ class MediaReader:
         if len(tracks) > 1:
             self.remarks.append(f"The file has {len(tracks)} audio tracks; only the first was read.")
         self._track = tracks[0]
+        if self._track.codec_context.name in CHECKED:
+            self._track.codec_context.options = {"err_detect": "crccheck+explode"}
         self._decoded_frames = self._decoded()
         first = next(self._decoded_frames, None)
         if first is None:
@@ -75,15 +81,16 @@ class MediaReader:
         track, container, second = self._track, self._container, self._av.time_base
         start = float((track.start_time or 0) * (track.time_base or 0))
         self._origin: float = (container.start_time or 0) / second
+        end = float((track.duration or 0) * (track.time_base or 0)) + max(start, 0.0)
+        if not track.duration:
+            end = (container.duration or 0) / second if len(container.streams) == 1 else 0.0
         if self._demuxer in INDEXED:
             self._origin = start if abs(start) <= START_TOLERANCE else 0.0
-            end = float((track.duration or 0) * (track.time_base or 0)) + max(start, 0.0)
-            if not track.duration:
-                end = (container.duration or 0) / second if len(container.streams) == 1 else 0.0
             self.frames = round((end - self._origin) * self.sample_rate) if end > self._origin else None
+        self._stated = end - self._origin if self._demuxer in STATED else 0.0
         if first.time is not None and first.time - self._origin > self._longest_gap:
             self.remarks.append(f"The times in the file begin at {first.time:.0f} s; they are counted from there.")
-            self._origin, self.frames = first.time, None
+            self._origin, self.frames, self._stated = first.time, None, 0.0
         self._start = self._position = self._silence = self._overlap = 0
         self._is_cut = self._has_jumped = False
         self._pending = np.empty((0, self.channels), np.float32)
@@ -233,8 +240,11 @@ class MediaReader:
             self.remarks.append(
                 f"By the file's times, {self._overlap / self.sample_rate:.2f} s of sound overlap; they were cut."
             )
-        if self.frames and self.frames / self.sample_rate - seconds > LONGEST_FRAME:
-            self.remarks.append(CUT_OFF.format(seconds, self.frames / self.sample_rate))
+        lacks = self._stated - seconds > LONGEST_FRAME
+        if lacks and self._demuxer in INDEXED:
+            self.remarks.append(CUT_OFF.format(seconds, self._stated))
+        elif lacks and not self.remarks:
+            self.remarks.append(LACKS.format(seconds, self._stated))
         elif self._is_cut:
             self.remarks.append(f"The file is cut off after {seconds:.2f} s.")
 

@@ -10,6 +10,7 @@ from genser.audio.view import ByteStream
 from genser.errors import AudioError
 
 CUT_OFF = "The file is cut off: it holds {:.2f} s of {:.2f} s."
+LACKS = "Sound is missing: {:.2f} s could be read, and the header states {:.2f} s."
 MORE = "The file holds {:.2f} s, more than the {:.2f} s of its header; all was read."
 CHANNELS_CHANGE = "From {:.2f} s on there are {} channels instead of {}; their mean stands in for each."
 LEAST_CUT = 0.05  # seconds by which a header may state more than there is
