@@ -94,6 +94,15 @@ def _resident() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_nothing_is_printed_where_the_name_of_an_operation_is_no_text(tmp_path, capfd):
+    inside = helper.make_tensor("w", TensorProto.UINT8, [ELEMENTS], bytes(ELEMENTS), raw=True)
+    path = write_graph(tmp_path / "model.onnx", inside)
+    path.write_bytes(path.read_bytes().replace(b"Identity", b"Identit\xff"))
+    with pytest.raises(UnicodeDecodeError):  # of the message of ONNX Runtime
+        cpu_session(path, threads=1)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_memory_does_not_grow_with_the_number_of_lengths():
     """With memory patterns on, the model keeps 17 KB for each of these lengths."""
     session = cpu_session(find_model("tiny"), threads=1)

@@ -41,4 +41,6 @@ def cpu_session(path: str | os.PathLike[str], threads: int, *, spinning: bool = 
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     path = Path(path).resolve()  # as the folder of other files of weights, in which there is none
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    providers = ["CPUExecutionProvider"]
+    # A fallback would print to standard output and try the same provider again.
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers, enable_fallback=0)
