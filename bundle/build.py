@@ -28,8 +28,10 @@ from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.metrics.reliability import ReliabilityBin, calibrate
 from genser.report.plots import reliability
 from genser.training.calibration import Calibration
+from genser.training.gender import gender_rows
 from genser.training.recipe import TrainConfig, load_recipe
 from genser.training.run import TrainedModel, run_training
+from genser.transport.codes import probabilities
 
 ENCODERS = {"base": "whisper-base-encoder.fp16.safetensors", "tiny": "whisper-tiny.en-encoder.fp16.safetensors"}
 LARGEST_LOSS = 0.005
@@ -61,7 +63,8 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
         "labels": find_label_map(config.labels).about,
     }
     trained = run_training(work / "manifest.csv", config, work / size, work / "features", report=print, info=info)
-    (work / f"{size}-across.json").write_text(json.dumps(summaries(trained), indent=1), encoding="utf-8")
+    for name, found in (("across", summaries(trained)), ("gender", gender_summaries(trained))):
+        (work / f"{size}-{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return trained.folder
 
 
@@ -92,6 +95,18 @@ def summaries(trained: TrainedModel) -> dict[str, Any]:
     return found
 
 
+def gender_summaries(trained: TrainedModel) -> dict[str, Any]:
+    """Scores of the gender on each corpus of heads trained without it, calibrated as in the model."""
+    config, outside, found = trained.gender.head.config, trained.gender.outside, {}
+    utterances, _ = gender_rows(trained.dataset, np.arange(len(trained.dataset.utterances)))
+    for name in CORPORA:
+        predictions = outside.where(outside.corpora == name)
+        if len(predictions.rows):
+            items = [utterances.utterances[row] for row in predictions.rows]
+            found[name] = summary_of(probabilities(predictions.coordinates, config.exponent), items, config.labels)
+    return found
+
+
 def finish(size: str, folder: Path, data: Path, work: Path) -> Path:
     """Export, measure the exported file, and export it again with its card."""
     exact, target = work / f"{size}-float32.onnx", work / f"{size}.onnx"
@@ -115,6 +130,7 @@ def publish(size: str, folder: Path, data: Path, work: Path) -> Path:
     """Export with the card made from the measurements."""
     found = json.loads((work / f"{size}.json").read_text("utf-8"))
     found["across"] = json.loads((work / f"{size}-across.json").read_text("utf-8"))
+    found["gender_across"] = json.loads((work / f"{size}-gender.json").read_text("utf-8"))
     text = card(size, {"base": "base", "tiny": "tiny.en"}[size], counted(data), found)
     (work / f"{size}.md").write_text(page(size, text), encoding="utf-8")
     scores = {f"held-out {name} UA": found["held_out"][name]["ua"] for name in (*CORPORA, "all")}

@@ -38,6 +38,12 @@ Under each exponent the mean score of the label equals the share of correct labe
 Accuracy differs so much between the corpora that the confidence for one of them cannot be derived from the others.
 """
 
+GENDER = """
+With `--task gender` the file answers with the gender of the voice instead of the emotion, from the same features. It is female or male as a corpus labels its speakers.
+So it is how a voice sounds to others, out of two, and not the gender with which a person identifies. Voices of children, and those that resemble neither kind, get one of the two all the same.
+A profile has no effect on it. One exponent calibrates it, fitted to speakers and to corpora that a head was not trained on. emospeech does not label the gender.
+"""
+
 RECORDINGS = "## Recordings outside a studio"
 COUNTED = ("counted_as_speech", "familiar")
 
@@ -136,6 +142,21 @@ def across_table(across: Mapping[str, Mapping[str, Any]]) -> str:
     return table(("corpus", "clips", "UA %, 95 % interval", *columns), rows)
 
 
+def gender_table(held_out: Mapping[str, Mapping[str, Any]], across: Mapping[str, Mapping[str, Any]]) -> str:
+    """Scores of the second answer, on held-out speakers and on each corpus of a head trained without it."""
+    rows = [
+        (named(name), *(cell for row in (held_out[name], across[name]) for cell in _gender_cells(row)))
+        for name in across
+    ]
+    kinds = ("held-out speakers", "corpus left out")
+    columns = (f"{kind}: {what}" for kind in kinds for what in ("clips", "UA %, 95 % interval", "ECE %"))
+    return table(("corpus", *columns), rows)
+
+
+def _gender_cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(row["utterances"]), with_interval(row), percent(row["ece"])
+
+
 def rounding_sentence(found: Mapping[str, Any]) -> str:
     """Cost of eight bits on the held-out speakers."""
     cost = found["eight_bits"]
@@ -163,6 +184,7 @@ def card(size: str, encoder: str, counts: Mapping[str, Any], found: Mapping[str,
         f"A profile (genser adapt) adds about five points, one for each speaker about ten; docs/research.md has the measurements.\n\n{across_table(found['across'])}",
         f"## Calibration\n\nOn all held-out clips. A score of 0.8 should be right in 80 of 100 cases.\n\n"
         f"{reliability_table(found['held_out']['all']['reliability'])}",
+        f"## Gender\n\n{GENDER.strip()}\n\n{gender_table(found['gender'], found['gender_across'])}",
         f"{RECORDINGS}\n\n{disturbed_table(found['disturbed'])}",
         f"## Silence, noise and music\n\n{percent(gate['synthetic'])} % of synthetic sounds get the label no speech "
         f"({'weakest: ' + weakest if weakest else 'every family above 95 %'}), {percent(gate['backgrounds'])} % of the held-out recordings without speech "

@@ -9,7 +9,7 @@ Everything is measured from audio with the file that ships. Two files are compar
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,19 @@ def no_speech(recognizer: Any) -> dict[str, float]:
     return rates
 
 
+def gender(model: str, utterances: Sequence[Utterance], clips: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Scores of the second answer, the gender, on each corpus that labels it."""
+    recognizer = genser.load(model, task="gender")
+    labelled = [index for index, item in enumerate(utterances) if item.gender in recognizer.labels]
+    items = [replace(utterances[index], label=utterances[index].gender) for index in labelled]
+    scores = scored(recognizer, [clips[index] for index in labelled])[0]
+    found = {}
+    for name in CORPORA:
+        if inside := _of_corpus(items, name):
+            found[name] = summary_of(scores[inside], [items[index] for index in inside], recognizer.labels)
+    return found
+
+
 def held_out_clips(data: Path) -> tuple[list[Utterance], list[np.ndarray]]:
     """Clips of the held-out speakers, and their waveforms."""
     kept, _ = for_task(read_corpora(data), "emotion", find_label_map(LABELS))
@@ -167,6 +180,7 @@ def measure(model: str, data: Path, exact: str | None = None) -> dict[str, Any]:
         "precision": "int8" if exact is not None else "float32",
         "held_out_speakers": sorted({"/".join(item.speaker_key) for item in held_out}),
         "held_out": found,
+        "gender": gender(model, held_out, clips),
         "disturbed": disturbed(recognizer, held_out, clips),
         "no_speech": {
             "families": rates,

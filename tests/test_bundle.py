@@ -114,6 +114,32 @@ def test_a_held_out_corpus_is_listed_with_its_own_classes():
     assert "| nemo (Polish) | 9 | 50.0 [40.0, 60.0] | 60.0 | 30.0 | 10.0 | 20.0 | 5.0 |" in across_table({"nemo": row})
 
 
+def test_the_gender_is_listed_for_corpora_that_label_it():
+    from card import gender_table
+
+    row = {"ua": 0.99, "ua_interval": None, "ece": 0.012, "utterances": 78}
+    across = {"ua": 0.955, "ua_interval": [0.9, 0.98], "ece": 0.02, "utterances": 454}
+    text = gender_table({"emodb": row}, {"emodb": across})
+    assert "| emodb (German) | 78 | 99.0 | 1.2 | 454 | 95.5 [90.0, 98.0] | 2.0 |" in text
+
+
+def test_the_gender_is_scored_on_each_corpus_by_heads_without_it(utterances):
+    import build
+
+    from genser.training.calibration import HeldOutPredictions
+    from genser.training.data import Dataset
+
+    genders = ("female", None, "male")
+    items = tuple(replace(utterances[0], corpus="emodb", gender=genders[n % 3], split="train") for n in range(12))
+    labels = np.arange(8) % 2
+    outside = HeldOutPredictions(np.arange(8), np.eye(2)[labels], np.zeros(8), labels, np.full(8, "emodb"))
+    head = SimpleNamespace(config=SimpleNamespace(exponent=1.0, labels=("female", "male")))
+    dataset = Dataset(items, np.zeros((12, 1, 4), np.float32), LABELS, (), 0)
+    found = build.gender_summaries(SimpleNamespace(gender=SimpleNamespace(head=head, outside=outside), dataset=dataset))
+    assert found.keys() == {"emodb"}
+    assert (found["emodb"]["utterances"], found["emodb"]["ua"]) == (8, 1.0)
+
+
 def test_disturbances_are_measured_on_clips_of_every_corpus(utterances, monkeypatch):
     """Up to 300 of each, evenly: all of a small corpus, and the first and the last of a large one."""
     import measure

@@ -78,7 +78,7 @@ def wary(tmp_path_factory):
     """A model over gated statistics of levelled sound with an exponent for each clip, and its graph."""
     root, random = tmp_path_factory.mktemp("wary"), np.random.default_rng(0)
     pooling = Pooling(("speech-mean", "loud-mean", "std"), (1, 2), level=True)
-    folder = toy_folder(root / "wary", pooling=pooling)
+    folder = toy_folder(root / "wary", pooling=pooling, gendered=True)
     made = load_model(folder)
     model = load_speech_model(made)
     batch, sizes = padded([(0.1 * random.standard_normal(9_000)).astype(np.float32) for _ in range(40)])
@@ -88,7 +88,7 @@ def wary(tmp_path_factory):
     Calibration(3.0, 0.5, middle, 9.0).apply(made.head)
     exponents = made.head.exponent(made.head.in_domain_score(features))
     assert exponents.min() < 1.5 < 2 < exponents.max()
-    save_model(folder, made.head, made.encoder, made.fingerprint)
+    save_model(folder, made.head, made.encoder, made.fingerprint, gender=made.gender)
     path = export.export_onnx(folder, root / "wary.onnx").path
     return SimpleNamespace(model=load_speech_model(load_model(folder)), path=path, batch=batch, sizes=sizes)
 
@@ -104,7 +104,7 @@ def test_silence_and_constants_have_scores(wary, value):
 def test_gated_statistics_of_any_length_and_batch(wary, seconds):
     batch, sizes = padded([np.concatenate([hush(0.1), babble(length - 0.2), hush(0.1)]) for length in seconds])
     wanted, found = run_model(wary.model, batch, sizes), OnnxBackend(wary.path).run(batch, sizes)
-    for name in ("scores", "states", "familiar"):
+    for name in ("scores", "states", "familiar", "gender"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-3)
 
 
@@ -117,6 +117,23 @@ def test_an_exponent_for_each_clip_is_in_the_graph(wary):
     (prediction,) = genser.load(wary.path).predict_waveforms([wary.batch[0, :9_000]])
     assert prediction.to_dict()["familiar"] == pytest.approx(float(wanted.familiar[0]), abs=1e-3)
     assert prediction.speech is None
+
+
+def test_a_shift_does_not_move_the_gender(wary):
+    graph = OnnxBackend(wary.path)
+    plain = graph.run(wary.batch[:2], wary.sizes[:2])
+    shift = np.random.default_rng(0).standard_normal(plain.features.shape[1:]).astype(np.float32)
+    moved = graph.run(wary.batch[:2], wary.sizes[:2], shift)
+    assert np.abs(moved.scores - plain.scores).max() > 1e-3
+    np.testing.assert_array_equal(moved.gender, plain.gender)
+    assert np.ptp(plain.gender) > 1e-3
+
+
+def test_the_file_answers_with_the_gender_if_asked(wary):
+    recognizer = genser.load(wary.path, task="gender")
+    wanted = run_model(wary.model, wary.batch, wary.sizes).gender
+    np.testing.assert_allclose(recognizer.scores(list(wary.batch)), wanted, atol=1e-4)
+    assert recognizer.labels == ("female", "male")
 
 
 def test_int8_keeps_the_labels_and_is_smaller(toys):

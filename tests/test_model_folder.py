@@ -43,6 +43,18 @@ def test_a_saved_model_is_loaded(tmp_path):
     assert not model.head.training
 
 
+def test_a_head_for_the_gender_is_kept(tmp_path):
+    folder = toy_folder(tmp_path / "toy", gendered=True)
+    model = load_model(folder)
+    wanted = toy_head(("female", "male"), 3, 1, kind="flat")
+    features = torch.randn(4, 3, 64)
+    torch.testing.assert_close(model.gender(features), wanted(features), rtol=0, atol=0)
+    assert model.description["genders"] == ["female", "male"]
+    (folder / "gender.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"gender\.safetensors is missing"):
+        load_model(folder)
+
+
 def test_loading_leaves_the_global_randomness_alone(made):
     torch.manual_seed(3)
     expected = torch.rand(4)

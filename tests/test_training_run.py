@@ -10,9 +10,11 @@ import torch
 
 from genser.data.utterance import Utterance
 from genser.encoders import EncoderConfig, encode
+from genser.errors import ConfigError
 from genser.model.estimator import NetworkConfig
 from genser.model.folder import load_model, load_speech_model
 from genser.training.data import Dataset, calibration_folds, sides
+from genser.training.gender import gender_rows
 from genser.training.recipe import CalibrationConfig, OptimizerConfig, TrainConfig, load_recipe
 from genser.training.run import run_training
 
@@ -27,17 +29,21 @@ CONFIG = TrainConfig(
 )
 
 
+GENDERS = ("f", "female", "m", "male", "", "f")
+"""Of the speakers; one is unknown."""
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """Six speakers of two corpora with low and high voices; one row has no class."""
     folder, generator = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
-    rows = [["path", "label", "speaker", "corpus"]]
+    rows = [["path", "label", "speaker", "corpus", "gender"]]
     for number in range(91):
         speaker, label = number % 6, ("sad", "merry")[number // 6 % 2]
         time = np.arange(8000) / 16000
         tone = np.sin(2 * np.pi * ((150, 450)[label == "merry"] + 8 * speaker) * time) * (1 + 0.5 * np.sin(20 * time))
         soundfile.write(folder / f"{number}.wav", 0.3 * tone + 0.05 * generator.standard_normal(8000), 16000)
-        rows.append([f"{number}.wav", label if number < 90 else "", f"s{speaker}", "ab"[speaker % 2]])
+        rows.append([f"{number}.wav", label if number < 90 else "", f"s{speaker}", "ab"[speaker % 2], GENDERS[speaker]])
     with (folder / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder
@@ -45,7 +51,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(corpus):
-    config = replace(CONFIG, calibration=CalibrationConfig(2, across_corpora=True), speech_gate=True)
+    config = replace(CONFIG, calibration=CalibrationConfig(2, across_corpora=True), speech_gate=True, gender=True)
     sentences = []
     run = run_training(corpus / "manifest.csv", config, corpus / "model", corpus / "store", report=sentences.append)
     return run, sentences
@@ -79,6 +85,49 @@ def test_the_model_records_digests_of_its_speakers_instead_of_their_names(traine
     assert len(recorded) == 6
 
 
+def test_the_gender_is_learned_from_the_rows_that_have_one(trained):
+    run, _ = trained
+    labelled, rows = gender_rows(run.dataset, sides(run.dataset, CONFIG)[0])
+    assert labelled.classes == ("female", "male")
+    assert [item.label for item in labelled.utterances] == [
+        item.gender for item in run.dataset.utterances if item.gender
+    ]
+    assert {item.speaker for item in labelled.utterances} == {"s0", "s1", "s2", "s3", "s5"}
+    assert run.gender.head.config.labels == ("female", "male")
+    assert sorted(run.gender.inside.rows) == list(rows)
+    assert set(run.gender.outside.corpora) == {"a", "b"}
+
+
+def test_the_gender_is_saved_calibrated_and_in_the_card(trained):
+    run, _ = trained
+    model = load_model(run.folder)
+    assert model.description["genders"] == ["female", "male"]
+    assert model.gender.config.exponent == run.gender.head.config.exponent != 1.0
+    assert model.info["gender_ua"].keys() == {"speakers held out", "a", "b"}
+    assert "gender: a, trained without |" in (run.folder / "card.md").read_text("utf-8")
+
+
+def test_a_manifest_without_genders_has_no_head_for_them(corpus, tmp_path):
+    lines = [line.split(",") for line in (corpus / "manifest.csv").read_text().splitlines()]
+    (corpus / "unknown.csv").write_text("".join(",".join(line[:4]) + "\n" for line in lines))
+    sentences = []
+    run = run_training(
+        corpus / "unknown.csv",
+        replace(CONFIG, steps=5, gender=True),
+        tmp_path,
+        corpus / "store",
+        report=sentences.append,
+    )
+    assert run.gender is None
+    assert load_model(tmp_path).description["genders"] is None
+    assert any("column 'gender'" in sentence for sentence in sentences)
+
+
+def test_the_gender_cannot_be_task_and_second_answer():
+    with pytest.raises(ConfigError, match="Use gender: false"):
+        replace(CONFIG, task="gender", gender=True)
+
+
 def test_a_finished_run_is_reported(trained, corpus):
     _, sentences = trained
     assert not any("finished before" in sentence for sentence in sentences)
@@ -108,7 +157,7 @@ def test_the_card_lists_data_licence_and_scores(trained):
 
 
 def test_with_one_corpus_there_is_one_exponent_and_a_sentence(corpus, tmp_path):
-    text = (corpus / "manifest.csv").read_text().replace(",b\n", ",a\n").replace(",b\r\n", ",a\r\n")
+    text = (corpus / "manifest.csv").read_text().replace(",b,", ",a,")
     (corpus / "one.csv").write_text(text)
     config, sentences = replace(CONFIG, steps=5, calibration=CalibrationConfig(0, across_corpora=True)), []
     run = run_training(corpus / "one.csv", config, tmp_path, corpus / "store", report=sentences.append)

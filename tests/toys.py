@@ -50,7 +50,14 @@ def toy_gate(encoder, threshold: float = 0.5) -> SpeechGate:
 
 
 def toy_folder(
-    folder: Path, *, gated: bool = False, pooling: Pooling | None = None, labels=LABELS, seed: int = 0, **settings
+    folder: Path,
+    *,
+    gated: bool = False,
+    gendered: bool = False,
+    pooling: Pooling | None = None,
+    labels=LABELS,
+    seed: int = 0,
+    **settings,
 ) -> Path:
     """Write a model folder, its encoder beside it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +68,8 @@ def toy_folder(
     gate = toy_gate(encoder) if gated else None
     info = {"recipe": {"task": "emotion"}, "corpora": ["toy"], "utterances": 12, "speakers": 4, "validation_ua": 0.5}
     head = toy_head(labels, encoder.states, seed, **{"sampler": Sampler(steps=2), **settings})
-    save_model(folder, head, config, encoder.fingerprint, info, license="CC0", gate=gate)
+    gender = toy_head(("female", "male"), encoder.states, seed + 1, kind="flat") if gendered else None
+    save_model(folder, head, config, encoder.fingerprint, info, license="CC0", gate=gate, gender=gender)
     return folder
 
 

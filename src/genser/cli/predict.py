@@ -28,6 +28,7 @@ def predict(
     *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: str | None = None,
     encoder: str | None = None,
+    task: str | None = None,
     format: str | None = None,
     output: Annotated[str | None, Parameter(alias="-o", allow_leading_hyphen=True)] = None,
     channel: str = "mix",
@@ -50,6 +51,7 @@ def predict(
         paths: Audio or video files, folders (searched to any depth), patterns, or "-" for standard input.
         model: "base" (default) or "tiny", an ONNX file, or a model folder.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
+        task: emotion (default), or gender: the gender of the voice as the corpora of the model label it.
         format: text (default), json, jsonl, csv, tsv or parquet; if omitted, the ending of the output decides. With
             --segments also labels (Audacity), textgrid, rttm, srt, vtt, png, svg or pdf; the default is then csv, and
             jsonl for live audio.
@@ -95,7 +97,8 @@ def predict(
         raise ConfigError("--adapt learns a profile, and --profile names one. Omit one of them.")
     occurring = {"classes": classes, "prior": prior}
     learned = Profile.load(profile) if profile else None
-    load_model = partial(load, model, threads=threads, device=device, encoder=encoder, profile=learned, **occurring)
+    about_model = {"task": task, "encoder": encoder, "profile": learned, **occurring}
+    load_model = partial(load, model, threads=threads, device=device, **about_model)
     if over_time.microphone:
         if adapt:
             raise ConfigError("--adapt needs recordings. For a microphone, use --profile.")
@@ -108,7 +111,7 @@ def predict(
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
     about = {"--segments": over_time.segments, "--model": model_digest(model), "--channel": chosen_channel}
     about |= {f"--{name}": value for name, value in occurring.items()}
-    about |= {"--adapt": adapt, "--profile": learned and learned.digest}
+    about |= {"--task": task, "--adapt": adapt, "--profile": learned and learned.digest}
     if adapt and "-" in inputs:
         raise ConfigError("--adapt reads every input twice, which standard input does not allow. Name files.")
     if over_time.segments:

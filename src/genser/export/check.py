@@ -78,7 +78,7 @@ def measure_parity(model: Run, graph: Run, batches: tuple = BATCHES, seed: int =
     differences = [
         np.abs(getattr(a, name) - getattr(b, name)).max()
         for a, b in zip(expected, found, strict=True)
-        for name in ("scores", "trajectory", "speech")
+        for name in ("scores", "trajectory", "speech", "gender")
         if getattr(a, name) is not None
     ]
     return Parity(

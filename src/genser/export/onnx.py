@@ -59,8 +59,8 @@ def export_onnx(
     The graph takes ``waveform``, float32 (batch, samples) at 16 kHz, and ``lengths``, int64 (batch,); both axes are
     dynamic. It may take ``shift``, float32 (1, states, dim), which is added to the features. Its outputs are those of
     :class:`genser.model.speech_model.SpeechModel`: ``scores`` (batch, classes), calibrated, and if the model has them
-    ``trajectory`` (batch, N + 1, classes), ``states`` (batch, N + 1, dim), ``speech`` and ``familiar`` (batch,), and
-    ``features`` (batch, states, dim).
+    ``trajectory`` (batch, N + 1, classes), ``states`` (batch, N + 1, dim), ``speech`` and ``familiar`` (batch,),
+    ``gender`` (batch, genders), and ``features`` (batch, states, dim).
 
     Args:
         folder: Model folder.
@@ -91,7 +91,8 @@ def export_onnx(
     metadata = {**model.description, "info": {**model.info, **(info or {})}, "card": card, "precision": precision}
     content = sealed(_graph(reference, precision), metadata)
     if tolerance is None:
-        exponents = (model.head.config.exponent, model.head.config.out_of_domain_exponent, 1.0)
+        heads = [model.head.config, *(() if model.gender is None else (model.gender.config,))]
+        exponents = [1.0, *(one for head in heads for one in (head.exponent, head.out_of_domain_exponent))]
         tolerance = LARGEST_DIFFERENCE[precision] * (max(exponents) if precision == "float32" else 1.0)
     with atomic_file(path) as file:
         file.write(content)

@@ -21,6 +21,8 @@ class ModelOutput:
         speech: Probability of speech, shape (batch,); None if the model has no speech gate.
         familiar: In-domain score: the probability that the clip resembles the training corpora, shape (batch,); None
             if the model has no such score.
+        gender: Probabilities of the genders, shape (batch, genders), see
+            :class:`genser.inference.second_task.GenderBackend`; None if the model has no head for them.
         features: Pooled hidden states before any shift, shape (batch, states, dim); None if the model has no such
             output.
     """
@@ -30,6 +32,7 @@ class ModelOutput:
     states: np.ndarray | None = None
     speech: np.ndarray | None = None
     familiar: np.ndarray | None = None
+    gender: np.ndarray | None = None
     features: np.ndarray | None = None
 
 

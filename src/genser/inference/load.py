@@ -10,6 +10,7 @@ from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.profile import Profile
 from genser.inference.recognizer import Recognizer
+from genser.inference.second_task import for_task
 
 BUNDLED = ("base", "tiny")
 MODELS = Path(__file__).parents[1] / "models"
@@ -21,6 +22,7 @@ TORCH_PARTS = ("torch", "jaxtyping", "safetensors", "transformers")
 def load(
     model: str | os.PathLike[str] | None = None,
     *,
+    task: str | None = None,
     threads: int | None = None,
     device: str = "cpu",
     shared: bool = False,
@@ -34,6 +36,8 @@ def load(
     Args:
         model: ``"base"`` or ``"tiny"`` for a bundled model, an ONNX file, or a model folder, which needs the extra
             [train]. None means ``"base"``.
+        task: ``"emotion"``, or ``"gender"``: the gender of the voice as the corpora of the model label it; None means
+            what the model was trained for first.
         threads: Threads within one operator; None means one per usable core.
         device: ``"cpu"``, a GPU such as ``"cuda"`` or ``"cuda:1"``, which needs the extra [train], or ``"auto"``: the
             GPU if torch is installed and sees one, else the CPU.
@@ -49,14 +53,16 @@ def load(
         A recogniser that may be used from several threads.
 
     Raises:
-        ModelError: The model is missing, was changed, was not made by genser or has an unknown format.
+        ModelError: The model is missing, was changed, was not made by genser, has an unknown format, or was not trained
+            for the task.
         MissingExtraError: A model folder or a GPU needs torch, which is not installed.
-        ConfigError: A class is unknown, a share is missing or not positive, the profile is not one of this model, or
-            the device cannot be used.
+        ConfigError: A class or the task is unknown, a share is missing or not positive, the profile is not one of this
+            model and task, or the device cannot be used.
     """
     found = Profile.load(profile) if isinstance(profile, str | os.PathLike) else profile
     device = found_device(device)
     backend = _backend(find_model(model), threads, device, shared, encoder)
+    backend = backend if task is None else for_task(backend, task)
     workers = min(usable_cores(), MOST_DECODERS["cpu" if device == "cpu" else "gpu"])
     return Recognizer(backend, prior=ClassPrior.of(backend.labels, classes, prior), profile=found, decoders=workers)
 

@@ -31,6 +31,7 @@ def _facts(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("encoder", " ".join(str(encoder[key]) for key in ("kind", "source") if encoder.get(key))),
         ("transport", transport) if kind == "transport" else ("head", kind),
         ("speech gate", f"threshold {threshold:g}" if threshold is not None else "none"),
+        ("genders", ", ".join(metadata.get("genders") or ())),
         ("precision", metadata.get("precision", "")),
         ("training", _training(metadata["info"])),
         ("scores", _scores(metadata["info"])),

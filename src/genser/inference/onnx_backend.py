@@ -18,7 +18,7 @@ from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
 from genser.onnx_runtime import cpu_session, import_onnxruntime
 
 LONGEST_PARALLEL = 12 * 16_000  # samples of a window that may run in parallel with others
-OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar", "features")
+OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar", "gender", "features")
 
 
 class OnnxBackend:

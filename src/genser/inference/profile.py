@@ -154,8 +154,12 @@ def training_mean(metadata: Mapping[str, Any]) -> np.ndarray:
     """Mean of the features of the training clips, float64 of shape (states, dim).
 
     Raises:
-        ConfigError: The model was exported by an earlier version and does not state it.
+        ConfigError: The model was exported by an earlier version and does not state it, or the task is the gender.
     """
+    if metadata.get("task") == "gender":
+        raise ConfigError(
+            "A profile has no effect on the gender, since it would remove part of it. Omit the profile, or the task."
+        )
     try:
         return array_of(metadata["mean"]).astype(np.float64)
     except (TypeError, KeyError, ValueError) as error:

@@ -19,7 +19,7 @@ from genser.inference.backend import Backend, ModelOutput
 from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.prediction import NO_SPEECH, Prediction
-from genser.inference.profile import Profile
+from genser.inference.profile import Profile, training_mean
 from genser.inference.windows import BLOCK, cut, window_weights
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Recognizer:
         Raises:
             ConfigError: No recording holds speech, or the model has no features to adapt.
         """
+        training_mean(self.metadata)  # a model without it is refused before it has worked
         rows: list[np.ndarray] = []
         samples, failure = 0, None
         for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features):

@@ -28,7 +28,8 @@ from genser.model.speech_gate import SpeechGate
 from genser.model.speech_model import SpeechModel, check_encoder
 
 FORMAT = 2
-CONFIG, HEAD, GATE, ENCODER = "config.json", "head.safetensors", "gate.safetensors", "encoder.safetensors"
+CONFIG, HEAD, GATE, GENDER = "config.json", "head.safetensors", "gate.safetensors", "gender.safetensors"
+ENCODER = "encoder.safetensors"
 CARD = "card.md"
 """Name of the model card in a model folder; an export puts it into the ONNX file."""
 ENTRIES = {"files", "head", "encoder", "gate", "fingerprint", "info", "license"}
@@ -49,6 +50,7 @@ class ModelFolder:
         info: How the model was made: recipe, data, scores; JSON values.
         license: Terms of the weights.
         gate: The speech gate, if there is one.
+        gender: The head for the gender, if there is one, in evaluation mode.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class ModelFolder:
     info: Mapping[str, Any] = field(default_factory=dict)
     license: str = ""
     gate: SpeechGate | None = None
+    gender: Head | None = None
 
     @property
     def description(self) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class ModelFolder:
             "mean": plain_array(self.head.feature_transform.mean.numpy()),
             "head": to_mapping(self.head.config),
             "speech_threshold": self.gate.threshold if self.gate else None,
+            "genders": list(self.gender.config.labels) if self.gender else None,
             "license": self.license,
             "info": dict(self.info),
         }
@@ -84,6 +88,7 @@ def save_model(
     *,
     license: str = "",
     gate: SpeechGate | None = None,
+    gender: Head | None = None,
     embed: SpeechEncoder | None = None,
 ) -> None:
     """Write a model folder. The configuration is written last, so that an interrupted run leaves no folder that loads.
@@ -96,6 +101,7 @@ def save_model(
         info: How the model was made; JSON values.
         license: Terms of the weights.
         gate: A speech gate.
+        gender: A head for the gender.
         embed: A Whisper encoder whose weights are stored in the folder, which then needs no other file.
 
     Raises:
@@ -105,6 +111,8 @@ def save_model(
     contents = {HEAD: _bytes_of(head)}
     if gate is not None:
         contents[GATE] = _bytes_of(gate)
+    if gender is not None:
+        contents[GENDER] = _bytes_of(gender)
     if embed is not None:
         contents[ENCODER] = _encoder_bytes(embed, encoder)
         encoder = replace(encoder, source=ENCODER, revision=None)
@@ -118,6 +126,7 @@ def save_model(
         "fingerprint": fingerprint,
         "head": to_mapping(head.config),
         "gate": None if gate is None else {"threshold": gate.threshold},
+        "gender": None if gender is None else to_mapping(gender.config),
         "info": dict(info or {}),
         "license": license,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
@@ -141,16 +150,16 @@ def load_model(folder: Path) -> ModelFolder:
         settings, tensors = config["head"], load_tensors(contents[HEAD])
         if config["format"] == 1:
             settings, tensors = present_config(settings), present_tensors(tensors)
-        with torch.random.fork_rng():
-            head = make_head(build(HeadConfig, settings, str(folder / CONFIG)))
-        head.load_state_dict(tensors)
+        head = _head(settings, tensors, folder)
         encoder = build(EncoderConfig, config["encoder"], str(folder / CONFIG))
-        gate = _gate(config, contents)
+        gate, given = _gate(config, contents), config.get("gender")
+        gender = _head(given, load_tensors(contents[GENDER]), folder) if given else None
     except (ConfigError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} cannot be read by this genser, {__version__}: {error}") from error
     if encoder.source == ENCODER and ENCODER in contents:
         encoder = replace(encoder, source=str((folder / ENCODER).resolve()))
-    return ModelFolder(folder, head.eval(), encoder, config["fingerprint"], config["info"], config["license"], gate)
+    known = config["fingerprint"], config["info"], config["license"]
+    return ModelFolder(folder, head, encoder, *known, gate, gender)
 
 
 def load_speech_model(
@@ -176,7 +185,7 @@ def load_speech_model(
             "Put it back, or name its present path (option --encoder)."
         ) from error
     check_encoder(network, model.fingerprint, str(model.folder))
-    return SpeechModel(network, model.head, model.gate).to(device).eval().requires_grad_(False)
+    return SpeechModel(network, model.head, model.gate, model.gender).to(device).eval().requires_grad_(False)
 
 
 def _bytes_of(module: torch.nn.Module) -> bytes:
@@ -225,7 +234,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _is_list_of_files(checksums: Any) -> bool:
     """Whether these are checksums of files of a model folder, the head among them, and of nothing elsewhere."""
-    return isinstance(checksums, dict) and HEAD in checksums and checksums.keys() <= {HEAD, GATE, ENCODER}
+    return isinstance(checksums, dict) and HEAD in checksums and checksums.keys() <= {HEAD, GATE, GENDER, ENCODER}
 
 
 def _read_files(folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
@@ -245,6 +254,13 @@ def _read_files(folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
         if hashlib.sha256(contents[name]).hexdigest() != checksum:
             raise ModelError(f"{folder / name} was changed: its checksum differs. Copy the model folder again.")
     return contents
+
+
+def _head(settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], folder: Path) -> Head:
+    with torch.random.fork_rng():
+        head = make_head(build(HeadConfig, settings, str(folder / CONFIG)))
+    head.load_state_dict(tensors)
+    return head.eval()
 
 
 def _gate(config: Mapping[str, Any], contents: Mapping[str, bytes]) -> SpeechGate | None:

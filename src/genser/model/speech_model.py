@@ -13,19 +13,23 @@ from genser.transport.codes import probabilities, projections
 
 
 class SpeechModel(nn.Module):
-    """A trained encoder and head with an optional speech gate.
+    """A trained encoder and head with an optional speech gate and an optional second head for the gender.
 
     Args:
         encoder: Waveform to pooled hidden states.
         head: Hidden states to class probabilities.
         gate: Hidden states to the probability of speech.
+        gender: Hidden states to the probabilities of the genders.
     """
 
-    def __init__(self, encoder: SpeechEncoder, head: Head, gate: SpeechGate | None = None) -> None:
+    def __init__(
+        self, encoder: SpeechEncoder, head: Head, gate: SpeechGate | None = None, gender: Head | None = None
+    ) -> None:
         super().__init__()
         self.encoder: SpeechEncoder = encoder
         self.head: Head = head
         self.gate = gate
+        self.gender = gender
         if isinstance(head, TransportHead) and head.config.state == "posterior":
             variance = float(head.variance.detach())
             estimates, states = head.config.sampler.posterior_coefficients(head.config.path, variance)
@@ -48,8 +52,8 @@ class SpeechModel(nn.Module):
         Returns:
             Class probabilities (batch, classes); with a transport head, those read off at each time of the transport
             (batch, N + 1, classes) and the states x_t (batch, N + 1, dim); with a gate, the probability of speech
-            (batch,); with an in-domain score, that score (batch,); and the features without shift (batch, states, dim).
-            :attr:`outputs` gives their names.
+            (batch,); with an in-domain score, that score (batch,); with a head for the gender, its probabilities
+            (batch, genders); and the features without shift (batch, states, dim). :attr:`outputs` gives their names.
         """
         pooled = self.encoder(waveform, lengths)
         features = pooled if shift is None else pooled + shift
@@ -65,7 +69,9 @@ class SpeechModel(nn.Module):
         else:
             outputs = (probabilities(head.coordinates(features), exponent),)
         speech = () if self.gate is None else (self.gate(pooled),)
-        return (*outputs, *speech, *(() if in_domain is None else (in_domain,)), pooled)
+        familiar = () if in_domain is None else (in_domain,)
+        gender = () if self.gender is None else (self.gender(pooled),)  # a shift would remove part of the gender
+        return (*outputs, *speech, *familiar, *gender, pooled)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -73,7 +79,8 @@ class SpeechModel(nn.Module):
         transport = ("trajectory", "states") if isinstance(self.head, TransportHead) else ()
         speech = () if self.gate is None else ("speech",)
         familiar = ("familiar",) if self.head.config.in_domain_components else ()
-        return ("scores", *transport, *speech, *familiar, "features")
+        gender = () if self.gender is None else ("gender",)
+        return ("scores", *transport, *speech, *familiar, *gender, "features")
 
     def _transport(self, head: TransportHead, x_1: Tensor, X_c: Tensor) -> tuple[Tensor, Tensor]:
         """Estimates and states (N + 1, batch, dim) of Algorithm 2, see :meth:`Sampler.posterior_coefficients`."""

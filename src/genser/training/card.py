@@ -72,6 +72,8 @@ def _scores(info: Mapping[str, Any]) -> str:
         lines.append(("speakers of the training side, each predicted without its fold", info["out_of_fold_ua"]))
     for corpus, ua in info.get("across_corpora_ua", {}).items():
         lines.append((f"{corpus}, trained without it", ua))
+    for name, ua in info.get("gender_ua", {}).items():
+        lines.append((f"gender: {name}, trained without", ua))
     if not lines:
         return "Nothing was held out, so no score is known."
     rows = [f"| {what} | {100 * ua:.1f} |" for what, ua in lines]

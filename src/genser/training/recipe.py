@@ -112,6 +112,8 @@ class TrainConfig:
             this regression alone.
         state: How the state x_t enters the estimate, see :class:`genser.model.HeadConfig`.
         task: Column of the manifest that is learned: ``"emotion"`` or ``"gender"``.
+        gender: Whether the model also learns the gender of the voice, the column ``gender``, as a second answer, see
+            :mod:`genser.training.gender`.
         labels: Name of a label map, or a path to one; None keeps the manifest's labels.
         batch_size: Rows per step, over all processes.
         steps: Optimiser steps.
@@ -146,6 +148,7 @@ class TrainConfig:
     ridge_prior: float = 0.0
     state: str = "network"
     task: str = "emotion"
+    gender: bool = False
     labels: str | None = None
     batch_size: int = 128
     steps: int = 1000
@@ -173,6 +176,8 @@ class TrainConfig:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("task", self.task, TASKS)
         check_choice("head", self.head, HEADS)
+        if self.gender and self.task == "gender":
+            raise ConfigError("The task is the gender already, so it cannot be the second answer. Use gender: false.")
         check_penalty(self.head, self.ridge_prior)
         if self.adaptation.rank and not KINDS[self.encoder.kind].embeds:
             raise ConfigError(

@@ -31,6 +31,7 @@ from genser.training.calibration import (
 from genser.training.card import model_card
 from genser.training.data import Dataset, Report, build_dataset, calibration_folds, sides, speakers_known
 from genser.training.distributed import ALONE, Processes, processes
+from genser.training.gender import GenderHead, calibrate_gender, gender_config, gender_rows
 from genser.training.lora import adapted_encoder
 from genser.training.recipe import TrainConfig
 from genser.training.speech_gate import train_gate
@@ -52,6 +53,7 @@ class TrainedModel:
         inside: Predictions of unseen speakers; None without validation side and folds.
         outside: Predictions of unseen corpora; None unless the recipe asks for them.
         calibration: Fitted to both; None if there is one exponent.
+        gender: The second answer, if the recipe asks for it.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class TrainedModel:
     inside: HeldOutPredictions | None = None
     outside: HeldOutPredictions | None = None
     calibration: Calibration | None = None
+    gender: GenderHead | None = None
 
 
 def run_training(
@@ -109,6 +112,8 @@ def run_training(
         trained = TrainedModel(out, dataset, result)
         if group.rank == 0:
             trained = _calibrated(trained, setup, head, training, validation, report)
+            if config.gender:
+                trained = replace(trained, gender=_gender_head(setup, dataset, training, report))
             _save(trained, setup, head, encoder, training, validation, info or {})
     return trained
 
@@ -268,6 +273,28 @@ def _calibrated(
     return replace(trained, inside=inside, outside=outside, calibration=calibration)
 
 
+def _gender_head(setup: TrainingSetup, dataset: Dataset, training: np.ndarray, report: Report) -> GenderHead | None:
+    """Train and calibrate the second answer; None if the training rows do not have two genders."""
+    settings = setup.config.calibration
+    labelled, rows = gender_rows(dataset, training)
+    if len(labelled.classes) < 2:
+        report("The model does not recognise the gender, since the manifest does not have two in its column 'gender'.")
+        return None
+    genders = replace(setup, config=gender_config(setup.config), dataset=labelled)
+    head, _ = genders.fit(labelled, rows)
+    parts = calibration_folds(labelled, rows, settings.folds) if settings.folds else []
+    inside = genders.held_out(parts) if parts else None
+    outside, corpora = None, labelled.corpora
+    names = sorted(set(corpora[rows].tolist()))
+    if settings.across_corpora and len(names) > 1:
+        outside = genders.held_out((rows[corpora[rows] != name], np.flatnonzero(corpora == name)) for name in names)
+    if inside is None and outside is None:
+        report("The gender is not calibrated, since nothing was held out: set calibration.folds.")
+    known = [inside, outside and outside.where(np.isin(outside.rows, rows))]
+    calibrate_gender(head, [one for one in known if one is not None])
+    return GenderHead(head, inside, outside)
+
+
 def _save(
     trained: TrainedModel,
     setup: TrainingSetup,
@@ -297,6 +324,7 @@ def _save(
         info,
         license=config.license,
         gate=gate,
+        gender=trained.gender.head.cpu() if trained.gender else None,
         embed=embed,
     )
     card = model_card(
@@ -311,6 +339,7 @@ def _info(trained: TrainedModel, config: TrainConfig, training: np.ndarray, vali
     info = {
         "genser": __version__,
         "recipe": to_mapping(config),
+        "task": config.task,
         "corpora": sorted({name or "unnamed" for name in dataset.corpora.tolist()}),
         "utterances": len(dataset.utterances),
         "training_utterances": len(training),
@@ -328,6 +357,8 @@ def _info(trained: TrainedModel, config: TrainConfig, training: np.ndarray, vali
         names = sorted(set(trained.outside.corpora.tolist()))
         parts = {name: trained.outside.where(trained.outside.corpora == name) for name in names}
         info["across_corpora_ua"] = {name: _ua(part, len(dataset.classes)) for name, part in parts.items()}
+    if trained.gender is not None:
+        info["gender_ua"] = trained.gender.info
     return info
 
 
