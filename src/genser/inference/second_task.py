@@ -30,7 +30,7 @@ class GenderBackend:
         }
 
     def outputs(
-        self, windows: Sequence[np.ndarray], batch_samples: float, shift: np.ndarray | None = None
+        self, windows: Sequence[np.ndarray], batch_samples: float | None, shift: np.ndarray | None = None
     ) -> Iterator[tuple[list[int], ModelOutput]]:
         """Run on windows, see :class:`genser.inference.backend.Backend`.
 
