@@ -1,9 +1,12 @@
 import io
+import multiprocessing
+import os
 import subprocess
 import sys
 import threading
 import time
 import wave
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +144,38 @@ def test_any_error_of_a_decoder_is_the_error_of_its_clip(monkeypatch):
     monkeypatch.setattr(decode_ahead, "stream_audio", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError):
         next(Recognizer(LevelBackend()).predict_many([b"x"]))
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("channel", ["mix", 2, "each"])
+def test_processes_decode_what_threads_decode(processes, channel, tmp_path):
+    names = []
+    for number, seconds in enumerate([0.5, 3.0, 35.0, 30.0, 1.0, 2.0, 0.01, 1.5, 2.5]):
+        names.append(tmp_path / f"{number}.wav")
+        stereo = np.column_stack([level(0.1, seconds), level(0.01 * number, seconds)])
+        soundfile.write(names[-1], stereo, SAMPLE_RATE)
+    (tmp_path / "bad.wav").write_text("no sound")
+    names[3:3] = [tmp_path / "bad.wav", tmp_path / "missing.wav"]
+    sources = [*map(str, names), names[0].read_bytes(), names[1]]
+    recognizer = Recognizer(LevelBackend())
+    wanted = list(recognizer.predict_many(sources, channel=channel))
+    found = list(recognizer.predict_many(sources, channel=channel, pool=processes))
+    assert found == wanted
+    assert sum(one.error is not None for one in wanted) >= 2
+
+
+def test_a_killed_process_costs_no_clip(tmp_path):
+    soundfile.write(tmp_path / "a.wav", level(0.3, 1), SAMPLE_RATE)
+    recognizer, sources = Recognizer(LevelBackend()), [tmp_path / "a.wav"] * 9
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(os._exit, 1)
+        found = list(recognizer.predict_many(sources, pool=pool))
+    assert found == list(recognizer.predict_many(sources))
 
 
 def test_sources_are_read_as_needed():

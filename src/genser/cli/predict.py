@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -15,12 +16,15 @@ from genser.cli._over_time import OverTime, SegmentFlags, check_combination
 from genser.errors import ConfigError, counted
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from genser.audio import Channel
     from genser.cli._progress import Bars
     from genser.inference.prediction import Prediction
     from genser.inference.recognizer import Recognizer
     from genser.output.formats import Format
 
+MANY = 64  # inputs from which processes decode for a GPU, if there are many cores
 LONG = 120.0  # s, from which one label is a doubtful summary of a recording
 
 
@@ -124,9 +128,24 @@ def predict(
         check_file(path, inputs)
     chosen = find_format("predictions", path, format, "text")
     recognizer = _adapted(load_model(), inputs, chosen_channel) if adapt else load_model()
-    run = _ClipRun(recognizer, inputs, chosen, chosen_channel, batch_seconds)
-    run.write(path, about, resume)
+    with _pool(device, inputs) as pool:
+        run = _ClipRun(recognizer, inputs, chosen, chosen_channel, batch_seconds, pool)
+        run.write(path, about, resume)
     return run.report()
+
+
+@contextmanager
+def _pool(device: str, inputs: Sequence[str]) -> "Iterator[Executor | None]":
+    """Processes that decode many inputs for a GPU where there are many cores; None if threads suffice."""
+    from genser.inference.load import found_device
+
+    if len(inputs) < MANY or found_device(device) == "cpu":
+        yield None
+        return
+    from genser.data.features import decoding_pool
+
+    with decoding_pool() as pool:
+        yield pool
 
 
 def _adapted(recognizer: "Recognizer", inputs: list[str], channel: "Channel") -> "Recognizer":
@@ -146,6 +165,7 @@ class _ClipRun:
     format: "Format"
     channel: "Channel"
     batch_seconds: float | None
+    pool: "Executor | None" = None
     count: int = 0
     failed: int = 0
     remarked: int = 0
@@ -182,7 +202,9 @@ class _ClipRun:
 
     def _grouped(self, inputs: Sequence[str]) -> Iterator[list["Prediction"]]:
         """One result per input as soon as it comes, or those of all its channels."""
-        predictions = self.recognizer.predict_many(inputs, channel=self.channel, batch_seconds=self.batch_seconds)
+        predictions = self.recognizer.predict_many(
+            inputs, channel=self.channel, batch_seconds=self.batch_seconds, pool=self.pool
+        )
         if self.channel != "each":
             yield from ([prediction] for prediction in predictions)
             return

@@ -3,6 +3,7 @@
 import math
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -116,7 +117,9 @@ def decoding_pool() -> Iterator[Executor]:
         pool = decoding_threads()
     else:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # Windows
-        pool = ProcessPoolExecutor(decoders(), mp_context=multiprocessing.get_context(method))
+        context = multiprocessing.get_context(method)
+        ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; this one stops the pool
+        pool = ProcessPoolExecutor(decoders(), mp_context=context, initializer=signal.signal, initargs=ignored)
     with pool:
         yield pool
 

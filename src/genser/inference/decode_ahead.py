@@ -1,10 +1,12 @@
-"""Decodes many clips in threads ahead of the model: in order, and in bounded memory."""
+"""Decodes many clips in threads or processes ahead of the model: in order, and in bounded memory."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from threading import Lock
 from typing import Literal
 
@@ -22,10 +24,20 @@ from genser.audio import (
     reusable,
     stream_audio,
 )
-from genser.inference.windows import BLOCK, windows_of
+from genser.inference.windows import BLOCK, WINDOW, windows_of
 
 BUFFER_SECONDS = 600.0  # of decoded audio that waits for the model: 38 MB
 GROUP_CLIPS = 128  # clips in a group at most
+SENT_CLIPS = 4  # files that a process decodes at once, as sending takes time
+SENT_SECONDS = WINDOW / SAMPLE_RATE  # of audio in a file that a process decodes, at most
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What is known about a source that was decoded elsewhere, see :class:`genser.audio.AudioStream`."""
+
+    duration: float
+    remark: str | None
 
 
 @dataclass
@@ -45,7 +57,7 @@ class Clip:
     windows: list[np.ndarray] = field(default_factory=list)
     rest: Iterator[np.ndarray] = field(default_factory=lambda: iter(()))
     error: str | None = None
-    stream: AudioStream | None = None
+    stream: AudioStream | Decoded | None = None
     channel: int | None = None
 
     @property
@@ -55,13 +67,17 @@ class Clip:
 
 
 class Decoder:
-    """Decodes clips in threads.
+    """Decodes clips in threads, or files of up to 30 s in the processes of a pool.
+
+    A clip holds the interpreter lock for about a millisecond, so threads cannot keep up with a GPU.
 
     Args:
         workers: Number of threads.
         limits: Bounds beyond which a clip is refused.
         group_seconds: Length of audio in a group, in seconds.
         channel: Number of the channel of every clip, "mix", or "each" for one clip per channel.
+        pool: Processes that decode.
+        buffer_seconds: Length of decoded audio that waits for the model, in seconds; None means 600.
     """
 
     def __init__(
@@ -70,8 +86,11 @@ class Decoder:
         limits: AudioLimits = STREAM_LIMITS,
         group_seconds: float = 240.0,
         channel: Channel = "mix",
+        pool: Executor | None = None,
+        buffer_seconds: float | None = None,
     ) -> None:
-        self._workers, self._limits, self._channel = workers, limits, channel
+        self._workers, self._limits, self._channel, self._pool = workers, limits, channel, pool
+        self._buffer = (BUFFER_SECONDS if buffer_seconds is None else buffer_seconds) * SAMPLE_RATE
         self._group = group_seconds * SAMPLE_RATE
         self._buffered = 0  # samples that are decoded and not yet in a yielded group
         self._lock = Lock()
@@ -79,12 +98,12 @@ class Decoder:
     def groups(self, sources: Iterable[AudioSource | AudioStream]) -> Iterator[list[Clip]]:
         """Yield groups of consecutive clips, while the next ones are being decoded."""
         executor = ThreadPoolExecutor(self._workers, thread_name_prefix="genser-decode")
-        pending: deque[Future[list[Clip]]] = deque()
+        pending: deque[Callable[[], list[Clip]]] = deque()
         group: list[Clip] = []
         remaining = iter(sources)
         try:
             while self._fill(pending, remaining, executor):
-                group += pending.popleft().result()
+                group += pending.popleft()()
                 if len(group) >= GROUP_CLIPS or sum(clip.samples for clip in group) >= self._group:
                     self._fill(pending, remaining, executor)
                     self._count(-sum(clip.samples for clip in group))
@@ -97,13 +116,35 @@ class Decoder:
             executor.shutdown(cancel_futures=True)
 
     def _fill(self, pending: deque, remaining: Iterator, executor: ThreadPoolExecutor) -> bool:
-        while len(pending) < GROUP_CLIPS:
-            try:
-                source = next(remaining)
-            except StopIteration:
-                break
-            pending.append(executor.submit(self.decode, source))
+        size = SENT_CLIPS if self._pool else 1
+        while len(pending) < GROUP_CLIPS // size and (sources := list(islice(remaining, size))):
+            if future := self._sent(sources):
+                pending.append(partial(self._received, sources, future))
+            else:
+                pending += [executor.submit(self.decode, source).result for source in sources]
         return bool(pending)
+
+    def _sent(self, sources: list) -> "Future[list[list[Clip] | None]] | None":
+        """Send sources to the pool; None if there is none, or if not all are files."""
+        if self._pool is None or not all(isinstance(one, str | os.PathLike) and one != "-" for one in sources):
+            return None
+        try:
+            return self._pool.submit(decode_short, sources, self._limits, self._channel)
+        except BrokenExecutor:
+            return None
+
+    def _received(self, sources: list, future: "Future[list[list[Clip] | None]]") -> list[Clip]:
+        """Clips that a process has decoded; it leaves long files, and all if it was killed, to this process."""
+        try:
+            found = future.result()
+        except BrokenExecutor:
+            found = [None] * len(sources)
+        self._count(sum(clip.samples for clips in found for clip in clips or []))
+        return [
+            clip
+            for source, clips in zip(sources, found, strict=True)
+            for clip in (self.decode(source) if clips is None else clips)
+        ]
 
     def _count(self, samples: int) -> None:
         with self._lock:
@@ -136,7 +177,7 @@ class Decoder:
         try:
             clip.stream = open_stream()
             clip.rest = windows_of(clip.stream.blocks(BLOCK))
-            while self._buffered < BUFFER_SECONDS * SAMPLE_RATE and (window := next(clip.rest, None)) is not None:
+            while self._buffered < self._buffer and (window := next(clip.rest, None)) is not None:
                 clip.windows.append(window)
                 self._count(len(window))
         except MemoryError:
@@ -145,3 +186,27 @@ class Decoder:
             self._count(-clip.samples)
             return Clip(name, error=str(error) or repr(error))
         return clip
+
+
+def decode_short(sources: list, limits: AudioLimits, channel: Channel) -> list[list[Clip] | None]:
+    """Decode files completely, for another process.
+
+    Returns:
+        The clips of each file; None if it is longer than 30 s, or damaged behind its beginning.
+    """
+    return [_whole(Decoder(1, limits, channel=channel, buffer_seconds=SENT_SECONDS).decode(one)) for one in sources]
+
+
+def _whole(clips: list[Clip]) -> list[Clip] | None:
+    """The clips without what cannot be sent; None if one has more windows."""
+    try:
+        if any(next(clip.rest, None) is not None for clip in clips):
+            return None
+    except MemoryError:
+        raise
+    except Exception:  # the process that reads this file again reports it
+        return None
+    for clip in clips:
+        clip.rest = iter(())
+        clip.stream = clip.stream and Decoded(clip.stream.duration, clip.stream.remark)
+    return clips

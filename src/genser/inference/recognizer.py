@@ -4,6 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain, starmap
 from operator import attrgetter
@@ -176,6 +177,7 @@ class Recognizer:
         channel: Channel = "mix",
         batch_seconds: float | None = None,
         workers: int | None = None,
+        pool: Executor | None = None,
     ) -> Iterator[Prediction]:
         """Recognise any number of clips in bounded memory; threads decode ahead of the model.
 
@@ -184,6 +186,8 @@ class Recognizer:
             channel: Number of the channel to recognise, from 1; "mix"; or "each" for one prediction per channel.
             batch_seconds: Length of audio in a batch in seconds, padding included; None means 60, on a GPU 600.
             workers: Threads that decode; None means one per core, at most four, for a GPU at most 16.
+            pool: Processes that decode files of up to 30 s, see :func:`genser.data.features.decoding_pool`. From eight
+                cores on they are faster than threads, which counts with a GPU.
 
         Yields:
             One prediction per source, with "each" one per channel of it, in order. If a source cannot be read, its
@@ -202,7 +206,7 @@ class Recognizer:
                 f"batch_seconds must be a number above 0 and workers at least 1, got {batch_seconds}, {workers}."
             )
         check_channel(channel)
-        groups = self._decoded(sources, channel, batch_seconds, workers)
+        groups = self._decoded(sources, channel, batch_seconds, workers, pool)
         return starmap(self._prediction, self._outputs_of(groups, _scores_and_familiar, batch_seconds))
 
     def predict_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[Prediction]:
@@ -365,9 +369,10 @@ class Recognizer:
         channel: Channel,
         batch_seconds: float | None = None,
         workers: int | None = None,
+        pool: Executor | None = None,
     ) -> Iterator[list[Clip]]:
         seconds = 4 * (batch_seconds or BATCH_SECONDS)
-        return Decoder(workers or self._decoders, self._limits, seconds, channel).groups(sources)
+        return Decoder(workers or self._decoders, self._limits, seconds, channel, pool).groups(sources)
 
     def _outputs_of(
         self, groups: Iterable[list[Clip]], read: Read, batch_seconds: float | None = None
