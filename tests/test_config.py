@@ -202,6 +202,12 @@ def test_an_empty_file_is_an_empty_table(tmp_path):
     assert load_yaml(str(tmp_path / "mine.yaml"), "training/recipes", "recipe") == {}
 
 
+@pytest.mark.parametrize("name", ["n" * 5000, "d/" * 3000 + "x", "a\0b", "~no such user/x", ""])
+def test_a_name_that_no_file_can_have_is_unknown(name):
+    with pytest.raises(ConfigError, match=r"^No recipe "):
+        load_yaml(name, "training/recipes", "recipe")
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\xfa")
     for source in (tmp_path / "mine.yaml", tmp_path / "missing.yaml"):

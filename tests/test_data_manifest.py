@@ -81,12 +81,12 @@ def test_every_bad_row_is_named_with_its_reason(tmp_path):
         "b.wav,fear,robot,trian,one,-2\n"
         ",fear,,,,\n"
         "b.wav,fear\n"
-        ".,fear,,,,\n"
+        ".,fear,,,,\n" + "n" * 5000 + ",fear,,,,\n"
     )
     with pytest.raises(ManifestError) as caught:
         read_manifest(path, labels=["anger", "fear"])
     lines = str(caught.value).splitlines()
-    assert "8 rows cannot be used" in lines[0]
+    assert "9 rows cannot be used" in lines[0]
     for row, words in [
         (3, ["repeats row 2"]),
         (4, ["'angr'", "Did you mean 'anger'?"]),
@@ -97,6 +97,7 @@ def test_every_bad_row_is_named_with_its_reason(tmp_path):
         (8, ["path is empty"]),
         (9, ["2 fields", "header has 6"]),
         (10, ["is a folder"]),
+        (11, ["nnn does not exist"]),
     ]:
         assert any(line.startswith(f"  row {row}:") and all(word in line for word in words) for line in lines), (
             row,

@@ -103,6 +103,9 @@ def test_sources_of_no_known_kind_are_reported(tmp_path):
         named_encoder(checkpoint(tmp_path / "bert", "bert"))
     with pytest.raises(ModelError, match="no folder"):
         named_encoder(str(tmp_path / "none" / "such"))
+    for name in ("~no such user/x/y", "whisper:" + "d/" * 3000 + "x"):
+        with pytest.raises(ModelError, match="no folder"):
+            load_encoder(named_encoder(name))
     with pytest.raises(ConfigError, match="Unknown kind of encoder 'wisper'"):
         named_encoder("wisper:a/b")
     with pytest.raises(ConfigError, match="needs a source"):

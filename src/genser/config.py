@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from genser.errors import ConfigError, MissingExtraError, cause, suggestion
+from genser.files import is_file
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -134,7 +135,7 @@ def load_yaml(source: str, folder: str, what: str) -> dict[str, Any]:
     where = f"{what} {source!r}"
     if source in packaged(folder):
         file = resources.files("genser").joinpath(*folder.split("/"), f"{source}.yaml")
-    elif Path(source).is_file():
+    elif is_file(source):
         file = Path(source)
     else:
         raise ConfigError(f"No {where}. Name a YAML file, or one of {', '.join(packaged(folder))}.")

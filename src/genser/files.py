@@ -17,6 +17,21 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 FAR = 1 << 40  # byte of a file that is locked on Windows
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a file; False for a name that no file can have, for which `Path.is_file` raises an error."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder; False for a name that no folder can have."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path in which ``~`` stands for the home folder; it stays as it is where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a binary file for writing that appears under its name only once it is complete.

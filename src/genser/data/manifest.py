@@ -12,6 +12,7 @@ from genser.data.columns import COLUMNS, Column, find_columns, refuse_misspelt
 from genser.data.tables import read_table, write_table
 from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, Utterance
 from genser.errors import ManifestError, suggestion
+from genser.files import is_file, is_folder
 
 TIMES = ("start", "end", "duration")
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200e\u200f\ufeff"))  # signs without width and order marks
@@ -155,8 +156,8 @@ def _fit(
             reasons.append("has no label.")
         elif utterance.label not in labels:
             reasons.append(f"has the unknown label {utterance.label!r}. {suggestion(utterance.label, labels)}")
-    if check_files and not (file := Path(utterance.path)).is_file():
-        reasons.append(f"{file} {'is a folder' if file.is_dir() else 'does not exist'}.")
+    if check_files and not is_file(utterance.path):
+        reasons.append(f"{utterance.path} {'is a folder' if is_folder(utterance.path) else 'does not exist'}.")
     first = seen.setdefault((utterance.path, utterance.start, utterance.end), number)
     if first != number:
         reasons.append(f"repeats row {first} ({utterance.key}).")

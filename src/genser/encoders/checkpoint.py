@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from genser.errors import MissingExtraError, ModelError, cause
+from genser.files import expanded, is_folder
 
 SETTINGS_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 WEIGHTS_FILE = "model.safetensors"
@@ -30,8 +31,8 @@ def find_folder(source: str, revision: str | None = None, weights: Sequence[str]
     Raises:
         ModelError: It is neither a folder nor a hub id that can be downloaded or is in the cache.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    folder = expanded(source)
+    if is_folder(folder):
         return folder
     if source.count("/") > 1 or source.startswith((".", "/", "~")):
         raise ModelError(f"There is no folder {source}. Check the path.")

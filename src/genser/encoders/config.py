@@ -2,9 +2,9 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from genser.errors import ConfigError
+from genser.files import expanded, is_file, is_folder
 
 DEFAULT_HUBERT = "TencentGameMate/chinese-hubert-large"  # the paper's encoder, section 3.1
 
@@ -147,7 +147,8 @@ def named_encoder(name: str, base: EncoderConfig | None = None, revision: str | 
     """
     kind, colon, source = name.partition(":")
     if kind not in KINDS or (colon and not source):
-        if colon and "/" not in kind and len(kind) > 1 and not Path(name).exists():  # one letter: a drive of Windows
+        is_drive = len(kind) == 1  # of Windows
+        if colon and "/" not in kind and not (is_drive or is_file(name) or is_folder(name)):
             raise ConfigError(f"Unknown kind of encoder {kind!r} in {name!r}. Choose one of {', '.join(KINDS)}.")
         kind, source = _kind_of(name, revision), name
     pooling = base.pooling if base and KINDS[kind].layers else Pooling()
@@ -156,8 +157,8 @@ def named_encoder(name: str, base: EncoderConfig | None = None, revision: str | 
 
 def _kind_of(source: str, revision: str | None) -> str:
     """Kind of a checkpoint, from the tensors of a file or from the ``config.json`` of a folder or hub id."""
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = expanded(source)
+    if is_file(path):
         try:
             with path.open("rb") as file:
                 tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))

@@ -6,7 +6,6 @@ the clip. The parameter names are those of WhisperEncoder in transformers, so th
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from genser.encoders.base import SpeechEncoder
 from genser.encoders.checkpoint import find_folder, read_settings, read_weights
 from genser.encoders.mel import FRAME, MelSpectrum
 from genser.errors import ConfigError, ModelError
+from genser.files import expanded, is_file
 
 HEAD_WIDTH = 64  # in every Whisper model that OpenAI published
 DYNAMIC_RANGE = 8.0  # decades of power below the loudest band of the clip; lower values are raised to this floor
@@ -163,8 +163,8 @@ def load(source: str, revision: str | None = None) -> WhisperEncoder:
     Raises:
         ModelError: It is missing, damaged, a pickle, or not a Whisper encoder.
     """
-    path = Path(source).expanduser()
-    path = path if path.is_file() else find_folder(source, revision)
+    path = expanded(source)
+    path = path if is_file(path) else find_folder(source, revision)
     heads = None if path.is_file() else read_settings(path).get("encoder_attention_heads")
     tensors = _encoder_tensors(read_weights(path), source)
     try:

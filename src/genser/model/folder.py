@@ -20,7 +20,7 @@ from genser._version import __version__
 from genser.config import build, plain_array, to_mapping
 from genser.encoders import KINDS, EncoderConfig, SpeechEncoder, load_encoder, named_encoder
 from genser.errors import ConfigError, ModelError, cause
-from genser.files import atomic_write
+from genser.files import atomic_write, expanded, is_file, is_folder
 from genser.model.format_1 import present_config, present_tensors
 from genser.model.head import Head, HeadConfig
 from genser.model.heads import make_head
@@ -116,8 +116,8 @@ def save_model(
     if embed is not None:
         contents[ENCODER] = _encoder_bytes(embed, encoder)
         encoder = replace(encoder, source=ENCODER, revision=None)
-    elif encoder.source and Path(encoder.source).expanduser().exists():
-        encoder = replace(encoder, source=str(Path(encoder.source).expanduser().resolve()))
+    elif encoder.source and (is_file(path := expanded(encoder.source)) or is_folder(path)):
+        encoder = replace(encoder, source=str(path.resolve()))
     config = {
         "format": FORMAT,
         "genser": __version__,

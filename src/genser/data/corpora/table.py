@@ -11,6 +11,7 @@ from genser.data.corpora.report import Collector, CorpusReport
 from genser.data.manifest import found_file, parse_row
 from genser.data.tables import TABLE_ENDINGS, Table, read_table
 from genser.errors import ManifestError, suggestion
+from genser.files import is_file
 
 NAME = "csv"
 LAYOUT = "a table (.csv, .tsv, .json, .jsonl, .parquet) with a column of audio files, such as file,emotion,speaker_id"
@@ -43,7 +44,7 @@ def read(root: Path, columns: Mapping[str, str] | None = None) -> CorpusReport:
         utterance, reasons = parse_row(row, found, path.parent.absolute(), decimal_comma=table.decimal_comma)
         if reasons or utterance is None:
             collector.problem(path, f"row {number}: {' '.join(reasons)} It is omitted.")
-        elif not Path(utterance.path).is_file():
+        elif not is_file(utterance.path):
             missing.append(utterance.path)
         else:
             collector.add_utterance(utterance.key, utterance)
@@ -84,8 +85,8 @@ def _with_ending(row: Mapping[str, Any], column: str, folder: Path) -> Mapping[s
 
 def _existing(path: Path) -> Path:
     """The file, or a file beside it with the same name and another audio ending."""
-    if path.is_file():
+    if is_file(path):
         return path
     stem = path.stem if path.suffix.lower() in AUDIO_ENDINGS else path.name
     alike = [path.with_name(stem + ending) for ending in sorted(AUDIO_ENDINGS)]
-    return next((other for other in alike if other.is_file()), path)
+    return next((other for other in alike if is_file(other)), path)
