@@ -1,6 +1,6 @@
 """Builds the bundled models: trains the recipe ``bundled`` on seven corpora, exports, measures, and writes the card.
 
-    python bundle/build.py --data DATA --weights WEIGHTS --work runs/bundle [--size base]
+    python bundle/build.py --data DATA --weights WEIGHTS --work runs/bundle [--size base] [--device cuda]
 
 DATA holds a folder for each corpus, WEIGHTS the two encoder files. Training is ``genser train --recipe bundled`` on a
 manifest that this script writes. Features are kept in the work folder, so a second build takes minutes. The same
@@ -50,7 +50,7 @@ def recipe_for(size: str, weights: Path) -> TrainConfig:
     return load_recipe("bundled", {"license": LICENSE}, encoder)
 
 
-def build(size: str, data: Path, weights: Path, work: Path) -> Path:
+def build(size: str, data: Path, weights: Path, work: Path, device: str = "cpu") -> Path:
     """Train, calibrate and write a model folder that contains its encoder."""
     work.mkdir(parents=True, exist_ok=True)
     write_manifest(read_corpora(data), work / "manifest.csv")
@@ -62,7 +62,9 @@ def build(size: str, data: Path, weights: Path, work: Path) -> Path:
         "corpora": list(CORPORA),
         "labels": find_label_map(config.labels).about,
     }
-    trained = run_training(work / "manifest.csv", config, work / size, work / "features", report=print, info=info)
+    trained = run_training(
+        work / "manifest.csv", config, work / size, work / "features", device, report=print, info=info
+    )
     for name, found in (("across", summaries(trained)), ("gender", gender_summaries(trained))):
         (work / f"{size}-{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return trained.folder
@@ -156,9 +158,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/bundle"))
     parser.add_argument("--size", choices=(*ENCODERS, "all"), default="all")
+    parser.add_argument("--device", default="cpu", help="where to train, such as cuda")
     given = parser.parse_args()
     for size in ENCODERS if given.size == "all" else (given.size,):
-        folder = build(size, given.data, given.weights, given.work)
+        folder = build(size, given.data, given.weights, given.work, given.device)
         print(finish(size, folder, given.data, given.work))
 
 

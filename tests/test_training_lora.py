@@ -15,25 +15,17 @@ from genser.bench.runner import BenchSettings, run_bench
 from genser.bench.runs import bench_result, entries
 from genser.config import to_mapping
 from genser.data.manifest import read_manifest
+from genser.data.utterance import Utterance
 from genser.encoders import load_encoder
 from genser.errors import ConfigError
 from genser.model.folder import load_model, load_speech_model
-from genser.training import lora
 from genser.training.data import build_dataset, sides
-from genser.training.lora import LowRank, adapted_encoder
+from genser.training.lora import GROUPS, LowRank, adapted_encoder, episode_loss, groups_of
 from genser.training.recipe import AdaptationConfig, OptimizerConfig, TrainConfig
 from genser.training.run import TrainingSetup, run_training
 from genser.transport import Objective
 
 PITCHES = {"sad": 150, "merry": 450}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pools():
-    """Clips for one or two batches at a time; with 256 the tests would decode for a minute."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lora, "POOL", 32)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +50,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(corpus):
     encoder = toy_weights(corpus / "toy.safetensors")
-    adaptation = AdaptationConfig(rank=2, steps=12, lr=1e-2, fidelity=0.1, noise=0.1, batch_seconds=8.0)
+    adaptation = AdaptationConfig(rank=2, steps=12, lr=1e-2, fidelity=0.1, batch=16, batch_seconds=8.0)
     small = {"network": replace(TrainConfig().network, width=16, depth=1, heads=2), "steps": 20, "batch_size": 16}
     return TrainConfig(
         encoder, adaptation, validation=0.3, optimizer=OptimizerConfig(ema=0.9), objective=Objective(), **small
@@ -99,6 +91,36 @@ def test_the_frozen_encoder_stays_and_the_copy_has_a_name_of_its_own(config, fro
     assert adapted.fingerprint != frozen[0].fingerprint
     assert frozen[0].fingerprint == load_encoder(config.encoder).fingerprint
     assert not any(parameter.requires_grad for parameter in adapted.parameters())
+
+
+def test_an_episode_asks_about_each_group_what_the_others_know():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(30, 6, generator=generator).double()
+    labels, groups = torch.arange(30) % 3, torch.arange(30) // 10
+    shares, penalty = torch.nn.functional.one_hot(labels, 3).double(), 0.7
+    expected = []
+    for group in range(3):
+        asked, known = features[groups == group], features[groups != group]
+        mean, share = known.mean(0), shares[groups != group].mean(0)
+        centred = known - mean
+        gram = centred.T @ centred + penalty * len(known) * torch.eye(6)
+        weight = torch.linalg.solve(gram, centred.T @ (shares[groups != group] - share))
+        for shifted in (asked, asked + mean - asked.mean(0)):
+            logits = 4.0 * ((shifted - mean) @ weight + share)
+            expected.append(torch.nn.functional.cross_entropy(logits, labels[groups == group]))
+    found = episode_loss(features, shares, groups, penalty, torch.tensor(4.0))
+    assert found.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-6)
+
+
+def test_groups_are_corpora_or_else_speakers_or_else_recordings():
+    def item(path, corpus=None, speaker=None):
+        return Utterance(path, "a", speaker=speaker, corpus=corpus)
+
+    assert groups_of([item("1", "x"), item("2", "y", "s"), item("3", "x", "s")]).tolist() == [0, 1, 0]
+    speakers = groups_of([item(str(index), "x", f"s{index // 2}") for index in range(12)])
+    assert speakers[::2].tolist() == speakers[1::2].tolist()
+    assert len(set(speakers.tolist())) == GROUPS
+    assert len(set(groups_of([item(str(index)) for index in range(4)]).tolist())) == GROUPS
 
 
 def test_classes_lie_further_apart_than_before(corpus, config, frozen, adapted):

@@ -1,47 +1,51 @@
 """Low-rank adaptation of an encoder (LoRA, Hu et al., 2022) before its features are computed and stored.
 
-A speech recognition encoder is trained for words. Here low-rank terms in its layers are trained to separate emotions
-and to ignore noise, telephone bands and cropping: features of augmented clips are pulled towards the frozen encoder's
-features of the clips themselves. Afterwards the terms are merged into the weights, so inference costs the same.
+A speech recognition encoder is trained for words. Here low-rank terms in its layers are trained so that a ridge
+regression on some corpora is right about another one: every step is an episode that leaves each corpus out in turn
+(ridge regression as a differentiable learner: Bertinetto et al., 2019, R2D2). What serves one corpus alone gains
+nothing. The error counts twice, with the features as they are and shifted by the difference of the means, as a profile
+shifts them. Features of augmented clips are pulled towards the frozen encoder's features of the clips themselves.
+Afterwards the terms are merged into the weights, so inference costs the same.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 from torch.nn.utils import parametrize
 
-from genser.audio import SAMPLE_RATE, load_audio
+from genser.audio import SAMPLE_RATE
 from genser.audio.augment import AugmentedCopy
 from genser.caches import import_torch_compiler
 from genser.config import to_mapping
-from genser.data.features import decoding_threads
+from genser.data.utterance import Utterance
 from genser.encoders import KINDS, SpeechEncoder
 from genser.encoders.batches import batches_of, padded
+from genser.encoders.encode_clips import has_fast_bf16
 from genser.errors import ConfigError
 from genser.files import atomic_write
+from genser.training.clips import FULL_SCALE, Clips, Draw
 from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
 
-POOL = 256
-"""Clips drawn together, so that clips of similar length share a batch."""
+GROUPS = 4
+"""Groups of speakers, or of rows without a speaker, that take the place of corpora where there is only one."""
 
-FIRST_COPY = 1 << 20
-"""Number of the first augmented copy; a head is trained on copies with small numbers."""
+WARMUP = 0.1
+"""Share of all steps with a rising learning rate."""
 
-HEAD_RATE, HEAD_DECAY, WARMUP = 1e-3, 0.05, 0.1
-"""Learning rate and weight decay of the linear head, and the share of all steps with a rising rate."""
+SHARPNESS, SHARPNESS_RATE = 8.0, 0.05
+"""Initial factor from shares of classes to logits, and its learning rate."""
 
 Progress = Callable[[int, int], None]
-Clip = tuple[int, np.ndarray]
-"""A row and its waveform."""
 
 
 class LowRank(nn.Module):
@@ -65,6 +69,7 @@ def adapted_encoder(
     config: TrainConfig,
     folder: Path,
     progress: Progress | None = None,
+    clips: Clips | None = None,
 ) -> SpeechEncoder:
     """Adapt a copy of an encoder to training rows, or load it if the same adaptation was done before.
 
@@ -72,9 +77,10 @@ def adapted_encoder(
         encoder: Frozen; it is not changed.
         dataset: All rows, with the features of this encoder.
         training: Indices of the training rows.
-        config: Recipe; its augmentation, balance and centring apply here too.
+        config: Recipe; its augmentation and balance apply here too.
         folder: Folder of adapted weights; a file is named by the hash of everything that its weights depend on.
         progress: Called with the number of steps done and to do.
+        clips: Waveforms that an earlier adaptation has decoded; new ones are added.
 
     Raises:
         ConfigError: The recipe's rank is 0, or the encoder has no layers.
@@ -86,7 +92,7 @@ def adapted_encoder(
     if not path.exists():
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(config.seed)
-            _Adaptation(copy, dataset, training, config).run(progress or (lambda *_: None))
+            _Adaptation(copy, dataset, training, config).run(clips or Clips(), progress or (lambda *_: None))
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, save({name: tensor.cpu().half() for name, tensor in copy.state_dict().items()}))
     copy.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
@@ -103,7 +109,7 @@ def _thawed(encoder: SpeechEncoder) -> SpeechEncoder:
 
 def _identity(encoder: SpeechEncoder, dataset: Dataset, training: np.ndarray, config: TrainConfig) -> str:
     """Hash of everything that the adapted weights depend on."""
-    names = ("adaptation", "augmentation", "balance", "centre", "augmented_share", "seed")
+    names = ("adaptation", "augmentation", "augmented_copies", "augmented_share", "balance", "seed")
     settings = {name: value for name, value in to_mapping(config).items() if name in names}
     digest = hashlib.sha256(json.dumps([encoder.fingerprint, settings, dataset.classes], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(dataset.features[training]).tobytes())
@@ -124,39 +130,34 @@ def _matrices(encoder: SpeechEncoder) -> list[nn.Linear]:
 
 
 class _Adaptation:
-    """One adaptation: an encoder with low-rank terms, a linear head on its features, and their training rows."""
+    """One adaptation: an encoder with low-rank terms, and its training rows in groups."""
 
     def __init__(self, encoder: SpeechEncoder, dataset: Dataset, training: np.ndarray, config: TrainConfig) -> None:
-        self.encoder, self.config = encoder, config
-        rows = dataset.training_rows(training, config.without_augmentation())
-        self.device = encoder.device
+        self.encoder, self.config, self.device = encoder, config, encoder.device
+        rows = dataset.training_rows(training, replace(config, augmented_copies=0, centre=False))
         self.utterances = [dataset.utterances[index] for index in training]
-        self.frozen = torch.from_numpy(dataset.features[training]).to(self.device)
-        self.shifts = rows.features.to(self.device) - self.frozen
-        self.mean, self.scale = rows.features.mean(0).to(self.device), rows.features.std(0).to(self.device)
-        self.labels = rows.labels.to(self.device)
+        self.frozen = rows.features.to(self.device)
+        self.mean, self.scale = self.frozen.mean(0), self.frozen.std(0)
+        self.labels, self.classes = rows.labels.to(self.device), len(dataset.classes)
         self.weights = torch.ones(len(rows)) if rows.weights is None else rows.weights
-        self.head = nn.Linear(self.mean.numel(), len(dataset.classes), device=self.device)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.groups = groups_of(self.utterances)
+        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS, device=self.device))
 
-    def run(self, progress: Progress) -> None:
-        """Train the low-rank terms and the head, then merge the terms into the weights."""
+    def run(self, clips: Clips, progress: Progress) -> None:
+        """Train the low-rank terms, then merge them into the weights."""
         matrices, settings = _matrices(self.encoder), self.config.adaptation
         terms = [LowRank(matrix.weight, settings.rank) for matrix in matrices]
         for matrix, term in zip(matrices, terms, strict=True):
             parametrize.register_parametrization(matrix, "weight", term)
         factors = [parameter for term in terms for parameter in term.parameters()]
-        groups = [
-            {"params": factors, "lr": settings.lr, "weight_decay": 0.0},
-            {"params": self.head.parameters(), "lr": HEAD_RATE, "weight_decay": HEAD_DECAY},
-        ]
+        groups = [{"params": factors}, {"params": [self.sharpness], "lr": SHARPNESS_RATE}]
         import_torch_compiler()
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(groups, settings.lr, betas=(0.9, 0.98), weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        for step, batch in enumerate(self._batches()):
+        rows, draws = zip(*self._draws(), strict=True)
+        for step, waveforms in enumerate(clips.batches(draws)):
             optimizer.zero_grad()
-            self._loss(batch).backward()
+            self._loss(rows[step], waveforms).backward()
             nn.utils.clip_grad_norm_(factors, 1.0)
             optimizer.step()
             schedule.step()
@@ -169,51 +170,75 @@ class _Adaptation:
         steps = self.config.adaptation.steps
         return min(1.0, (step + 1) / (WARMUP * steps)) * max(1 - step / steps, 0.0)
 
-    def _loss(self, batch: list[Clip]) -> Tensor:
-        """Cross-entropy of the head on noisy features, plus their distance from the frozen encoder's features."""
-        settings, rows = self.config.adaptation, torch.tensor([row for row, _ in batch], device=self.device)
-        waveforms, lengths = map(torch.from_numpy, padded([waveform for _, waveform in batch]))
-        with torch.autocast(self.device.type, torch.bfloat16):
-            features = self.encoder(waveforms.to(self.device), lengths.to(self.device))
-        features = features.float()
-        given = ((features + self.shifts[rows] - self.mean) / self.scale).flatten(1)
-        scores = self.head(given + settings.noise * torch.randn_like(given))
+    def _draws(self) -> Iterator[tuple[Tensor, list[Draw]]]:
+        """Rows of every step, drawn by weight, and the clip or copy that each stands for."""
+        config, generator = self.config, torch.Generator().manual_seed(self.config.seed)
+        share = config.augmented_share if config.augmented_copies else 0.0
+        copies = [AugmentedCopy(config.augmentation, n + 1) for n in range(config.augmented_copies)]
+        for _ in range(config.adaptation.steps):
+            rows = torch.multinomial(self.weights, config.adaptation.batch, replacement=True, generator=generator)
+            chance = torch.rand(len(rows), generator=generator).tolist()
+            drawn = [copies[int(one / share * len(copies))] if one < share else None for one in chance]
+            yield rows, [(self.utterances[row], copy) for row, copy in zip(rows.tolist(), drawn, strict=True)]
+
+    def _loss(self, rows: Tensor, waveforms: Sequence[np.ndarray]) -> Tensor:
+        """Error of the episodes, plus the distance from the frozen encoder's features."""
+        settings, groups = self.config.adaptation, self.groups[rows]
+        parts, features = self._features(waveforms)
+        rows = rows[parts].to(self.device)
+        shares = one_hot(self.labels[rows], self.classes).float()
+        standard = ((features - self.mean) / self.scale).flatten(1)
+        loss = episode_loss(standard, shares, groups[parts], settings.penalty, self.sharpness)
         distance = ((features - self.frozen[rows]) / self.scale).square().mean()
-        return cross_entropy(scores, self.labels[rows]) + settings.fidelity * distance
+        return loss + settings.fidelity * distance
 
-    def _batches(self) -> Iterator[list[Clip]]:
-        """One batch for each step; the next pool of clips is decoded in advance."""
-        left = self.config.adaptation.steps
-        generator = torch.Generator().manual_seed(self.config.seed)
-        with decoding_threads() as threads:
-            pools = (self._pool(number, generator) for number in range(left))
-            coming = [threads.submit(self._load, drawn) for drawn in next(pools)]
-            while left:
-                pool, coming = coming, [threads.submit(self._load, drawn) for drawn in next(pools, [])]
-                for batch in self._batched([clip.result() for clip in pool], generator)[:left]:
-                    yield batch
-                    left -= 1
-            for clip in coming:
-                clip.cancel()
+    def _features(self, waveforms: Sequence[np.ndarray]) -> tuple[list[int], Tensor]:
+        """Features of a batch, computed in parts of similar length, and the place of each row in the batch."""
+        cut = [waveform[: self.encoder.max_samples] for waveform in waveforms]
+        parts = batches_of([len(waveform) for waveform in cut], self.config.adaptation.batch_seconds * SAMPLE_RATE)
+        found = []
+        for part in parts:
+            batch, lengths = map(torch.from_numpy, padded([cut[index] for index in part]))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
+                found.append(self.encoder(batch.to(self.device) / FULL_SCALE, lengths.to(self.device)).float())
+        return [index for part in parts for index in part], torch.cat(found)
 
-    def _pool(self, number: int, generator: torch.Generator) -> list[tuple[int, int, bool]]:
-        """Draw rows by weight, each with the number of its copy and whether it is augmented."""
-        rows = torch.multinomial(self.weights, POOL, replacement=True, generator=generator)
-        is_copy = torch.rand(POOL, generator=generator) < self.config.augmented_share
-        return [(int(row), number * POOL + index, bool(is_copy[index])) for index, row in enumerate(rows)]
 
-    def _load(self, drawn: tuple[int, int, bool]) -> Clip:
-        row, number, is_copy = drawn
-        item = self.utterances[row]
-        waveform = load_audio(item.path, start=item.start, end=item.end)[: self.encoder.max_samples]
-        if is_copy:
-            copy = AugmentedCopy(self.config.augmentation, FIRST_COPY + number, self.config.seed)
-            waveform = copy(waveform, str(row))[: self.encoder.max_samples]
-        return row, waveform
+def groups_of(utterances: Sequence[Utterance]) -> Tensor:
+    """Number of the group of every utterance: its corpus; if there is one corpus, a quarter of its speakers."""
+    names = [item.corpus or "" for item in utterances]
+    if len(set(names)) == 1:
+        speakers = {name: index for index, name in enumerate(sorted({_speaker(item) for item in utterances}))}
+        return torch.tensor([speakers[_speaker(item)] % GROUPS for item in utterances])
+    numbers = {name: index for index, name in enumerate(sorted(set(names)))}
+    return torch.tensor([numbers[name] for name in names])
 
-    def _batched(self, clips: list[Clip], generator: torch.Generator) -> list[list[Clip]]:
-        """Batches of clips of similar length, in random order."""
-        lengths = [len(waveform) for _, waveform in clips]
-        groups = batches_of(lengths, self.config.adaptation.batch_seconds * SAMPLE_RATE)
-        order = torch.randperm(len(groups), generator=generator)
-        return [[clips[index] for index in groups[number]] for number in order]
+
+def _speaker(item: Utterance) -> str:
+    return item.path if item.speaker is None else item.speaker
+
+
+def episode_loss(features: Tensor, shares: Tensor, groups: Tensor, penalty: float, sharpness: Tensor) -> Tensor:
+    """Mean cross-entropy on each group of a ridge regression that is fitted to the others.
+
+    It counts the features as they are and shifted, so that the group has the mean of the others.
+
+    Args:
+        features: Standardised, shape (rows, dim).
+        shares: Class shares, shape (rows, classes).
+        groups: Group of each row, on the CPU; at least two.
+        penalty: Of the ridge regression, per row.
+        sharpness: Factor from estimated shares to logits.
+    """
+    losses = []
+    for group in groups.unique():
+        inside = (groups == group).to(features.device)
+        known, asked, target = features[~inside], features[inside], shares[inside]
+        centre, share = known.mean(0), shares[~inside].mean(0)
+        known = known - centre
+        gram = known @ known.T + penalty * len(known) * torch.eye(len(known), device=known.device)
+        weight = known.T @ torch.cholesky_solve(shares[~inside] - share, torch.linalg.cholesky(gram))
+        for centred in (asked - centre, asked - asked.mean(0)):
+            logits = sharpness * (centred @ weight + share)
+            losses.append(cross_entropy(logits, target, reduction="sum"))
+    return torch.stack(losses).sum() / (2 * len(features))

@@ -59,20 +59,22 @@ class AdaptationConfig:
         lr: Peak learning rate.
         fidelity: Weight of the mean square distance, in standard deviations, from the frozen encoder's features of the
             clean clips.
-        noise: Standard deviation of the noise on standardised features before the linear head.
-        batch_seconds: Seconds of audio in a batch.
+        penalty: Penalty of the ridge regression of an episode, per row.
+        batch: Rows of an episode.
+        batch_seconds: Seconds of audio that are encoded at once; a batch is divided into such parts.
     """
 
     rank: int = 0
-    steps: int = 500
+    steps: int = 300
     lr: float = 5e-4
     fidelity: float = 1.0
-    noise: float = 2.0
-    batch_seconds: float = 48.0
+    penalty: float = 16.0
+    batch: int = 256
+    batch_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        check_ranges(self, rank="[0, inf)", steps="[1, inf)", fidelity="[0, inf)", noise="[0, inf)")
-        check_ranges(self, lr="(0, inf)", batch_seconds="(0, inf)")
+        check_ranges(self, rank="[0, inf)", steps="[1, inf)", fidelity="[0, inf)", batch="[2, inf)")
+        check_ranges(self, lr="(0, inf)", penalty="(0, inf)", batch_seconds="(0, inf)")
 
 
 @dataclass(frozen=True)

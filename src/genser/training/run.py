@@ -1,7 +1,7 @@
 """A complete training run: a manifest becomes a model folder."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from genser._version import __version__
+from genser.audio.augment import AugmentedCopy
 from genser.config import to_mapping
 from genser.data.features import extract_features, open_store
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
-from genser.encoders.encode_clips import has_fast_bf16
 from genser.files import atomic_write
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.folder import CARD, save_model
@@ -29,6 +29,7 @@ from genser.training.calibration import (
     fit_in_domain_score,
 )
 from genser.training.card import model_card
+from genser.training.clips import Clips
 from genser.training.data import Dataset, Report, build_dataset, calibration_folds, sides, speakers_known
 from genser.training.distributed import ALONE, Processes, processes
 from genser.training.gender import GenderHead, calibrate_gender, gender_config, gender_rows
@@ -130,6 +131,7 @@ class TrainingSetup:
         folder: Folder of adapted weights.
         device: Where to encode and train.
         progress: See :data:`Progress`.
+        clips: Waveforms that adaptations of this run share.
     """
 
     config: TrainConfig
@@ -139,6 +141,7 @@ class TrainingSetup:
     folder: Path
     device: str
     progress: Progress
+    clips: Clips = field(default_factory=Clips)
 
     @classmethod
     def open(
@@ -159,19 +162,21 @@ class TrainingSetup:
     def features(self, training: np.ndarray) -> tuple[SpeechEncoder, Dataset]:
         """The encoder, adapted to some rows if the recipe asks for it, and its features of all rows.
 
-        Features of adapted encoders are in bfloat16 where that is fast, since each encoder needs all of them anew.
+        Features of adapted encoders are not stored, since each encoder needs all of them anew.
         """
         if not self.config.adaptation.rank:
             return self.encoder, self.dataset
         progress = _stage(self.progress, "adaptation")
-        encoder = adapted_encoder(self.encoder, self.dataset, training, self.config, self.folder, progress)
-        utterances = self.dataset.utterances
-        options = {"augmented_copies": self.config.augmented_copies, "bf16": has_fast_bf16(encoder.device)}
-        copied = {utterances[index] for index in training}
-        dataset = _encode(utterances, encoder, self.config, self.store, self.progress, copied=copied, **options)
-        return encoder, replace(
-            dataset, problems=self.dataset.problems + dataset.problems, omitted=self.dataset.omitted
-        )
+        encoder = adapted_encoder(self.encoder, self.dataset, training, self.config, self.folder, progress, self.clips)
+        items, config = self.dataset.utterances, self.config
+        features = self.clips.features(encoder, [(item, None) for item in items])
+        if not config.augmented_copies:
+            return encoder, replace(self.dataset, features=features)
+        augmented = np.repeat(features[:, None], config.augmented_copies, axis=1)
+        for index in range(config.augmented_copies):
+            copy = AugmentedCopy(config.augmentation, index + 1)
+            augmented[training, index] = self.clips.features(encoder, [(items[row], copy) for row in training])
+        return encoder, replace(self.dataset, features=features, augmented=augmented)
 
     def fit(
         self,

@@ -1,0 +1,85 @@
+"""Waveforms of training rows, decoded in advance and kept in memory.
+
+An adaptation draws each many times, and every adapted encoder encodes all of them anew.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from functools import partial
+
+import numpy as np
+
+from genser.audio import load_audio
+from genser.audio.augment import AugmentedCopy
+from genser.data.features import decoding_pool
+from genser.data.utterance import Utterance
+from genser.encoders import SpeechEncoder, encode
+from genser.encoders.batches import SHORTEST
+from genser.encoders.encode_clips import has_fast_bf16
+
+MEMORY = 6 * 2**30
+"""Bytes of waveforms that are kept: 55 hours."""
+
+AHEAD = 3
+"""Batches that are decoded in advance."""
+
+BATCH, BATCH_SECONDS = 2048, 240.0
+"""Clips that are encoded together, and seconds of audio that the encoder sees at once."""
+
+FULL_SCALE = 32767.0
+
+Draw = tuple[Utterance, AugmentedCopy | None]
+"""A clip, or an augmented copy of it."""
+
+
+class Clips:
+    """Decodes drawn clips and copies in workers, and keeps them as 16-bit integers until the memory is used up."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Draw, np.ndarray] = {}
+        self._bytes = 0
+
+    def batches(self, draws: Iterable[Sequence[Draw]]) -> Iterator[list[np.ndarray]]:
+        """The waveforms of each batch of draws: mono at 16 kHz, int16, each of shape (samples,).
+
+        Raises:
+            AudioError: A clip cannot be read.
+        """
+        waiting: deque[tuple[Sequence[Draw], list[np.ndarray | Future]]] = deque()
+        with decoding_pool() as pool:
+            for batch in draws:
+                waiting.append((batch, [self._begin(draw, pool) for draw in batch]))
+                if len(waiting) > AHEAD:
+                    yield self._finish(*waiting.popleft())
+            while waiting:
+                yield self._finish(*waiting.popleft())
+
+    def features(self, encoder: SpeechEncoder, draws: Sequence[Draw]) -> np.ndarray:
+        """Features of drawn clips and copies, float32 of shape (draws, states, dim), in bfloat16 where that is fast."""
+        parts = [draws[start : start + BATCH] for start in range(0, len(draws), BATCH)]
+        options = {"batch_seconds": BATCH_SECONDS, "bf16": has_fast_bf16(encoder.device)}
+        return np.concatenate(
+            [encode(encoder, [one / np.float32(FULL_SCALE) for one in part], **options) for part in self.batches(parts)]
+        )
+
+    def _begin(self, draw: Draw, pool: Executor) -> np.ndarray | Future:
+        kept = self._kept.get(draw)
+        return pool.submit(partial(_decoded, *draw)) if kept is None else kept
+
+    def _finish(self, batch: Sequence[Draw], found: Sequence[np.ndarray | Future]) -> list[np.ndarray]:
+        waveforms = [one.result() if isinstance(one, Future) else one for one in found]
+        for draw, waveform in zip(batch, waveforms, strict=True):
+            if draw not in self._kept and self._bytes + waveform.nbytes <= MEMORY:
+                self._kept[draw] = waveform
+                self._bytes += waveform.nbytes
+        return waveforms
+
+
+def _decoded(item: Utterance, augmented_copy: AugmentedCopy | None) -> np.ndarray:
+    waveform = load_audio(item.path, start=item.start, end=item.end)
+    if augmented_copy is not None:
+        copy = augmented_copy(waveform, hashlib.sha256(waveform.tobytes()).hexdigest())
+        waveform = copy if len(copy) >= SHORTEST else waveform
+    return np.rint(np.clip(waveform, -1.0, 1.0) * FULL_SCALE).astype(np.int16)
