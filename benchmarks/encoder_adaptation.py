@@ -47,8 +47,8 @@ class Sounds:
         waveforms = next(clips.batches([[(item, None) for item in utterances]]))
         self.batches = []
         for part in batches_of([len(one) for one in waveforms], 16_000 * (400 if device.type == "cuda" else 100)):
-            batch, lengths = padded([waveforms[index] for index in part])
-            on_device = torch.from_numpy(batch.astype(np.int16)).to(device), torch.from_numpy(lengths).to(device)
+            batch, lengths = padded([waveforms[index] for index in part], np.int16)
+            on_device = torch.from_numpy(batch).to(device), torch.from_numpy(lengths).to(device)
             self.batches.append((part, *on_device))
         self.count = len(waveforms)
 

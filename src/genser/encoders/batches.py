@@ -49,17 +49,18 @@ def batches_of(lengths: Sequence[int], batch_samples: float) -> list[list[int]]:
     return batches
 
 
-def padded(windows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def padded(windows: Sequence[np.ndarray], dtype: type[np.number] = np.float32) -> tuple[np.ndarray, np.ndarray]:
     """Join windows to one batch, with zeros behind the shorter ones.
 
     Args:
         windows: Each of shape (samples,).
+        dtype: Of the batch.
 
     Returns:
-        float32 waveforms (batch, samples), and the int64 length of each, at least 400 samples.
+        Waveforms (batch, samples), and the int64 length of each, at least 400 samples.
     """
     lengths = np.array([max(len(window), SHORTEST) for window in windows], np.int64)
-    batch = np.zeros((len(windows), lengths.max()), np.float32)
+    batch = np.zeros((len(windows), lengths.max()), dtype)
     for row, window in zip(batch, windows, strict=True):
         row[: len(window)] = window
     return batch, lengths

@@ -36,7 +36,7 @@ class InDomainScore(nn.Module):
     ) -> "InDomainScore":
         """Fit mean, components and residual variance to weighted training rows."""
         rows = features.flatten(1).double()
-        share = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
+        share = torch.ones(len(rows)).to(rows) if weights is None else weights.double()
         share = (share / share.sum())[:, None]
         mean = (share * rows).sum(0)
         away = rows - mean

@@ -64,9 +64,8 @@ def fit_in_domain_score(head: Head, features: Float[Tensor, "rows states dim"], 
     """Give a head the in-domain score of its training rows, corpora counting alike; see :class:`InDomainScore`."""
     rows, states, dim = features.shape
     components = min(COMPONENTS, states * dim - 1, rows - 1)
-    weights = balance_weights([(name,) for name in corpora])
-    score = InDomainScore(states, dim, components).fit(features, weights)
-    head.in_domain = score.to(head.device)
+    weights = balance_weights([(name,) for name in corpora]).to(head.device)
+    head.in_domain = InDomainScore(states, dim, components).to(head.device).fit(features.to(head.device), weights)
     head.config = replace(head.config, in_domain_components=components)
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -48,8 +49,11 @@ class Clips:
             AudioError: A clip cannot be read.
         """
         waiting: deque[tuple[Sequence[Draw], list[np.ndarray | Future]]] = deque()
-        with decoding_pool() as pool:
+        with ExitStack() as stack:
+            pool: Executor | None = None
             for batch in draws:
+                if pool is None and not all(draw in self._kept for draw in batch):
+                    pool = stack.enter_context(decoding_pool())  # processes take seconds to start
                 waiting.append((batch, [self._begin(draw, pool) for draw in batch]))
                 if len(waiting) > AHEAD:
                     yield self._finish(*waiting.popleft())
@@ -64,9 +68,12 @@ class Clips:
             [encode(encoder, [one / np.float32(FULL_SCALE) for one in part], **options) for part in self.batches(parts)]
         )
 
-    def _begin(self, draw: Draw, pool: Executor) -> np.ndarray | Future:
+    def _begin(self, draw: Draw, pool: Executor | None) -> np.ndarray | Future:
         kept = self._kept.get(draw)
-        return pool.submit(partial(_decoded, *draw)) if kept is None else kept
+        if kept is not None:
+            return kept
+        assert pool is not None  # it is started with the first draw that is not kept
+        return pool.submit(partial(_decoded, *draw))
 
     def _finish(self, batch: Sequence[Draw], found: Sequence[np.ndarray | Future]) -> list[np.ndarray]:
         waveforms = [one.result() if isinstance(one, Future) else one for one in found]

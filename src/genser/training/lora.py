@@ -198,7 +198,7 @@ class _Adaptation:
         parts = batches_of([len(waveform) for waveform in cut], self.config.adaptation.batch_seconds * SAMPLE_RATE)
         found = []
         for part in parts:
-            batch, lengths = map(torch.from_numpy, padded([cut[index] for index in part]))
+            batch, lengths = map(torch.from_numpy, padded([cut[index] for index in part], np.int16))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
                 found.append(self.encoder(batch.to(self.device) / FULL_SCALE, lengths.to(self.device)).float())
         return [index for part in parts for index in part], torch.cat(found)
