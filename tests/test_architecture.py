@@ -9,8 +9,8 @@ from test_house import FLOOR, ROOMS, SOURCE, room_imports
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/architecture.md"
 START, END = "<!-- rooms -->\n", "<!-- end of rooms -->"
-WIDTH = 50  # columns of the picture
-GROUND = ("errors", "files", "config", "onnx_runtime", "caches", "_version")
+WIDTH = 60  # columns of the picture
+GROUND = ("errors", "files", "storage", "config", "onnx_runtime", "caches", "_version")
 CONTENTS = {
     "cli": "the command line, one file per verb",
     "serving": "HTTP, WebSocket and the web page",
@@ -47,7 +47,9 @@ def picture():
         lines.append(f"| `{room}` | {content} | {', '.join(below)} |")
     ground = "errors raised for users; files written in one step; mappings to dataclasses; "
     ground += "dependencies without telemetry and caches"
-    return "\n".join([*lines, f"| `errors`, `files`, `config`, `onnx_runtime`, `caches` | {ground} | |"]) + "\n"
+    return (
+        "\n".join([*lines, f"| `errors`, `files`, `storage`, `config`, `onnx_runtime`, `caches` | {ground} | |"]) + "\n"
+    )
 
 
 def renewed(text):

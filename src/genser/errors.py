@@ -19,6 +19,10 @@ class StoreError(GenserError):
     """A feature store that is damaged, in use, or of another version."""
 
 
+class StorageError(GenserError):
+    """A URL that cannot be read or written."""
+
+
 class ConfigError(GenserError):
     """A recipe, an option or a combination of them that cannot work."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from genser.audio.endings import AUDIO_ENDINGS
+from genser.storage import find_stored
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,14 @@ def find_audio(folder: str) -> FolderContent:
             if is_audio and (os.path.isfile(path) or not os.path.exists(path)):  # noqa: PTH110, PTH113
                 content.files.append(path)
     return content
+
+
+def find_stored_audio(url: str) -> list[str]:
+    """URLs of the audio files below a folder on other storage or that match a pattern; else the URL itself.
+
+    Raises:
+        StorageError: The storage cannot be read.
+        MissingExtraError: fsspec is not installed.
+    """
+    found = find_stored(url)
+    return found if found == [url] else [one for one in found if os.path.splitext(one)[1].lower() in AUDIO_ENDINGS]  # noqa: PTH122

@@ -15,7 +15,8 @@ import numpy as np
 from genser.audio.detect import open_file
 from genser.audio.readers import ArrayReader, Reader
 from genser.audio.view import ByteStream, size_of
-from genser.errors import AudioError, cause, counted
+from genser.errors import AudioError, StorageError, cause, counted
+from genser.storage import is_url, open_stored
 
 AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
 
@@ -53,7 +54,7 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
     """Open a source; its content, not its ending, decides how it is decoded.
 
     Args:
-        source: Path ("-" is standard input), bytes, binary file object (read from its beginning where it can
+        source: Path ("-" is standard input), URL, bytes, binary file object (read from its beginning where it can
             seek), or (array, sample rate in Hz) with the array of shape (samples,) or (samples, channels).
         max_bytes: Largest encoded size.
 
@@ -79,6 +80,8 @@ def _open_stream(source: str | os.PathLike | bytes | BinaryIO, max_bytes: int, s
     if isinstance(source, bytes | bytearray | memoryview):
         _check_size(len(source), max_bytes, name)
         return io.BytesIO(source)
+    if is_url(source):
+        return _spooled(stack.enter_context(_open_url(source)), max_bytes, name, stack)
     if isinstance(source, str | os.PathLike) and source != "-":
         file = stack.enter_context(_open_path(Path(source)))
         status = os.fstat(file.fileno())
@@ -94,12 +97,18 @@ def _open_stream(source: str | os.PathLike | bytes | BinaryIO, max_bytes: int, s
     return _spooled(file, max_bytes, name, stack)
 
 
+def _open_url(url: str) -> BinaryIO:
+    try:
+        return open_stored(url)
+    except StorageError as error:
+        raise AudioError(str(error)) from error
+
+
 def _open_path(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except FileNotFoundError as error:
-        cure = "genser reads no URLs; download it first." if ":/" in str(path) else "Check the path."
-        raise AudioError(f"{path} does not exist. {cure}") from error
+        raise AudioError(f"{path} does not exist. Check the path.") from error
     except IsADirectoryError as error:
         readable = os.access(path, os.R_OK | os.X_OK)
         reason = (

@@ -7,12 +7,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from genser.audio.folders import find_audio, walk
+from genser.audio.folders import find_audio, find_stored_audio, walk
 from genser.errors import ConfigError
+from genser.storage import is_url
 
 
 def find_inputs(paths: Iterable[str]) -> list[str]:
-    """List every input once: files as given, audio files in folders, matches of patterns, "-" for standard input.
+    """List every input once: files and URLs as given, audio files in folders, matches of patterns, "-".
 
     Folders are searched to any depth, see :func:`genser.audio.folders.walk`. A name that matches nothing stays in the
     list and fails when it is read, and so do a folder that holds no audio files and one that cannot be read.
@@ -23,6 +24,11 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
     found: list[str] = []
     empty: list[str] = []
     for path in map(_spelled, paths):
+        if is_url(path):
+            content = find_stored_audio(path)
+            empty += [] if content else [path]
+            found += content or [path]
+            continue
         matches = [path] if os.path.exists(path) or not glob.has_magic(path) else _matches(path)  # noqa: PTH110
         for match in matches or [path]:
             if not os.path.isdir(match):  # noqa: PTH112
@@ -35,7 +41,7 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
             found += content.files + content.unreadable
     inputs: dict[str, str] = {}  # the first spelling of each, at its place
     for path in found:
-        inputs.setdefault("-" if path == "-" else os.path.abspath(path), path)  # noqa: PTH100
+        inputs.setdefault(path if path == "-" or is_url(path) else os.path.abspath(path), path)  # noqa: PTH100
     if not inputs:
         raise ConfigError("No input is given. Name files, folders or patterns, or '-' for standard input.")
     if len(empty) == len(found):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from genser.audio import describe
@@ -16,15 +16,20 @@ from genser.errors import ConfigError
 from genser.files import atomic_file
 from genser.output.formats import Format, find_format
 from genser.segments.segment import Timeline
+from genser.storage import StoredFile, is_url
 
 
 @contextmanager
-def open_output(path: Path | None) -> Iterator[BinaryIO]:
+def open_output(path: Path | StoredFile | None) -> Iterator[BinaryIO]:
     """Open an output for writing: standard output, or a file that appears once it is complete.
 
     Raises:
         ConfigError: The output cannot be written, such as on a full disk.
     """
+    if isinstance(path, StoredFile):
+        with path.open() as file:
+            yield file
+        return
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,17 +56,21 @@ def close_stdout() -> None:
         return  # standard output is no file of the system, so nothing is written at exit
 
 
-def output_path(option: str | None) -> Path | None:
-    """The path that ``-o`` names; None for standard output ("-").
+def output_path(option: str | None) -> Path | StoredFile | None:
+    """The path or URL that ``-o`` names; None for standard output ("-").
 
     Raises:
-        ConfigError: An option follows ``-o``.
+        ConfigError: An option follows ``-o``, or a folder on other storage.
     """
     if option in (None, "-"):
         return None
     if option.startswith("-"):
         raise ConfigError(f"-o is followed by the option {option!r}. Name a file; a file of that name is './{option}'.")
-    return Path(option)
+    if not is_url(option):
+        return Path(option)
+    if not PurePosixPath(option).suffix:
+        raise ConfigError(f"-o {option} is a folder, but other storage gets one file. Name one, such as out.csv in it.")
+    return StoredFile(option)
 
 
 def is_folder(option: str) -> bool:
@@ -71,12 +80,17 @@ def is_folder(option: str) -> bool:
     return option.endswith(("/", os.sep)) or not Path(option).suffix
 
 
-def check_file(path: Path, inputs: Sequence[str] = ()) -> None:
+def check_file(path: Path | StoredFile, inputs: Sequence[str] = ()) -> None:
     """Refuse a file for results that is a folder or one of the inputs, or that cannot be created.
 
     Raises:
         ConfigError: The file cannot be used; the message names the cause.
     """
+    if isinstance(path, StoredFile):
+        if path.url in inputs:
+            raise ConfigError(f"-o names the input {path}, which would be overwritten. Choose another output.")
+        path.check()
+        return
     _check_files([path], inputs)
     if not path.exists() or path.is_file():  # else a device or a FIFO
         _check_parents(path, Path(os.path.realpath(path)).parent)
@@ -152,7 +166,7 @@ class TimelineOutput:
     """
 
     format: Format
-    path: Path | None
+    path: Path | StoredFile | None
     names: Mapping[str, str] | None = None
 
     def write(self, timelines: Iterable[Timeline], labels: Sequence[str]) -> None:
@@ -167,7 +181,9 @@ class TimelineOutput:
         """Write a file for each timeline and yield the timeline; a recording that failed gets no file."""
         for timeline in timelines:
             if timeline.error is None:
-                path = self.path if self.path is None or self.names is None else self.path / self.names[timeline.path]
+                path = self.path
+                if isinstance(path, Path) and self.names is not None:
+                    path /= self.names[timeline.path]
                 with open_output(path) as file:
                     self.format.write("timelines", [timeline], file, labels)
             yield timeline
@@ -185,7 +201,7 @@ def timeline_output(option: str | None, format: str | None, recordings: Sequence
         ConfigError: The output cannot hold these timelines, or cannot be written.
     """
     path = output_path(option)
-    if option is not None and path is not None and is_folder(option):
+    if option is not None and isinstance(path, Path) and is_folder(option):
         chosen = find_format("timelines", path / "recording.csv", format, "csv")
         names = file_names(recordings, chosen.endings[0])
         check_folder(path)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from genser._version import __version__
 from genser.errors import ConfigError
 from genser.files import file_hash
+from genser.storage import StoredFile
 
 if TYPE_CHECKING:
     from genser.inference.prediction import Prediction
@@ -26,9 +27,11 @@ def journal_path(output: Path, *, is_folder: bool = False) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def is_journaled(output: Path | None, inputs: Sequence[str], *, is_folder: bool = False) -> bool:
-    """Whether the results for an output are kept in a journal: those of several inputs that go to files."""
-    if output is None or (output.exists() and not (output.is_dir() if is_folder else output.is_file())):
+def is_journaled(output: Path | StoredFile | None, inputs: Sequence[str], *, is_folder: bool = False) -> bool:
+    """Whether the results for an output are kept in a journal: those of several inputs that go to local files."""
+    if output is None or isinstance(output, StoredFile):
+        return False
+    if output.exists() and not (output.is_dir() if is_folder else output.is_file()):
         return False  # standard output, a device or a FIFO: results are written as they come
     return len(inputs) > 1 or journal_path(output, is_folder=is_folder).exists()
 

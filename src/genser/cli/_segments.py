@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -117,7 +118,7 @@ def _write_resumable(
     resume: bool,
 ) -> None:
     """Write timelines to one table or to a folder, so that a run that was stopped can be resumed."""
-    assert main.path is not None  # standard output is not resumable
+    assert isinstance(main.path, Path)  # others are not journaled
     if main.names is None:
         with open_run(main.path, about, resume=resume) as journal:
             failed = fill(journal, recordings, lambda some: ([one] for one in recognize(some)))

@@ -1,6 +1,7 @@
 """``genser adapt``: learns a profile from unlabelled recordings."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -41,8 +42,8 @@ def adapt(
     from genser.inference.load import load
 
     inputs, path = find_inputs(paths), output_path(output)
-    if path is None:
-        raise ConfigError("A profile is a file. Name it with -o.")
+    if not isinstance(path, Path):
+        raise ConfigError("A profile is a local file. Name it with -o.")
     check_file(path, inputs)
     chosen = check_channel(int(channel) if channel.isdecimal() else channel)
     recognizer = load(model, threads=threads, device=device, encoder=encoder)

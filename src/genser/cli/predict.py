@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from genser.inference.prediction import Prediction
     from genser.inference.recognizer import Recognizer
     from genser.output.formats import Format
+    from genser.storage import StoredFile
 
 MANY = 64  # inputs from which processes decode for a GPU, if there are many cores
 LONG = 120.0  # s, from which one label is a doubtful summary of a recording
@@ -52,15 +53,16 @@ def predict(
     With --segments emotion over time, with --microphone live. Exit code 1 if some inputs failed, 2 for wrong usage.
 
     Args:
-        paths: Audio or video files, folders (searched to any depth), patterns, or "-" for standard input.
+        paths: Audio or video files, folders (searched to any depth), patterns, URLs of them such as s3://bucket/folder
+            (needs the extra [s3]), or "-" for standard input.
         model: "base" (default) or "tiny", an ONNX file, or a model folder.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         task: emotion (default), or gender: the gender of the voice as the corpora of the model label it.
         format: text (default), json, jsonl, csv, tsv or parquet; if omitted, the ending of the output decides. With
             --segments also labels (Audacity), textgrid, rttm, srt, vtt, png, svg or pdf; the default is then csv, and
             jsonl for live audio.
-        output: File to write instead of standard output ("-"); it appears once it is complete. With --segments also a
-            folder (an existing one, or a name without an ending or with a final "/") for one file per recording.
+        output: File or URL to write instead of standard output ("-"); it appears once it is complete. With --segments
+            also a folder (an existing one, or a name without an ending or with a final "/") for one file per recording.
         channel: Channel to recognise: a number from 1, "each" for a result per channel, or "mix" (default) for the
             mean of all channels, of those that cancel each other one.
         batch_seconds: Length of audio in a batch in seconds, if omitted 60, on a GPU 600; smaller batches need less
@@ -95,8 +97,8 @@ def predict(
     path = output_path(output)
     chosen_channel = check_channel(int(channel) if channel.isdecimal() else channel)
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
-    if resume and path is None:
-        raise ConfigError("--resume continues the output of -o. Name it.")
+    if resume and not isinstance(path, Path):
+        raise ConfigError("--resume continues the output of -o. Name a local file or folder.")
     if adapt and profile:
         raise ConfigError("--adapt learns a profile, and --profile names one. Omit one of them.")
     occurring = {"classes": classes, "prior": prior}
@@ -172,7 +174,7 @@ class _ClipRun:
     out_of_domain: int = 0
     long: int = 0
 
-    def write(self, output: Path | None, about: Mapping[str, Any], resume: bool) -> None:
+    def write(self, output: "Path | StoredFile | None", about: Mapping[str, Any], resume: bool) -> None:
         """Write the results as they come, or keep them in a journal until the output can be written."""
         from genser.cli._outputs import open_output
         from genser.cli._progress import progress_bars
@@ -187,6 +189,7 @@ class _ClipRun:
                     results = chain.from_iterable(self._recognized(self.inputs, bars))
                     self.format.write("predictions", self._counted(results), file, labels)
                 return
+            assert isinstance(output, Path)  # others are not journaled
             with open_run(output, about, resume=resume) as journal:
                 failed = fill(journal, self.inputs, lambda some: self._recognized(some, bars))
                 results = (Prediction(**row) for row in journal.results(self.inputs))

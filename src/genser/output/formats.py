@@ -24,6 +24,7 @@ from genser.output.timelines import (
     timeline_rows,
     vtt_lines,
 )
+from genser.storage import StoredFile
 
 Writer = Callable[[Iterable[Any], BinaryIO, Sequence[str]], None]
 """Writes predictions or timelines to a binary file, each as soon as it comes; the last argument is the class names."""
@@ -138,7 +139,7 @@ def names_of(kind: Kind) -> list[str]:
     return [name for name, format in FORMATS.items() if getattr(format, kind)]
 
 
-def find_format(kind: Kind, output: Path | None, name: str | None, default: str) -> Format:
+def find_format(kind: Kind, output: Path | StoredFile | None, name: str | None, default: str) -> Format:
     """Choose a format by its name, else by the ending of the output, else the default for standard output.
 
     Args:

@@ -1,0 +1,127 @@
+"""Files on other storage, such as ``s3://bucket/talk.wav``, by their URLs, through fsspec."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, TypeGuard, cast
+
+from genser.errors import MissingExtraError, StorageError, cause
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+BLOCK = 1 << 20  # bytes
+MEMORY_SPOOL = 64 << 20  # bytes; a larger output waits in a temporary file
+
+
+def is_url(name: object) -> TypeGuard[str]:
+    """Whether a name is the URL of a file on other storage; ``C://`` is none."""
+    return isinstance(name, str) and URL.match(name) is not None
+
+
+def open_stored(url: str) -> BinaryIO:
+    """Open a file for reading.
+
+    Raises:
+        StorageError: It cannot be read.
+        MissingExtraError: fsspec is not installed.
+    """
+    with _sentences(url, "read"):
+        system, path = _system(url)
+        return system.open(path, "rb")
+
+
+def find_stored(url: str) -> list[str]:
+    """URLs of the files that match a pattern, or that lie below a folder at any depth; else the URL itself.
+
+    Hidden files, whose names or folders begin with a dot, do not count.
+
+    Raises:
+        StorageError: The storage cannot be read.
+        MissingExtraError: fsspec is not installed.
+    """
+    with _sentences(url, "read"):
+        system, path = _system(url)
+        fixed = re.split(r"[*?\[]", path)[0]
+        if fixed != path:
+            found = [name for name, about in system.glob(path, detail=True).items() if about["type"] == "file"]
+        elif system.isdir(path):
+            found = system.find(path)
+        else:
+            return [url]
+        shown = (name for name in found if "/." not in f"/{name.removeprefix(fixed).lstrip('/')}")
+        return [system.unstrip_protocol(name) for name in sorted(shown)]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file to write.
+
+    Attributes:
+        url: Such as ``s3://bucket/out.csv``.
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name."""
+        return PurePosixPath(self.url).suffix
+
+    def check(self) -> None:
+        """Refuse storage that is unknown or not installed.
+
+        Raises:
+            StorageError: It cannot be used.
+            MissingExtraError: fsspec is not installed.
+        """
+        with _sentences(self.url, "written"):
+            _system(self.url)
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open for writing; the file appears once it is complete, and not if the body raises.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with tempfile.SpooledTemporaryFile(max_size=MEMORY_SPOOL) as spool:
+            yield cast(BinaryIO, spool)
+            spool.seek(0)
+            with _sentences(self.url, "written"):
+                system, path = _system(self.url)
+                try:
+                    target = system.open(path, "wb")
+                except FileNotFoundError:  # a folder of a real file system
+                    system.makedirs(system._parent(path), exist_ok=True)
+                    target = system.open(path, "wb")
+                with target:
+                    shutil.copyfileobj(spool, target, BLOCK)
+
+
+def _system(url: str) -> tuple[Any, str]:
+    import fsspec.core
+
+    return fsspec.core.url_to_fs(url)
+
+
+@contextmanager
+def _sentences(url: str, what: str) -> Iterator[None]:
+    """Turn the errors of fsspec and of the storage into one, with a cure."""
+    try:
+        yield
+    except ImportError as error:  # fsspec names the package that a protocol needs
+        if (error.name or "").partition(".")[0] == "fsspec":
+            raise MissingExtraError("s3", f"Using {url}") from error
+        raise StorageError(f"{url} cannot be {what}: {error}.") from error
+    except FileNotFoundError as error:
+        raise StorageError(f"{url} does not exist. Check the URL.") from error
+    except Exception as error:  # storage has its own errors: credentials, names, networks
+        raise StorageError(
+            f"{url} cannot be {what}: {cause(error) or type(error).__name__}. Check the URL and your credentials."
+        ) from error

@@ -1,0 +1,130 @@
+"""Inputs and outputs on other storage, by the URLs of fsspec."""
+
+import csv
+import io
+import sys
+
+import fsspec
+import numpy as np
+import pytest
+import soundfile
+
+from genser.audio import AudioLimits, load_audio
+from genser.cli._inputs import find_inputs
+from genser.cli._outputs import open_output, output_path
+from genser.cli.predict import predict
+from genser.errors import AudioError, ConfigError, MissingExtraError, StorageError
+from genser.storage import StoredFile, find_stored, is_url
+
+
+@pytest.fixture
+def bucket():
+    """A folder in memory: two sounds, one deeper, one that is damaged, and what does not count."""
+    system = fsspec.filesystem("memory")
+    random = np.random.default_rng(0)
+    for name in ("b.wav", "a.flac", "deep/er/d.WAV", ".trash/x.wav", "deep/.hidden.wav"):
+        file = io.BytesIO()
+        kind = name.rpartition(".")[2].upper()
+        soundfile.write(file, 0.1 * random.standard_normal(8_000), 16_000, format=kind)
+        system.pipe_file(f"/bucket/{name}", file.getvalue())
+    system.pipe_file("/bucket/notes.txt", b"no sound")
+    yield "memory://bucket"
+    system.rm("/bucket", recursive=True)
+
+
+def names(*parts):
+    return [f"memory:///bucket/{part}" for part in parts]
+
+
+def read(url):
+    with fsspec.open(url, "rt", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("s3://b/x", True), ("gs+x://b", True), ("C://x", False), ("a.wav", False)]
+)
+def test_a_url_is_known_by_its_scheme(name, expected):
+    assert is_url(name) is expected
+    assert not is_url(b"s3://b/x")
+
+
+def test_folders_and_patterns_are_searched(bucket):
+    assert find_inputs([bucket]) == names("a.flac", "b.wav", "deep/er/d.WAV")
+    assert find_inputs([f"{bucket}/*.wav", f"{bucket}/a.flac"]) == [*names("b.wav"), f"{bucket}/a.flac"]
+    assert find_inputs([f"{bucket}/**/d.*"]) == names("deep/er/d.WAV")
+    assert find_inputs([f"{bucket}/gone.wav"]) == [f"{bucket}/gone.wav"]
+    with pytest.raises(ConfigError, match="holds no audio files"):
+        find_inputs([f"{bucket}/*.txt"])
+
+
+def test_a_file_is_decoded_as_a_local_one(bucket, tmp_path):
+    local = tmp_path / "b.wav"
+    local.write_bytes(fsspec.filesystem("memory").cat_file("/bucket/b.wav"))
+    np.testing.assert_array_equal(load_audio(f"{bucket}/b.wav"), load_audio(local))
+    np.testing.assert_array_equal(load_audio(local.as_uri()), load_audio(local))
+    with pytest.raises(AudioError, match="the limit is 100"):
+        load_audio(f"{bucket}/b.wav", limits=AudioLimits(max_bytes=100))
+
+
+def test_results_go_to_storage_and_name_their_urls(bucket, toys):
+    code = predict(bucket, f"{bucket}/gone.wav", model=str(toys.float32), output=f"{bucket}/new/out.csv")
+    rows = read(f"{bucket}/new/out.csv")
+    assert code == 1
+    assert [row["path"] for row in rows] == [*names("a.flac", "b.wav", "deep/er/d.WAV"), f"{bucket}/gone.wav"]
+    assert [bool(row["label"]) for row in rows] == [True, True, True, False]
+    assert rows[-1]["error"] == f"{bucket}/gone.wav does not exist. Check the URL."
+
+
+def test_segments_go_to_storage(bucket, tmp_path, toys):
+    from genser.cli._over_time import OverTime
+
+    local = tmp_path / "out.csv"
+    for output in (f"{bucket}/out.csv", str(local)):
+        predict(f"{bucket}/b.wav", model=str(toys.float32), over_time=OverTime(segments=True), output=output)
+    assert read(f"{bucket}/out.csv") == read(local.as_uri())
+
+
+def test_a_file_appears_complete_or_not_at_all(bucket):
+    def fails() -> None:
+        with open_output(StoredFile(f"{bucket}/out.csv")) as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert not fsspec.filesystem("memory").exists("/bucket/out.csv")
+
+
+def test_a_local_folder_of_a_url_is_made(tmp_path):
+    with StoredFile((tmp_path / "deep/er/out.csv").as_uri()).open() as file:
+        file.write(b"whole")
+    assert (tmp_path / "deep/er/out.csv").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "memory://bucket/b.wav", "format": "csv"}, "names the input memory://bucket/b.wav"),
+        ({"output": "memory://bucket/folder/"}, "is a folder, but other storage gets one file"),
+        ({"output": "memory://bucket/out.csv", "resume": True}, "Name a local file or folder"),
+    ],
+)
+def test_outputs_that_cannot_work_are_refused_before_any_work(bucket, options, message):
+    with pytest.raises(ConfigError, match=message):
+        predict(f"{bucket}/b.wav", **options)
+
+
+def test_unknown_storage_is_named(toys):
+    with pytest.raises(StorageError, match=r"nowhere://b/out\.csv cannot be written: Protocol not known: nowhere"):
+        StoredFile("nowhere://b/out.csv").check()
+    with pytest.raises(StorageError, match=r"nowhere://b cannot be read: Protocol not known"):
+        find_inputs(["nowhere://b"])
+    assert output_path("-") is None
+
+
+def test_without_fsspec_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    monkeypatch.delitem(sys.modules, "fsspec.core", raising=False)
+    with pytest.raises(MissingExtraError, match=r"Using s3://b/x\.wav needs the extra \[s3\]"):
+        find_stored("s3://b/x.wav")
