@@ -193,7 +193,7 @@ def test_missing_folder_and_empty_files_are_named(tmp_path):
     empty.touch()
     for source, match in [
         (tmp_path / "no.wav", "does not exist"),
-        ("https://example.org/a.wav", "download it first"),
+        ("nowhere://example.org/a.wav", "Protocol not known"),
         (tmp_path, "is a folder"),
         (empty, r"empty\.wav is empty"),
         (b"", "is empty"),
