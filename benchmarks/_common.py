@@ -28,15 +28,19 @@ class Claim:
         goal: The goal that the numbers are compared with, in words.
         rows: Lines of the table: what was measured, and its numbers by heading.
         settings: Options of the run.
+        file: Written after every row if given, so that a run that is stopped keeps its figures.
     """
 
     name: str
     goal: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
     def add(self, what: str, **numbers: Any) -> None:
         self.rows.append({"what": what, **numbers})
+        if self.file:
+            self.write(self.file)
 
     def report(self, file: Path | None) -> None:
         """Print the table; write table, machine and settings to a file if one is given."""
@@ -60,8 +64,8 @@ class Claim:
 
 
 @contextmanager
-def part(claim: Claim, name: str, file: Path | None) -> Iterator[None]:
-    """One part of a script on a GPU: its failure becomes a row, and the file is written after it.
+def part(claim: Claim, name: str) -> Iterator[None]:
+    """One part of a script on a GPU: its failure becomes a row.
 
     The figures of the other parts are worth having, where a GPU is at hand for minutes only.
     """
@@ -69,8 +73,6 @@ def part(claim: Claim, name: str, file: Path | None) -> Iterator[None]:
         yield
     except Exception as error:
         claim.add(f"{name}: failed", error=f"{type(error).__name__}: {error}"[:300], failures=1)
-    if file:
-        claim.write(file)
 
 
 def cell(value: Any) -> str:

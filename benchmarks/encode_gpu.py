@@ -119,7 +119,7 @@ def measure_encoding(
     peer = None
     for name, work in works.items():
         some = clips if "bfloat16" in name else clips[: max(len(clips) // 8, COMPARED)]
-        with part(claim, name, arguments.json):
+        with part(claim, name):
             taken = device_median(lambda work=work, some=some: work(some), arguments.repeats, device)
             speed = sum(map(len, some)) / RATE / taken
             peer = speed if name == "transformers, bfloat16" else peer
@@ -168,10 +168,11 @@ def main() -> None:
         arguments.minutes, arguments.batch_seconds = 0.3, 30.0
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.toy else "cpu")
     claim = Claim("encode_gpu", "close to the limit of the arithmetic, with a cosine of 0.999 or more for every mean")
+    claim.file = arguments.json
     clips = clips_of(60 * arguments.minutes)
     claim.settings |= {"minutes": arguments.minutes, "clips": len(clips), "toy": arguments.toy, "device": str(device)}
     measure_encoding(claim, arguments, hubert(arguments.toy).to(device), clips, device)
-    with part(claim, "decoding", arguments.json):
+    with part(claim, "decoding"):
         measure_decoding(claim, clips[:DECODED])
     claim.report(arguments.json)
 

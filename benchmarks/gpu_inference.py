@@ -2,7 +2,8 @@
 
     python benchmarks/gpu_inference.py [--seconds 80] [--json FILE]
 
-Every part is independent: if one fails, its row says why and the others are measured. The file is written after each.
+Every part is independent: if one fails, its row says why and the others are measured. The file is written after each
+row.
 
 - **speed**: clips in memory, of 10 s, and of 1 to 6 s as in corpora, in batches of 60, 600 and 2,400 s; the time of a
   single clip. ONNX Runtime on all cores of the CPU, on the clips of 1 to 6 s.
@@ -77,7 +78,7 @@ class Run:
             self.claim.add(f"{name}: omitted, no time left")
             return
         begin = time.monotonic()
-        with part(self.claim, name, self.arguments.json):
+        with part(self.claim, name):
             work(*given)
             self.claim.settings[f"seconds of {name}"] = time.monotonic() - begin
 
@@ -127,7 +128,9 @@ class Run:
         audio = seconds_of(self.short[: len(paths)])
         cores = len(os.sched_getaffinity(0))
         alone = audio / self.rate(partial(recognizer.scores, self.short[: len(paths)]), audio)
-        for workers in sorted({1, min(4, cores), min(8, cores), cores}):
+        with ProcessPoolExecutor(cores, mp_context=get_context("forkserver")) as pool:
+            self.in_processes(name, recognizer, paths, pool, alone)
+        for workers in sorted({min(4, cores), cores}):
             decoded = median(lambda workers=workers: in_threads(paths, workers), 1)
             times = 1 if self.arguments.toy else workers  # so that a run takes seconds
             many = median(lambda workers=workers, times=times: in_full(recognizer, paths * times, workers), 1, 0)
@@ -137,8 +140,6 @@ class Run:
                 **{"x real time": audio / many, "decoding alone, x real time": audio / decoded},
                 **{"decoding alone, share": decoded / many, "model alone, share": alone / many},
             )
-        with ProcessPoolExecutor(cores, mp_context=get_context("forkserver")) as pool:
-            self.in_processes(name, recognizer, paths, pool, alone)
 
     def in_processes(
         self, name: str, recognizer: Recognizer, paths: list[str], pool: ProcessPoolExecutor, alone: float
@@ -242,15 +243,16 @@ def main() -> None:
     arguments = options.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.toy else "cpu")
     claim = Claim("gpu_inference", "faster than 16 cores can decode; scores within 0.001 of those of the CPU")
+    claim.file = arguments.json
     claim.settings |= {"toy": arguments.toy, "device": str(device)}
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: str(find_model(name)) for name in ("base", "tiny")}
         if arguments.toy:
             paths, arguments.seconds = {"toy": str(random_model(Path(folder) / "toy.onnx", toy=True))}, 1e9
         run = Run(claim, arguments, device)
+        run.part("modules", run.modules)
         for name, path in paths.items():
             run.part(f"{name}, all", measure_model, run, name, path, Path(folder))
-        run.part("modules", run.modules)
     claim.report(arguments.json)
 
 

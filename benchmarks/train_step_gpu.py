@@ -79,7 +79,7 @@ def measure_steps(claim: Claim, arguments: argparse.Namespace, data: TrainingDat
     claim.settings |= found
     for precision in ("float32", "bfloat16"):
         for name, is_recorded in (("plain", False), ("recorded", True)):
-            with part(claim, f"{name}, {precision}", arguments.json):
+            with part(claim, f"{name}, {precision}"):
                 step = step_of(data, recipe(arguments, precision, PAPER_STEPS), device, is_recorded=is_recorded)
                 for _ in range(2 if arguments.toy else 10):
                     take(step)
@@ -123,10 +123,11 @@ def main() -> None:
     else:
         shape = (25, 1024)
     claim = Claim("train_step_gpu", "close to the time of its memory traffic")
+    claim.file = arguments.json
     claim.settings |= {"items": arguments.items, "states": shape, "toy": arguments.toy, "device": str(device)}
     data = rows_of(arguments.items, *shape)
     measure_steps(claim, arguments, data, device)
-    with part(claim, "loss curves", arguments.json):
+    with part(claim, "loss curves"):
         compare_losses(claim, arguments, TrainingData(data.features[:CURVE_ROWS], data.labels[:CURVE_ROWS]), device)
     claim.report(arguments.json)
 
