@@ -140,8 +140,8 @@ def test_real_clips_of_held_out_speakers_are_mostly_recognised(recognizer, corpo
     assert all(answer.error is None for answer in answers)
 
 
-def test_predict_warns_of_out_of_domain_recordings(tmp_path):
-    """On standard error; not for recordings without speech, nor for formats that programs read."""
+def test_predict_names_cures_for_unfamiliar_recordings(tmp_path):
+    """On standard error, as commands to copy; not for recordings without speech."""
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, np.zeros(32_000), 16_000)
 
@@ -149,5 +149,13 @@ def test_predict_warns_of_out_of_domain_recordings(tmp_path):
         command = [sys.executable, "-m", "genser", "predict", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stderr
 
-    assert "1 result looks out-of-domain" in warning(CLIP, silence)
-    assert warning(silence) == warning(CLIP, "--format", "jsonl") == ""
+    found = warning(CLIP, silence)
+    assert "1 result is unlike the recordings that the model was trained on" in found
+    assert f"    genser adapt {CLIP} {silence} -o profile.json\n" in found
+    assert f"    genser predict {CLIP} {silence} --profile profile.json\n" in found
+    assert f"    genser predict {CLIP} {silence} --classes neutral,happiness,sadness,anger\n" in found
+    assert warning(silence) == ""
+    over_time = warning("--segments", CLIP, "--adapt", "--model", "tiny")
+    assert "1 recording is unlike" in over_time
+    assert "genser adapt" not in over_time
+    assert f"    genser predict --segments {CLIP} --model tiny --classes " in over_time

@@ -90,18 +90,19 @@ def test_what_the_detector_takes_for_speech_and_the_gate_does_not_gives_no_segme
 
 
 def test_without_a_gate_every_piece_counts(ungated):
-    scores, spoken = ungated.gated_scores([CLIP, noise("white-noise", 2.0)])
+    scores, spoken, _ = ungated.gated_scores([CLIP, noise("white-noise", 2.0)])
     np.testing.assert_array_equal(scores, ungated.scores([CLIP, noise("white-noise", 2.0)]))
     assert spoken.tolist() == [True, True]
 
 
 def test_gated_scores_are_those_of_predictions(base):
     sounds = [CLIP, noise("music", 2.0)]
-    scores, spoken = base.gated_scores([load_audio((sound, RATE)) for sound in sounds])
+    scores, spoken, familiar = base.gated_scores([load_audio((sound, RATE)) for sound in sounds])
     predictions = list(base.predict_many([(sound, RATE) for sound in sounds]))
     np.testing.assert_allclose(scores, [list(one.scores.values()) for one in predictions], atol=1e-6)
     assert spoken.tolist() == [one.label != NO_SPEECH for one in predictions] == [True, False]
-    assert [array.shape for array in base.gated_scores([])] == [(0, 7), (0,)]
+    np.testing.assert_allclose(familiar, [one.familiar for one in predictions], atol=1e-6)
+    assert [array.shape for array in base.gated_scores([])] == [(0, 7), (0,), (0,)]
 
 
 @pytest.mark.parametrize("voice", ["synthetic.flac", "en", "de+f3", "pl+m3", "en+whisper"])

@@ -174,7 +174,8 @@ def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
 
 def test_work_in_a_thread_gets_scores(gate, batcher):
     gate.open.set()
-    rows, spoken = BatchedScorer(ClassPrior.of(gate.labels), batcher).gated_scores([sound(i / 64) for i in range(40)])
+    scorer = BatchedScorer(ClassPrior.of(gate.labels), batcher)
+    rows, spoken, _ = scorer.gated_scores([sound(i / 64) for i in range(40)])
     np.testing.assert_allclose(rows[:, 0], np.arange(40) / 64)
     assert spoken.all()
     with pytest.raises(AudioError, match="too loud"):

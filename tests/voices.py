@@ -7,6 +7,7 @@ import numpy as np
 from genser.audio import describe, load_audio
 from genser.inference.backend import ModelOutput
 from genser.inference.prediction import NO_SPEECH, Prediction
+from genser.segments.scores import GatedScores
 
 RATE = 16_000
 VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))  # Hz: formants
@@ -55,9 +56,10 @@ class PitchRecognizer:
         self.heard += [len(waveform) for waveform in waveforms]
         return np.array([self._scores(waveform) for waveform in waveforms])
 
-    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def gated_scores(self, waveforms: list[np.ndarray]) -> GatedScores:
         rows = self.scores(waveforms)
-        return rows, np.array([LABELS[winner] != self.machine for winner in rows.argmax(axis=1)])
+        spoken = np.array([LABELS[winner] != self.machine for winner in rows.argmax(axis=1)])
+        return GatedScores(rows, spoken, np.full(len(rows), np.nan if self.familiar is None else self.familiar))
 
     def predict_many(self, sources):
         return [replace(self._prediction(load_audio(source)), path=describe(source)) for source in sources]

@@ -13,6 +13,7 @@ from genser.cli._microphone import open_microphone
 from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
 from genser.cli._progress import Bars, progress_bars
 from genser.cli._resume import fill, is_journaled, open_run
+from genser.cli._unfamiliar import unfamiliar_hint
 from genser.config import to_mapping
 from genser.errors import ConfigError, NothingToLearnError
 from genser.files import file_hash
@@ -39,6 +40,7 @@ def predict_segments(
     adapt: bool = False,
     about: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
+    model: str | None = None,
 ) -> int:
     """Recognise the emotions of recordings over time, and write them.
 
@@ -54,6 +56,7 @@ def predict_segments(
         adapt: Whether to adapt the model to each recording by itself, with a profile of its windows.
         about: Further options that decide the results, for the journal of the run.
         resume: Whether to continue a run that was stopped.
+        model: The model as it was named, for the hint.
 
     Returns:
         0 if all went well, 1 if recordings failed. Each failure is a line on standard error, and a row of a table.
@@ -68,10 +71,11 @@ def predict_segments(
     scorer = load()
     failures = [] if turn_file is None else [f"{turns}, {problem}" for problem in turn_file.problems]
     remarks: list[str] = []
+    unfamiliar: list[str] = []
 
     def recognize(some: Sequence[str]) -> Iterator[Timeline]:
         timelines = _recognized(scorer, some, options, turn_file, channel, bars, len(recordings), failures, adapt)
-        timelines = _noted(timelines, remarks)
+        timelines = _noted(timelines, remarks, unfamiliar)
         return drawing.pass_on(timelines, scorer.labels) if drawing else timelines
 
     with progress_bars() as bars:
@@ -80,6 +84,9 @@ def predict_segments(
             _write_resumable(main, recordings, recognize, scorer.labels, about, resume)
         else:
             main.write(recognize(recordings), scorer.labels)
+    if unfamiliar:
+        about_hint = {"options": "--segments", "is_adapted": adapt}
+        remarks.append(unfamiliar_hint(len(unfamiliar), "recording", recordings, scorer, model, **about_hint))
     for sentence in remarks + failures:
         print(f"genser: {sentence}", file=sys.stderr)
     return 1 if failures else 0
@@ -95,11 +102,13 @@ def _turns_for(path: str, recordings: Sequence[str]) -> TurnFile:
     return found
 
 
-def _noted(timelines: Iterable[Timeline], remarks: list[str]) -> Iterator[Timeline]:
-    """Pass timelines on, and collect their remarks."""
+def _noted(timelines: Iterable[Timeline], remarks: list[str], unfamiliar: list[str]) -> Iterator[Timeline]:
+    """Pass timelines on, and collect their remarks, and the recordings that are unlike the training recordings."""
     for timeline in timelines:
         if timeline.remark:
             remarks.append(f"{timeline.path}: {timeline.remark}")
+        if timeline.is_unfamiliar:
+            unfamiliar.append(timeline.path)
         yield timeline
 
 

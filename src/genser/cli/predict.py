@@ -124,6 +124,7 @@ def predict(
         from genser.cli._segments import predict_segments
 
         chosen = {"format": format, "channel": chosen_channel, "adapt": adapt, "about": about, "resume": resume}
+        chosen["model"] = model
         files = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
         return predict_segments(load_model, inputs, options, **files, **chosen)
     if path is not None:
@@ -131,7 +132,7 @@ def predict(
     chosen = find_format("predictions", path, format, "text")
     recognizer = _adapted(load_model(), inputs, chosen_channel) if adapt else load_model()
     with _pool(device, inputs) as pool:
-        run = _ClipRun(recognizer, inputs, chosen, chosen_channel, batch_seconds, pool)
+        run = _ClipRun(recognizer, inputs, chosen, chosen_channel, batch_seconds, model, pool)
         run.write(path, about, resume)
     return run.report()
 
@@ -167,6 +168,7 @@ class _ClipRun:
     format: "Format"
     channel: "Channel"
     batch_seconds: float | None
+    model: str | None
     pool: "Executor | None" = None
     count: int = 0
     failed: int = 0
@@ -236,12 +238,11 @@ class _ClipRun:
             remarks.append(f"{self.failed} of {counted(len(self.inputs), 'input')} failed; see the column 'error'.")
         if self.remarked and self.format.name != "text":
             remarks.append(f"{counted(self.remarked, 'result has', 'results have')} a remark; see the column 'remark'.")
-        if self.out_of_domain and self.format.name == "text":
-            remarks.append(
-                f"{counted(self.out_of_domain, 'result looks', 'results look')} out-of-domain (speaker, language, "
-                "room, microphone or very short). Expect lower accuracy. If they are of one kind, add --adapt; if you "
-                "know which classes can occur, name them with --classes."
-            )
+        if self.out_of_domain:
+            from genser.cli._unfamiliar import unfamiliar_hint
+
+            about = (self.inputs, self.recognizer, self.model)
+            remarks.append(unfamiliar_hint(self.out_of_domain, "result", *about))
         if self.long:
             remarks.append(
                 f"{counted(self.long, 'recording is', 'recordings are')} longer than {LONG / 60:.0f} minutes, and a "

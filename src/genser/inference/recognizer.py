@@ -22,6 +22,7 @@ from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.profile import Profile, training_mean
 from genser.inference.windows import BLOCK, cut, window_weights
+from genser.segments.scores import GatedScores
 
 if TYPE_CHECKING:
     from genser.segments.options import SegmentOptions
@@ -236,26 +237,25 @@ class Recognizer:
         """
         return self.gated_scores(waveforms, batch_seconds=batch_seconds)[0]
 
-    def gated_scores(
-        self, waveforms: Sequence[np.ndarray], *, batch_seconds: float | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Class probabilities of clips in memory, and whether they hold speech.
+    def gated_scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float | None = None) -> GatedScores:
+        """Class probabilities of clips in memory, whether they hold speech, and their in-domain scores.
 
         Args:
             waveforms: As for :meth:`scores`.
             batch_seconds: As for :meth:`scores`.
 
         Returns:
-            Scores of shape (clips, classes), and booleans of shape (clips,), False where P(speech) is below the
-            threshold of the model's speech gate.
+            Scores of shape (clips, classes); booleans of shape (clips,), False where P(speech) is below the threshold
+            of the model's speech gate; and in-domain scores of shape (clips,), NaN if the model has none.
 
         Raises:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
-        clips = self._clip_outputs(waveforms, lambda output: output.scores, batch_seconds)
-        rows = [row for row, _ in clips]
-        scores = self._prior.posterior(np.stack(rows)) if rows else np.empty((0, len(self.labels)), np.float32)
-        return scores, np.array([self._is_speech(speech) for _, speech in clips], bool)
+        clips = self._clip_outputs(waveforms, _scores_and_familiar, batch_seconds)
+        width = len(self._backend.labels) + 1
+        rows = np.array([row for row, _ in clips]).reshape(len(clips), width)
+        spoken = np.array([self._is_speech(speech) for _, speech in clips], bool)
+        return GatedScores(self._prior.posterior(rows[:, :-1]), spoken, rows[:, -1])
 
     @property
     def has_transport(self) -> bool:

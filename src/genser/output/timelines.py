@@ -9,7 +9,8 @@ from genser.output.predictions import printable
 from genser.output.tables import Rows
 from genser.segments.segment import Segment, Timeline
 
-SEGMENT = {"start": float, "end": float, "label": str, "confident": bool, "speaker": str, "channel": int}
+VOICE = {"speaker": str, "channel": int, "familiar": float}
+SEGMENT = {"start": float, "end": float, "label": str, "confident": bool, **VOICE}
 RECORDING = {"duration": float, "heard": float, "remark": str, "error": str}
 COLUMNS = {"path": str, **SEGMENT, **RECORDING}
 

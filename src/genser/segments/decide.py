@@ -10,7 +10,7 @@ import numpy as np
 from genser.segments import smoothing
 from genser.segments.chunking import Chunk
 from genser.segments.options import SegmentOptions
-from genser.segments.segment import Segment
+from genser.segments.segment import Segment, mean_familiar
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class ChunkScore:
         evidence: Share of the chunk that is in no earlier chunk with speech.
         speaker: Speaker of the turn, if known.
         is_speech: False for a turn in which the speech gate finds no speech.
+        familiar: In-domain score; None if the model has none.
     """
 
     start: float
@@ -32,6 +33,7 @@ class ChunkScore:
     evidence: float
     speaker: str | None
     is_speech: bool = True
+    familiar: float | None = None
 
 
 class SpeechFilter:
@@ -43,13 +45,16 @@ class SpeechFilter:
     def __init__(self) -> None:
         self._uncounted = 0.0
 
-    def take(self, chunk: Chunk, scores: np.ndarray, is_speech: bool) -> ChunkScore | None:
+    def take(
+        self, chunk: Chunk, scores: np.ndarray, is_speech: bool, familiar: float | None = None
+    ) -> ChunkScore | None:
         """Take the scores of the next chunk, shape (classes,), and whether it holds speech; return None to drop it."""
         if not is_speech and chunk.turn is None:
             self._uncounted += chunk.evidence
             return None
         evidence, self._uncounted = min(chunk.evidence + self._uncounted, 1.0), 0.0
-        return ChunkScore(chunk.start, chunk.end, np.asarray(scores, float), evidence, chunk.speaker, is_speech)
+        scores = np.asarray(scores, float)
+        return ChunkScore(chunk.start, chunk.end, scores, evidence, chunk.speaker, is_speech, familiar)
 
 
 def decide(
@@ -88,7 +93,7 @@ def make_segment(one: ChunkScore, scores: np.ndarray, winner: int, labels: Seque
     """A segment with final scores of shape (classes,) and the label of this index."""
     named = dict(zip(labels, scores.tolist(), strict=True))
     is_confident = one.is_speech and bool(scores[winner] >= confidence)
-    return Segment(one.start, one.end, labels[winner], named, is_confident, one.speaker)
+    return Segment(one.start, one.end, labels[winner], named, is_confident, one.speaker, familiar=one.familiar)
 
 
 def _chain(
@@ -126,4 +131,5 @@ def _union(parts: list[Segment], confidence: float) -> Segment:
     rows = np.average([list(part.scores.values()) for part in parts], axis=0, weights=weights)
     scores = dict(zip(parts[0].scores, rows.tolist(), strict=True))
     first, end = parts[0], max(part.end for part in parts)
-    return replace(first, end=end, scores=scores, confident=scores[first.label] >= confidence)
+    familiar = mean_familiar([(part.familiar, part.duration) for part in parts])
+    return replace(first, end=end, scores=scores, confident=scores[first.label] >= confidence, familiar=familiar)

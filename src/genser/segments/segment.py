@@ -1,6 +1,6 @@
 """Segments of a recording, and the timeline that holds them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ class Segment:
             speech.
         speaker: Speaker of the turn, if known.
         channel: Number of the channel from 1; None if the channels were mixed.
+        familiar: Probability that it resembles the training recordings; None if the model has no in-domain score.
     """
 
     start: float
@@ -30,6 +31,7 @@ class Segment:
     confident: bool
     speaker: str | None = None
     channel: int | None = None
+    familiar: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -59,6 +61,7 @@ class Segment:
             "confident": self.confident,
             "speaker": self.speaker,
             "channel": self.channel,
+            "familiar": None if self.familiar is None else round(self.familiar, 6),
             "scores": {label: round(score, 6) for label, score in self.scores.items()},
         }
 
@@ -88,3 +91,21 @@ class Timeline:
     problems: tuple[str, ...] = ()
     heard: float | None = None
     remark: str | None = None
+
+    @property
+    def familiar(self) -> float | None:
+        """Mean over the segments, weighted by duration; None without segments or without an in-domain score."""
+        return mean_familiar([(segment.familiar, segment.duration) for segment in self.segments])
+
+    @property
+    def is_unfamiliar(self) -> bool:
+        """Whether its speech is unlike the training recordings; False without an in-domain score."""
+        return self.familiar is not None and self.familiar < 0.5
+
+
+def mean_familiar(parts: Sequence[tuple[float | None, float]]) -> float | None:
+    """Mean of in-domain scores with their durations; None unless all parts have one."""
+    known = [(value, duration) for value, duration in parts if value is not None]
+    if not known or len(known) < len(parts):
+        return None
+    return sum(value * duration for value, duration in known) / sum(duration for _, duration in known)

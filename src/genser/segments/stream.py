@@ -103,18 +103,21 @@ class ChunkStream:
         rest = self._converter.close() if self._converter else np.empty(0, np.float32)
         return [*self._cutter.push(rest), *self._cutter.close()]
 
-    def finish(self, chunk: Chunk, scores: np.ndarray, is_speech: bool = True) -> Segment | None:
+    def finish(
+        self, chunk: Chunk, scores: np.ndarray, is_speech: bool = True, familiar: float | None = None
+    ) -> Segment | None:
         """The segment of a scored chunk.
 
         Args:
             chunk: The next chunk of `cut`.
             scores: Scores of the model, shape (classes,).
             is_speech: Whether the speech gate of the model finds speech.
+            familiar: In-domain score; None if the model has none.
 
         Returns:
             The segment; None without speech.
         """
-        scored = self._speech_filter.take(chunk, scores, is_speech)
+        scored = self._speech_filter.take(chunk, scores, is_speech, familiar)
         if scored is None:
             return None
         scores = scored.scores
@@ -192,6 +195,6 @@ class Stream(ChunkStream):
     def _recognized(self, chunks: list[Chunk]) -> list[Segment]:
         segments = []
         for chunk in chunks:
-            rows, spoken = self._scorer.gated_scores([chunk.waveform])
-            segments.append(self.finish(chunk, rows[0], bool(spoken[0])))
+            (row,) = self._scorer.gated_scores([chunk.waveform]).rows()
+            segments.append(self.finish(chunk, *row))
         return [segment for segment in segments if segment is not None]

@@ -24,7 +24,8 @@ from genser.errors import AudioError, counted
 from genser.segments.chunking import Chunk, Cutter, make_cutter
 from genser.segments.decide import ChunkScore, SpeechFilter, decide
 from genser.segments.options import DEFAULTS, SegmentOptions
-from genser.segments.segment import Timeline
+from genser.segments.scores import GatedScores
+from genser.segments.segment import Timeline, mean_familiar
 from genser.segments.turns import Turn
 
 NO_SPEECH_FOUND = "No speech was found."
@@ -85,6 +86,10 @@ BATCH_CHUNKS = 32
 BLOCK_DURATION = 10.0  # s decoded at once
 
 
+Scored = tuple[Chunk, np.ndarray, bool, float | None]
+"""A chunk without its waveform, its scores, whether it holds speech, and its in-domain score."""
+
+
 class Scorer(Protocol):
     """A `Recognizer`, or anything else with labels and gated scores."""
 
@@ -96,8 +101,8 @@ class Scorer(Protocol):
     def prior(self) -> np.ndarray:
         """Shares of the classes that the scores assume, shape (classes,)."""
 
-    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Class probabilities of mono 16 kHz waveforms, (n, classes), and whether they hold speech, (n,)."""
+    def gated_scores(self, waveforms: list[np.ndarray]) -> GatedScores:
+        """Scores of mono 16 kHz waveforms, and whether they hold speech."""
 
 
 def recognize_timeline(
@@ -238,7 +243,7 @@ def _cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Chunk]:
     yield from cutter.close()
 
 
-def _recognized(scorer: Scorer, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, np.ndarray, bool]]:
+def _recognized(scorer: Scorer, chunks: Iterable[Chunk]) -> Iterator[Scored]:
     batch: list[Chunk] = []
     seconds = 0.0
     for chunk in chunks:
@@ -250,20 +255,20 @@ def _recognized(scorer: Scorer, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk
     yield from _scored(scorer, batch)
 
 
-def _scored(scorer: Scorer, batch: list[Chunk]) -> Iterator[tuple[Chunk, np.ndarray, bool]]:
+def _scored(scorer: Scorer, batch: list[Chunk]) -> Iterator[Scored]:
     if not batch:
         return
-    rows, spoken = scorer.gated_scores([chunk.waveform for chunk in batch])
-    for chunk, row, is_speech in zip(batch, rows, spoken, strict=True):
-        yield replace(chunk, waveform=np.empty(0, np.float32)), row, bool(is_speech)
+    found = scorer.gated_scores([chunk.waveform for chunk in batch])
+    for chunk, row in zip(batch, found.rows(), strict=True):
+        yield replace(chunk, waveform=np.empty(0, np.float32)), *row
 
 
-def _joined(recognized: Iterable[tuple[Chunk, np.ndarray, bool]]) -> list[ChunkScore]:
+def _joined(recognized: Iterable[Scored]) -> list[ChunkScore]:
     """Combine the chunks of each turn; drop other chunks without speech."""
     speech_filter, made = SpeechFilter(), list[ChunkScore]()
     turns: dict[int, list[ChunkScore]] = defaultdict(list)
-    for chunk, row, is_speech in recognized:
-        if scored := speech_filter.take(chunk, row, is_speech):
+    for chunk, *row in recognized:
+        if scored := speech_filter.take(chunk, *row):
             (made if chunk.turn is None else turns[chunk.turn]).append(scored)
     return made + [_mean(parts) for parts in turns.values()]
 
@@ -274,4 +279,5 @@ def _mean(parts: list[ChunkScore]) -> ChunkScore:
     durations = [part.end - part.start for part in counted]
     scores = np.average([part.scores for part in counted], axis=0, weights=durations)
     start, end = min(part.start for part in parts), max(part.end for part in parts)
-    return ChunkScore(start, end, scores, 1.0, parts[0].speaker, counted[0].is_speech)
+    familiar = mean_familiar([(part.familiar, part.end - part.start) for part in counted])
+    return ChunkScore(start, end, scores, 1.0, parts[0].speaker, counted[0].is_speech, familiar)

@@ -182,6 +182,7 @@ class _Session:
         for chunk in chunks:
             (promise,) = self._service.batcher.submit([long_enough(chunk.waveform)], urgent=True)
             answer = await asyncio.wrap_future(promise)
-            segment = self._stream.finish(chunk, self._prior.posterior(row_of(answer)), answer.label != NO_SPEECH)
+            scores, is_speech = self._prior.posterior(row_of(answer)), answer.label != NO_SPEECH
+            segment = self._stream.finish(chunk, scores, is_speech, answer.familiar)
             if segment is not None:
                 await self._websocket.send_json({"type": "segment", **segment.to_dict()})

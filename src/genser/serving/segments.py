@@ -22,6 +22,7 @@ from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import NO_SPEECH
 from genser.output.formats import FORMATS, names_of
 from genser.segments.options import SegmentOptions
+from genser.segments.scores import GatedScores
 from genser.segments.segment import Timeline
 from genser.segments.timeline import recognize_timeline
 from genser.segments.turns import Turn, read_turns
@@ -58,6 +59,7 @@ class SegmentAnswer(BaseModel):
     confident: bool = Field(description="Whether the label's score reaches the threshold.")
     speaker: str | None = Field(examples=[None])
     channel: int | None = Field(description="Number of the channel from 1; null if the channels were mixed.")
+    familiar: float | None = Field(description="In-domain score; null if the model has none.", examples=[0.02])
     scores: Scores
 
 
@@ -75,8 +77,8 @@ class SegmentsAnswer(BaseModel):
         description="What was unusual about the recording, such as that it is cut off.", examples=[None]
     )
     familiar: float | None = Field(
-        description="In-domain score: mean over the speech, weighted by duration; null without speech or if the model "
-        "has none.",
+        description="In-domain score: mean over the segments, weighted by duration; null without segments or if the "
+        "model has none.",
         examples=[0.02],
     )
     segments: list[SegmentAnswer]
@@ -113,7 +115,7 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         scorer = BatchedScorer(prior, service.batcher)
         turn_file = turns[0] if turns else None
         work = _recognize(service, recordings[0], options, channel_of(query.channel), turn_file, scorer)
-        timeline, familiar = await finish(request, work, config.recording_timeout, service.metrics)
+        timeline = await finish(request, work, config.recording_timeout, service.metrics)
     if query.format != "json":
         content, format = io.BytesIO(), FORMATS[query.format]
         format.write("timelines", [timeline], content, prior.labels)
@@ -125,7 +127,7 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         "duration": timeline.duration,
         "heard": timeline.heard,
         "remark": timeline.remark,
-        "familiar": familiar,
+        "familiar": None if timeline.familiar is None else round(timeline.familiar, 6),
         "segments": [segment.to_dict() for segment in timeline.segments],
         "envelope": timeline.envelope.astype(float).round(4).tolist() if query.envelope else None,
     }
@@ -139,11 +141,8 @@ async def _recognize(
     channel: Channel,
     turns: Upload | None,
     scorer: "BatchedScorer",
-) -> tuple[Timeline, float | None]:
+) -> Timeline:
     """Recognise a recording in a thread, which stops soon after this is cancelled.
-
-    Returns:
-        The timeline and the in-domain score of the recording.
 
     Raises:
         AudioError: The recording cannot be read.
@@ -170,7 +169,7 @@ async def _recognize(
         return timeline
 
     try:
-        return await asyncio.get_running_loop().run_in_executor(service.recorders, work), scorer.familiar
+        return await asyncio.get_running_loop().run_in_executor(service.recorders, work)
     finally:
         scorer.cancelled.set()
 
@@ -205,18 +204,9 @@ class BatchedScorer:
         self.labels, self.prior = prior.labels, prior.shares
         self.cancelled = threading.Event()
         self._prior, self._batcher = prior, batcher
-        self._speech: list[tuple[float, int]] = []  # in-domain score and number of samples
 
-    @property
-    def familiar(self) -> float | None:
-        """In-domain score of the speech so far, None if there is none."""
-        if not self._speech:
-            return None
-        scores, samples = zip(*self._speech, strict=True)
-        return round(float(np.average(scores, weights=samples)), 6)
-
-    def gated_scores(self, waveforms: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return class probabilities of shape (n, classes), and whether each waveform holds speech, of shape (n,).
+    def gated_scores(self, waveforms: list[np.ndarray]) -> GatedScores:
+        """Score waveforms.
 
         Raises:
             Cancelled: The work was cancelled.
@@ -228,10 +218,6 @@ class BatchedScorer:
                 promise.cancel()
             raise Cancelled
         answers = [promise.result() for promise in promises]
-        self._speech += [
-            (answer.familiar, len(waveform))
-            for answer, waveform in zip(answers, waveforms, strict=True)
-            if answer.familiar is not None and answer.label != NO_SPEECH
-        ]
+        scores = self._prior.posterior(np.stack([row_of(answer) for answer in answers]))
         is_speech = np.array([answer.label != NO_SPEECH for answer in answers])
-        return self._prior.posterior(np.stack([row_of(answer) for answer in answers])), is_speech
+        return GatedScores(scores, is_speech, np.array([answer.familiar for answer in answers], float))
