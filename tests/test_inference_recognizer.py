@@ -15,6 +15,8 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import toy_folder
+from voices import babble
 
 import genser
 from genser.audio import SAMPLE_RATE, load_audio
@@ -29,6 +31,8 @@ from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.recognizer import Recognizer
 from genser.inference.torch_backend import TorchBackend, load_backend
+from genser.transport import Sampler
+from genser.transport.codes import probabilities
 
 
 class LevelBackend:
@@ -310,6 +314,18 @@ def test_onnx_and_torch_agree(toys):
     np.testing.assert_allclose(torch.scores(waveforms), onnx.scores(waveforms), atol=1e-4)
     np.testing.assert_allclose(torch.trajectory(waveforms[1]), onnx.trajectory(waveforms[1]), atol=1e-4)
     np.testing.assert_allclose(torch.states(waveforms[1]), onnx.states(waveforms[1]), atol=1e-3, rtol=1e-3)
+
+
+def test_states_are_shown_along_the_codes(tmp_path):
+    """Their coordinates at the end are the scores of a model that reads the state."""
+    folder = toy_folder(tmp_path / "toy", sampler=Sampler(steps=3, readout="state"))
+    recognizer, waveform = genser.load(folder), babble(1.5)
+    found = recognizer.state_coordinates(waveform)
+    assert found.shape == (4, 3)
+    np.testing.assert_allclose(probabilities(found[-1]), recognizer.scores([waveform])[0], atol=1e-5)
+    chosen = recognizer.restricted(recognizer.labels[1:]).state_coordinates(waveform)
+    np.testing.assert_array_equal(chosen, found[:, 1:])
+    assert genser.load(toy_folder(tmp_path / "mlp", kind="mlp")).state_coordinates(waveform) is None
 
 
 def test_the_trajectory_ends_at_the_scores(toys):

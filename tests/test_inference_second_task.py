@@ -11,7 +11,7 @@ from voices import babble
 
 import genser
 from genser.cli.predict import predict
-from genser.errors import ConfigError, ModelError
+from genser.errors import ConfigError
 from genser.inference.class_prior import ClassPrior
 from genser.inference.load import load
 from genser.inference.profile import Profile
@@ -81,7 +81,7 @@ def test_a_profile_is_refused(folder, clips):
 
 def test_a_model_without_it_says_so(toys):
     for model in (toys.folder, toys.float32):
-        with pytest.raises(ModelError, match=r"recognises emotion and not gender\. Train one with gender: true"):
+        with pytest.raises(ConfigError, match=r"recognises emotion and not gender\. Train one with gender: true"):
             genser.load(model, task="gender")
     with pytest.raises(ConfigError, match=r"no task 'genders'\. Did you mean 'gender'\?"):
         genser.load(toys.folder, task="genders")
@@ -91,7 +91,7 @@ def test_a_model_of_the_task_gender_is_itself(folder, tmp_path):
     model = load_model(folder)
     save_model(tmp_path / "own", model.gender, model.encoder, model.fingerprint, {"task": "gender"})
     assert load(tmp_path / "own", task="gender").labels == ("female", "male")
-    with pytest.raises(ModelError, match="recognises gender and not emotion"):
+    with pytest.raises(ConfigError, match="recognises gender and not emotion"):
         load(tmp_path / "own", task="emotion")
 
 

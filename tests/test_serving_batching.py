@@ -55,7 +55,7 @@ def gate():
 
 @pytest.fixture
 def batcher(gate):
-    batcher = Batcher(gate, Metrics(), max_batch=4, max_queue=8)
+    batcher = Batcher(Metrics(), max_batch=4, max_queue=8)
     batcher.start()
     yield batcher
     gate.open.set()
@@ -64,14 +64,14 @@ def batcher(gate):
 
 def hold(gate, batcher):
     """Occupy the thread; what is submitted then waits."""
-    (first,) = batcher.submit([sound(0.0)])
+    (first,) = batcher.submit(gate, [sound(0.0)])
     assert gate.entered.acquire(timeout=10)
     return first
 
 
 def test_what_waits_is_taken_together_and_answered_in_order(gate, batcher):
     hold(gate, batcher)
-    promises = batcher.submit([sound(i / 8) for i in range(1, 7)])
+    promises = batcher.submit(gate, [sound(i / 8) for i in range(1, 7)])
     gate.open.set()
     assert [promise.result(10).scores["a"] for promise in promises] == [i / 8 for i in range(1, 7)]
     assert [len(batch) for batch in gate.batches] == [1, 4, 2]
@@ -79,14 +79,14 @@ def test_what_waits_is_taken_together_and_answered_in_order(gate, batcher):
 
 def test_a_full_queue_refuses_all_or_nothing_and_says_when_to_come_again(gate, batcher):
     hold(gate, batcher)
-    promises = batcher.submit([sound(0.5)] * 7)
+    promises = batcher.submit(gate, [sound(0.5)] * 7)
     with pytest.raises(Problem) as refused:
-        batcher.submit([sound(0.5)] * 2)
+        batcher.submit(gate, [sound(0.5)] * 2)
     assert refused.value.status == 503
     assert refused.value.retry_after >= 1
-    promises += batcher.submit([sound(0.25)])
+    promises += batcher.submit(gate, [sound(0.25)])
     with pytest.raises(Problem) as refused:
-        batcher.submit([sound(0.5)] * 9)
+        batcher.submit(gate, [sound(0.5)] * 9)
     assert refused.value.status == 413
     gate.open.set()
     assert [promise.result(10).scores["a"] for promise in promises] == [0.5] * 7 + [0.25]
@@ -94,7 +94,7 @@ def test_a_full_queue_refuses_all_or_nothing_and_says_when_to_come_again(gate, b
 
 def test_a_cancelled_sound_is_never_recognised(gate, batcher):
     hold(gate, batcher)
-    promises = batcher.submit([sound(0.25), sound(0.5), sound(0.75)])
+    promises = batcher.submit(gate, [sound(0.25), sound(0.5), sound(0.75)])
     promises[1].cancel()
     gate.open.set()
     assert promises[2].result(10).scores["a"] == 0.75
@@ -103,8 +103,8 @@ def test_a_cancelled_sound_is_never_recognised(gate, batcher):
 
 def test_live_sound_goes_first(gate, batcher):
     hold(gate, batcher)
-    slow = batcher.submit([sound(0.25)])
-    live = batcher.submit([sound(0.75)], urgent=True)
+    slow = batcher.submit(gate, [sound(0.25)])
+    live = batcher.submit(gate, [sound(0.75)], urgent=True)
     gate.open.set()
     assert {promise.result(10).label for promise in slow + live} == {"a"}
     assert gate.batches[1][0] == 0.75
@@ -112,17 +112,17 @@ def test_live_sound_goes_first(gate, batcher):
 
 def test_live_sound_finds_room_in_a_full_queue(gate, batcher):
     hold(gate, batcher)
-    waiting = batcher.submit([sound(0.5)] * 8)
-    live = batcher.submit([sound(0.75)], urgent=True)
+    waiting = batcher.submit(gate, [sound(0.5)] * 8)
+    live = batcher.submit(gate, [sound(0.75)], urgent=True)
     with pytest.raises(Problem):
-        batcher.submit([sound(0.25)])
+        batcher.submit(gate, [sound(0.25)])
     gate.open.set()
     assert [promise.result(10).label for promise in waiting + live] == ["a"] * (len(waiting) + 1)
 
 
 def test_long_sounds_do_not_pile_up_in_one_batch(gate, batcher):
     hold(gate, batcher)
-    promises = batcher.submit([sound(0.5, 40.0), sound(0.5, 40.0)])
+    promises = batcher.submit(gate, [sound(0.5, 40.0), sound(0.5, 40.0)])
     gate.open.set()
     for promise in promises:
         promise.result(10)
@@ -131,7 +131,7 @@ def test_long_sounds_do_not_pile_up_in_one_batch(gate, batcher):
 
 def test_one_sound_that_breaks_the_model_does_not_spoil_the_others(gate, batcher):
     hold(gate, batcher)
-    promises = batcher.submit([sound(0.25), sound(-1.0), sound(0.75)])
+    promises = batcher.submit(gate, [sound(0.25), sound(-1.0), sound(0.75)])
     gate.open.set()
     assert promises[0].result(10).scores["a"] == 0.25
     assert promises[2].result(10).scores["a"] == 0.75
@@ -142,20 +142,20 @@ def test_one_sound_that_breaks_the_model_does_not_spoil_the_others(gate, batcher
 
 def test_stopping_finishes_what_was_taken_and_takes_no_more(gate, batcher):
     hold(gate, batcher)
-    promises = batcher.submit([sound(0.5)] * 5)
+    promises = batcher.submit(gate, [sound(0.5)] * 5)
     stopper = threading.Thread(target=batcher.stop)
     stopper.start()
     while batcher.is_alive:
         pass
     with pytest.raises(Problem, match="stopping"):
-        batcher.submit([sound(0.5)])
+        batcher.submit(gate, [sound(0.5)])
     gate.open.set()
     stopper.join(10)
     assert all(promise.done() for promise in promises)
 
 
 def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
-    scorer, outcome = BatchedScorer(ClassPrior.of(gate.labels), batcher), []
+    scorer, outcome = BatchedScorer(gate, ClassPrior.of(gate.labels), batcher), []
 
     def work():
         try:
@@ -166,28 +166,38 @@ def test_work_in_a_thread_waits_for_room_and_ends_when_cancelled(gate, batcher):
     thread = threading.Thread(target=work)
     thread.start()
     assert gate.entered.acquire(timeout=10)
-    batcher.submit([sound(0.5)])  # there is room left for others
+    batcher.submit(gate, [sound(0.5)])  # there is room left for others
     scorer.cancelled.set()
     thread.join(10)
     assert outcome == ["cancelled"]
 
 
+def test_models_never_share_a_batch(gate, batcher):
+    other = Gate()
+    other.open.set()
+    hold(gate, batcher)
+    promises = [batcher.submit(model, [sound(n / 8)])[0] for n, model in enumerate((gate, other, other, gate), 1)]
+    gate.open.set()
+    assert [promise.result(10).scores["a"] for promise in promises] == [1 / 8, 2 / 8, 3 / 8, 4 / 8]
+    assert other.batches == [[2 / 8, 3 / 8]]
+
+
 def test_work_in_a_thread_gets_scores(gate, batcher):
     gate.open.set()
-    scorer = BatchedScorer(ClassPrior.of(gate.labels), batcher)
+    scorer = BatchedScorer(gate, ClassPrior.of(gate.labels), batcher)
     rows, spoken, _ = scorer.gated_scores([sound(i / 64) for i in range(40)])
     np.testing.assert_allclose(rows[:, 0], np.arange(40) / 64)
     assert spoken.all()
     with pytest.raises(AudioError, match="too loud"):
-        BatchedScorer(ClassPrior.of(gate.labels), batcher).gated_scores([sound(901.0)])
+        BatchedScorer(gate, ClassPrior.of(gate.labels), batcher).gated_scores([sound(901.0)])
 
 
 def test_workers_share_what_waits(gate):
-    batcher = Batcher(gate, Metrics(), max_batch=4, max_queue=16, workers=2)
+    batcher = Batcher(Metrics(), max_batch=4, max_queue=16, workers=2)
     batcher.start()
-    held = batcher.submit([sound(0.0)]) + batcher.submit([sound(0.0)])
+    held = batcher.submit(gate, [sound(0.0)]) + batcher.submit([sound(0.0)])
     assert all(gate.entered.acquire(timeout=10) for _ in held)
-    promises = batcher.submit([sound(i / 8) for i in range(1, 7)])
+    promises = batcher.submit(gate, [sound(i / 8) for i in range(1, 7)])
     gate.open.set()
     assert [promise.result(10).scores["a"] for promise in promises] == [i / 8 for i in range(1, 7)]
     batcher.stop()

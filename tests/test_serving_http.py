@@ -99,7 +99,10 @@ def test_a_part_of_a_clip_and_its_trajectory(client):
     assert result["duration"] == 2.0
     assert result["label"] == "middle"
     assert result["trajectory"][-1] == pytest.approx(list(expected.scores.values()), abs=1e-3)
-    assert "trajectory" not in client.post("/v1/predict", content=encoded(babble(1.0))).json()["predictions"][0]
+    assert result["states"][0] == [0, 0, 0]
+    assert result["states"][-1] == pytest.approx(list(expected.scores.values()), abs=1e-3)
+    plain = client.post("/v1/predict", content=encoded(babble(1.0))).json()["predictions"][0]
+    assert not {"trajectory", "states"} & plain.keys()
     assert "12.000 s" in problem(client.post("/v1/predict?start=12", content=body), 422)
 
 
@@ -127,6 +130,20 @@ def test_classes_prior_and_context_change_segments_as_in_the_library(client):
     assert len(answer["segments"]) == len(expected)
     for one, segment in zip(answer["segments"], expected, strict=True):
         assert one["scores"] == pytest.approx(dict(segment.scores), abs=2e-3)
+
+
+def test_the_gender_is_another_task_of_the_same_server(client):
+    body = encoded(TALK, "FLAC")
+    assert client.get("/v1/models").json()["models"][0]["tasks"] == ["emotion", "gender"]
+    answer = client.post("/v1/segments?task=gender", content=body).json()
+    assert answer["labels"] == ["female", "male"]
+    assert [one["label"] for one in answer["segments"]] == ["male", "male", "female"]
+    files = [("file", (f"{i}.wav", encoded(babble(1.0, pitch)))) for i, pitch in enumerate(PITCHES)]
+    found = client.post("/v1/predict?task=gender&trajectory=true", files=files).json()["predictions"]
+    assert [one["label"] for one in found] == ["male", "male", "female"]
+    assert not any("trajectory" in one for one in found)
+    assert client.post("/v1/predict?task=emotion", content=body).json()["labels"] == list(LABELS)
+    problem(client.post("/v1/predict?task=age", content=body), 422)
 
 
 def test_classes_and_prior_change_predictions_as_in_the_library(client):

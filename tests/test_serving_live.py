@@ -55,6 +55,13 @@ def pieces(data, size):
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
+def test_the_gender_of_live_sound(server):
+    data = np.round(TALK * 32767).astype("<i2").tobytes()
+    messages = talk(server, {"sample_rate": RATE, "task": "gender"}, pieces(data, 32_000))
+    assert messages["ready"][0]["labels"] == ["female", "male"]
+    assert [one["label"] for one in messages["segment"]] == ["male", "male", "female"]
+
+
 @pytest.mark.parametrize("size", [320, 32_000, 7_777])
 def test_segments_equal_the_library_for_any_chunk_size(server, size):
     data = np.round(TALK * 32767).astype("<i2").tobytes()

@@ -1,6 +1,7 @@
 """Sounds that pass for speech, made from formulas, and a recogniser that knows them by their pitch."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,12 +46,17 @@ class PitchRecognizer:
 
     labels = LABELS
     prior = np.full(len(LABELS), 1 / len(LABELS))
+    metadata: ClassVar = {"genders": ["female", "male"]}
+    profile = None
 
     def __init__(
         self, machine: str | None = None, *, familiar: float | None = None, has_transport: bool = True
     ) -> None:
         self.machine, self.familiar, self.has_transport = machine, familiar, has_transport
         self.heard: list[int] = []
+
+    def for_task(self, task: str) -> "PitchRecognizer":
+        return VoiceGender() if task == "gender" else self
 
     def scores(self, waveforms: list[np.ndarray]) -> np.ndarray:
         self.heard += [len(waveform) for waveform in waveforms]
@@ -78,6 +84,9 @@ class PitchRecognizer:
         end = self._scores(waveform)
         return np.array([(1 - t) / len(LABELS) + t * end for t in np.linspace(0, 1, 5)])
 
+    def state_coordinates(self, waveform: np.ndarray) -> np.ndarray:
+        return np.linspace(0, 1, 5)[:, None] * self._scores(waveform)
+
     @staticmethod
     def _scores(waveform: np.ndarray) -> np.ndarray:
         spectrum = np.abs(np.fft.rfft(waveform.astype(float), 1 << 17)) ** 2
@@ -85,6 +94,24 @@ class PitchRecognizer:
         energy = [spectrum[round(p * 0.92 / per_bin) : round(p * 1.08 / per_bin)].sum() for p in PITCHES]
         shares = np.sqrt(np.array(energy) + 1e-9)
         return shares / shares.sum()
+
+
+class VoiceGender(PitchRecognizer):
+    """Takes the high voice for that of a woman and the others for those of men; it has no transport."""
+
+    labels = ("female", "male")
+    prior = np.full(2, 1 / 2)
+
+    def _prediction(self, waveform: np.ndarray) -> Prediction:
+        high, rest = self._scores(waveform)[2], self._scores(waveform)[:2].sum()
+        named = {"female": high / (high + rest), "male": rest / (high + rest)}
+        return replace(super()._prediction(waveform), label=max(named, key=named.__getitem__), scores=named)
+
+    def trajectory(self, waveform: np.ndarray) -> None:
+        return None
+
+    def state_coordinates(self, waveform: np.ndarray) -> None:
+        return None
 
 
 class PitchBackend:

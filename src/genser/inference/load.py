@@ -53,11 +53,10 @@ def load(
         A recogniser that may be used from several threads.
 
     Raises:
-        ModelError: The model is missing, was changed, was not made by genser, has an unknown format, or was not trained
-            for the task.
+        ModelError: The model is missing, was changed, was not made by genser or has an unknown format.
         MissingExtraError: A model folder or a GPU needs torch, which is not installed.
-        ConfigError: A class or the task is unknown, a share is missing or not positive, the profile is not one of this
-            model and task, or the device cannot be used.
+        ConfigError: A class is unknown, a share is missing or not positive, the model was not trained for the task, the
+            profile is not one of this model and task, or the device cannot be used.
     """
     found = Profile.load(profile) if isinstance(profile, str | os.PathLike) else profile
     device = found_device(device)

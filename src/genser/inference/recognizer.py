@@ -21,8 +21,10 @@ from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.profile import Profile, training_mean
+from genser.inference.second_task import for_task
 from genser.inference.windows import BLOCK, cut, window_weights
 from genser.segments.scores import GatedScores
+from genser.transport.codes import class_codes, projections
 
 if TYPE_CHECKING:
     from genser.segments.options import SegmentOptions
@@ -100,6 +102,19 @@ class Recognizer:
             ConfigError: A class is unknown, fewer than two are left, or a share is missing or not positive.
         """
         return self._changed(ClassPrior.of(self._backend.labels, classes, prior), self._profile)
+
+    def for_task(self, task: str) -> "Recognizer":
+        """A recogniser of the same model that gives another of its answers, for all its classes.
+
+        Args:
+            task: ``"emotion"``, or ``"gender"``, to which a profile does not apply.
+
+        Raises:
+            ConfigError: There is no such task, or the model was not trained for it.
+        """
+        backend = for_task(self._backend, task)
+        profile = self._profile if backend is self._backend else None
+        return Recognizer(backend, limits=self._limits, profile=profile, decoders=self._decoders)
 
     @property
     def profile(self) -> Profile | None:
@@ -280,6 +295,21 @@ class Recognizer:
         if not self.has_transport:
             return None
         return self._clip_outputs([waveform], attrgetter("states"))[0][0]
+
+    def state_coordinates(self, waveform: np.ndarray) -> np.ndarray | None:
+        """The states x_t at the N + 1 times of the transport, as coordinates along the codes of the classes.
+
+        The speech features x_1, with the profile if there is one, have small coordinates. The code of a class has 1
+        along itself and 0 along the others.
+
+        Returns:
+            Shape (N + 1, classes); None without a transport head.
+        """
+        states = self.states(waveform)
+        if states is None:
+            return None
+        codes = class_codes(len(self._backend.labels), states.shape[-1])
+        return projections(states, codes)[:, self._prior.indices]
 
     def segments(
         self,

@@ -1,6 +1,6 @@
 """The second answer of a model, the gender of the voice, in place of the emotion."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,15 +51,18 @@ def for_task(backend: Backend, task: str) -> Backend:
         task: ``"emotion"`` or ``"gender"``.
 
     Raises:
-        ConfigError: There is no such task.
-        ModelError: The model was not trained for it.
+        ConfigError: There is no such task, or the model was not trained for it.
     """
     if task not in TASKS:
         raise ConfigError(f"There is no task {task!r}. {suggestion(task, TASKS)}")
-    own = backend.metadata.get("info", {}).get("task", "emotion")
-    if task == own:
-        return backend
-    if task == "gender" and backend.metadata.get("genders"):
-        return GenderBackend(backend)
-    cure = "Train one with gender: true in its recipe." if task == "gender" else "Name another model."
-    raise ModelError(f"This model recognises {own} and not {task}. {cure}")
+    own = tasks_of(backend.metadata)
+    if task not in own:
+        cure = "Train one with gender: true in its recipe." if task == "gender" else "Name another model."
+        raise ConfigError(f"This model recognises {own[0]} and not {task}. {cure}")
+    return backend if task == own[0] else GenderBackend(backend)
+
+
+def tasks_of(metadata: Mapping[str, Any]) -> list[str]:
+    """Tasks of a model: the one that it was trained for first, and its second answer."""
+    first = metadata.get("info", {}).get("task", "emotion")
+    return [first, *(["gender"] if metadata.get("genders") and first != "gender" else [])]

@@ -267,8 +267,8 @@ def _joined(recognized: Iterable[Scored]) -> list[ChunkScore]:
     """Combine the chunks of each turn; drop other chunks without speech."""
     speech_filter, made = SpeechFilter(), list[ChunkScore]()
     turns: dict[int, list[ChunkScore]] = defaultdict(list)
-    for chunk, *row in recognized:
-        if scored := speech_filter.take(chunk, *row):
+    for chunk, scores, is_speech, familiar in recognized:
+        if scored := speech_filter.take(chunk, scores, is_speech, familiar):
             (made if chunk.turn is None else turns[chunk.turn]).append(scored)
     return made + [_mean(parts) for parts in turns.values()]
 

@@ -27,9 +27,10 @@ LOGGER = logging.getLogger("genser.serving")
 
 @dataclass(frozen=True)
 class Item:
-    """A queued waveform (mono, 16 kHz) and the promise of its prediction."""
+    """A queued waveform (mono, 16 kHz), the model that scores it, and the promise of its prediction."""
 
     waveform: np.ndarray
+    recognizer: Recognizer
     promise: Future[Prediction] = field(default_factory=Future)
 
     @property
@@ -42,17 +43,14 @@ class Batcher:
     """Scores submitted waveforms in batches.
 
     Args:
-        recognizer: The loaded model; with several workers, several threads call it at once.
         metrics: Counts and times are recorded here.
         max_batch: Most waveforms in a batch of one thread.
         max_queue: Most waveforms that wait.
         workers: Threads.
     """
 
-    def __init__(
-        self, recognizer: Recognizer, metrics: Metrics, max_batch: int, max_queue: int, workers: int = 1
-    ) -> None:
-        self._recognizer, self._metrics = recognizer, metrics
+    def __init__(self, metrics: Metrics, max_batch: int, max_queue: int, workers: int = 1) -> None:
+        self._metrics = metrics
         self._max_batch, self._max_queue = max_batch, max_queue
         self._urgent: deque[Item] = deque()
         self._waiting: deque[Item] = deque()
@@ -81,10 +79,13 @@ class Batcher:
         """Whether waveforms are accepted and scored."""
         return all(thread.is_alive() for thread in self._threads) and not self._is_stopping
 
-    def submit(self, waveforms: list[np.ndarray], *, urgent: bool = False) -> list[Future[Prediction]]:
+    def submit(
+        self, recognizer: Recognizer, waveforms: list[np.ndarray], *, urgent: bool = False
+    ) -> list[Future[Prediction]]:
         """Queue all waveforms, or none if there is not enough room.
 
         Args:
+            recognizer: Scores them; with several workers, several threads call it at once.
             waveforms: Mono, 16 kHz, each of shape (samples,).
             urgent: Queue ahead of the others, for live sound. Urgent waveforms never find the queue full: a stream
                 waits for each answer before it submits the next, so there are never more of them than streams.
@@ -96,7 +97,7 @@ class Batcher:
             Problem: 413 more waveforms than the queue holds, 503 the queue is full (with the time in which half of it
                 will be done) or the server is stopping.
         """
-        items = [Item(waveform) for waveform in waveforms]
+        items = [Item(waveform, recognizer) for waveform in waveforms]
         with self._changed:
             self._check_room(0 if urgent else len(items))
             (self._urgent if urgent else self._waiting).extend(items)
@@ -104,7 +105,9 @@ class Batcher:
             self._changed.notify_all()
         return [item.promise for item in items]
 
-    def submit_when_free(self, waveforms: list[np.ndarray], cancelled: threading.Event) -> list[Future[Prediction]]:
+    def submit_when_free(
+        self, recognizer: Recognizer, waveforms: list[np.ndarray], cancelled: threading.Event
+    ) -> list[Future[Prediction]]:
         """Queue waveforms of a recording as the queue empties; stop early when cancelled.
 
         Returns:
@@ -118,7 +121,7 @@ class Batcher:
                     self._changed.wait(0.5)
                 if cancelled.is_set() or self._is_stopping:
                     break
-                item = Item(waveform)
+                item = Item(waveform, recognizer)
                 self._waiting.append(item)
                 self._changed.notify_all()
             promises.append(item.promise)
@@ -165,7 +168,8 @@ class Batcher:
                     self._changed.wait()
                 share = -(-(len(self._urgent) + len(self._waiting)) // len(self._threads))
                 while (queue := self._urgent or self._waiting) and len(batch) < min(share, self._max_batch):
-                    if batch and seconds + queue[0].duration > BATCH_SECONDS:
+                    is_full = batch and seconds + queue[0].duration > BATCH_SECONDS
+                    if is_full or (batch and queue[0].recognizer is not batch[0].recognizer):
                         break
                     item = queue.popleft()
                     if item.promise.set_running_or_notify_cancel():
@@ -179,7 +183,7 @@ class Batcher:
         """Keep the promises of a batch; if the model fails on it, score each waveform alone."""
         try:
             waveforms = [item.waveform for item in batch]
-            answers = list(zip(batch, self._recognizer.predict_waveforms(waveforms), strict=True))
+            answers = list(zip(batch, batch[0].recognizer.predict_waveforms(waveforms), strict=True))
         except Exception as error:  # an error of the model belongs to its requests, not to this thread
             LOGGER.warning("A batch of %d failed: %s", len(batch), error, exc_info=not isinstance(error, GenserError))
             if len(batch) == 1:

@@ -129,7 +129,8 @@ class _Session:
         self._websocket, self._service = websocket, service
         self._encoding, self._channels, self._rate = start.encoding, start.channels, start.sample_rate
         self._dtype = np.dtype(DTYPES[start.encoding])
-        self._prior = start.class_prior(service.labels)
+        self._recognizer = service.recognizer_of(start.task)
+        self._prior = start.class_prior(self._recognizer.labels)
         self._stream = ChunkStream(
             self._prior.labels,
             self._prior.shares,
@@ -180,7 +181,8 @@ class _Session:
 
     async def _send_segments(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
-            (promise,) = self._service.batcher.submit([long_enough(chunk.waveform)], urgent=True)
+            waveforms = [long_enough(chunk.waveform)]
+            (promise,) = self._service.batcher.submit(self._recognizer, waveforms, urgent=True)
             answer = await asyncio.wrap_future(promise)
             scores, is_speech = self._prior.posterior(row_of(answer)), answer.label != NO_SPEECH
             segment = self._stream.finish(chunk, scores, is_speech, answer.familiar)

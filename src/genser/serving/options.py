@@ -8,6 +8,7 @@ from docstring_parser import parse
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from genser.audio import Channel
+from genser.data.labels import TASKS
 from genser.inference.class_prior import ClassPrior
 from genser.segments.options import BOUNDS, SMOOTHINGS, SegmentOptions
 
@@ -15,10 +16,13 @@ LONGEST = 2000  # characters of a list of classes
 
 
 class ClassParameters(BaseModel):
-    """Which classes can occur in a recording, and how often."""
+    """What is recognised, which classes can occur in a recording, and how often."""
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
+    task: Literal[tuple(TASKS)] | None = Field(  # pyrefly: ignore[invalid-literal] - pydantic makes it at run time
+        None, description="emotion, or gender: the gender of the voice as the corpora of the model label it."
+    )
     classes: str | None = Field(
         None, max_length=LONGEST, description="Classes that can occur, such as anger,neutral; all if omitted."
     )

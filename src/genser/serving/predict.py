@@ -17,6 +17,7 @@ from genser.audio import AudioLimits, AudioStream, count_channels, stream_audio
 from genser.errors import AudioError, GenserError, ModelError
 from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import Prediction
+from genser.inference.recognizer import Recognizer
 from genser.serving.errors import problem_of, problems
 from genser.serving.limits import finish
 from genser.serving.options import CHANNEL, CHANNEL_HELP, ClassParameters, channel_of
@@ -37,7 +38,7 @@ class PredictQuery(ClassParameters):
     start: float = Field(0.0, ge=0, le=1e6, description="Start in seconds.")
     end: float | None = Field(None, gt=0, le=1e6, description="End in seconds; by default the end of the clip.")
     channel: str = Field("mix", pattern=CHANNEL, description=CHANNEL_HELP)
-    trajectory: bool = Field(False, description="Also return the class probabilities at each transport step.")
+    trajectory: bool = Field(False, description="Also return estimates and states at each step of the transport.")
 
 
 class PredictionAnswer(BaseModel):
@@ -68,8 +69,13 @@ class PredictionAnswer(BaseModel):
     )
     trajectory: list[list[float]] | None = Field(
         None,
-        description="Class probabilities at the N + 1 transport times; only if requested and if the model has a "
-        "transport head.",
+        description="Class probabilities of the estimate of x_0 at the N + 1 transport times, the scores at last; only "
+        "if requested and if the model has a transport head.",
+    )
+    states: list[list[float]] | None = Field(
+        None,
+        description="Coordinates of the states x_t along the codes of the classes at the same times, from the speech "
+        "features to the class.",
     )
 
 
@@ -96,8 +102,9 @@ async def predict(request: Request, service: Serving, query: Annotated[PredictQu
     config = service.config
     with service.admission.request(client_of(request)):
         uploads = await read_uploads(request, config, config.max_bytes)
-        prior = query.class_prior(service.labels)
-        work = _recognize(service, uploads, query, prior)
+        recognizer = service.recognizer_of(query.task)
+        prior = query.class_prior(recognizer.labels)
+        work = _recognize(service, uploads, query, recognizer, prior)
         predictions = await finish(request, work, config.request_timeout, service.metrics)
     return JSONResponse({"model": service.name, "labels": list(prior.labels), "predictions": predictions})
 
@@ -114,7 +121,7 @@ class Clip:
 
 
 async def _recognize(
-    service: Service, uploads: list[Upload], query: PredictQuery, prior: ClassPrior
+    service: Service, uploads: list[Upload], query: PredictQuery, recognizer: Recognizer, prior: ClassPrior
 ) -> list[dict[str, Any]]:
     """Decode the clips in threads, score them with those of other requests, and return a PredictionAnswer each.
 
@@ -126,10 +133,11 @@ async def _recognize(
         *(loop.run_in_executor(service.decoders, _decode, one, query, service.clip_limits) for one in uploads)
     )
     clips = list(chain.from_iterable(decoded))
-    promises = service.batcher.submit([clip.waveform for clip in clips if clip.waveform is not None])
+    promises = service.batcher.submit(recognizer, [clip.waveform for clip in clips if clip.waveform is not None])
     try:
         waiting = iter(promises)
-        answers = [clip.error or await _score(service, clip, next(waiting), query, prior) for clip in clips]
+        traced = recognizer if query.trajectory else None
+        answers = [clip.error or await _score(service, clip, next(waiting), prior, traced) for clip in clips]
     finally:
         for promise in promises:  # those whose request was given up
             promise.cancel()
@@ -160,7 +168,7 @@ def _decode(upload: Upload, query: PredictQuery, limits: AudioLimits) -> list[Cl
 
 
 async def _score(
-    service: Service, clip: Clip, promise: Future[Prediction], query: PredictQuery, prior: ClassPrior
+    service: Service, clip: Clip, promise: Future[Prediction], prior: ClassPrior, traced: Recognizer | None
 ) -> dict[str, Any] | GenserError:
     try:
         prediction = await asyncio.wrap_future(promise)
@@ -171,12 +179,21 @@ async def _score(
     if prediction.error:
         return AudioError(prediction.error)
     answer = _row(clip, prior.applied(prediction))
-    if query.trajectory and clip.waveform is not None:
+    if traced and clip.waveform is not None:
         loop = asyncio.get_running_loop()
-        trajectory = await loop.run_in_executor(service.decoders, service.recognizer.trajectory, clip.waveform)
-        if trajectory is not None:
-            answer["trajectory"] = prior.posterior(np.asarray(trajectory, float)).round(6).tolist()
+        answer |= await loop.run_in_executor(service.decoders, _transport, traced, clip.waveform, prior)
     return answer
+
+
+def _transport(recognizer: Recognizer, waveform: np.ndarray, prior: ClassPrior) -> dict[str, list[list[float]]]:
+    """Estimates and states at each step; nothing without transport."""
+    estimates, states = recognizer.trajectory(waveform), recognizer.state_coordinates(waveform)
+    if estimates is None or states is None:
+        return {}
+    return {
+        "trajectory": prior.posterior(np.asarray(estimates, float)).round(6).tolist(),
+        "states": np.asarray(states, float)[:, prior.indices].round(6).tolist(),
+    }
 
 
 def _row(clip: Clip, prediction: Prediction) -> dict[str, Any]:

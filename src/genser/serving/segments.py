@@ -20,6 +20,7 @@ from genser.data.tables import PARQUET
 from genser.errors import GenserError, ManifestError
 from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import NO_SPEECH
+from genser.inference.recognizer import Recognizer
 from genser.output.formats import FORMATS, names_of
 from genser.segments.options import SegmentOptions
 from genser.segments.scores import GatedScores
@@ -111,8 +112,9 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
             raise Problem(
                 400, f"Send one recording and at most one file of turns, not {len(recordings)} and {len(turns)}."
             )
-        prior = query.class_prior(service.labels)
-        scorer = BatchedScorer(prior, service.batcher)
+        recognizer = service.recognizer_of(query.task)
+        prior = query.class_prior(recognizer.labels)
+        scorer = BatchedScorer(recognizer, prior, service.batcher)
         turn_file = turns[0] if turns else None
         work = _recognize(service, recordings[0], options, channel_of(query.channel), turn_file, scorer)
         timeline = await finish(request, work, config.recording_timeout, service.metrics)
@@ -196,14 +198,15 @@ class BatchedScorer:
     """A scorer for work in a thread; it shares the batches of all requests and ends when it is cancelled.
 
     Args:
+        recognizer: The model, for all its classes.
         prior: Classes that can occur, and their shares.
         batcher: Scores the waveforms.
     """
 
-    def __init__(self, prior: ClassPrior, batcher: Batcher) -> None:
+    def __init__(self, recognizer: Recognizer, prior: ClassPrior, batcher: Batcher) -> None:
         self.labels, self.prior = prior.labels, prior.shares
         self.cancelled = threading.Event()
-        self._prior, self._batcher = prior, batcher
+        self._recognizer, self._prior, self._batcher = recognizer, prior, batcher
 
     def gated_scores(self, waveforms: list[np.ndarray]) -> GatedScores:
         """Score waveforms.
@@ -212,7 +215,7 @@ class BatchedScorer:
             Cancelled: The work was cancelled.
         """
         waveforms = [long_enough(waveform) for waveform in waveforms]
-        promises = self._batcher.submit_when_free(waveforms, self.cancelled)
+        promises = self._batcher.submit_when_free(self._recognizer, waveforms, self.cancelled)
         if len(promises) < len(waveforms):
             for promise in promises:
                 promise.cancel()

@@ -28,14 +28,26 @@ class Service:
         cores = usable_cores()
         self.config, self.recognizer, self.metrics = config, recognizer, Metrics()
         self.name = Path(config.model).stem if config.model else "base"
-        self.labels = list(recognizer.labels)
+        self._recognizers: dict[str, Recognizer] = {}
         self.admission = Admission(config, self.metrics)
-        self.batcher = Batcher(recognizer, self.metrics, config.max_batch, config.max_queue, cores)
+        self.batcher = Batcher(self.metrics, config.max_batch, config.max_queue, cores)
         self.clip_limits = AudioLimits(max_duration=config.max_duration, max_channels=config.max_channels)
         self.recording_limits = AudioLimits(max_duration=config.max_recording, max_channels=config.max_channels)
         self.decoders = ThreadPoolExecutor(cores, "genser-decoder")
         self.recorders = ThreadPoolExecutor(config.max_recordings, "genser-recording")
         self.live = ThreadPoolExecutor(cores, "genser-live")
+
+    def recognizer_of(self, task: str | None) -> Recognizer:
+        """The model for a task; None is the first that it was trained for.
+
+        Raises:
+            ConfigError: The model was not trained for it.
+        """
+        if task is None:
+            return self.recognizer
+        if task not in self._recognizers:
+            self._recognizers[task] = self.recognizer.for_task(task)
+        return self._recognizers[task]
 
     def start(self) -> None:
         """Warm up the model and start the batches."""

@@ -7,6 +7,7 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
 from genser.audio import SAMPLE_RATE
+from genser.inference.second_task import tasks_of
 from genser.output.plot import colors_of
 from genser.serving.errors import Problem, problems
 from genser.serving.predict import SCORES
@@ -22,7 +23,9 @@ class ModelAnswer(BaseModel):
     name: str = Field(examples=["base"])
     labels: list[str] = Field(examples=[list(SCORES)])
     colors: dict[str, str] = Field(description="A colour for each class.", examples=[{"anger": "#d1372c"}])
+    tasks: list[str] = Field(description="What the model recognises, its default first.", examples=[["emotion"]])
     transport: bool = Field(description="Whether the model has a transport head, and so trajectories.")
+    profile: bool = Field(description="Whether the server has adapted it with a profile.")
     sample_rate: int = Field(description="In Hz; audio of any rate is converted to it.", examples=[16_000])
 
 
@@ -41,12 +44,14 @@ class Status(BaseModel):
 @models_router.get("/v1/models", responses=problems(401, 422))
 async def models(service: Serving) -> ModelsAnswer:
     """List the models of the server."""
-    labels = service.labels
+    labels = list(service.recognizer.labels)
     model = ModelAnswer(
         name=service.name,
         labels=labels,
         colors=colors_of(labels),
+        tasks=tasks_of(service.recognizer.metadata),
         transport=service.recognizer.has_transport,
+        profile=service.recognizer.profile is not None,
         sample_rate=SAMPLE_RATE,
     )
     return ModelsAnswer(models=[model])

@@ -28,7 +28,7 @@ export function recognizeSegments(file, options, key) {
   return call(`/v1/segments?${query}`, { method: "POST", body: form(file) }, key);
 }
 
-export function traceTransport(file, segment, key) {
-  const query = new URLSearchParams({ trajectory: "true", start: segment.start, end: segment.end });
+export function traceTransport(file, part, classes, key) {
+  const query = new URLSearchParams({ trajectory: "true", ...part, classes: classes.join(",") });
   return call(`/v1/predict?${query}`, { method: "POST", body: form(file) }, key);
 }

@@ -7,16 +7,19 @@ const WAITING = 4_000_000; // unsent bytes beyond which audio is dropped
 export async function listen(microphone, answer, { key, ...options }, { changed, failed, ready }) {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const socket = new WebSocket(`${scheme}://${location.host}/v1/stream`);
-  const numbers = Object.fromEntries(Object.entries(options).map(([name, value]) => [name, Number(value)]));
+  const { classes, ...numeric } = options;
+  const numbers = Object.fromEntries(Object.entries(numeric).map(([name, value]) => [name, Number(value)]));
   const closed = new Promise((resolve) => { socket.onclose = resolve; });
   socket.onopen = () => {
     const start = { type: "start", encoding: "s16le", sample_rate: microphone.rate, ...numbers };
+    if (classes) start.classes = classes;
     socket.send(JSON.stringify(key ? { ...start, key } : start));
   };
   socket.onerror = () => failed(new Error("The live connection failed. Is the server still running?"));
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.type === "ready") {
+      answer.labels = message.labels;
       ready(message.latency);
       microphone.onBlock = send;
     } else if (message.type === "segment") {

@@ -13,7 +13,8 @@ const timeline = new Timeline(element("timeline"), (index) => choose(index, true
 const transport = new Transport(element("transport"));
 const table = new SegmentTable(element("segments"), { play: (index) => choose(index, true), trace });
 let model = { labels: [], colors: {} };
-let shown = null; // {file, answer} on the page
+const CONTEXT = 0.2; // s around a segment that the model also receives, unless windows are cut
+let shown = null; // {file, answer, margin} on the page; the model received a segment with that margin in s
 let uploads = 0; // so that only the latest one is shown
 let session = null; // the recording or live session in progress
 let stopAt = Infinity; // seconds at which the player stops
@@ -30,6 +31,8 @@ function reportProblem(error) {
 
 function options() {
   const chosen = { confidence: element("confidence").value || "0.5" };
+  const classes = element("classes").value.trim();
+  if (classes) chosen.classes = classes;
   const window = element("cut").value;
   return window ? { ...chosen, window, hop: String(window / 2) } : chosen;
 }
@@ -41,9 +44,10 @@ async function recognize(file) {
   uploads += 1;
   const upload = uploads;
   try {
-    const answer = await recognizeSegments(file, options(), key());
+    const chosen = options();
+    const answer = await recognizeSegments(file, chosen, key());
     if (upload !== uploads) return;
-    show(file, answer);
+    show(file, answer, chosen.window ? chosen.window / 4 : CONTEXT);
     const count = answer.segments.length;
     report(count ? `${count} ${count === 1 ? "segment" : "segments"} in ${answer.duration.toFixed(1)} s.`
       : "No speech was found in this recording.");
@@ -59,8 +63,8 @@ function clear() {
   element("result").hidden = true;
 }
 
-function show(file, answer) {
-  shown = { file, answer };
+function show(file, answer, margin = 0) {
+  shown = { file, answer, margin };
   element("result").hidden = false;
   element("file-name").textContent = answer.name;
   element("out-of-domain").hidden = answer.familiar == null || answer.familiar >= 0.5;
@@ -70,14 +74,18 @@ function show(file, answer) {
   if (player.src) URL.revokeObjectURL(player.src);
   player.hidden = !file;
   if (file) player.src = URL.createObjectURL(file);
-  fillLegend(element("legend"), model);
+  element("adapt-hint").hidden = model.profile;
+  fillLegend(element("legend"), classesOf(answer));
   draw(answer);
 }
+
+/** The model with the classes that can occur in an answer. */
+function classesOf(answer) { return { ...model, labels: answer.labels }; }
 
 function draw(answer) {
   if (shown?.answer !== answer) return;
   timeline.show(answer, model.colors);
-  table.show(answer.segments, model, Boolean(shown.file));
+  table.show(answer.segments, classesOf(answer), Boolean(shown.file));
   const labels = answer.segments.map((one) => `${one.label} from ${one.start.toFixed(1)} s`).slice(0, 20).join(", ");
   element("timeline").setAttribute("aria-label", `Waveform with emotions: ${labels || "no speech"}`);
 }
@@ -96,8 +104,11 @@ async function trace(index) {
   const traced = shown;
   choose(index, false);
   try {
-    const answer = await traceTransport(traced.file, traced.answer.segments[index], key());
-    if (shown === traced) transport.show(answer.predictions[0].trajectory, model);
+    const { start, end } = traced.answer.segments[index];
+    const part = { start: Math.max(0, start - traced.margin), end: end + traced.margin };
+    const answer = await traceTransport(traced.file, part, traced.answer.labels, key());
+    element("shifted").hidden = !model.profile;
+    if (shown === traced) transport.show(answer.predictions[0], classesOf(traced.answer));
   } catch (error) {
     reportProblem(error);
   }

@@ -1,4 +1,4 @@
-// Draws the transport from speech to class: a point between corners, one for each class.
+// Draws the transport from speech to class: the way of the features between corners, one for each class.
 
 const RADIUS = 95;
 const MARGIN = { side: 150, end: 22 }; // pixels for the class names
@@ -30,14 +30,15 @@ export class Transport {
     this.section.hidden = true;
   }
 
-  show(rows, model) {
-    this.rows = rows;
+  show(prediction, model) {
+    this.rows = prediction.trajectory;
+    this.states = prediction.states;
     this.model = model;
     this.section.hidden = false;
-    this.slider.max = rows.length - 1;
+    this.slider.max = this.rows.length - 1;
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.section.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
-    if (still) this.go(rows.length - 1);
+    if (still) this.go(this.rows.length - 1);
     else this.play();
   }
 
@@ -68,10 +69,12 @@ export class Transport {
   go(step) {
     const row = this.rows[step];
     const { labels } = this.model;
-    const winner = labels[row.indexOf(Math.max(...row))];
+    const share = Math.max(...row);
+    const winner = labels[row.indexOf(share)];
+    const estimate = `${Math.round(100 * share)} % ${winner}`;
     this.slider.value = step;
-    this.slider.setAttribute("aria-valuetext", `step ${step} of ${this.rows.length - 1}: ${winner}`);
-    this.text.textContent = `Step ${step} of ${this.rows.length - 1}: nearest to ${winner}.`;
+    this.slider.setAttribute("aria-valuetext", `step ${step} of ${this.rows.length - 1}: ${estimate}`);
+    this.text.textContent = `Step ${step} of ${this.rows.length - 1}: the estimate is ${estimate}.`;
     this.drawPlane(step, winner);
     this.drawShares(row);
   }
@@ -90,10 +93,13 @@ export class Transport {
       nodes.push(draw("circle", { cx: x, cy: y, r: 5, fill: colors[label] }));
       nodes.push(draw("text", { x: x * 1.09, y: y * 1.12 + 3.5, "text-anchor": anchor }, label));
     });
-    const path = this.rows.slice(0, step + 1).map((row) => this.place(row));
+    const path = this.states.slice(0, step + 1).map((row) => this.place(row));
+    const [goalX, goalY] = this.place(this.rows[step]);
     nodes.push(draw("polyline", { points: path.join(" "), fill: "none", stroke: "var(--ink)", "stroke-width": 1.5 }));
     for (const [x, y] of path) nodes.push(draw("circle", { cx: x, cy: y, r: 2.2, fill: "var(--ink)" }));
     const [x, y] = path.at(-1);
+    nodes.push(draw("line", { x1: x, y1: y, x2: goalX, y2: goalY, stroke: "var(--ink)", "stroke-dasharray": "1 3" }));
+    nodes.push(draw("circle", { cx: goalX, cy: goalY, r: 10, fill: "none", stroke: colors[winner], "stroke-width": 3 }));
     nodes.push(draw("circle", { cx: x, cy: y, r: 7, fill: colors[winner], stroke: "var(--ink)", "stroke-width": 2 }));
     this.plane.replaceChildren(...nodes);
   }
