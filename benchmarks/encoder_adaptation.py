@@ -13,6 +13,7 @@ each speaker, and the same with the classes of the corpus alone. All waveforms s
 import argparse
 import json
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,20 @@ def scores(dataset: Dataset, training: np.ndarray, tested: np.ndarray, config: T
     return found
 
 
+def few_of_each(utterances: list[Utterance], count: int) -> np.ndarray:
+    """A mask of so many random utterances of each class and corpus at most."""
+    order, kept, taken = (
+        np.random.default_rng(0).permutation(len(utterances)),
+        np.zeros(len(utterances), bool),
+        Counter(),
+    )
+    for row in order:
+        key = utterances[row].corpus, utterances[row].label
+        kept[row] = taken[key] < count
+        taken[key] += 1
+    return kept
+
+
 def blended(frozen: SpeechEncoder, adapted: SpeechEncoder, strength: float) -> SpeechEncoder:
     """The adapted encoder, with weights between those of both."""
     before = frozen.state_dict()
@@ -96,7 +111,8 @@ def variants_of(texts: list[str], encoder: EncoderConfig) -> dict[str, TrainConf
     for text in texts:
         name, _, settings = text.partition("=")
         overrides = dict(setting.split(":") for setting in settings.split(",") if setting)
-        found[name] = load_recipe("bundled", {"adaptation.rank": "16", **overrides}, encoder)
+        all_terms = {"adaptation.rank": "16", "adaptation.strength": "1"}
+        found[name] = load_recipe("bundled", all_terms | overrides, encoder)
     return found
 
 
@@ -107,6 +123,7 @@ def main() -> None:
     options.add_argument("--encoder", default="whisper:openai/whisper-base")
     options.add_argument("--variant", action="append", default=[], help="name=adaptation.key:value,…")
     options.add_argument("--corpora", nargs="*", help="corpora to leave out; all of them without this")
+    options.add_argument("--clips", type=int, default=10**9, help="score so many of each class and corpus at most")
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--work", type=Path, default=Path("runs/adaptation"), help="folder of adapted weights")
     options.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after so many minutes")
@@ -126,6 +143,7 @@ def main() -> None:
     splits = np.array([item.split or "train" for item in utterances])
     folds = {name: (frozen.corpora != name, frozen.corpora == name) for name in sorted(set(frozen.corpora.tolist()))}
     folds = {name: fold for name, fold in folds.items() if not arguments.corpora or name in arguments.corpora}
+    scored = few_of_each(utterances, arguments.clips)
     homes = {f"{HOME} {name}": (splits == "train", (splits == "test") & (frozen.corpora == name)) for name in folds}
     claim = Claim(
         "encoder_adaptation",
@@ -136,7 +154,7 @@ def main() -> None:
 
     def measure(system: str, dataset: Dataset, chosen: dict) -> None:
         for name, (training, tested) in chosen.items():
-            rows = np.flatnonzero(training), np.flatnonzero(tested)
+            rows = np.flatnonzero(training & scored), np.flatnonzero(tested & scored)
             one = scores(dataset, *rows, config, arguments.device)
             found.setdefault(system, {})[name] = one
             print(

@@ -162,7 +162,8 @@ class _Adaptation:
             optimizer.step()
             schedule.step()
             progress(step + 1, settings.steps)
-        for matrix in matrices:
+        for matrix, term in zip(matrices, terms, strict=True):
+            term.up.detach().mul_(settings.strength)
             parametrize.remove_parametrizations(matrix, "weight")
 
     def _rate(self, step: int) -> float:

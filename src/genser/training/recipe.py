@@ -60,6 +60,8 @@ class AdaptationConfig:
         fidelity: Weight of the mean square distance, in standard deviations, from the frozen encoder's features of the
             clean clips.
         penalty: Penalty of the ridge regression of an episode, per row.
+        strength: Share of the trained terms that is merged into the weights. Half of them keeps most of the gain on the
+            training corpora and loses nothing on others (weights between two models: Wortsman et al., 2022, WiSE-FT).
         batch: Rows of an episode.
         batch_seconds: Seconds of audio that are encoded at once; a batch is divided into such parts.
     """
@@ -67,14 +69,15 @@ class AdaptationConfig:
     rank: int = 0
     steps: int = 300
     lr: float = 5e-4
-    fidelity: float = 1.0
+    fidelity: float = 0.2
     penalty: float = 16.0
+    strength: float = 0.5
     batch: int = 256
     batch_seconds: float = 120.0
 
     def __post_init__(self) -> None:
         check_ranges(self, rank="[0, inf)", steps="[1, inf)", fidelity="[0, inf)", batch="[2, inf)")
-        check_ranges(self, lr="(0, inf)", penalty="(0, inf)", batch_seconds="(0, inf)")
+        check_ranges(self, lr="(0, inf)", penalty="(0, inf)", batch_seconds="(0, inf)", strength="(0, 1]")
 
 
 @dataclass(frozen=True)
