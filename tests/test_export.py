@@ -308,6 +308,15 @@ def test_halving_changes_no_number_and_leaves_what_does_not_fit():
         np.testing.assert_array_equal(product(model, x), wanted)
 
 
+def test_the_default_of_an_input_is_not_halved():
+    """A profile's shift of many features is zeros, which float16 holds, and has the type that the input declares."""
+    model = linear(np.zeros((64, 80), np.float32))
+    (weight,) = model.graph.initializer
+    model.graph.input.append(helper.make_tensor_value_info(weight.name, onnx.TensorProto.FLOAT, weight.dims))
+    assert halve_exactly(model) == 0
+    onnx.checker.check_model(model)
+
+
 def test_the_command_writes_a_file_that_the_library_loads(tmp_path, capsys, monkeypatch, toys):
     from genser.cli.export import export as command
 

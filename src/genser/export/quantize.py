@@ -26,14 +26,16 @@ SMALLEST_SIZE = 1 << 12  # elements; smaller tensors are not worth a node
 def halve_exactly(model: onnx.ModelProto) -> int:
     """Store float32 tensors as float16 if that is exact, in place; ONNX Runtime widens them once, when it loads.
 
-    Whisper was published in float16.
+    Whisper was published in float16. Defaults of inputs stay as they are, since an input has one type.
 
     Returns:
         Number of tensors halved.
     """
     graph, casts = model.graph, []
+    inputs = {one.name for one in graph.input}
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < SMALLEST_SIZE:
+        is_weight = tensor.data_type == TensorProto.FLOAT and tensor.name not in inputs
+        if not is_weight or math.prod(tensor.dims) < SMALLEST_SIZE:
             continue
         values = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):
