@@ -439,7 +439,7 @@ def websocket(_folder: Path) -> Callable[[bytes], Any]:
     def work(data: bytes) -> None:
         first, *rest = data.split(b"\n--\n")
         frames = [frame(first, 1), *(frame(part, 1 if part[:1] == b"{" else 2) for part in rest)]
-        if len(data) % 7 == 0:
+        if data and len(data) % 7 == 0:
             frames = [bytes([data[0] ^ 0x80]) + data[1:]]  # no frames at all
         answer = connection.exchange(HANDSHAKE, *frames, frame(b"", 8))
         if b'"status":500' in answer or b"HTTP/1.1 500" in answer:

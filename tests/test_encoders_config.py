@@ -96,9 +96,15 @@ def test_the_kind_of_a_source_alone_is_read_from_it(tmp_path):
 def test_sources_of_no_known_kind_are_reported(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
     (tmp_path / "b.safetensors").write_bytes(b"\xff" * 20)
-    for name in ("a", "b"):
+    deep = b"[" * 100_000
+    (tmp_path / "c.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep)
+    for name in ("a", "b", "c"):
         with pytest.raises(ConfigError, match=r"of no known encoder.*KIND:"):
             named_encoder(str(tmp_path / f"{name}.safetensors"))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "config.json").write_bytes(deep)
+    with pytest.raises(ModelError, match=r"config.json cannot be read"):
+        named_encoder(str(tmp_path / "deep"))
     with pytest.raises(ConfigError, match=r"a 'bert' model.*hubert"):
         named_encoder(checkpoint(tmp_path / "bert", "bert"))
     with pytest.raises(ModelError, match="no folder"):

@@ -55,6 +55,11 @@ def test_other_programs_read_the_metadata(path):
     assert json.loads(by_onnx["genser"]) == read_metadata(path)
 
 
+def test_metadata_that_are_nested_too_deep_are_refused(tmp_path_factory):
+    start = SEALED.rfind(onnx_file.START)
+    refused(tmp_path_factory, SEALED[:start] + onnx_file.START + b'{"a":' * 100_000)
+
+
 @given(st.integers(0, len(SEALED) - 1), st.integers(1, 255))
 def test_no_altered_byte_is_accepted(tmp_path_factory, place, change):
     content = bytearray(SEALED)

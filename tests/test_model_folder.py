@@ -179,7 +179,7 @@ def test_a_folder_of_pickles_is_no_model(tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": "whisper"}', "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": "whisper"}', "\x00\xff", "[" * 100_000])
 def test_another_configuration_is_refused(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(ModelError, match=r"config\.json"):

@@ -58,7 +58,7 @@ def read_settings(folder: Path, name: str = "config.json") -> dict:
     """
     try:
         settings = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder / name} cannot be read: {cause(error)}. Copy the whole model folder.") from error
     if not isinstance(settings, dict):
         raise ModelError(f"{folder / name} is not a JSON object. Copy the whole model folder.")

@@ -162,7 +162,7 @@ def _kind_of(source: str, revision: str | None) -> str:
         try:
             with path.open("rb") as file:
                 tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        except (OSError, ValueError, OverflowError, MemoryError):
+        except (OSError, ValueError, OverflowError, MemoryError, RecursionError):
             tensors = {}
         found = [name for name, kind in KINDS.items() if kind.tensor and any(t.endswith(kind.tensor) for t in tensors)]
         what = "a file whose tensors are of no known encoder"

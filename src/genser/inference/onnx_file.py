@@ -88,7 +88,7 @@ def _json_entry(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
         text = content[start:].decode(errors="surrogateescape")
         metadata, length = json.JSONDecoder().raw_decode(text)
         return metadata, start + len(text[:length].encode(errors="surrogateescape"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"The metadata of {path} was changed or cut short ({error}). Copy the file again.") from error
 
 

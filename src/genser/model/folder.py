@@ -215,7 +215,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}. Check the path.")
     try:
         config = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {cause(error)}. Copy the model folder again.") from error
     foreign = ModelError(f"{path} is not the configuration of a genser model. Name a folder written by genser train.")
     if not isinstance(config, dict) or "format" not in config:

@@ -71,5 +71,5 @@ def _lines(root: Path) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
                     speaker = item["Speaker"]
                     label, text = item["EmoAnnotation"]["final_main_emo"], item.get("Text", "").strip()
                     yield series, speaker, name, {"label": label, "text": text, "person": people[speaker]["Name"]}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ManifestError(f"{path} is not the annotation of M3ED: {error!r}. Use the original.") from error
