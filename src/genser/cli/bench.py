@@ -47,7 +47,7 @@ def bench(
         k: Number of folds of kfold-speaker and random.
         incomplete: Continue if clips of the EmoBox lists are missing; the protocol's name then ends in "incomplete".
         jobs: Number of processes, each with one thread.
-        device: "cpu" or "cuda".
+        device: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else the CPU.
         store: Folder of the feature store.
         output: Folder for the runs and the report.
         title: Headline of the report.
@@ -70,6 +70,7 @@ def bench(
         from genser.bench.runner import BenchSettings, run_bench
         from genser.data.splits import PROTOCOLS
         from genser.encoders import named_encoder
+        from genser.inference.load import found_device
         from genser.metrics.bootstrap import Resampling
         from genser.report.bench import report_bench, score_lines
 
@@ -82,6 +83,7 @@ def bench(
             settings = _settings(setting or [])
             encoders = [named_encoder(name, revision=revision) for name in encoder or ()] or [None]
             plans = [load_plan(plan, settings, encoder=one, seeds=seeds) for one in encoders]
+            device = found_device(device)
             data = BenchSettings(protocol, manifests, output, store, task, labels, k, incomplete, jobs, device)
             with progress_bars() as bars:
                 problems = run_bench(data, plans, bars)

@@ -30,7 +30,7 @@ def features(
             is the encoder of the recipe.
         revision: Commit of a hub id.
         store: Folder of the feature store.
-        device: "cpu" or "cuda".
+        device: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else the CPU.
         batch_seconds: Audio in one batch, in seconds.
 
     Returns:
@@ -45,12 +45,13 @@ def features(
         from genser.data.features import compute_features, decoding_pool, open_store
         from genser.data.manifest import read_manifest
         from genser.encoders import load_encoder, named_encoder
+        from genser.inference.load import found_device
         from genser.training.recipe import KEYS, load_recipe
     check_folder(store)
     config = load_recipe(recipe, parse_overrides(overrides, "features", KEYS)).encoder
     utterances = read_manifest(manifest)
     config = named_encoder(encoder, config, revision) if encoder else config
-    network = load_encoder(config, device)
+    network = load_encoder(config, found_device(device))
     opened = open_store(store, network)
     with progress_bars() as bars, decoding_pool() as pool:
         done = compute_features(

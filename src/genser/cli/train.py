@@ -32,7 +32,7 @@ def train(
             is the encoder of the recipe. Settings that another kind cannot have are reset, and a message names them.
         output: Model folder; checkpoints and metrics.jsonl are in run/ inside.
         store: Folder of the feature store.
-        device: "cpu" or "cuda".
+        device: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else the CPU.
 
     Returns:
         0 if all went well, 1 if some utterances could not be read and were omitted.
@@ -47,6 +47,7 @@ def train(
 
     with training_extra("Training"):
         from genser.encoders import named_encoder
+        from genser.inference.load import found_device
         from genser.training.recipe import KEYS, load_recipe
         from genser.training.run import run_training
     for folder in (output, store):
@@ -59,7 +60,7 @@ def train(
             config,
             output,
             store,
-            device,
+            found_device(device),
             progress=lambda stage, done, total, metrics: bars(
                 stage, done, total, **{name: metrics[name] for name in ("loss", "validation_ua") if name in metrics}
             ),
