@@ -121,6 +121,13 @@ def test_groups_are_corpora_or_else_speakers_or_else_recordings():
     assert speakers[::2].tolist() == speakers[1::2].tolist()
     assert len(set(speakers.tolist())) == GROUPS
     assert len(set(groups_of([item(str(index)) for index in range(4)]).tolist())) == GROUPS
+    assert len(set(groups_of([item(str(index), "x", "s") for index in range(8)]).tolist())) == GROUPS
+
+
+def test_rows_of_one_group_have_nothing_to_be_asked_about():
+    features = torch.ones(3, 2, requires_grad=True)
+    loss = episode_loss(features, torch.eye(3), torch.zeros(3, dtype=torch.int64), 1.0, torch.tensor(1.0))
+    assert loss.item() == 0
 
 
 def test_classes_lie_further_apart_than_before(corpus, config, frozen, adapted):

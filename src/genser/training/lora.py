@@ -37,7 +37,7 @@ from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
 
 GROUPS = 4
-"""Groups of speakers, or of rows without a speaker, that take the place of corpora where there is only one."""
+"""Groups of speakers, or of utterances, that take the place of corpora where there is only one."""
 
 WARMUP = 0.1
 """Share of all steps with a rising learning rate."""
@@ -206,17 +206,17 @@ class _Adaptation:
 
 
 def groups_of(utterances: Sequence[Utterance]) -> Tensor:
-    """Number of the group of every utterance: its corpus; if there is one corpus, a quarter of its speakers."""
-    names = [item.corpus or "" for item in utterances]
-    if len(set(names)) == 1:
-        speakers = {name: index for index, name in enumerate(sorted({_speaker(item) for item in utterances}))}
-        return torch.tensor([speakers[_speaker(item)] % GROUPS for item in utterances])
+    """Number of the group of every utterance: its corpus, or its speaker, or itself, whichever first are several.
+
+    Speakers and utterances share few numbers, so that a group has enough rows.
+    """
+    corpora = [item.corpus or "" for item in utterances]
+    speakers = [item.speaker or str(item) for item in utterances]
+    themselves = [str(item) for item in utterances]
+    several = (names for names in (corpora, speakers, themselves) if len(set(names)) > 1)
+    names = next(several, themselves)
     numbers = {name: index for index, name in enumerate(sorted(set(names)))}
-    return torch.tensor([numbers[name] for name in names])
-
-
-def _speaker(item: Utterance) -> str:
-    return item.path if item.speaker is None else item.speaker
+    return torch.tensor([numbers[name] % (len(numbers) if names is corpora else GROUPS) for name in names])
 
 
 def episode_loss(features: Tensor, shares: Tensor, groups: Tensor, penalty: float, sharpness: Tensor) -> Tensor:
@@ -227,12 +227,12 @@ def episode_loss(features: Tensor, shares: Tensor, groups: Tensor, penalty: floa
     Args:
         features: Standardised, shape (rows, dim).
         shares: Class shares, shape (rows, classes).
-        groups: Group of each row, on the CPU; at least two.
+        groups: Group of each row, on the CPU; the loss of rows of one group is 0.
         penalty: Of the ridge regression, per row.
         sharpness: Factor from estimated shares to logits.
     """
-    losses = []
-    for group in groups.unique():
+    losses, present = [features.new_zeros(())], groups.unique()
+    for group in present if len(present) > 1 else ():
         inside = (groups == group).to(features.device)
         known, asked, target = features[~inside], features[inside], shares[inside]
         centre, share = known.mean(0), shares[~inside].mean(0)
