@@ -105,6 +105,18 @@ def test_gated_scores_are_those_of_predictions(base):
     assert [array.shape for array in base.gated_scores([])] == [(0, 7), (0,), (0,)]
 
 
+@pytest.mark.parametrize("level", [-30, -40, -60])
+def test_a_quiet_speaker_is_found_as_in_a_clip(base, level):
+    """The detector misses quiet voices; the speech gate accepts them at any level."""
+    quiet = CLIP * np.float32(10 ** (level / 20))
+    assert base.predict((quiet, RATE)).label != NO_SPEECH
+    loud, found = base.segments((CLIP, RATE)), base.segments((quiet, RATE))
+    assert found
+    assert found[0].start == pytest.approx(loud[0].start, abs=0.5)
+    assert found[-1].end == pytest.approx(loud[-1].end, abs=0.5)
+    assert base.segments((noise("white-noise", 3.0) * np.float32(1e-3), RATE)) == []
+
+
 @pytest.mark.parametrize("voice", ["synthetic.flac", "en", "de+f3", "pl+m3", "en+whisper"])
 def test_synthetic_speech_keeps_its_segments(base, ungated, voice):
     if voice == "synthetic.flac":

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from io import IOBase
 from typing import Literal, Protocol
 
 import numpy as np
@@ -30,6 +31,9 @@ from genser.segments.turns import Turn
 
 NO_SPEECH_FOUND = "No speech was found."
 """Remark on a recording without segments."""
+
+SILENT, QUIET, FULL = 1e-5, 0.1, 0.5
+"""Peaks: digital silence, a recording that is amplified if no speech is found in it, and the peak that it then has."""
 
 MOST_BINS = 4000
 FINEST = 160  # samples a bin at first: 10 ms
@@ -155,12 +159,44 @@ def _recognized_channel(
     limits: AudioLimits,
     progress: Callable[[float], None] | None,
 ) -> Timeline:
-    """The timeline of one channel, or of the mix; turns behind the end are its problems."""
+    """The timeline of one channel, or of the mix; turns behind the end are its problems.
+
+    The network that detects speech misses quiet voices, which the model's speech gate accepts at any level. So a quiet
+    recording in which it finds none is searched once more, amplified, if it can be opened again.
+    """
+    given = {"turns": turns, "channel": channel, "limits": limits, "progress": progress}
+    timeline = _recognized_once(scorer, source, options, **given)
+    peak = float(np.abs(timeline.envelope).max(initial=0.0))
+    is_searched = turns is None and options.window is None
+    if timeline.segments or not is_searched or not SILENT < peak < QUIET or not _opens_again(source):
+        return timeline
+    louder = _recognized_once(scorer, source, options, **given, gain=FULL / peak)
+    return replace(timeline, segments=louder.segments)
+
+
+def _opens_again(source: AudioSource) -> bool:
+    """Whether a source that was read can be read from its beginning."""
+    return source != "-" if isinstance(source, str) else not isinstance(source, IOBase) or source.seekable()
+
+
+def _recognized_once(
+    scorer: Scorer,
+    source: AudioSource,
+    options: SegmentOptions,
+    *,
+    turns: Sequence[Turn] | None,
+    channel: int | Literal["mix"],
+    limits: AudioLimits,
+    progress: Callable[[float], None] | None,
+    gain: float = 1.0,
+) -> Timeline:
+    """One pass over a channel; the gain is for the detection of speech, the model gets the sound as it is."""
     envelope = Envelope()
     stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
-    blocks = _outlined(stream, envelope, progress)
+    blocks = (block * np.float32(gain) for block in _outlined(stream, envelope, progress))
     cutter = make_cutter(options, turns)
-    segments = decide(_joined(_recognized(scorer, _cut(blocks, cutter))), scorer.labels, scorer.prior, options)
+    chunks = (replace(chunk, waveform=chunk.waveform / np.float32(gain)) for chunk in _cut(blocks, cutter))
+    segments = decide(_joined(_recognized(scorer, chunks)), scorer.labels, scorer.prior, options)
     number = None if channel == "mix" else channel
     return Timeline(
         describe(source),
