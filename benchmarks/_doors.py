@@ -479,7 +479,7 @@ def command(folder: Path) -> Callable[[bytes], Any]:
         text = data.decode("utf-8", "surrogateescape").replace("/", "").replace("\0", "").replace("~", "")
         tokens = [token for token in text.split(" ") if token not in ("..", "-", "--mic", "serve", "--microphone")]
         try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.redirect_stderr(io.StringIO()):
                 cli.app(
                     ["predict" if tokens[:1] == [] else tokens[0], *tokens[1:]], exit_on_error=False, print_error=False
                 )

@@ -52,6 +52,14 @@ def genser(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.parametrize("name", ["[" * 5000, '["a"]', "{" * 5000, "[1].csv"])
+@pytest.mark.parametrize("verb", ["bench", "features", "predict"])
+def test_a_name_is_not_read_as_json(genser, verb, name):
+    code, message = genser(verb, *(["loso"] if verb == "bench" else []), name)
+    assert code in (1, 2)
+    assert name[:20] in message or verb == "predict"  # whose rows say it
+
+
 @pytest.mark.parametrize("verb", cli.VERBS)
 @pytest.mark.parametrize("form", ["{} 3", "{}=3"])
 def test_an_unknown_option_of_every_verb_names_the_nearest_known_one(genser, verb, form):

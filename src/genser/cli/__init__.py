@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from genser._version import __version__
 from genser.errors import GenserError
@@ -30,6 +30,7 @@ app = App(
     help="Speech emotion recognition by distribution transport.",
     version=__version__,
     result_action="return_value",
+    default_parameter=Parameter(json_dict=False, json_list=False),  # a name such as "[1].csv" is no JSON
 )
 for order, verb in enumerate(VERBS):
     app.command(f"genser.cli.{verb}:{verb}", name=verb, sort_key=order)
