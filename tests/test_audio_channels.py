@@ -66,6 +66,15 @@ def test_the_louder_of_cancelling_channels_is_used_and_a_third_one_is_kept():
     assert kept_channels(frames[RATE : 2 * RATE], RATE) == (1, 2)
 
 
+@pytest.mark.parametrize("level", [1.0, 1e-18, 1e-20, 1e-30])
+def test_the_faintest_channels_are_compared_without_a_warning(level):
+    part = VOICE[:8000] * np.float32(level)
+    with np.errstate(divide="raise", invalid="raise"):
+        assert kept_channels(np.stack([part, 0 * part], 1), RATE) == (0, 1)
+        if level >= 1e-20:
+            assert kept_channels(np.stack([part, -part], 1), RATE) == (0,)
+
+
 def test_a_constant_offset_in_each_channel_does_not_look_like_cancelling():
     frames = np.stack([VOICE + 0.3, VOICE - 0.3], axis=1)
     assert kept_channels(frames[: RATE // 2], RATE) == (0, 1)

@@ -149,6 +149,6 @@ def _cancel(spectra: np.ndarray, energies: np.ndarray, first: int, reach: int) -
         return False
     cross = np.zeros(LAGS // 2 + 1, complex)
     cross[first : first + spectra.shape[1]] = spectra[0] * spectra[1].conj()
-    r = np.fft.irfft(cross) * LAGS / (2 * np.sqrt(energies.prod()))
+    r = np.fft.irfft(cross) * LAGS / (2 * np.sqrt(energies.astype(np.float64)).prod())  # in float32 it could be 0
     peak = np.abs(np.concatenate([r[-reach:], r[: reach + 1]])).max()
     return bool(peak > SIMILAR and r[0] < LOST * peak)
