@@ -1,8 +1,10 @@
 """The speech gate over time: what holds no speech becomes no segment and tells its neighbours nothing."""
 
 import io
+import os
 import shutil
 import subprocess
+import threading
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -115,6 +117,21 @@ def test_a_quiet_speaker_is_found_as_in_a_clip(base, level):
     assert found[0].start == pytest.approx(loud[0].start, abs=0.5)
     assert found[-1].end == pytest.approx(loud[-1].end, abs=0.5)
     assert base.segments((noise("white-noise", 3.0) * np.float32(1e-3), RATE)) == []
+
+
+def test_a_quiet_speaker_in_a_file_and_in_a_pipe(base, tmp_path):
+    """A file is read twice; a pipe cannot be, and must not be waited for."""
+    soundfile.write(tmp_path / "quiet.flac", CLIP * np.float32(1e-3), RATE, subtype="PCM_24")
+    content = (tmp_path / "quiet.flac").read_bytes()
+    assert base.segments(tmp_path / "quiet.flac") == base.segments(content) == base.segments(io.BytesIO(content)) != []
+    reader, writer = os.pipe()
+    threading.Thread(target=lambda: (os.write(writer, content), os.close(writer))).start()
+    with os.fdopen(reader, "rb") as pipe:
+        assert base.segments(pipe) == []
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "fifo")
+        threading.Thread(target=lambda: (tmp_path / "fifo").write_bytes(content)).start()
+        assert base.segments(tmp_path / "fifo") == []
 
 
 @pytest.mark.parametrize("voice", ["synthetic.flac", "en", "de+f3", "pl+m3", "en+whisper"])

@@ -1,9 +1,10 @@
 """Recognises emotion over time in a recording of any length, in bounded memory."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from io import IOBase
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -175,8 +176,11 @@ def _recognized_channel(
 
 
 def _opens_again(source: AudioSource) -> bool:
-    """Whether a source that was read can be read from its beginning."""
-    return source != "-" if isinstance(source, str) else not isinstance(source, IOBase) or source.seekable()
+    """Whether a source that was read can be read from its beginning; a pipe cannot."""
+    if isinstance(source, str | os.PathLike):
+        return Path(source).is_file()
+    seekable = getattr(source, "seekable", None)
+    return not hasattr(source, "read") or (seekable is not None and seekable())
 
 
 def _recognized_once(
