@@ -131,7 +131,8 @@ def test_audio_that_ends_within_a_sample_has_a_remark(server, encoding, channels
         ({"smoothing": "posterior"}, "which the smoothing 'posterior' needs. Choose causal or none."),
         ({"channel": "each"}, ", or: Input should be 'mix', got \"each\"."),
         ({"sample_rate": None}, "sample_rate: Input should be a valid integer, got null."),
-        ({"key": True}, "key: Input should be a valid string, got true."),
+        ({"key": True}, "key: Input should not be true or false, got true."),
+        ({"key": 1}, "key: Input should be a valid string, got 1."),
         ({"hop": 1}, "hop 1.0 needs a window. Give both, such as a window of 4 and a hop of 1."),
     ],
 )

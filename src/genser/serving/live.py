@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE
 from genser.audio.mono import joined
@@ -49,7 +50,7 @@ class Start(SegmentParameters):
     @classmethod
     def _is_no_truth_value(cls, value: Any) -> Any:
         if isinstance(value, bool):  # pydantic would take it for 1 or 0
-            raise ValueError("Input should not be true or false")
+            raise PydanticCustomError("truth_value", "Input should not be true or false")
         return value
 
 
