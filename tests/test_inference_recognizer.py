@@ -403,6 +403,17 @@ def test_an_unknown_model_names_the_known_ones(name):
         genser.load(name)
 
 
+@pytest.mark.parametrize("name", ["~no such user/model.onnx", "x" * 5000, "a\0b"])
+def test_a_name_that_no_file_can_have_is_no_model(name):
+    with pytest.raises(ModelError, match="There is no model"):
+        genser.load(name)
+
+
+def test_true_is_no_number_of_threads():
+    with pytest.raises(ConfigError, match="threads must lie in"):
+        genser.load("tiny", threads=True)
+
+
 def test_a_bundled_model_that_is_missing_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("genser.inference.load.MODELS", tmp_path)
     with pytest.raises(ModelError, match="not part of this installation"):

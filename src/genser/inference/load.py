@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from genser.errors import MissingExtraError, ModelError
-from genser.files import usable_cores
+from genser.files import expanded, is_file, is_folder, usable_cores
 from genser.inference.backend import Backend
 from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.onnx_backend import OnnxBackend
@@ -94,8 +94,8 @@ def find_model(model: str | os.PathLike[str] | None = None) -> Path:
         ModelError: There is no such model.
     """
     name = os.fspath(model or BUNDLED[0])
-    path = MODELS / f"{name}.onnx" if name in BUNDLED else Path(name).expanduser()
-    if path.exists():
+    path = MODELS / f"{name}.onnx" if name in BUNDLED else expanded(name)
+    if is_file(path) or is_folder(path):
         return path
     if name in BUNDLED:
         raise ModelError(

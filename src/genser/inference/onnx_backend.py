@@ -43,7 +43,7 @@ class OnnxBackend:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, *, shared: bool = False) -> None:
-        if threads is not None and not 1 <= threads <= MOST_THREADS:
+        if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS):
             raise ConfigError(f"threads must lie in [1, {MOST_THREADS}], got {threads}.")
         self.path, self.threads, self.shared = Path(path), threads or usable_cores(), shared
         self.metadata: dict[str, Any] = read_metadata(self.path)

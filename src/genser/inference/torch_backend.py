@@ -94,7 +94,7 @@ def load_backend(
         ConfigError: The device or the number of threads cannot be used.
         ModelError: The folder, its encoder or the file does not load.
     """
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
+    if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS):
         raise ConfigError(f"threads must lie in [1, {MOST_THREADS}], got {threads}.")
     check_device(device)
     if threads is not None:
