@@ -195,7 +195,7 @@ def test_work_in_a_thread_gets_scores(gate, batcher):
 def test_workers_share_what_waits(gate):
     batcher = Batcher(Metrics(), max_batch=4, max_queue=16, workers=2)
     batcher.start()
-    held = batcher.submit(gate, [sound(0.0)]) + batcher.submit([sound(0.0)])
+    held = batcher.submit(gate, [sound(0.0)]) + batcher.submit(gate, [sound(0.0)])
     assert all(gate.entered.acquire(timeout=10) for _ in held)
     promises = batcher.submit(gate, [sound(i / 8) for i in range(1, 7)])
     gate.open.set()
