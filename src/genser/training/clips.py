@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from functools import partial
 
 import numpy as np
 
@@ -73,7 +72,7 @@ class Clips:
         if kept is not None:
             return kept
         assert pool is not None  # it is started with the first draw that is not kept
-        return pool.submit(partial(_decoded, *draw))
+        return pool.submit(_decoded, *draw)
 
     def _finish(self, batch: Sequence[Draw], found: Sequence[np.ndarray | Future]) -> list[np.ndarray]:
         waveforms = [one.result() if isinstance(one, Future) else one for one in found]

@@ -1,4 +1,4 @@
-"""Low-rank adaptation of an encoder (LoRA, Hu et al., 2022) before its features are computed and stored.
+"""Low-rank adaptation of an encoder (LoRA, Hu et al., 2022) before its features are computed.
 
 A speech recognition encoder is trained for words. Here low-rank terms in its layers are trained so that a ridge
 regression on some corpora is right about another one: every step is an episode that leaves each corpus out in turn
