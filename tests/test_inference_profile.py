@@ -12,7 +12,10 @@ from genser.cli import app
 from genser.config import plain_array
 from genser.errors import ConfigError
 from genser.inference.profile import Profile, features_id, shrunk_shift, training_mean
-from genser.inference.recognizer import Recognizer
+from genser.inference.recognizer import Recognizer, _features
+from genser.segments.adapt import self_adapted
+from genser.segments.options import SegmentOptions
+from genser.segments.turns import Turn
 
 MEAN = np.array([[1.0, 2.0], [3.0, 4.0]])
 METADATA = {"fingerprint": "f", "mean": plain_array(MEAN)}
@@ -75,6 +78,54 @@ def test_a_recognizer_learns_a_profile_and_applies_it(toy, tmp_path):
     loaded = Profile.load(tmp_path / "p.json")
     np.testing.assert_array_equal(loaded.shift, profile.shift)
     assert (loaded.model, loaded.clips) == (profile.model, 12)
+
+
+def test_each_speaker_gets_a_profile_shrunk_towards_that_of_all(toy):
+    clips = [clip for clip, _ in sounds(9)]
+    names = ["anna", "ben", "anna", None, "ben", "anna", "anna", "ben", "anna"]
+    profiles = toy.learn_profiles(zip(names, clips, strict=True))
+    every = toy.learn_profile((clip, SAMPLE_RATE) for clip in clips)
+    assert {name: profile.clips for name, profile in profiles.items()} == {"anna": 5, "ben": 3, None: 1}
+    assert sum(profile.duration for profile in profiles.values()) == pytest.approx(every.duration)
+    bens = np.array([row for row, _ in toy._clip_outputs([clips[n] for n in (1, 4, 7)], _features)])
+    expected = shrunk_shift(bens, training_mean(toy.metadata), every.shift)
+    np.testing.assert_allclose(profiles["ben"].shift, expected, atol=1e-5)
+    with pytest.raises(ConfigError, match="no clip with speech"):
+        toy.learn_profiles([])
+
+
+def test_turns_are_recognised_with_the_profile_of_their_speaker(toy):
+    clips = [clip for clip, _ in sounds(6)]
+    ends = np.cumsum([len(clip) for clip in clips]) / SAMPLE_RATE
+    starts = [0.0, *ends[:-1]]
+    turns = [Turn(start, end, "ab"[n % 2]) for n, (start, end) in enumerate(zip(starts, ends, strict=True))]
+    recording = (np.concatenate(clips), SAMPLE_RATE)
+    profiles = toy.learn_profiles(("ab"[n % 2], clip) for n, clip in enumerate(clips))
+    options = SegmentOptions(smoothing="none")
+    found = toy.segments(recording, options, turns=turns, adapt=True)
+    for number, segment in enumerate(found):
+        expected = toy.adapted(profiles["ab"[number % 2]]).scores([clips[number]])[0]
+        np.testing.assert_allclose(list(segment.scores.values()), expected, atol=1e-4)
+    plain = toy.segments(recording, options, turns=turns)
+    assert list(plain[0].scores.values()) != pytest.approx(list(found[0].scores.values()), abs=1e-4)
+
+
+def test_turns_of_channels_are_learned_from_their_channel(toy):
+    first, second = (np.resize(clip, 16_000) for clip, _ in sounds(2))
+    turns = [Turn(0, 1, "a", channel=1), Turn(0, 1, "b", channel=2)]
+    recording = np.stack([first, second], axis=1), SAMPLE_RATE
+    _, speakers = self_adapted(toy, recording, turns=turns, channel="each")
+    expected = toy.learn_profiles([("a", first), ("b", second)])
+    for name in "ab":
+        np.testing.assert_allclose(speakers[name].profile.shift, expected[name].shift, atol=1e-4)
+
+
+def test_a_recording_without_speech_is_recognised_without_a_profile(toys):
+    recognizer = genser.load(toys.float32)
+    recognizer._backend.metadata["speech_threshold"] = 2.0
+    silence = np.zeros(16_000, np.float32), SAMPLE_RATE
+    assert self_adapted(recognizer, silence, turns=[Turn(0, 1, "a")]) == (recognizer, {})
+    assert self_adapted(recognizer, silence) == (recognizer, {})
 
 
 def test_without_speech_there_is_no_profile(toy):

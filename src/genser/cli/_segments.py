@@ -15,9 +15,10 @@ from genser.cli._progress import Bars, progress_bars
 from genser.cli._resume import fill, is_journaled, open_run
 from genser.cli._unfamiliar import unfamiliar_hint
 from genser.config import to_mapping
-from genser.errors import ConfigError, NothingToLearnError
+from genser.errors import ConfigError
 from genser.files import file_hash
 from genser.output.formats import find_format
+from genser.segments.adapt import self_adapted
 from genser.segments.options import SegmentOptions
 from genser.segments.segment import Segment, Timeline
 from genser.segments.stream import Stream
@@ -53,7 +54,7 @@ def predict_segments(
         picture: PNG, SVG or PDF of a recording, or a folder for one PNG per recording.
         turns: File with speaker turns to recognise instead of detected speech.
         channel: Number of the channel to recognise, from 1; "mix" or "each".
-        adapt: Whether to adapt the model to each recording by itself, with a profile of its windows.
+        adapt: Whether to adapt the model to each recording by itself, and with turns to each speaker.
         about: Further options that decide the results, for the journal of the run.
         resume: Whether to continue a run that was stopped.
         model: The model as it was named, for the hint.
@@ -160,7 +161,7 @@ def _picture_output(picture: str, recordings: Sequence[str]) -> TimelineOutput:
 
 
 def _recognized(
-    scorer: Scorer,
+    scorer: Any,
     recordings: Sequence[str],
     options: SegmentOptions,
     turns: TurnFile | None,
@@ -175,12 +176,14 @@ def _recognized(
         bars("recordings", done, total)
         try:
             given = None if turns is None else turns.of(None if recording == "-" else recording)
+            where: dict[str, Any] = {"turns": given, "channel": channel}
+            adapted, speakers = self_adapted(scorer, recording, options, **where) if adapt else (scorer, {})
             timeline = recognize_timeline(
-                _self_adapted(scorer, recording, channel) if adapt else scorer,
+                adapted,
                 recording,
                 options,
-                turns=given,
-                channel=channel,
+                **where,
+                speakers=speakers,
                 progress=lambda seconds: bars("minutes of this recording", seconds / 60, None),
             )
             failures += [f"{timeline.path}: {problem}" for problem in timeline.problems]
@@ -191,14 +194,6 @@ def _recognized(
             timeline = Timeline(describe(recording), 0.0, tuple(scorer.labels), (), NO_WAVEFORM, failures[-1])
         yield timeline
     bars("recordings", total, total)
-
-
-def _self_adapted(scorer: Any, recording: str, channel: Channel) -> Scorer:
-    """The recogniser, adapted to a recording; as it is if the recording holds no speech or cannot be read."""
-    try:
-        return scorer.adapted(scorer.learn_profile([recording], channel=channel))
-    except NothingToLearnError:
-        return scorer
 
 
 def predict_microphone(

@@ -74,8 +74,8 @@ def predict(
         prior: Share of each class in the recordings, such as anger=0.2,neutral=0.8; equal shares if omitted.
         profile: Adapt the model to recordings from elsewhere, by a file that genser adapt has made of such recordings.
         adapt: Learn a profile from the inputs themselves first, and apply it to all of them. They should come from one
-            microphone, room, language or speaker. With --segments, each recording gets a profile of its own. Takes
-            twice as long.
+            microphone, room, language or speaker. With --segments, each recording gets a profile of its own, with
+            --turns each of its speakers. Takes twice as long.
         over_time: What is recognised over time, and the files and devices for it.
         segment_flags: How segments are cut and smoothed.
         resume: Continue a run with -o that was stopped: skip what it has recognised, and try failed inputs again. Until

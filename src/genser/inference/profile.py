@@ -45,13 +45,16 @@ class Profile:
     duration: float
 
     @classmethod
-    def learned(cls, metadata: Mapping[str, Any], features: np.ndarray, duration: float) -> "Profile":
+    def learned(
+        cls, metadata: Mapping[str, Any], features: np.ndarray, duration: float, base: np.ndarray | None = None
+    ) -> "Profile":
         """Learn the shift from the features of some clips; their order does not matter.
 
         Args:
             metadata: Of the model.
             features: Shape (clips, states, dim), of clips with speech.
             duration: Their length in seconds.
+            base: Shift of a larger collection that the clips belong to, see :func:`shrunk_shift`.
 
         Raises:
             ConfigError: There is no clip, or the model is too old.
@@ -61,7 +64,7 @@ class Profile:
             raise NothingToLearnError(
                 "There is no clip with speech to learn a profile from. Name recordings of speech."
             )
-        return cls(features_id(metadata), shrunk_shift(features, mean), len(features), duration)
+        return cls(features_id(metadata), shrunk_shift(features, mean, base), len(features), duration)
 
     @property
     def remark(self) -> str | None:

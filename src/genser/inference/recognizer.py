@@ -3,16 +3,17 @@
 import math
 import os
 import warnings
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import chain, starmap
+from itertools import chain, islice, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, AudioStream, Channel
+from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, AudioSource, AudioStream, Channel, reusable
 from genser.audio.mixing import check_channel
 from genser.errors import AudioError, ConfigError, NothingToLearnError
 from genser.files import usable_cores
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from genser.segments.turns import Turn
 
 BATCH_SECONDS = 60.0  # of audio in a batch, padding included
+CLIPS_AT_ONCE = 32  # clips in memory that speakers' profiles are learned from
 
 Read = Callable[[ModelOutput], np.ndarray]
 """Selects one output of a model, of shape (batch, …)."""
@@ -161,6 +163,37 @@ class Recognizer:
         if failure and not rows:
             raise NothingToLearnError(f"There is no recording to learn a profile from. {failure}")
         return Profile.learned(self.metadata, np.array(rows), samples / SAMPLE_RATE)
+
+    def learn_profiles(self, clips: Iterable[tuple[str | None, np.ndarray]]) -> dict[str | None, Profile]:
+        """Learn a profile of each speaker of a collection; from few clips it is mostly the profile of all clips.
+
+        Clips without speech do not count, and a speaker without speech gets no profile.
+
+        Args:
+            clips: Name of the speaker, and waveform, mono at 16 kHz, of shape (samples,).
+
+        Raises:
+            ConfigError: No clip holds speech, or the model has no features to adapt.
+            AudioError: A waveform is empty, not finite, or of another shape.
+        """
+        training_mean(self.metadata)  # a model without it is refused before it has worked
+        rows: dict[str | None, list[np.ndarray]] = defaultdict(list)
+        samples: Counter[str | None] = Counter()
+        clips = iter(clips)
+        while batch := list(islice(clips, CLIPS_AT_ONCE)):
+            waveforms = [waveform for _, waveform in batch]
+            for (name, waveform), (features, speech) in zip(
+                batch, self._clip_outputs(waveforms, _features), strict=True
+            ):
+                if self._is_speech(speech):
+                    rows[name].append(features)
+                    samples[name] += len(waveform)
+        every = np.array([features for found in rows.values() for features in found])
+        base = Profile.learned(self.metadata, every, samples.total() / SAMPLE_RATE).shift
+        return {
+            name: Profile.learned(self.metadata, np.array(found), samples[name] / SAMPLE_RATE, base)
+            for name, found in rows.items()
+        }
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -318,6 +351,7 @@ class Recognizer:
         *,
         turns: "Sequence[Turn] | None" = None,
         channel: Channel = "mix",
+        adapt: bool = False,
     ) -> "list[Segment]":
         """Recognise the emotions of a recording over time, in memory that does not grow with its length.
 
@@ -327,16 +361,20 @@ class Recognizer:
             turns: Speaker turns to recognise instead of the speech that the detector finds. A turn that begins after
                 the end of the recording has no segment, which is a warning of Python.
             channel: Number of the channel to recognise, from 1; "mix"; or "each" for the segments of every channel.
+            adapt: Whether to adapt the model to the recording, and with turns to each speaker, see
+                :func:`genser.segments.adapt.self_adapted`. The recording is read twice.
 
         Raises:
             AudioError: The recording cannot be read, has no such channel, or all turns begin after its end.
         """
+        from genser.segments.adapt import self_adapted
         from genser.segments.options import DEFAULTS
         from genser.segments.timeline import recognize_timeline
 
-        timeline = recognize_timeline(
-            self, source, options or DEFAULTS, turns=turns, channel=channel, limits=self._limits
-        )
+        given: dict[str, Any] = {"turns": turns, "channel": channel, "limits": self._limits}
+        source = reusable(source) if adapt else source
+        scorer, speakers = self_adapted(self, source, options or DEFAULTS, **given) if adapt else (self, {})
+        timeline = recognize_timeline(scorer, source, options or DEFAULTS, speakers=speakers, **given)
         for problem in timeline.problems:
             warnings.warn(problem, stacklevel=2)
         return list(timeline.segments)

@@ -2,10 +2,11 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -117,6 +118,7 @@ def recognize_timeline(
     *,
     turns: Sequence[Turn] | None = None,
     channel: Channel = "mix",
+    speakers: Mapping[str | None, Scorer] = MappingProxyType({}),
     limits: AudioLimits = STREAM_LIMITS,
     progress: Callable[[float], None] | None = None,
 ) -> Timeline:
@@ -132,6 +134,7 @@ def recognize_timeline(
         turns: Speaker turns to recognise instead of detected speech, in order of their start.
         channel: Number of the channel to recognise, from 1; "mix"; or "each" for the segments of every channel on one
             timeline. Turns that name a channel are then recognised there, and others in every channel.
+        speakers: Recognisers for the turns of some speakers, adapted to them; with the labels of ``scorer``.
         limits: Bounds beyond which the recording is refused.
         progress: Called with the duration so far in seconds after every block; an exception from it ends the work.
 
@@ -139,7 +142,7 @@ def recognize_timeline(
         AudioError: The recording cannot be read, or all turns begin after its end.
     """
     check_channel(channel)
-    given = {"turns": turns, "limits": limits, "progress": progress}
+    given: dict[str, Any] = {"turns": turns, "speakers": speakers, "limits": limits, "progress": progress}
     if channel == "each":
         timeline = _recognized_channels(scorer, source, options, **given)
     else:
@@ -157,6 +160,7 @@ def _recognized_channel(
     *,
     turns: Sequence[Turn] | None,
     channel: int | Literal["mix"],
+    speakers: Mapping[str | None, Scorer],
     limits: AudioLimits,
     progress: Callable[[float], None] | None,
 ) -> Timeline:
@@ -165,7 +169,13 @@ def _recognized_channel(
     The network that detects speech misses quiet voices, which the model's speech gate accepts at any level. So a quiet
     recording in which it finds none is searched once more, amplified, if it can be opened again.
     """
-    given = {"turns": turns, "channel": channel, "limits": limits, "progress": progress}
+    given: dict[str, Any] = {
+        "turns": turns,
+        "channel": channel,
+        "speakers": speakers,
+        "limits": limits,
+        "progress": progress,
+    }
     timeline = _recognized_once(scorer, source, options, **given)
     peak = float(np.abs(timeline.envelope).max(initial=0.0))
     is_searched = turns is None and options.window is None
@@ -190,6 +200,7 @@ def _recognized_once(
     *,
     turns: Sequence[Turn] | None,
     channel: int | Literal["mix"],
+    speakers: Mapping[str | None, Scorer],
     limits: AudioLimits,
     progress: Callable[[float], None] | None,
     gain: float = 1.0,
@@ -199,8 +210,8 @@ def _recognized_once(
     stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
     blocks = (block * np.float32(gain) for block in _outlined(stream, envelope, progress))
     cutter = make_cutter(options, turns)
-    chunks = (replace(chunk, waveform=chunk.waveform / np.float32(gain)) for chunk in _cut(blocks, cutter))
-    segments = decide(_joined(_recognized(scorer, chunks)), scorer.labels, scorer.prior, options)
+    chunks = (replace(chunk, waveform=chunk.waveform / np.float32(gain)) for chunk in cut(blocks, cutter))
+    segments = decide(_joined(_recognized(scorer, speakers, chunks)), scorer.labels, scorer.prior, options)
     number = None if channel == "mix" else channel
     return Timeline(
         describe(source),
@@ -220,6 +231,7 @@ def _recognized_channels(
     options: SegmentOptions,
     *,
     turns: Sequence[Turn] | None,
+    speakers: Mapping[str | None, Scorer],
     limits: AudioLimits,
     progress: Callable[[float], None] | None,
 ) -> Timeline:
@@ -229,6 +241,7 @@ def _recognized_channels(
     """
     name, source = describe(source), reusable(source)
     channels = count_channels(source)
+    common: dict[str, Any] = {"speakers": speakers, "limits": limits, "progress": progress}
     given: dict[int, list[Turn] | None] = dict.fromkeys(range(1, channels + 1))
     problems: list[str] = []
     if turns is not None:
@@ -237,7 +250,7 @@ def _recognized_channels(
             turns_are = counted(missing, "turn is on a channel", "turns are on channels")
             problems = [f"{turns_are} that the recording does not have; its last is {channels}."]
     parts = [
-        _recognized_channel(scorer, source, options, turns=mine, channel=number, limits=limits, progress=progress)
+        _recognized_channel(scorer, source, options, turns=mine, channel=number, **common)
         for number, mine in given.items()
         if mine is None or mine
     ]
@@ -277,30 +290,33 @@ def _outlined(
             progress(envelope.duration)
 
 
-def _cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Chunk]:
+def cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Chunk]:
+    """The chunks of a recording, given its blocks of mono 16 kHz samples."""
     for block in blocks:
         yield from cutter.push(block)
     yield from cutter.close()
 
 
-def _recognized(scorer: Scorer, chunks: Iterable[Chunk]) -> Iterator[Scored]:
+def _recognized(scorer: Scorer, speakers: Mapping[str | None, Scorer], chunks: Iterable[Chunk]) -> Iterator[Scored]:
     batch: list[Chunk] = []
     seconds = 0.0
     for chunk in chunks:
         batch.append(chunk)
         seconds += chunk.end - chunk.start
         if len(batch) == BATCH_CHUNKS or seconds >= BATCH_SECONDS:
-            yield from _scored(scorer, batch)
+            yield from _scored(scorer, speakers, batch)
             batch, seconds = [], 0.0
-    yield from _scored(scorer, batch)
+    yield from _scored(scorer, speakers, batch)
 
 
-def _scored(scorer: Scorer, batch: list[Chunk]) -> Iterator[Scored]:
-    if not batch:
-        return
-    found = scorer.gated_scores([chunk.waveform for chunk in batch])
-    for chunk, row in zip(batch, found.rows(), strict=True):
-        yield replace(chunk, waveform=np.empty(0, np.float32)), *row
+def _scored(scorer: Scorer, speakers: Mapping[str | None, Scorer], batch: list[Chunk]) -> Iterator[Scored]:
+    parts: dict[str | None, list[Chunk]] = defaultdict(list)
+    for chunk in batch:
+        parts[chunk.speaker if chunk.speaker in speakers else None].append(chunk)
+    for name, part in parts.items():
+        found = speakers.get(name, scorer).gated_scores([chunk.waveform for chunk in part])
+        for chunk, row in zip(part, found.rows(), strict=True):
+            yield replace(chunk, waveform=np.empty(0, np.float32)), *row
 
 
 def _joined(recognized: Iterable[Scored]) -> list[ChunkScore]:
