@@ -1,7 +1,7 @@
 """Adapts a recogniser to a recording, or to each speaker of it, before the recording is recognised."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -9,22 +9,32 @@ from genser.audio import STREAM_LIMITS, AudioLimits, AudioSource, Channel, strea
 from genser.errors import NothingToLearnError
 from genser.segments.chunking import make_cutter
 from genser.segments.options import DEFAULTS, SegmentOptions
-from genser.segments.timeline import BLOCK_DURATION, cut
+from genser.segments.timeline import BLOCK_DURATION, Scorer, cut
 from genser.segments.turns import Turn
 
-if TYPE_CHECKING:
-    from genser.inference.recognizer import Recognizer
+
+class AdaptableScorer(Scorer, Protocol):
+    """A `Recognizer`, or anything else that learns profiles."""
+
+    def adapted(self, to: Any) -> Scorer:
+        """The same scorer with a profile."""
+
+    def learn_profile(self, sources: Sequence[AudioSource], *, channel: Channel) -> Any:
+        """Learn a profile from recordings."""
+
+    def learn_profiles(self, clips: Iterator[tuple[str | None, np.ndarray]]) -> Mapping[str | None, Any]:
+        """Learn a profile of each speaker."""
 
 
 def self_adapted(
-    recognizer: "Recognizer",
+    recognizer: AdaptableScorer,
     source: AudioSource,
     options: SegmentOptions = DEFAULTS,
     *,
     turns: Sequence[Turn] | None = None,
     channel: Channel = "mix",
     limits: AudioLimits = STREAM_LIMITS,
-) -> tuple["Recognizer", Mapping[str | None, "Recognizer"]]:
+) -> tuple[Scorer, Mapping[str | None, Scorer]]:
     """Adapt a recogniser to a recording, or to each speaker of its turns.
 
     The profile of a speaker is shrunk towards that of all turns. docs/research.md has what either gains.
