@@ -84,14 +84,14 @@ def test_a_held_out_corpus_does_not_move_its_own_blind_calibration(utterances):
     assert all(row["familiar"] == 0 for row in summary("none").values())
 
 
-def test_every_size_is_the_packaged_recipe(tmp_path):
+def test_every_size_is_the_packaged_recipe_with_its_settings(tmp_path):
     import build
 
     from genser.training.recipe import load_recipe
 
     for size in ("base", "tiny"):
-        config = build.recipe_for(size, tmp_path)
-        assert replace(config, license="", encoder=load_recipe("bundled").encoder) == load_recipe("bundled")
+        config, expected = build.recipe_for(size, tmp_path), load_recipe("bundled", build.SETTINGS[size])
+        assert replace(config, license="", encoder=expected.encoder) == expected
 
 
 def test_a_telephone_line_has_no_upper_band_and_keeps_the_level():
@@ -104,6 +104,26 @@ def test_a_telephone_line_has_no_upper_band_and_keeps_the_level():
     assert power[4_200:].sum() < 1e-3 * power.sum()
     kept = np.abs(np.fft.rfft(clip))[:3_500] ** 2
     assert power[:3_500].sum() == pytest.approx(kept.sum(), rel=0.05)
+
+
+def test_the_card_says_how_the_encoder_was_trained(tmp_path):
+    import build
+    from card import encoder_sentence
+
+    assert "rank 16" in encoder_sentence(build.recipe_for("base", tmp_path))
+    assert "50 % of their strength" in encoder_sentence(build.recipe_for("base", tmp_path))
+    assert "frozen" in encoder_sentence(build.recipe_for("tiny", tmp_path))
+
+
+def test_paragraphs_of_a_card_are_wrapped_and_tables_are_not():
+    from card import wrapped
+
+    words, row = " ".join(["word"] * 60), "| " + "cell " * 60 + "|"
+    lines = wrapped(f"# {words}\n\n{words}\n{words}\n\n{row}\n{row}").split("\n")
+    assert lines[0] == f"# {words}"
+    assert lines[-2:] == [row, row]
+    assert all(len(line) <= 120 for line in lines[1:-2])
+    assert " ".join(lines[2:-3]) == f"{words} {words}"
 
 
 def test_a_held_out_corpus_is_listed_with_its_own_classes():

@@ -10,6 +10,7 @@ import torch
 import yaml
 from toys import toy_weights
 
+from genser.audio.augment import Augmentation
 from genser.bench.plan import load_plan
 from genser.bench.runner import BenchSettings, run_bench
 from genser.bench.runs import bench_result, entries
@@ -160,6 +161,17 @@ def test_only_the_training_side_is_adapted_to(corpus, config, adapted):
     setup = TrainingSetup.open(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
     encoder, _ = setup.features(sides(setup.dataset, config)[0])
     assert encoder.fingerprint == adapted.fingerprint  # taken from the folder: the same rows, the training side's
+
+
+def test_augmented_copies_of_an_adapted_encoder_can_be_omitted(corpus, config):
+    """The clips take their place, as in the trainings of a calibration."""
+    config = replace(config, augmented_copies=1, augmentation=Augmentation(noise_chance=1.0, crop_chance=0.0))
+    setup = TrainingSetup.open(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
+    training = sides(setup.dataset, config)[0]
+    _, without = setup.features(training, copies=False)
+    np.testing.assert_array_equal(without.augmented[:, 0], without.features)
+    _, dataset = setup.features(training)
+    assert np.abs(dataset.augmented[training, 0] - dataset.features[training]).max(axis=(1, 2)).min() > 1e-3
 
 
 def test_a_trained_model_carries_its_encoder(corpus, config, tmp_path):

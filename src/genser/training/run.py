@@ -159,10 +159,11 @@ class TrainingSetup:
         dataset = _encode(utterances, encoder, config, store, progress, augmented_copies=copies)
         return cls(config, encoder, dataset, store, folder, device, progress)
 
-    def features(self, training: np.ndarray) -> tuple[SpeechEncoder, Dataset]:
+    def features(self, training: np.ndarray, *, copies: bool = True) -> tuple[SpeechEncoder, Dataset]:
         """The encoder, adapted to some rows if the recipe asks for it, and its features of all rows.
 
-        Features of adapted encoders are not stored, since each encoder needs all of them anew.
+        Features of adapted encoders are not stored, since each encoder needs all of them anew. Without ``copies``, such
+        an encoder encodes no augmented copies, and the clips themselves take their place.
         """
         if not self.config.adaptation.rank:
             return self.encoder, self.dataset
@@ -173,7 +174,7 @@ class TrainingSetup:
         if not config.augmented_copies:
             return encoder, replace(self.dataset, features=features)
         augmented = np.repeat(features[:, None], config.augmented_copies, axis=1)
-        for index in range(config.augmented_copies):
+        for index in range(config.augmented_copies if copies else 0):
             copy = AugmentedCopy(config.augmentation, index + 1)
             augmented[training, index] = self.clips.features(encoder, [(items[row], copy) for row in training])
         return encoder, replace(self.dataset, features=features, augmented=augmented)
@@ -207,11 +208,15 @@ class TrainingSetup:
         return head.eval(), result
 
     def held_out(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> HeldOutPredictions:
-        """Train the recipe anew for each part, on some rows, and predict others."""
+        """Train the recipe anew for each part, on some rows, and predict others.
+
+        Heads on adapted encoders learn without augmented copies here, which would double the time; on a frozen encoder
+        the exponents of the calibration were the same within 2 %.
+        """
         parts, found = list(parts), []
         for number, (training, test) in enumerate(parts):
             self.progress("calibration", number, len(parts), {})
-            _, dataset = self.features(training)
+            _, dataset = self.features(training, copies=False)
             head, _ = self.fit(dataset, training)
             found.append(HeldOutPredictions.of(head, test, dataset.rows(test), dataset.corpora[test]))
         self.progress("calibration", len(parts), len(parts), {})
