@@ -1,6 +1,7 @@
 """Profiles: learned from recordings without labels, stored, applied, and refused by another model."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from genser.config import plain_array
 from genser.errors import ConfigError
 from genser.inference.profile import Profile, features_id, shrunk_shift, training_mean
 from genser.inference.recognizer import Recognizer, _features
+from genser.inference.torch_backend import TorchBackend
 from genser.segments.adapt import self_adapted
 from genser.segments.options import SegmentOptions
 from genser.segments.turns import Turn
@@ -78,6 +80,43 @@ def test_a_recognizer_learns_a_profile_and_applies_it(toy, tmp_path):
     loaded = Profile.load(tmp_path / "p.json")
     np.testing.assert_array_equal(loaded.shift, profile.shift)
     assert (loaded.model, loaded.clips) == (profile.model, 12)
+
+
+def test_embeddings_are_the_features_that_a_profile_moves(toy, tmp_path):
+    clips = sounds(12)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([clip for clip, _ in clips] * 5), SAMPLE_RATE)
+    found = toy.embed([*clips, "missing.wav", str(tmp_path / "long.wav")])
+    mean = training_mean(toy.metadata)
+    assert found.shape == (14, *mean.shape)
+    assert found.dtype == np.float32
+    assert np.isnan(found[12]).all()
+    assert np.isfinite(found[13]).all()
+    profile = toy.learn_profile(clips)
+    np.testing.assert_allclose(shrunk_shift(found[:12], mean), profile.shift, atol=1e-5)
+    np.testing.assert_allclose(toy.adapted(profile).embed(clips), found[:12], atol=1e-6)
+    assert toy.embed([]).shape == (0, *mean.shape)
+
+
+@pytest.mark.parametrize("kind", ["float32", "folder"])
+def test_a_recognizer_pickles_with_its_profile_and_classes(toys, kind, monkeypatch, tmp_path):
+    recognizer = genser.load(getattr(toys, kind), threads=1)
+    random = np.random.default_rng(0)
+    shift = random.standard_normal(training_mean(recognizer.metadata).shape).astype(np.float32)
+    profile = Profile(features_id(recognizer.metadata), shift, 20, 9.0)
+    recognizer = recognizer.adapted(profile).restricted(classes=recognizer.labels[:2])
+    content = pickle.dumps(recognizer)
+    monkeypatch.chdir(tmp_path)
+    again = pickle.loads(content)
+    assert repr(again) == repr(recognizer)
+    assert ", ".join(recognizer.labels) in repr(again)
+    clip = sounds(1)[0]
+    assert again.predict(clip).scores == pytest.approx(recognizer.predict(clip).scores, abs=1e-6)
+    assert len(content) < 100_000, "the weights stay in their file"
+
+
+def test_a_model_that_is_from_no_file_cannot_be_pickled():
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(TorchBackend(dict, {"labels": ["a", "b"]}, "cpu"))
 
 
 def test_each_speaker_gets_a_profile_shrunk_towards_that_of_all(toy):

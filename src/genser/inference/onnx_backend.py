@@ -53,6 +53,10 @@ class OnnxBackend:
         self._callers = 0
         self._start(self.threads)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle names the file, which is opened again where it is loaded."""
+        return partial(OnnxBackend, shared=self.shared), (self.path.absolute(), self.threads)
+
     def outputs(
         self,
         windows: Sequence[np.ndarray],

@@ -81,6 +81,10 @@ class Recognizer:
         if profile is not None:
             profile.check(backend.metadata)
 
+    def __repr__(self) -> str:
+        name = self.metadata.get("info", {}).get("name", "a model")
+        return f"<Recognizer of {name}: {', '.join(self.labels)}>"
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Classes that can occur, in the order of the scores."""
@@ -257,6 +261,27 @@ class Recognizer:
         check_channel(channel)
         groups = self._decoded(sources, channel, batch_seconds, workers, pool)
         return starmap(self._prediction, self._outputs_of(groups, _scores_and_familiar, batch_seconds))
+
+    def embed(
+        self, sources: Iterable[AudioSource | AudioStream], *, channel: int | Literal["mix"] = "mix"
+    ) -> np.ndarray:
+        """Features of clips: what the head of the model receives, before the shift of a profile.
+
+        Args:
+            sources: As for :meth:`predict_many`.
+            channel: Number of the channel, from 1; or "mix".
+
+        Returns:
+            float32 of shape (clips, states, dim): for each chosen hidden state of the encoder its means over time. A
+            long clip has the mean of its windows; a source that cannot be read has NaN.
+
+        Raises:
+            ConfigError: The model does not return its features.
+        """
+        rows, shape = [], training_mean(self.metadata).shape
+        for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features):
+            rows.append(np.full(shape, np.nan) if clip.error else self._combined(outputs)[0])
+        return np.array(rows, np.float32).reshape(len(rows), *shape)
 
     def predict_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[Prediction]:
         """Recognise clips that :func:`genser.audio.load_audio` has decoded.

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,24 @@ class TorchBackend:
         run: The model: a :class:`genser.model.onnx_graph.OnnxGraph`, or modules by :func:`named_outputs`.
         metadata: See :class:`genser.inference.backend.Backend`.
         device: The device that holds the model.
+        load: Loads the model again, in a process that unpickles it; None if it cannot be pickled.
     """
 
-    def __init__(self, run: Run, metadata: Mapping[str, Any], device: str | torch.device) -> None:
+    def __init__(
+        self,
+        run: Run,
+        metadata: Mapping[str, Any],
+        device: str | torch.device,
+        load: "Callable[[], TorchBackend] | None" = None,
+    ) -> None:
         self.metadata, self.labels = dict(metadata), tuple(metadata["labels"])
-        self._run, self._device = run, torch.device(device)
+        self._run, self._device, self._load = run, torch.device(device), load
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle names the file or folder, which is opened again where it is loaded."""
+        if self._load is None:
+            raise TypeError("This model is not from a file, so it cannot be pickled. Save it, and use genser.load.")
+        return self._load, ()
 
     def outputs(
         self, windows: Sequence[np.ndarray], batch_samples: float | None = None, shift: np.ndarray | None = None
@@ -100,10 +114,11 @@ def load_backend(
     if threads is not None:
         torch.set_num_threads(threads)
     path = Path(path)
+    again = partial(load_backend, path.absolute(), threads=threads, device=device, encoder=encoder)
     if not path.is_dir():
-        return TorchBackend(OnnxGraph(path, device), read_metadata(path), device)
+        return TorchBackend(OnnxGraph(path, device), read_metadata(path), device, again)
     model = load_model(path)
-    return TorchBackend(named_outputs(load_speech_model(model, encoder, device)), model.description, device)
+    return TorchBackend(named_outputs(load_speech_model(model, encoder, device)), model.description, device, again)
 
 
 def run_model(

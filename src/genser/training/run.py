@@ -210,8 +210,7 @@ class TrainingSetup:
     def held_out(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> HeldOutPredictions:
         """Train the recipe anew for each part, on some rows, and predict others.
 
-        Heads on adapted encoders learn without augmented copies here, which would double the time; on a frozen encoder
-        the exponents of the calibration were the same within 2 %.
+        Heads on adapted encoders learn without augmented copies here, which would double the time.
         """
         parts, found = list(parts), []
         for number, (training, test) in enumerate(parts):
