@@ -1,3 +1,4 @@
+import gc
 import io
 import multiprocessing
 import os
@@ -6,6 +7,7 @@ import sys
 import threading
 import time
 import wave
+import weakref
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from genser.inference.backend import ModelOutput
 from genser.inference.decode_ahead import GROUP_CLIPS, Decoder
 from genser.inference.load import found_device
 from genser.inference.onnx_backend import OnnxBackend
+from genser.inference.onnx_file import sealed
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.recognizer import Recognizer
 from genser.inference.torch_backend import TorchBackend, load_backend
@@ -211,7 +214,50 @@ def test_an_abandoned_iterator_leaves_no_thread():
     answers = Recognizer(LevelBackend()).predict_many((level(0.5, 0.1), SAMPLE_RATE) for _ in range(1000))
     next(answers)
     del answers
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("genser-decode")]
+    for thread in threading.enumerate():
+        if thread.name.startswith("genser-decode"):
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_an_abandoned_iterator_waits_for_no_thread():
+    """The garbage collector may close it while `threading` holds a lock that the end of a thread needs."""
+    release = threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size=-1):
+            release.wait(30)
+            return super().read(size)
+
+    sources = [(level(0.7, 1), SAMPLE_RATE), Slow(b"no audio")]
+    answers = [Recognizer(LevelBackend()).predict_many(sources, batch_seconds=0.1, workers=2)]
+    assert next(answers[0]).label == "high"
+    closing = threading.Thread(target=answers.clear)
+    closing.start()
+    closing.join(20)
+    is_waiting = closing.is_alive()
+    release.set()
+    assert not is_waiting
+
+
+def test_a_model_that_cannot_be_loaded_keeps_nothing_of_its_callers(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(sealed(b"no graph", {"labels": ["a", "b"]}))
+    backend = OnnxBackend(path, 1)
+    messages = []
+    for _ in range(3):
+        with pytest.raises(ModelError) as caught:
+            list(backend.outputs([level(0.5, 1)]))
+        messages.append(str(caught.value))
+        del caught
+    assert set(messages) == {messages[0]}
+    kept = weakref.ref(backend)
+    gc.disable()
+    try:
+        del backend
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("options", [{"batch_seconds": 0}, {"batch_seconds": float("nan")}, {"workers": 0}])

@@ -94,9 +94,14 @@ class Decoder:
         self._group = group_seconds * SAMPLE_RATE
         self._buffered = 0  # samples that are decoded and not yet in a yielded group
         self._lock = Lock()
+        self._is_abandoned = False
 
     def groups(self, sources: Iterable[AudioSource | AudioStream]) -> Iterator[list[Clip]]:
-        """Yield groups of consecutive clips, while the next ones are being decoded."""
+        """Yield groups of consecutive clips, while the next ones are being decoded.
+
+        An iterator that is not read to its end waits for no thread when it is closed. The garbage collector may close
+        it anywhere, even while the standard library starts a thread under a lock that the end of a thread needs.
+        """
         executor = ThreadPoolExecutor(self._workers, thread_name_prefix="genser-decode")
         pending: deque[Callable[[], list[Clip]]] = deque()
         group: list[Clip] = []
@@ -112,8 +117,12 @@ class Decoder:
             if group:
                 self._count(-sum(clip.samples for clip in group))
                 yield group
+        except GeneratorExit:
+            self._is_abandoned = True  # the threads finish what they do, and end with their executor
+            raise
         finally:
-            executor.shutdown(cancel_futures=True)
+            if not self._is_abandoned:
+                executor.shutdown(cancel_futures=True)
 
     def _fill(self, pending: deque, remaining: Iterator, executor: ThreadPoolExecutor) -> bool:
         size = SENT_CLIPS if self._pool else 1
@@ -146,12 +155,17 @@ class Decoder:
             for clip in (self.decode(source) if clips is None else clips)
         ]
 
+    def _has_room(self) -> bool:
+        return self._buffered < self._buffer and not self._is_abandoned
+
     def _count(self, samples: int) -> None:
         with self._lock:
             self._buffered += samples
 
     def decode(self, source: AudioSource | AudioStream) -> list[Clip]:
         """Decode a source as far as the buffer has room: one clip, or with "each" one per channel."""
+        if self._is_abandoned:
+            return []
         if isinstance(source, AudioStream):
             return [self._clip(source.name, lambda: source)]
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else describe(source)
@@ -177,7 +191,7 @@ class Decoder:
         try:
             clip.stream = open_stream()
             clip.rest = windows_of(clip.stream.blocks(BLOCK))
-            while self._buffered < self._buffer and (window := next(clip.rest, None)) is not None:
+            while self._has_room() and (window := next(clip.rest, None)) is not None:
                 clip.windows.append(window)
                 self._count(len(window))
         except MemoryError:

@@ -91,7 +91,7 @@ class OnnxBackend:
         Raises:
             ModelError: ONNX Runtime cannot load or run the graph.
         """
-        session = self._start(threads or self.threads).result()
+        session = self._session(threads or self.threads)
         names = [output.name for output in session.get_outputs()]
         inputs = {"waveform": waveforms, "lengths": lengths}
         if shift is not None:
@@ -115,10 +115,17 @@ class OnnxBackend:
             with self._lock:
                 self._callers -= 1
 
-    def _parallel(self, windows: Sequence[np.ndarray], shift: np.ndarray | None) -> Iterator[ModelOutput]:
+    def _parallel(self, windows: Sequence[np.ndarray], shift: np.ndarray | None) -> list[ModelOutput]:
+        """Run each window on one core; a list, as a generator that is abandoned would wait for its threads anywhere."""
         run = partial(self.run, shift=shift, threads=1)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="genser-run") as executor:
-            yield from executor.map(lambda window: run(*padded([window])), windows)
+            return list(executor.map(lambda window: run(*padded([window])), windows))
+
+    def _session(self, threads: int) -> Any:
+        future = self._start(threads)
+        if error := future.exception():  # to raise this one would keep the frames of every caller, with their audio
+            raise ModelError(str(error))
+        return future.result()
 
     def _start(self, threads: int) -> Future:
         """Create the session with that many threads, once, in the background."""

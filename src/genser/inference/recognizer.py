@@ -218,7 +218,7 @@ class Recognizer:
         """
         if channel == "each":
             raise ConfigError("predict returns one result. Use predict_many([…], channel='each').")
-        prediction = next(self.predict_many([source], channel=channel, workers=1))
+        (prediction,) = self.predict_many([source], channel=channel, workers=1)
         if prediction.error:
             raise AudioError(prediction.error)
         return prediction
