@@ -222,6 +222,17 @@ def test_health_models_metrics_and_description(client):
     assert schema["components"]["schemas"]["PredictionAnswer"]["properties"]["scores"]
 
 
+def test_head_is_answered_as_get_without_a_body(client):
+    schema = client.get("/openapi.json").json()["paths"]
+    paths = [path for path, methods in schema.items() if "get" in methods]
+    for path in ["/", "/openapi.json", "/static/main.js", "/nothing", "/v1/predict", *paths, f"{paths[0]}?a=1"]:
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"], path
+        if path != "/metrics":  # which counts these requests
+            assert head.headers["content-length"] == str(len(got.content)), path
+
+
 def test_a_server_on_the_loopback_accepts_only_its_own_host_names(client):
     problem(client.get("/healthz", headers={"host": "evil.example"}), 421)
     assert client.get("/healthz", headers={"host": "localhost:1234"}).status_code == 200

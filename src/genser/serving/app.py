@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from genser._version import __version__
 from genser.inference.load import load
@@ -60,8 +61,21 @@ def create_app(config: ServerConfig, recognizer: Recognizer) -> FastAPI:
     handle_problems(app)
     app.add_middleware(Observer)
     app.add_middleware(Guard, hosts=config.hosts)
+    app.add_middleware(HeadAsGet)
     _describe_problems(app)
     return app
+
+
+class HeadAsGet:
+    """Answers HEAD as GET; the HTTP protocol of the server, which knows the method, sends no body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
 
 async def _page() -> FileResponse:
