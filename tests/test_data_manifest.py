@@ -157,8 +157,17 @@ def test_onset_and_offset_are_start_and_end():
         ("wav,file", r"no column 'path', but 'wav' and 'file'\. Rename the one"),
         ("path,emotion,category", r"no column 'label', but 'emotion' and 'category'"),
         (
-            "Datei,Gefühl",
-            r"no column 'path'; its columns are Datei, Gefühl\. Name it path, or one of: file, ",
+            "Datei,Gefühl,Sprecher",
+            r"no column 'path'; its columns are Datei, Gefühl, Sprecher\. .*"
+            r"Path: path, file, .* Label: label, emotion, .* Speaker: speaker, speaker_id, ",
+        ),
+        (
+            "pth,lable,speeker",
+            r"no column 'path', but .*'pth'.* no column 'label', but .*'lable'.* no column 'speaker', but .*'speeker'",
+        ),
+        (
+            "emotion,category,Datei",
+            r"no column 'label', but 'emotion' and 'category'.* no column 'path'; its columns are emotion, category, D",
         ),
     ],
 )
@@ -214,6 +223,9 @@ def test_wanted_labels_need_their_column(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("path\na.wav\n")
     with pytest.raises(ManifestError, match="no column 'label'"):
+        read_manifest(path, labels=["x"], check_files=False)
+    path.write_text("Datei,Gefühl\na.wav,x\n")
+    with pytest.raises(ManifestError, match="no column 'path' and no column 'label'"):
         read_manifest(path, labels=["x"], check_files=False)
 
 

@@ -35,7 +35,8 @@ def test_turn_files_of_every_kind_say_the_same(tmp_path, name):
         (
             "a.csv",
             "from,to\n1,2\n",
-            r"start and end \(or duration\) are missing, there are from, to\. For the start: Name it",
+            r"start and end \(or duration\) are needed; there are from, to\. "
+            r"For the start: Name it start.* For the end: Name it end",
         ),
         ("a.csv", "start,end\n", "holds no turns"),
         ("a.rttm", "SPEAKER a 1 1.5\n", "line 1: The end is missing"),

@@ -119,25 +119,30 @@ def refuse_misspelt(columns: Sequence[str], found: Mapping[str, Column], needed:
         source: Name of the table.
 
     Raises:
-        ManifestError: A needed column is missing, or a name is nearly that of a missing one.
+        ManifestError: Needed columns are missing, or names are nearly those of missing ones; all are named.
     """
     missing = [name for name in COLUMNS if name not in found]
     used = {column.name for column in found.values()}
+    faults: dict[str, str] = {}
+    for name in columns:
+        meant = [] if name in used else get_close_matches(_plain(name)[0], missing, n=1, cutoff=0.8)
+        for field in meant:
+            faults[field] = f"no column {field!r}, but a column {name!r}. Rename it if it is meant."
     for field in ("path", "label"):
         usual = [name for name in columns if _plain(name)[0] in OTHER_NAMES[field]]
         if field in missing and len(usual) > 1:
             listed = " and ".join(map(repr, usual))
-            raise ManifestError(f"{source} has no column {field!r}, but {listed}. Rename the one that is meant.")
-    for name in columns:
-        meant = [] if name in used else get_close_matches(_plain(name)[0], missing, n=1, cutoff=0.8)
-        if meant:
-            raise ManifestError(
-                f"{source} has no column {meant[0]!r}, but a column {name!r}. Rename it if it is meant."
-            )
-    absent = [name for name in needed if name in missing]
+            faults[field] = f"no column {field!r}, but {listed}. Rename the one that is meant."
+    absent = [name for name in needed if name in missing and name not in faults]
     if absent:
-        listed = ", ".join(columns) or "none"
-        raise ManifestError(f"{source} has no column {absent[0]!r}; its columns are {listed}. {known_names(absent[0])}")
+        wanted = dict.fromkeys((*absent, *(name for name in ("label", "speaker") if name in missing)))
+        cures = " ".join(f"{name.capitalize()}: {', '.join((name, *OTHER_NAMES[name]))}." for name in wanted)
+        faults[absent[0]] = (
+            f"no column {' and no column '.join(map(repr, absent))}; its columns are {', '.join(columns) or 'none'}. "
+            f"Give those that are meant one of the names that are known. {cures}"
+        )
+    if faults:
+        raise ManifestError(f"{source} has {' It has '.join(faults.values())}")
 
 
 def known_names(field: str) -> str:

@@ -95,12 +95,11 @@ def table_turns(path: Path) -> Iterator[FoundTurn]:
 
 def _rows(table: Table, path: Path) -> Iterator[FoundTurn]:
     found = find_columns(table.columns)
-    if "start" not in found or not {"end", "duration"} & set(found):
+    missing = [*({"start"} - set(found)), *({"end"} if not {"end", "duration"} & set(found) else ())]
+    if missing:
         listed = ", ".join(table.columns) or "none"
-        raise ManifestError(
-            f"{path}: The columns start and end (or duration) are missing, there are {listed}. For the start: "
-            f"{known_names('start')} For the end: {known_names('end')}"
-        )
+        cures = " ".join(f"For the {name}: {known_names(name)}" for name in missing)
+        raise ManifestError(f"{path}: The columns start and end (or duration) are needed; there are {listed}. {cures}")
     columns = [found.get(name, Column("")) for name in ("start", "end", "duration")]
     # Whisper writes start, end and text in whole milliseconds, separated by tabs, without saying so.
     is_whisper = table.columns == ("start", "end", "text") and path.suffix.lower() == ".tsv"
