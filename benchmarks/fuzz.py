@@ -4,13 +4,15 @@
 
 Every input is made from a good one by its number, so that `--door "turns .srt" --case 4711` repeats one. A finding is
 any exception except `GenserError` and its children, an HTTP status of 500, a case of more than 10 s of processor time
-or 1 GiB, or the death of the process. --cases is the total, of which each door gets its share; --keep stores the inputs
-of findings.
+or 1 GiB, or the death of the process. The table counts how every case ended: refused, accepted, failed (an exception),
+beyond a limit, or with the death of the process. --cases is the total, of which each door gets its share; --keep stores
+the inputs of findings, and what the processes wrote to standard error.
 """
 
 import argparse
 import faulthandler
 import json
+import math
 import os
 import resource
 import signal
@@ -20,9 +22,9 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from _common import Claim, parser
@@ -32,7 +34,10 @@ from _mutants import mutant
 SECONDS = 10  # of processor time of a case
 MEMORY = 1 << 30  # bytes that a case may add
 CHUNK = 20_000  # cases of a child process
-STUCK = 180  # s without progress after which a child process is ended: the timer cannot interrupt native code
+HARD_SECONDS = 20  # of processor time of a case, after which the system ends the process: native code goes on at 10 s
+STUCK = 300  # s without progress after which a child process is ended: a deadlock takes no processor time
+ENDS = ("refused", "accepted", "failed", "limit", "died")
+"""How a case can end."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,15 @@ class TooSlow(BaseException):
 
 
 def attack(
-    door: Door, cases: Sequence[int], begun: Callable[[int], None] | None = None
+    door: Door, cases: Iterable[int], note: Callable[[str], None] = lambda _: None
 ) -> tuple[list[Finding], Counter]:
-    """Run cases in this process; return the findings and how the others ended."""
+    """Run cases in this process; return the findings, and how often a case ended how.
+
+    Args:
+        door: Where the cases go.
+        cases: Their numbers.
+        note: Gets the number of each case before it, and a line with its end and its finding after it.
+    """
     findings, ends = [], Counter()
     with tempfile.TemporaryDirectory(prefix="genser-fuzz-") as folder:
         call = door.prepare(Path(folder))
@@ -67,22 +78,31 @@ def attack(
         with suppress(Refused):
             call(seeds[0])  # imports what the door needs, which is not to count as time or memory of a case
         for number in cases:
-            if begun:
-                begun(number)
-            data = mutant(seeds, number, text=door.text)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            try:
-                with _time_limit():
-                    call(data)
-                ends["accepted"] += 1
-            except Refused:
-                ends["refused"] += 1
-            except (Exception, TooSlow) as error:
-                findings.append(Finding(door.name, number, type(error).__name__, _place(error)))
-            grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-            if grown > MEMORY:
-                findings.append(Finding(door.name, number, "memory", f"{grown >> 20} MB"))
+            note(f"{number} ")
+            end, kind, place = _outcome(call, mutant(seeds, number, text=door.text))
+            note(json.dumps([end, kind, place]) + "\n")
+            ends[end] += 1
+            if kind:
+                findings.append(Finding(door.name, number, kind, place))
     return findings, ends
+
+
+def _outcome(call: Callable[[bytes], object], data: bytes) -> tuple[str, str, str]:
+    """How a case ends; of a finding also its kind and place."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    end, kind, place = "accepted", "", ""
+    try:
+        with _time_limit():
+            call(data)
+    except Refused:
+        end = "refused"
+    except (Exception, TooSlow) as error:
+        end = "limit" if isinstance(error, TooSlow) else "failed"
+        kind, place = type(error).__name__, _place(error)
+    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    if grown > MEMORY and not kind:
+        end, kind, place = "limit", "memory", f"{grown >> 20} MB"
+    return end, kind, place
 
 
 class _time_limit:
@@ -106,18 +126,21 @@ def _place(error: BaseException) -> str:
 
 
 def child(name: str, cases: range) -> None:
-    """Attack in this process; write the number of every case begun to a file, and the result to standard output."""
+    """Attack in this process; note every case in the file that the parent process reads."""
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)
     limit = 6 << 30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    progress = open(os.environ["GENSER_FUZZ_PROGRESS"], "r+b", buffering=0)  # noqa: PTH123, SIM115
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    with Path(os.environ["GENSER_FUZZ_PROGRESS"]).open("a", buffering=1) as progress:
 
-    def begun(number: int) -> None:
-        os.pwrite(progress.fileno(), b"%20d" % number, 0)
+        def note(text: str) -> None:
+            progress.write(text)
+            progress.flush()
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + HARD_SECONDS, most))
 
-    findings, ends = attack(DOORS[name], cases, begun)
-    print("\n" + json.dumps([[asdict(finding) for finding in findings], ends]))
+        attack(DOORS[name], cases, note)
 
 
 def supervised(name: str, cases: range, log: Path) -> tuple[list[Finding], Counter]:
@@ -125,59 +148,72 @@ def supervised(name: str, cases: range, log: Path) -> tuple[list[Finding], Count
     findings, ends, start = [], Counter(), cases.start
     while start < cases.stop:
         with tempfile.NamedTemporaryFile(prefix="genser-fuzz-") as progress:
-            progress.write(b"%20d" % start)
-            progress.flush()
             command = [sys.executable, __file__, "--door", name, "--child", f"{start}:{cases.stop}"]
             variables = {**os.environ, "GENSER_FUZZ_PROGRESS": progress.name, "OMP_NUM_THREADS": "1"}
             with log.open("ab") as errors:
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=variables)
-            reached = _watched(process, Path(progress.name))
-            output = process.stdout.read() if process.stdout else b""
-        if process.returncode == 0:
-            more, ended = json.loads(output.splitlines()[-1])
-            return findings + [Finding(**one) for one in more], ends + Counter(ended)
-        kind = f"exit status {process.returncode}"
-        findings.append(Finding(name, reached, kind, "the process ended"))
-        ends["cases before a death"] += reached - start
+                process = subprocess.Popen(command, stdout=errors, stderr=errors, env=variables)
+            is_stuck = _watched(process, Path(progress.name))
+            noted = [line.split(" ", 1) for line in Path(progress.name).read_text().split("\n") if line]
+        for number, text in noted:
+            end, kind, place = json.loads(text) if text else _death(process.returncode, is_stuck)
+            ends[end] += 1
+            if kind:
+                findings.append(Finding(name, int(number), kind, place))
+        reached = int(noted[-1][0]) if noted else start
+        if process.returncode and (not noted or noted[-1][1]):  # between cases
+            end, *about = _death(process.returncode, is_stuck)
+            findings.append(Finding(name, reached, *about))
+            ends[end] += not noted
         start = reached + 1
     return findings, ends
 
 
-def _watched(process: subprocess.Popen, progress: Path) -> int:
-    """Wait for a process, or end it if it makes no progress; return the last case that it began."""
-    last, since = b"", time.monotonic()
+def _death(status: int, is_stuck: bool) -> tuple[str, str, str]:
+    """How the case ended during which the process did."""
+    if is_stuck or status == -signal.SIGXCPU:
+        return "limit", "no progress" if is_stuck else "processor time", "the process was ended"
+    return "died", f"exit status {status}", "the process ended"
+
+
+def _watched(process: subprocess.Popen, progress: Path) -> bool:
+    """Wait for a process, or end it if it makes no progress; return whether it was ended."""
+    last, since = -1, time.monotonic()
     while process.poll() is None:
-        now = progress.read_bytes()
-        if now != last:
+        if (now := progress.stat().st_size) != last:
             last, since = now, time.monotonic()
         elif time.monotonic() - since > STUCK:
+            process.send_signal(signal.SIGUSR1)  # writes where its threads are
+            time.sleep(1)
             process.kill()
-        try:
+            process.wait()
+            return True
+        with suppress(subprocess.TimeoutExpired):
             process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            continue
-    return int(progress.read_bytes() or b"0")
+    return False
 
 
 def campaign(claim: Claim, names: Sequence[str], total: int, keep: Path | None) -> None:
     weights = sum(DOORS[name].weight for name in names)
     with tempfile.TemporaryDirectory(prefix="genser-fuzz-") as folder:
+        log = Path(folder) / "log"
+        if keep:
+            keep.mkdir(parents=True, exist_ok=True)
+            log = keep / "log"
         for name in names:
             door, begin = DOORS[name], time.perf_counter()
             count = max(round(total * door.weight / weights), 1)
             findings, ends = [], Counter()
             for start in range(0, count, CHUNK):
-                more, ended = supervised(name, range(start, min(start + CHUNK, count)), Path(folder) / "log")
+                more, ended = supervised(name, range(start, min(start + CHUNK, count)), log)
                 findings += more
                 ends += ended
             faults = {(one.kind, one.place.split(" ")[0]): one for one in reversed(findings)}
-            numbers = {"cases": count, "refused": ends["refused"], "accepted": ends["accepted"]}
+            numbers = {"cases": count} | {end: ends[end] for end in ENDS}
             claim.add(name, **numbers, faults=len(faults), seconds=time.perf_counter() - begin)
-            print(f"{name}: {count} cases, {len(faults)} faults", flush=True)
+            print(f"{name}: {count} cases, {len(faults)} faults in {len(findings)} findings", flush=True)
             for one in faults.values():
                 print(f"    case {one.case}: {one.kind} at {one.place}", flush=True)
                 if keep:
-                    keep.mkdir(parents=True, exist_ok=True)
                     seeds = door.seeds(Path(folder))
                     (keep / f"{name.replace(' ', '-')}-{one.case}").write_bytes(mutant(seeds, one.case, text=door.text))
 

@@ -43,14 +43,40 @@ def test_a_fault_is_found():
     assert {(one.kind, one.place) for one in findings} == {("KeyError", "outside 'a fault'")}
     assert ends["accepted"]
     assert ends["refused"]
-    assert len(findings) + ends.total() == 100
+    assert ends["failed"] == len(findings)
+    assert ends.total() == 100
     with pytest.raises(KeyError):
         work(mutant([bytes(range(32))], findings[0].case, text=False))
 
 
-def test_a_death_of_the_process_is_found(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("last", "end", "kind"),
+    [
+        ("kill -SEGV $$", "died", "exit status -11"),
+        ("kill -XCPU $$", "limit", "processor time"),
+        ("exec sleep 100", "limit", "no progress"),
+    ],
+)
+def test_the_end_of_a_process_costs_no_case_but_its_own(tmp_path, monkeypatch, last, end, kind):
+    """Three cases are noted, and the process ends in the third; so does the next one, in the fourth."""
+    python = tmp_path / "python"
+    noted = '0 ["refused", "", ""]\n1 ["failed", "KeyError", "x.py:1"]\n2 '
+    python.write_text(
+        f"#!/bin/sh\nif [ -e {tmp_path}/again ]; then printf '3 ' >> $GENSER_FUZZ_PROGRESS\n"
+        f"else printf '{noted}' >> $GENSER_FUZZ_PROGRESS; touch {tmp_path}/again; fi\n{last}\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(fuzz, "STUCK", 2)
+    findings, ends = fuzz.supervised("times", range(4), tmp_path / "log")
+    assert [(one.case, one.kind) for one in findings] == [(1, "KeyError"), (2, kind), (3, kind)]
+    assert ends == {"refused": 1, "failed": 1, end: 2}
+
+
+def test_a_process_that_ends_before_its_first_case_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     (tmp_path / "python").write_text("#!/bin/sh\nkill -SEGV $$\n")
     (tmp_path / "python").chmod(0o755)
-    findings, _ = fuzz.supervised("times", range(2), tmp_path / "log")
+    findings, ends = fuzz.supervised("times", range(2), tmp_path / "log")
     assert [(one.case, one.kind) for one in findings] == [(0, "exit status -11"), (1, "exit status -11")]
+    assert ends == {"died": 2}
