@@ -169,20 +169,33 @@ def _recognized_channel(
     The network that detects speech misses quiet voices, which the model's speech gate accepts at any level. So a quiet
     recording in which it finds none is searched once more, amplified, if it can be opened again.
     """
-    given: dict[str, Any] = {
-        "turns": turns,
-        "channel": channel,
-        "speakers": speakers,
-        "limits": limits,
-        "progress": progress,
-    }
-    timeline = _recognized_once(scorer, source, options, **given)
+    number = None if channel == "mix" else channel
+
+    def recognized(gain: float = 1.0) -> Timeline:
+        """One pass; the gain is for the detection of speech, the model gets the sound as it is."""
+        envelope = Envelope()
+        stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
+        blocks = (block * np.float32(gain) for block in _outlined(stream, envelope, progress))
+        cutter = make_cutter(options, turns)
+        chunks = (replace(chunk, waveform=chunk.waveform / np.float32(gain)) for chunk in cut(blocks, cutter))
+        segments = decide(_joined(_recognized(scorer, speakers, chunks)), scorer.labels, scorer.prior, options)
+        return Timeline(
+            describe(source),
+            stream.duration,
+            tuple(scorer.labels),
+            tuple(replace(segment, channel=number) for segment in segments),
+            envelope.peaks(),
+            problems=tuple(cutter.problems),
+            heard=stream.heard,
+            remark=joined([*filter(None, [stream.remark]), *cutter.remarks]),
+        )
+
+    timeline = recognized()
     peak = float(np.abs(timeline.envelope).max(initial=0.0))
     is_searched = turns is None and options.window is None
     if timeline.segments or not is_searched or not SILENT < peak < QUIET or not _opens_again(source):
         return timeline
-    louder = _recognized_once(scorer, source, options, **given, gain=FULL / peak)
-    return replace(timeline, segments=louder.segments)
+    return replace(timeline, segments=recognized(FULL / peak).segments)
 
 
 def _opens_again(source: AudioSource) -> bool:
@@ -191,38 +204,6 @@ def _opens_again(source: AudioSource) -> bool:
         return Path(source).is_file()
     seekable = getattr(source, "seekable", None)
     return not hasattr(source, "read") or (seekable is not None and seekable())
-
-
-def _recognized_once(
-    scorer: Scorer,
-    source: AudioSource,
-    options: SegmentOptions,
-    *,
-    turns: Sequence[Turn] | None,
-    channel: int | Literal["mix"],
-    speakers: Mapping[str | None, Scorer],
-    limits: AudioLimits,
-    progress: Callable[[float], None] | None,
-    gain: float = 1.0,
-) -> Timeline:
-    """One pass over a channel; the gain is for the detection of speech, the model gets the sound as it is."""
-    envelope = Envelope()
-    stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
-    blocks = (block * np.float32(gain) for block in _outlined(stream, envelope, progress))
-    cutter = make_cutter(options, turns)
-    chunks = (replace(chunk, waveform=chunk.waveform / np.float32(gain)) for chunk in cut(blocks, cutter))
-    segments = decide(_joined(_recognized(scorer, speakers, chunks)), scorer.labels, scorer.prior, options)
-    number = None if channel == "mix" else channel
-    return Timeline(
-        describe(source),
-        stream.duration,
-        tuple(scorer.labels),
-        tuple(replace(segment, channel=number) for segment in segments),
-        envelope.peaks(),
-        problems=tuple(cutter.problems),
-        heard=stream.heard,
-        remark=joined([*filter(None, [stream.remark]), *cutter.remarks]),
-    )
 
 
 def _recognized_channels(
