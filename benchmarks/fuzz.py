@@ -35,7 +35,7 @@ SECONDS = 10  # of processor time of a case
 MEMORY = 1 << 30  # bytes that a case may add
 CHUNK = 20_000  # cases of a child process
 HARD_SECONDS = 20  # of processor time of a case, after which the system ends the process: native code goes on at 10 s
-STUCK = 300  # s without progress after which a child process is ended: a deadlock takes no processor time
+STUCK = 120  # s without progress or processor time after which a child process is ended: it is in a deadlock
 ENDS = ("refused", "accepted", "failed", "limit", "died")
 """How a case can end."""
 
@@ -177,9 +177,9 @@ def _death(status: int, is_stuck: bool) -> tuple[str, str, str]:
 
 def _watched(process: subprocess.Popen, progress: Path) -> bool:
     """Wait for a process, or end it if it makes no progress; return whether it was ended."""
-    last, since = -1, time.monotonic()
+    last, since = (-1, -1), time.monotonic()
     while process.poll() is None:
-        if (now := progress.stat().st_size) != last:
+        if (now := (progress.stat().st_size, _processor_seconds(process.pid))) != last:
             last, since = now, time.monotonic()
         elif time.monotonic() - since > STUCK:
             process.send_signal(signal.SIGUSR1)  # writes where its threads are
@@ -190,6 +190,14 @@ def _watched(process: subprocess.Popen, progress: Path) -> bool:
         with suppress(subprocess.TimeoutExpired):
             process.wait(1.0)
     return False
+
+
+def _processor_seconds(number: int) -> int:
+    """Processor time of another process in whole seconds; 0 where there is no /proc."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) // os.sysconf("SC_CLK_TCK")
+    return 0
 
 
 def campaign(claim: Claim, names: Sequence[str], total: int, keep: Path | None) -> None:
