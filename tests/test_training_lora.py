@@ -17,11 +17,11 @@ from genser.bench.runs import bench_result, entries
 from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
-from genser.encoders import load_encoder
+from genser.encoders import Pooling, load_encoder
 from genser.errors import ConfigError
 from genser.model.folder import load_model, load_speech_model
 from genser.training.data import build_dataset, sides
-from genser.training.lora import GROUPS, LowRank, adapted_encoder, episode_loss, groups_of
+from genser.training.lora import GROUPS, LowRank, _matrices, adapted_encoder, episode_loss, groups_of
 from genser.training.recipe import AdaptationConfig, OptimizerConfig, TrainConfig
 from genser.training.run import TrainingSetup, run_training
 from genser.transport import Objective
@@ -86,6 +86,24 @@ def test_matrices_of_the_layers_change_by_low_rank_and_nothing_else_does(frozen,
     for name in changed:
         values = torch.linalg.svdvals(after[name] - before[name])
         assert values[config.adaptation.rank :].max() < 0.05 * values[0]  # what is left is rounding to float16
+
+
+@pytest.mark.parametrize(("states", "layers"), [((), {"0", "1"}), ((1,), {"0"}), ((2, 1), {"0", "1"})])
+def test_layers_above_the_highest_chosen_state_are_not_adapted(corpus, config, states, layers, tmp_path):
+    pooled = replace(config.encoder, pooling=Pooling(("mean", "std"), states))
+    encoder = load_encoder(pooled)
+    dataset = build_dataset(read_manifest(corpus / "manifest.csv"), encoder, str(tmp_path))
+    adapted = adapted_encoder(
+        encoder, dataset, np.arange(len(dataset.labels)), replace(config, encoder=pooled), tmp_path
+    )
+    before, after = encoder.state_dict(), adapted.state_dict()
+    changed = {name for name in before if not torch.allclose(before[name], after[name], atol=2e-3)}
+    assert {name.partition("layers.")[2][0] for name in changed} == layers
+
+
+def test_an_encoder_whose_states_lie_below_its_layers_is_refused(config):
+    with pytest.raises(ConfigError, match="no layers to adapt"):
+        _matrices(load_encoder(replace(config.encoder, pooling=Pooling(states=(0,)))))
 
 
 def test_the_frozen_encoder_stays_and_the_copy_has_a_name_of_its_own(config, frozen, adapted):
