@@ -17,7 +17,8 @@ import numpy as np
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.augment import AugmentedCopy
 from genser.config import build, to_mapping
-from genser.data.store import FeatureStore, FileHasher
+from genser.data.file_hasher import FileHasher
+from genser.data.store import FeatureStore
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, GenserError, cause
 from genser.files import usable_cores
@@ -203,7 +204,7 @@ def compute_features(
 
     Raises:
         ConfigError: ``batch_seconds`` is not above 0.
-        StoreError: The store cannot be read or written, or another program is adding rows.
+        StoreError: The store cannot be read or written.
     """
     if not 0 < batch_seconds < math.inf:
         raise ConfigError(f"batch_seconds must be a number above 0, got {batch_seconds}.")
