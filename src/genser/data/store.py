@@ -327,6 +327,8 @@ class FeatureStore:
             with self.writing():
                 for name, rows in kept.items():
                     self.add_many(list(rows), shards[name][list(rows.values())])
+        except FileNotFoundError:  # another program has moved them
+            self.refresh()
         except (ValueError, TypeError, KeyError, IndexError) as error:
             cure = f"Delete {old}; its clips are then encoded again."
             raise StoreError(f"{index} or a shard beside it is damaged ({error}). {cure}") from error
