@@ -46,7 +46,7 @@ encode, counted = clips.encode, Path(f"{sys.argv[sys.argv.index('-o') + 1]}.enco
 
 def counting(encoder, waveforms, **options):
     with counted.open("a") as file:
-        file.write(f"{len(waveforms)}\n")
+        print(len(waveforms), file=file)
     return encode(encoder, waveforms, **options)
 
 
