@@ -15,6 +15,7 @@ CONTENTS = {
     "cli": "the command line, one file per verb",
     "serving": "HTTP, WebSocket and the web page",
     "report": "reports of evaluations and benches: JSON, Markdown, HTML, pictures",
+    "scale": "bulk runs: blocks of rows to Parquet shards, on one machine or on a Ray cluster",
     "bench": "heads × encoders × folds × seeds: protocols, runs, summaries",
     "export": "a model folder as one ONNX file, checked against torch",
     "output": "predictions and timelines as tables, annotations and pictures",

@@ -18,7 +18,7 @@ ROOMS = (
     "segments",
     "training inference",
     "export output",
-    "bench",
+    "bench scale",
     "report",
     "serving",
     "cli __main__",

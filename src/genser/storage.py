@@ -1,9 +1,10 @@
 """Files on other storage, such as ``s3://bucket/talk.wav``, by their URLs, through fsspec."""
 
 import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,6 +14,8 @@ from genser.errors import MissingExtraError, StorageError, cause
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 BLOCK = 1 << 20  # bytes
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "oci", "memory"}
+"""Storage in which a file appears once it is complete."""
 MEMORY_SPOOL = 64 << 20  # bytes; a larger output waits in a temporary file
 
 
@@ -53,6 +56,65 @@ def find_stored(url: str) -> list[str]:
             return [url]
         shown = (name for name in found if "/." not in f"/{name.removeprefix(fixed).lstrip('/')}")
         return [system.unstrip_protocol(name) for name in sorted(shown)]
+
+
+def walk_stored(url: str, endings: Collection[str]) -> Iterator[str]:
+    """URLs of the files of some endings below a folder, folder by folder, so that memory holds one folder at a time.
+
+    A pattern, or a file with any ending, is as for :func:`find_stored`.
+
+    Raises:
+        StorageError: The storage cannot be read.
+        MissingExtraError: fsspec is not installed.
+    """
+    with _sentences(url, "read"):
+        system, path = _system(url)
+        if not re.search(r"[*?\[]", path) and system.isdir(path):
+            for folder, folders, files in system.walk(path):
+                folders_shown = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
+                folders.clear()  # those that walk enters, in this order
+                folders.update(folders_shown)
+                for name in sorted(files):
+                    if not name.startswith(".") and PurePosixPath(name).suffix.lower() in endings:
+                        yield system.unstrip_protocol(f"{folder}/{name}")
+                system.invalidate_cache(folder)
+            return
+    yield from find_stored(url)
+
+
+def stored_names(url: str) -> set[str]:
+    """Names of the files in a folder; none if there is no such folder.
+
+    Raises:
+        StorageError: The storage cannot be read.
+        MissingExtraError: fsspec is not installed.
+    """
+    with _sentences(url, "read"):
+        system, path = _system(url)
+        system.invalidate_cache()
+        try:
+            return {PurePosixPath(name).name for name in system.ls(path, detail=False)} - {""}
+        except FileNotFoundError:
+            return set()
+
+
+def put_stored(url: str, content: bytes) -> None:
+    """Write a file in one step: an object store shows an object once it is complete, elsewhere the file is renamed.
+
+    Raises:
+        StorageError: It cannot be written.
+        MissingExtraError: fsspec is not installed.
+    """
+    with _sentences(url, "written"):
+        system, path = _system(url)
+        protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
+        if protocols & OBJECT_STORES:
+            system.pipe_file(path, content)
+            return
+        system.makedirs(system._parent(path), exist_ok=True)
+        unfinished = f"{system._parent(path)}/.{PurePosixPath(path).name}-{secrets.token_hex(4)}"
+        system.pipe_file(unfinished, content)
+        system.mv(unfinished, path)
 
 
 @dataclass(frozen=True)

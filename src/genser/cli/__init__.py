@@ -16,7 +16,6 @@ VERBS = (
     "prepare",
     "split",
     "features",
-    "store",
     "train",
     "evaluate",
     "bench",

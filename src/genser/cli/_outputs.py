@@ -69,7 +69,10 @@ def output_path(option: str | None) -> Path | StoredFile | None:
     if not is_url(option):
         return Path(option)
     if not PurePosixPath(option).suffix:
-        raise ConfigError(f"-o {option} is a folder, but other storage gets one file. Name one, such as out.csv in it.")
+        raise ConfigError(
+            f"-o {option} is a folder, but other storage gets one file. Name one, such as out.csv in it, or add "
+            "--engine for Parquet shards."
+        )
     return StoredFile(option)
 
 

@@ -6,16 +6,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from genser.cli._bulk import Bulk, bulk_of, run_bulk
+
 
 def features(
-    manifest: Path,
+    manifest: str,
     *overrides: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     recipe: str = "small",
     encoder: str | None = None,
     revision: str | None = None,
-    store: Annotated[Path, Parameter(alias="-o")] = Path("features"),
+    store: Annotated[str, Parameter(alias="-o")] = "features",
     device: str = "cpu",
     batch_seconds: float = 60.0,
+    bulk: Bulk | None = None,
 ) -> int:
     """Compute the features that genser train and genser bench use; stored ones are not computed again.
 
@@ -24,14 +27,15 @@ def features(
     --encoder.pooling.states 1,2,3.
 
     Args:
-        manifest: CSV, JSON lines or Parquet.
+        manifest: CSV, JSON lines or Parquet; with --engine also a folder, an audio file, or a URL of any of them.
         recipe: Name of a packaged recipe, or a YAML file; the default is that of genser train.
         encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank". The default
             is the encoder of the recipe.
         revision: Commit of a hub id.
-        store: Folder of the feature store.
+        store: Folder of the feature store; with --engine the folder or URL of the Parquet shards.
         device: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else the CPU.
         batch_seconds: Audio in one batch, in seconds.
+        bulk: Where a bulk run is computed.
 
     Returns:
         0 if every utterance has features, 1 if some could not be read.
@@ -47,10 +51,17 @@ def features(
         from genser.encoders import load_encoder, named_encoder
         from genser.inference.load import found_device
         from genser.training.recipe import KEYS, load_recipe
-    check_folder(store)
+    chosen_bulk = bulk_of(bulk, {})
+    if chosen_bulk is None:
+        check_folder(Path(store))
     config = load_recipe(recipe, parse_overrides(overrides, "features", KEYS)).encoder
-    utterances = read_manifest(manifest)
+    utterances = [] if chosen_bulk else read_manifest(manifest)
     config = named_encoder(encoder, config, revision) if encoder else config
+    if chosen_bulk:
+        from genser.scale.job import Job, Setup
+
+        job = Job("features", encoder=config, bf16=found_device(device) != "cpu")
+        return run_bulk(job, Setup(device, batch_seconds=batch_seconds), [manifest], store, chosen_bulk)
     network = load_encoder(config, found_device(device))
     opened = open_store(store, network)
     with progress_bars() as bars, decoding_pool() as pool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from genser.cli._bulk import Bulk, bulk_of, predict_bulk
 from genser.cli._over_time import OverTime, SegmentFlags, check_combination
 from genser.errors import ConfigError, counted
 
@@ -47,6 +48,7 @@ def predict(
     over_time: OverTime | None = None,
     segment_flags: SegmentFlags | None = None,
     resume: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    bulk: Bulk | None = None,
 ) -> int:
     """Recognise the emotion of audio files, of the audio files in folders, of patterns, or of standard input.
 
@@ -80,6 +82,7 @@ def predict(
         segment_flags: How segments are cut and smoothed.
         resume: Continue a run with -o that was stopped: skip what it has recognised, and try failed inputs again. Until
             the output is complete, results are kept beside it, in a file with the further ending ".part".
+        bulk: Where a bulk run is computed.
 
     Returns:
         0 if all went well, 1 if some inputs failed.
@@ -94,9 +97,15 @@ def predict(
 
     _refuse_options(paths)
     over_time = over_time or OverTime()
-    path = output_path(output)
     chosen_channel = check_channel(int(channel) if channel.isdecimal() else channel)
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
+    given = {"--format": format, "--adapt": adapt, "--resume": resume}
+    if chosen_bulk := bulk_of(bulk, _without_bulk(given, over_time, paths)):
+        job = {"model": model, "task": task, "classes": classes, "prior": prior, "profile": profile}
+        job |= {"source": encoder, "channel": chosen_channel, "segments": options}
+        kind = "segments" if over_time.segments else "predict"
+        return predict_bulk(chosen_bulk, kind, job, paths, output, device, threads, batch_seconds)
+    path = output_path(output)
     if resume and not isinstance(path, Path):
         raise ConfigError("--resume continues the output of -o. Name a local file or folder.")
     if adapt and profile:
@@ -251,6 +260,12 @@ class _ClipRun:
         for remark in remarks:
             print(f"genser: {remark}", file=sys.stderr)
         return 1 if self.failed else 0
+
+
+def _without_bulk(given: Mapping[str, Any], over_time: OverTime, paths: Sequence[str]) -> dict[str, Any]:
+    """Options that a bulk run does not take, with their values."""
+    about = {f"--{name}": getattr(over_time, name) for name in ("microphone", "turns", "picture")}
+    return {**given, **about, "standard input": "-" in paths}
 
 
 def _refuse_options(paths: tuple[str, ...]) -> None:

@@ -69,7 +69,7 @@ def read_table(path: Path) -> Table:
 def _read_csv(path: Path) -> Table:
     content = decode_text(path)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
-    delimiter, quote, skipped = _dialect(content, path.suffix.lower())
+    delimiter, quote, skipped = find_dialect(content, path.suffix.lower())
     text = LINE_END.split(content, maxsplit=skipped)[-1] if skipped else content
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote, skipinitialspace=True)
     try:
@@ -95,7 +95,7 @@ def _read_csv(path: Path) -> Table:
     )
 
 
-def _dialect(content: str, ending: str) -> tuple[str, str, int]:
+def find_dialect(content: str, ending: str) -> tuple[str, str, int]:
     """Delimiter, quote, and number of lines before the header of a table: ``sep=;`` of Excel, comments, empty lines."""
     lines = lines_of(content[:HEAD])
     skipped, named = 0, None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from threading import Lock
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -30,6 +30,18 @@ BUFFER_SECONDS = 600.0  # of decoded audio that waits for the model: 38 MB
 GROUP_CLIPS = 128  # clips in a group at most
 SENT_CLIPS = 4  # files that a process decodes at once, as sending takes time
 SENT_SECONDS = WINDOW / SAMPLE_RATE  # of audio in a file that a process decodes, at most
+
+
+class Known(Protocol):
+    """What is known about a source, such as a :class:`genser.audio.AudioStream`."""
+
+    @property
+    def duration(self) -> float:
+        """In seconds."""
+
+    @property
+    def remark(self) -> str | None:
+        """What was unusual about it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Clip:
     windows: list[np.ndarray] = field(default_factory=list)
     rest: Iterator[np.ndarray] = field(default_factory=lambda: iter(()))
     error: str | None = None
-    stream: AudioStream | Decoded | None = None
+    stream: Known | None = None
     channel: int | None = None
 
     @property

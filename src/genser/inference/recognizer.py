@@ -259,7 +259,18 @@ class Recognizer:
                 f"batch_seconds must be a number above 0 and workers at least 1, got {batch_seconds}, {workers}."
             )
         check_channel(channel)
-        groups = self._decoded(sources, channel, batch_seconds, workers, pool)
+        return self.predict_clips(self._decoded(sources, channel, batch_seconds, workers, pool), batch_seconds)
+
+    def predict_clips(self, groups: Iterable[list[Clip]], batch_seconds: float | None = None) -> Iterator[Prediction]:
+        """Recognise clips that were decoded before, such as in other processes.
+
+        Args:
+            groups: Clips; the windows of a group are sorted by length, and go to the model in batches.
+            batch_seconds: As for :meth:`predict_many`.
+
+        Yields:
+            One prediction per clip, in order.
+        """
         return starmap(self._prediction, self._outputs_of(groups, _scores_and_familiar, batch_seconds))
 
     def embed(
@@ -293,7 +304,7 @@ class Recognizer:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
         clips = [Clip("a waveform", cut(_checked(waveform, index))) for index, waveform in enumerate(waveforms)]
-        return list(starmap(self._prediction, self._outputs_of([clips], _scores_and_familiar)))
+        return list(self.predict_clips([clips]))
 
     def scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float | None = None) -> np.ndarray:
         """Class probabilities of clips in memory.

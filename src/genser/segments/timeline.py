@@ -121,6 +121,7 @@ def recognize_timeline(
     speakers: Mapping[str | None, Scorer] = MappingProxyType({}),
     limits: AudioLimits = STREAM_LIMITS,
     progress: Callable[[float], None] | None = None,
+    open_stream: Callable[..., Any] = stream_audio,
 ) -> Timeline:
     """Recognise the emotions of a recording over time.
 
@@ -137,12 +138,14 @@ def recognize_timeline(
         speakers: Recognisers for the turns of some speakers, adapted to them; with the labels of ``scorer``.
         limits: Bounds beyond which the recording is refused.
         progress: Called with the duration so far in seconds after every block; an exception from it ends the work.
+        open_stream: Opens the recording as :func:`genser.audio.stream_audio` does, such as in another process.
 
     Raises:
         AudioError: The recording cannot be read, or all turns begin after its end.
     """
     check_channel(channel)
     given: dict[str, Any] = {"turns": turns, "speakers": speakers, "limits": limits, "progress": progress}
+    given["open_stream"] = open_stream
     if channel == "each":
         timeline = _recognized_channels(scorer, source, options, **given)
     else:
@@ -163,6 +166,7 @@ def _recognized_channel(
     speakers: Mapping[str | None, Scorer],
     limits: AudioLimits,
     progress: Callable[[float], None] | None,
+    open_stream: Callable[..., Any],
 ) -> Timeline:
     """The timeline of one channel, or of the mix; turns behind the end are its problems.
 
@@ -174,7 +178,7 @@ def _recognized_channel(
     def recognized(gain: float = 1.0) -> Timeline:
         """One pass; the gain is for the detection of speech, the model gets the sound as it is."""
         envelope = Envelope()
-        stream = stream_audio(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
+        stream = open_stream(source, channel=channel, block_duration=BLOCK_DURATION, limits=limits)
         blocks = (block * np.float32(gain) for block in _outlined(stream, envelope, progress))
         cutter = make_cutter(options, turns)
         chunks = (replace(chunk, waveform=chunk.waveform / np.float32(gain)) for chunk in cut(blocks, cutter))
@@ -215,6 +219,7 @@ def _recognized_channels(
     speakers: Mapping[str | None, Scorer],
     limits: AudioLimits,
     progress: Callable[[float], None] | None,
+    open_stream: Callable[..., Any],
 ) -> Timeline:
     """The timelines of all channels as one; its envelope encloses theirs.
 
@@ -223,6 +228,7 @@ def _recognized_channels(
     name, source = describe(source), reusable(source)
     channels = count_channels(source)
     common: dict[str, Any] = {"speakers": speakers, "limits": limits, "progress": progress}
+    common["open_stream"] = open_stream
     given: dict[int, list[Turn] | None] = dict.fromkeys(range(1, channels + 1))
     problems: list[str] = []
     if turns is not None:

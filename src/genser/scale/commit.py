@@ -1,0 +1,117 @@
+"""Shards of a bulk run in a folder or on other storage: each appears complete and under a name that says what it is."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from genser.errors import ConfigError, StorageError, cause
+from genser.files import atomic_write
+from genser.scale.blocks import Block
+from genser.storage import is_url, open_stored, put_stored, stored_names
+
+JOB = "_job.json"
+"""Name of the file that says what a folder holds; readers of Parquet folders skip names that begin with ``_``."""
+PART = re.compile(r"part-(\d{6,})-([0-9a-f]{16})\.parquet")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A folder of shards.
+
+    Attributes:
+        place: Folder, or URL of one.
+        job: Digest of the job.
+    """
+
+    place: str
+    job: str
+
+    @staticmethod
+    def of(output: str | os.PathLike[str]) -> str:
+        """The place that a user names: a URL, or an absolute path, also for ``file://``."""
+        name = os.fspath(output)
+        if is_url(name) and name.lower().startswith("file:"):
+            name = unquote(urlsplit(name).path)
+        return name.rstrip("/") if is_url(name) else os.path.abspath(name)  # noqa: PTH100
+
+    def name(self, block: Block) -> str:
+        """Name of the shard of a block: its number, and a digest of its rows and of the job."""
+        return f"part-{block.number:06}-{block.digest(self.job)}.parquet"
+
+    def names(self) -> set[str]:
+        """Names of the shards that are there."""
+        return {name for name in _names(self.place) if PART.fullmatch(name)}
+
+    def commit(self, block: Block, content: bytes) -> None:
+        """Write the shard of a block in one step; one of the same name has the same content, and is replaced.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        _write(self.place, self.name(block), content)
+
+    def check(self, about: dict[str, Any]) -> None:
+        """Start a folder for a job and its input, or make sure that it was started for the same.
+
+        Raises:
+            ConfigError: It holds something else.
+            StorageError: It cannot be read or written.
+        """
+        names = _names(self.place)
+        if JOB in names:
+            earlier = json.loads(_read(self.place, JOB))
+            changed = sorted(_differences(earlier, about))
+            if changed:
+                raise ConfigError(
+                    f"{self.place} holds the results of another run; what differs: {', '.join(changed)}. Give the same "
+                    "options, model and inputs as before, or choose another output."
+                )
+        elif names:
+            raise ConfigError(
+                f"{self.place} holds other files, such as {min(names)}. Choose an empty or a new folder for the shards."
+            )
+        else:
+            _write(self.place, JOB, (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _differences(earlier: Any, now: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        for name in {**earlier, **now}:
+            yield from _differences(earlier.get(name), now.get(name), f"{prefix}{name}.")
+    elif earlier != now:
+        yield f"{prefix[:-1]} ({earlier} then, {now} now)"
+
+
+def _names(place: str) -> set[str]:
+    """Names in a folder; none if it does not exist. Files that a kill left behind, which begin with a dot, are none."""
+    if is_url(place):
+        return stored_names(place)
+    try:
+        return {name for name in os.listdir(place) if not name.startswith(".")}  # noqa: PTH208
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise StorageError(f"{place} cannot be read: {cause(error)}. Name a folder.") from error
+
+
+def _read(place: str, name: str) -> bytes:
+    if is_url(place):
+        with open_stored(f"{place}/{name}") as file:
+            return file.read()
+    return Path(place, name).read_bytes()
+
+
+def _write(place: str, name: str, content: bytes) -> None:
+    if is_url(place):
+        put_stored(f"{place}/{name}", content)
+        return
+    try:
+        Path(place).mkdir(parents=True, exist_ok=True)
+        atomic_write(Path(place, name), content)
+    except OSError as error:
+        raise StorageError(f"{place}/{name} cannot be written: {cause(error)}. Choose another output.") from error

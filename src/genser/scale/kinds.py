@@ -1,0 +1,221 @@
+"""What the three kinds of jobs make of a block of rows: predictions, segments or features, as a Parquet table."""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from genser.audio import SAMPLE_RATE
+from genser.errors import ConfigError, GenserError
+from genser.inference.decode_ahead import GROUP_CLIPS, Clip
+from genser.inference.load import load
+from genser.inference.recognizer import BATCH_SECONDS, Recognizer
+from genser.output.predictions import prediction_rows
+from genser.output.tables import Rows, write_parquet
+from genser.output.timelines import timeline_rows
+from genser.scale.blocks import Row
+from genser.scale.decoding import Decoders
+from genser.scale.job import Job, Setup
+from genser.segments.segment import Timeline
+from genser.segments.timeline import recognize_timeline
+
+GROUP_SAMPLES = 4 * BATCH_SECONDS * SAMPLE_RATE
+"""Audio that the model gets at once, to be sorted by length, as in :meth:`Recognizer.predict_many`."""
+
+Shard = tuple[bytes, int]
+"""A Parquet file, and the number of rows of the input that failed."""
+
+
+class Kind(Protocol):
+    """A kind of job."""
+
+    def prepare(self, row: Row) -> Any:
+        """What can be done ahead for a row, in any thread."""
+
+    def shard(self, prepared: Iterable[tuple[Row, Any]]) -> Shard:
+        """The shard of a block of rows, with what was prepared for each."""
+        raise NotImplementedError
+
+
+def make_kind(job: Job, setup: Setup, decoders: Decoders) -> Kind:
+    """Load what a job needs."""
+    if job.kind == "features":
+        return Features(job, setup, decoders)
+    given: dict[str, Any] = {"task": job.task, "classes": job.classes, "prior": job.prior, "profile": job.profile}
+    recognizer = load(job.model, threads=setup.threads, device=setup.device, encoder=job.source, **given)
+    if job.kind == "segments":
+        return Segments(job, recognizer, decoders)
+    return Predictions(job, setup, recognizer, decoders)
+
+
+class Predictions:
+    """A row per clip, with the channel "each" per channel."""
+
+    def __init__(self, job: Job, setup: Setup, recognizer: Recognizer, decoders: Decoders) -> None:
+        self._recognizer, self._batch = recognizer, setup.batch_seconds
+        self._channel, self._decoders = job.channel, decoders
+
+    def prepare(self, row: Row) -> list[Clip]:
+        """Decode the clips of a row."""
+        return self._decoders.clips(row, self._channel)
+
+    def shard(self, prepared: Iterable[tuple[Row, list[Clip]]]) -> Shard:
+        """Recognise the clips, in groups that depend on nothing but the rows, so that the scores do not either."""
+        of_clips: list[Row] = []
+
+        def clips() -> Iterator[Clip]:
+            for row, found in prepared:
+                of_clips.extend([row] * len(found))
+                yield from found
+
+        predictions = list(self._recognizer.predict_clips(_groups(clips()), self._batch))
+        table = prediction_rows(predictions, self._recognizer.labels)
+        rows = (
+            {"row": row.number, "start": row.start, "end": row.end, **cells}
+            for row, cells in zip(of_clips, table.rows, strict=True)
+        )
+        first = {"row": int, "path": str, "start": float, "end": float}
+        content = _parquet(Rows(first | table.columns, table.labels, rows, table.score_position + len(first) - 1))
+        return content, len({row.number for row, one in zip(of_clips, predictions, strict=True) if one.error})
+
+
+def _groups(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
+    group: list[Clip] = []
+    for clip in clips:
+        group.append(clip)
+        if len(group) == GROUP_CLIPS or sum(one.samples for one in group) >= GROUP_SAMPLES:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+class Segments:
+    """A row per segment; for a recording that failed, one without a segment."""
+
+    def __init__(self, job: Job, recognizer: Recognizer, decoders: Decoders) -> None:
+        self._recognizer, self._decoders = recognizer, decoders
+        self._channel, self._options = job.channel, job.segments
+
+    def prepare(self, row: Row) -> Timeline | None:
+        """Nothing is decoded ahead, as a recording may be long; but its channels are counted, if each counts."""
+        try:
+            if row.error is not None:
+                raise GenserError(row.error)
+            if self._channel == "each":
+                self._decoders.count_channels(row.path)  # a file that passes here can be opened in any process
+        except GenserError as error:
+            return self._failed(row, error)
+        return None
+
+    def shard(self, prepared: Iterable[tuple[Row, Timeline | None]]) -> Shard:
+        """Recognise recordings one after the other, each while it is decoded."""
+        timelines = [(row, failed or self._timeline(row)) for row, failed in prepared]
+        table = timeline_rows([], self._recognizer.labels)
+        rows = (
+            {"row": row.number, **cells}
+            for row, timeline in timelines
+            for cells in timeline_rows([timeline], self._recognizer.labels).rows
+        )
+        content = _parquet(Rows({"row": int} | table.columns, table.labels, rows, table.score_position + 1))
+        return content, sum(timeline.error is not None for _, timeline in timelines)
+
+    def _timeline(self, row: Row) -> Timeline:
+        """The timeline of a recording; its times are those of the file, also for a part of it."""
+        opened = partial(self._decoders.stream, row)
+        try:
+            found = recognize_timeline(
+                self._recognizer, row.path, self._options, channel=self._channel, open_stream=opened
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # one recording must not stop the others, whatever the reason
+            return self._failed(row, error)
+        shift = row.start or 0.0
+        moved = (replace(one, start=one.start + shift, end=one.end + shift) for one in found.segments)
+        return replace(found, segments=tuple(moved))
+
+    def _failed(self, row: Row, error: Exception) -> Timeline:
+        nothing = np.empty((0, 2), np.float32)
+        return Timeline(row.path, 0.0, self._recognizer.labels, (), nothing, str(error) or repr(error))
+
+
+class Features:
+    """A row per clip with its features, as a list of fixed length; an empty one for a clip that failed."""
+
+    def __init__(self, job: Job, setup: Setup, decoders: Decoders) -> None:
+        from genser.encoders import load_encoder
+
+        if job.encoder is None:
+            raise ConfigError("Features need an encoder. Name it in the job.")
+        self._encoder, self._bf16, self._decoders = load_encoder(job.encoder, setup.device), job.bf16, decoders
+        self._batch = setup.batch_seconds or BATCH_SECONDS
+        if setup.threads:
+            import torch
+
+            torch.set_num_threads(setup.threads)
+
+    def prepare(self, row: Row) -> np.ndarray | str:
+        """Decode a clip; the text is why that failed."""
+        try:
+            return self._decoders.waveform(row)
+        except GenserError as error:
+            return str(error)
+
+    def shard(self, prepared: Iterable[tuple[Row, np.ndarray | str]]) -> Shard:
+        """Encode the clips in groups that depend on nothing but the rows."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        rows: list[Row] = []
+        found: list[np.ndarray | str] = []
+        group: list[np.ndarray | str] = []
+        for row, waveform in prepared:
+            rows.append(row)
+            group.append(waveform)
+            if sum(len(one) for one in group if not isinstance(one, str)) >= GROUP_SAMPLES:
+                found += self._encoded(group)
+                group = []
+        found += self._encoded(group)
+        size = self._encoder.states * self._encoder.dim
+        about = {"states": self._encoder.states, "dim": self._encoder.dim, "encoder": self._encoder.fingerprint}
+        columns = {
+            "row": pa.array([row.number for row in rows], pa.int64()),
+            "path": pa.array([row.path.encode("utf-8", "backslashreplace").decode() for row in rows], pa.string()),
+            "start": pa.array([row.start for row in rows], pa.float64()),
+            "end": pa.array([row.end for row in rows], pa.float64()),
+            "features": pa.array(
+                [None if isinstance(one, str) else one.ravel() for one in found], pa.list_(pa.float32(), size)
+            ),
+            "error": pa.array([one if isinstance(one, str) else None for one in found], pa.string()),
+        }
+        table = pa.table(columns).replace_schema_metadata({name: str(value) for name, value in about.items()})
+        buffer = io.BytesIO()
+        parquet.write_table(table, buffer, use_dictionary=["path", "error"])
+        return buffer.getvalue(), sum(isinstance(one, str) for one in found)
+
+    def _encoded(self, group: list[np.ndarray | str]) -> list[np.ndarray | str]:
+        """Features of each clip, or why there are none; if a group fails, its clips are encoded one by one."""
+        from genser.encoders import encode
+
+        waveforms = [one for one in group if not isinstance(one, str)]
+        if not waveforms:
+            return group
+        try:
+            encoded = iter(encode(self._encoder, waveforms, batch_seconds=self._batch, bf16=self._bf16))
+        except (GenserError, RuntimeError) as error:  # torch raises RuntimeError if a kernel fails
+            if len(group) == 1:
+                return [str(error)]
+            return [one for alone in group for one in self._encoded([alone])]
+        results = [one if isinstance(one, str) else next(encoded) for one in group]
+        bad = "The encoder gave numbers that are not finite."
+        return [one if isinstance(one, str) or np.isfinite(one).all() else bad for one in results]
+
+
+def _parquet(rows: Rows) -> bytes:
+    buffer = io.BytesIO()
+    write_parquet(rows, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,243 @@
+"""Bulk runs on one machine: rows, shards, and what happens to files that hang or crash."""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import soundfile
+from toys import toy_weights
+
+import genser
+from genser.audio import load_audio
+from genser.cli import app
+from genser.data.tables import write_table
+from genser.encoders import encode, load_encoder
+from genser.errors import ConfigError, ManifestError, ModelError
+from genser.scale import process
+from genser.scale.blocks import read_blocks, read_rows
+from genser.scale.child import Limits
+from genser.scale.job import Job, Setup
+from genser.segments.options import SegmentOptions
+
+pa = pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="bulk runs need Linux or macOS")
+POISON = Path(__file__).parent / "poison"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Six clips of noise, one of 45 s, and a file that is no audio."""
+    folder = tmp_path_factory.mktemp("clips")
+    random = np.random.default_rng(0)
+    for number, seconds in enumerate((1.0, 2.5, 45.0, 0.7, 3.0, 1.2)):
+        rate = (16_000, 44_100)[number % 2]
+        soundfile.write(folder / f"{number}.wav", 0.1 * random.standard_normal((round(seconds * rate), 2)), rate)
+    (folder / "broken.wav").write_bytes(b"no sound")
+    return folder
+
+
+def job_of(toys, kind="predict", **given):
+    return Job(kind, model=str(toys.float32), shard_rows=3, **given)
+
+
+def table_of(folder):
+    from pyarrow import dataset
+
+    return dataset.dataset(folder, format="parquet").to_table().sort_by("row")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def test_predictions_are_those_of_predict_many(clips, toys, tmp_path):
+    report = process(job_of(toys), clips, tmp_path / "out")
+    table = table_of(tmp_path / "out")
+    paths = sorted(map(str, clips.iterdir()))
+    expected = list(genser.load(toys.float32).predict_many(paths))
+    assert (report.rows, report.shards, report.computed, report.failed) == (7, 3, 3, 1)
+    assert table["row"].to_pylist() == list(range(7))
+    assert table["path"].to_pylist() == paths
+    assert table["label"].to_pylist() == [one.label for one in expected]
+    assert table["error"].to_pylist() == [one.error for one in expected]
+    assert table["remark"].to_pylist() == [one.remark for one in expected]
+    for label in expected[0].scores:
+        np.testing.assert_allclose(
+            np.array(table[label].to_pylist(), float), [one.scores.get(label, np.nan) for one in expected], atol=1e-5
+        )
+
+
+def test_parts_and_channels_of_files_are_recognised(clips, toys, tmp_path):
+    write_table(
+        tmp_path / "parts.csv",
+        ("path", "start", "end"),
+        [{"path": str(clips / "2.wav"), "start": 10, "end": 11.5}, {"path": str(clips / "2.wav"), "start": 50}],
+    )
+    process(job_of(toys, channel="each"), tmp_path / "parts.csv", tmp_path / "out")
+    rows = table_of(tmp_path / "out").to_pylist()
+    assert [(row["row"], row["channel"]) for row in rows] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    part = load_audio(clips / "2.wav", start=10, end=11.5, channel=2)
+    scores = genser.load(toys.float32).scores([part])[0]
+    np.testing.assert_allclose([rows[1][label] for label in ("anger", "happiness", "sadness")], scores, atol=1e-5)
+    assert rows[1]["start"], rows[1]["end"] == (10.0, 11.5)
+    assert "cannot start at 50.000 s" in rows[2]["error"]
+
+
+@pytest.mark.parametrize("channel", ["mix", "each"])
+def test_segments_are_those_of_the_recordings(clips, toys, tmp_path, channel):
+    options = SegmentOptions(window=4.0)
+    process(job_of(toys, "segments", segments=options, channel=channel), clips, tmp_path / "out")
+    table = table_of(tmp_path / "out")
+    recognizer = genser.load(toys.float32)
+    for number in range(6):
+        rows = [row for row in table.to_pylist() if row["row"] == number]
+        expected = recognizer.segments(clips / f"{number}.wav", options, channel=channel)
+        assert [(row["start"], row["end"], row["label"], row["channel"]) for row in rows] == [
+            (round(one.start, 3), round(one.end, 3), one.label, one.channel) for one in expected
+        ]
+    assert table["error"].to_pylist()[-1]
+
+
+def test_segments_of_a_part_have_the_times_of_the_file(clips, toys, tmp_path):
+    write_table(tmp_path / "parts.jsonl", ("path", "start"), [{"path": str(clips / "2.wav"), "start": 37}])
+    process(job_of(toys, "segments", segments=SegmentOptions(window=4.0)), tmp_path / "parts.jsonl", tmp_path / "out")
+    assert table_of(tmp_path / "out")["start"].to_pylist() == [37.0, 41.0]
+
+
+def test_features_are_those_of_the_encoder(clips, tmp_path):
+    config = toy_weights(tmp_path / "toy.safetensors")
+    process(Job("features", encoder=config, shard_rows=4), clips, tmp_path / "out")
+    table = table_of(tmp_path / "out")
+    encoder = load_encoder(config)
+    shape = encoder.states, encoder.dim
+    expected = encode(encoder, [load_audio(clips / f"{number}.wav") for number in range(6)])
+    assert table.schema.metadata[b"encoder"].decode() == encoder.fingerprint
+    found = np.array(table["features"].to_pylist()[:6], np.float32).reshape(6, *shape)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert table["features"].to_pylist()[6] is None
+    assert table["error"].to_pylist()[6]
+
+
+def test_all_manifests_give_the_same_rows(tmp_path):
+    records = [{"path": f"deep/{number}.wav", "start": number / 2, "label": "x,y"} for number in range(7)]
+    found = []
+    for ending in (".csv", ".tsv", ".jsonl", ".parquet"):
+        write_table(tmp_path / f"rows{ending}", ("path", "start", "label"), records)
+        found.append(list(read_rows([str(tmp_path / f"rows{ending}")])))
+    assert found[0] == found[1] == found[2] == found[3]
+    assert [row.number for row in found[0]] == list(range(7))
+    assert found[0][3].path == str(tmp_path / "deep/3.wav")
+    assert found[0][3].start == 1.5
+    assert [len(block.rows) for block in read_blocks([str(tmp_path / "rows.csv")], 3)] == [3, 3, 1]
+
+
+def test_a_manifest_on_storage_names_files_beside_it():
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/lists/a.csv", b"path\nb.wav\ns3://other/c.wav\n")
+    assert [row.path for row in read_rows(["memory://lists/a.csv"])] == ["memory://lists/b.wav", "s3://other/c.wav"]
+    system.rm("/lists", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("a.csv", "path,start\nb.wav,soon\n", "start"),
+        ("a.csv", "path,start\n,1\n", "names no audio file"),
+        ("a.csv", "path,start\nb.wav\n", "Line 2 of .* has 1 fields"),
+        ("a.jsonl", '{"path": "b.wav"}\nnonsense\n', "Line 2 of .* is no JSON object"),
+        ("a.jsonl", '{"path": "b.wav"}\n{"label": "x"}\n', "no column 'path'"),
+    ],
+)
+def test_a_row_that_cannot_be_used_has_an_error(tmp_path, name, content, error):
+    (tmp_path / name).write_text(content)
+    *_, row = read_rows([str(tmp_path / name)])
+    assert row.error
+    assert re.search(error, row.error)
+
+
+def test_a_manifest_without_paths_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("label\nx\n")
+    with pytest.raises(ManifestError, match="no column 'path'"):
+        list(read_rows([str(tmp_path / "a.csv")]))
+    with pytest.raises(ConfigError, match="does not exist"):
+        list(read_rows([str(tmp_path / "gone")]))
+
+
+def test_a_run_continues_and_ends_in_the_same_shards(clips, toys, tmp_path):
+    out = tmp_path / "out"
+    process(job_of(toys), clips, out)
+    whole = contents(out)
+    assert process(job_of(toys), clips, out).computed == 0
+    names = sorted(whole)
+    (out / names[2]).unlink()
+    (out / ".genser-0.part").write_bytes(b"half")  # what a kill leaves behind
+    assert process(job_of(toys), clips, out).computed == 1
+    (out / ".genser-0.part").unlink()
+    assert contents(out) == whole
+
+
+def test_another_run_is_refused_in_the_same_folder(clips, toys, tmp_path):
+    out = tmp_path / "out"
+    process(job_of(toys), [str(clips / "0.wav")], out)
+    before = contents(out)
+    with pytest.raises(ConfigError, match=r"input\.rows \(1 then, 2 now\)"):
+        process(job_of(toys), [str(clips / "0.wav"), str(clips / "1.wav")], out)
+    with pytest.raises(ConfigError, match=r"job\.classes \(None then, anger,sadness now\)"):
+        process(job_of(toys, classes="anger,sadness"), [str(clips / "0.wav")], out)
+    with pytest.raises(ConfigError, match=r"job\.shard_rows"):
+        process(replace(job_of(toys), shard_rows=4), [str(clips / "0.wav")], out)
+    assert contents(out) == before
+    with pytest.raises(ConfigError, match="holds other files"):
+        process(job_of(toys), [str(clips / "0.wav")], clips)
+
+
+def test_errors_of_a_worker_have_their_type(clips, toys, tmp_path):
+    with pytest.raises(ConfigError, match="boredom"):
+        process(job_of(toys, classes="anger,boredom"), clips, tmp_path / "out")
+    with pytest.raises(ModelError):
+        process(Job(model=str(tmp_path / "gone.onnx")), clips, tmp_path / "out")
+
+
+def test_poisoned_files_get_rows_that_say_so(clips, toys, tmp_path, monkeypatch):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("a", "crash", "deadly", "memory", "z"):
+        (folder / f"{name}.wav").write_bytes((clips / "0.wav").read_bytes())
+    paths = [str(folder / f"{name}.wav") for name in ("a", "crash", "deadly", "fifo", "memory", "z")]
+    os.mkfifo(paths[3])  # opening it never returns
+    monkeypatch.syspath_prepend(str(POISON))
+    setup = Setup(threads=1, decoding=Limits(seconds=5.0, memory=1 << 30))
+    (tmp_path / "list.csv").write_text("\n".join(["path", *paths]))
+    report = process(replace(job_of(toys), shard_rows=6), tmp_path / "list.csv", tmp_path / "out", setup=setup)
+    errors = table_of(tmp_path / "out")["error"].to_pylist()
+    assert report.failed == 4
+    assert errors[0] is errors[5] is None
+    assert "the process was ended by SIGSEGV" in errors[1]
+    assert "cannot be recognised: the process was ended by SIGSEGV" in errors[2]
+    assert "it took more than 5 s" in errors[3]
+    assert "more memory than is allowed" in errors[4]
+
+
+def test_the_command_line_runs_in_bulk(clips, toys, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", str(clips), "--model", str(toys.float32), "--engine", "local", "--shard-rows", "4"]
+    assert app([*words, "-o", "out"]) == 1
+    assert "7 rows in 2 shards" in capsys.readouterr().err
+    assert table_of("out").num_rows == 7
+    assert app([*words, "--segments", "--window", "4", "-o", "segments/"]) == 1
+    assert table_of("segments").num_rows > 7
+    assert app(["features", str(clips), "--encoder", "fbank", "--engine", "local", "-o", "features"]) == 1
+    assert table_of("features").num_rows == 7
+    for more, message in (
+        (["-o", "-"], "Name their folder"),
+        (["--resume", "-o", "out"], "does not take --resume"),
+        (["--address", "auto", "-o", "out"], "takes no address"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            app([*words, *more])
+    with pytest.raises(ConfigError, match="--workers without --engine"):
+        app(["predict", str(clips), "--workers", "2"])
