@@ -93,17 +93,6 @@ def test_a_data_set_has_clean_rows_and_copies(tmp_path, encode):
     assert (altered.augmented > 1.3 * altered.features[:, None]).all()
 
 
-def test_copies_can_be_limited_to_some_utterances(tmp_path, encode):
-    items = clips(tmp_path)
-    whole = build_dataset(items, FakeEncoder(), tmp_path / "store", augmented_copies=2, augmentation=LOUDER)
-    part = build_dataset(
-        items, FakeEncoder(), tmp_path / "other", augmented_copies=2, augmentation=LOUDER, copied=items[1:4]
-    )
-    np.testing.assert_array_equal(part.augmented[1:4], whole.augmented[1:4])
-    for place in (0, 4, 5):
-        np.testing.assert_array_equal(part.augmented[place], np.stack([whole.features[place]] * 2))
-
-
 def test_a_copy_that_fails_is_replaced_by_the_clip_itself_and_reported(tmp_path, encode, monkeypatch):
     def refusing(encoder, waveforms, **options):
         if any(np.abs(waveform).max() > 0.22 for waveform in waveforms):

@@ -9,7 +9,7 @@ import soundfile
 
 import genser.encoders
 from genser.data import features as module
-from genser.data.features import compute_features, decoding_pool, extract_features, open_store
+from genser.data.features import compute_features, decoders, decoding_pool, extract_features, open_store
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError
 
@@ -158,3 +158,10 @@ def test_bf16_features_are_kept_apart(tmp_path, encode):
 def test_a_batch_of_0_seconds_is_refused(tmp_path, encode):
     with pytest.raises(ConfigError, match="batch_seconds must be a number above 0"):
         compute_features([], FakeEncoder(), open_store(tmp_path, FakeEncoder()), batch_seconds=0)
+
+
+def test_processes_of_one_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(module, "usable_cores", lambda: 12)
+    assert decoders() == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert decoders() == 3

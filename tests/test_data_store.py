@@ -1,5 +1,6 @@
-"""The feature store: readable with NumPy and json alone, one writer, many readers, nothing lost but unwritten rows."""
+"""The feature store: readable with NumPy alone, many writers and readers, nothing lost but unwritten rows."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -15,8 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genser.cli import app
 from genser.data import store as store_module
-from genser.data.store import FeatureStore, FileHasher, feature_key
+from genser.data.file_hasher import FileHasher
+from genser.data.store import ABANDONED, FeatureStore, feature_key
+from genser.data.store_upkeep import check, merge_stores, stores
 from genser.errors import StoreError
 
 SHAPE = (2, 3)
@@ -36,7 +40,9 @@ def open_at(path, fingerprint="encoder", **options) -> FeatureStore:
 
 def add(store: FeatureStore, *numbers: int) -> None:
     with store.writing():
-        store.add_many([key(number) for number in numbers], np.stack([row(number) for number in numbers]))
+        store.add_many(
+            [key(number) for number in numbers], np.reshape([row(number) for number in numbers], (-1, *SHAPE))
+        )
 
 
 def filled(path, *sizes: int) -> FeatureStore:
@@ -77,73 +83,78 @@ def test_a_store_is_a_dictionary(tmp_path_factory, actions):
     assert store.missing(map(key, [*range(13), *range(13)])) == [key(n) for n in range(13) if n not in known]
 
 
-def test_another_program_reads_a_store_with_numpy_and_json_alone(tmp_path):
+READER = """
+import json, pathlib, sys
+import numpy as np
+
+assert not any(name.startswith("genser") for name in sys.modules)
+(folder,) = (path.parent for path in pathlib.Path(sys.argv[1]).glob("*/settings.json"))
+print((folder / "settings.json").read_text())
+for path in folder.glob("keys-*.npy"):
+    keys = np.load(path)
+    rows = np.load(path.with_name(path.name.replace("keys", "rows")), mmap_mode="r")
+    for key, row in zip(keys, rows):
+        print(bytes(key).hex(), json.dumps(row.tolist()))
+"""
+
+
+def test_another_program_reads_a_store_with_numpy_alone(tmp_path):
     store = open_at(tmp_path, settings={"bf16": False})
     add(store, 0, 1)
     add(store, 2)
-    (folder,) = (path.parent for path in tmp_path.glob("*/settings.json"))
-    about = json.loads((folder / "settings.json").read_text())
-    assert about == {
-        "format": 2,
+    output = subprocess.run([sys.executable, "-c", READER, tmp_path], capture_output=True, text=True, check=True).stdout
+    about, _, lines = output.rpartition("}\n")
+    assert json.loads(about + "}") == {
+        "format": 3,
         "encoder": "encoder",
         "settings": {"bf16": False},
         "shape": [2, 3],
         "dtype": "float32",
     }
-    shards = {path.name: np.load(path, mmap_mode="r") for path in folder.glob("rows-*.npy")}
-    lines = (folder / "index.jsonl").read_text().split("\n")[:-1]
-    rows = {entry["key"]: shards[entry["shard"]][entry["row"]] for entry in map(json.loads, lines)}
-    assert rows.keys() == {key(0), key(1), key(2)}
-    for number in range(3):
-        np.testing.assert_array_equal(rows[key(number)], row(number))
-
-
-@given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3), data=st.data())
-def test_an_index_cut_at_any_byte_loses_only_the_rows_behind_the_cut(tmp_path_factory, sizes, data):
-    store = filled(tmp_path_factory.mktemp("store"), *sizes)
-    index = store.folder / "index.jsonl"
-    content = index.read_bytes()
-    size = data.draw(st.integers(0, len(content)))
-    index.write_bytes(content[:size])
-    cut = open_at(store.path)
-    there = held(cut, sum(sizes))
-    assert there == list(range(content[:size].count(b"\n")))
-    assert_rows(cut, there)
-    add(cut, *range(sum(sizes)))
-    assert_rows(open_at(store.path), range(sum(sizes)))
-    assert index.read_bytes().count(b"\n") == sum(sizes)
-    named = {json.loads(line)["shard"] for line in index.read_text().splitlines()}
-    assert {path.name for path in store.folder.glob("rows-*")} == named, "shards without an index line are removed"
+    found = dict(line.split(" ", 1) for line in lines.splitlines())
+    assert {name: json.loads(value) for name, value in found.items()} == {key(n): row(n).tolist() for n in range(3)}
 
 
 @given(data=st.data())
-def test_a_shard_cut_at_any_byte_is_refused_and_its_rows_come_back_once_it_is_deleted(tmp_path_factory, data):
+def test_a_file_cut_at_any_byte_is_refused_and_its_rows_come_back_once_it_is_deleted(tmp_path_factory, data):
     store = filled(tmp_path_factory.mktemp("store"), 2, 2)
-    shard = data.draw(st.sampled_from(sorted(store.folder.glob("rows-*.npy"))))
-    content = shard.read_bytes()
-    shard.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    with pytest.raises(StoreError, match=f"{shard.name} is damaged.*Delete this file"):
-        open_at(store.path)
-    shard.unlink()
+    path = data.draw(st.sampled_from(sorted(store.folder.glob("*.npy"))))
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(StoreError, match=f"{path.name} is damaged.*Delete this file"):
+        assert_rows(open_at(store.path), range(4))
+    (problem,) = check(store)
+    assert path.name in problem
+    path.unlink()
     again = open_at(store.path)
     assert len(again) == 2
     add(again, *range(4))
     assert_rows(open_at(store.path), range(4))
 
 
-@pytest.mark.parametrize("content", ["[]\n", "{}\n", "x\n", '{"key": "a", "shard": "../x.npy", "row": 0}\n'])
-def test_a_damaged_index_is_refused(tmp_path, content):
-    index = filled(tmp_path, 2).folder / "index.jsonl"
-    index.write_text(content + index.read_text())
-    with pytest.raises(StoreError, match=r"is damaged .*Delete"):
-        open_at(tmp_path)
+@pytest.mark.parametrize("array", [np.zeros((2, 2, 4), np.float32), np.zeros((2, *SHAPE)), np.float32(1)])
+def test_rows_of_another_kind_are_refused(tmp_path, array):
+    (path,) = filled(tmp_path, 2).folder.glob("rows-*.npy")
+    np.save(path, array)
+    with pytest.raises(StoreError, match=r"is damaged: .*Delete this file"):
+        assert_rows(open_at(tmp_path), range(2))
 
 
-def test_an_index_that_names_a_row_behind_the_end_is_refused(tmp_path):
-    index = filled(tmp_path, 2).folder / "index.jsonl"
-    index.write_text(index.read_text().replace('"row": 1', '"row": 7'))
-    with pytest.raises(StoreError, match="has no row 7"):
-        open_at(tmp_path)
+def test_rows_without_keys_and_keys_without_rows_do_not_count_and_are_removed_after_a_day(tmp_path):
+    store = filled(tmp_path, 1, 1, 1)
+    keys, rows = sorted(store.folder.glob("keys-*"))[0], sorted(store.folder.glob("rows-*"))[1]
+    keys.unlink()
+    rows.unlink()
+    again = open_at(tmp_path)
+    assert len(again) == 1
+    lone = {keys.with_name(keys.name.replace("keys", "rows")), rows.with_name(rows.name.replace("rows", "keys"))}
+    add(again)
+    assert all(path.exists() for path in lone), "another program may be about to write the other file"
+    for path in lone:
+        os.utime(path, (0, time.time() - ABANDONED - 60))
+    add(again)
+    assert not any(path.exists() for path in lone)
+    assert len(open_at(tmp_path)) == 1
 
 
 def test_altered_settings_are_refused(tmp_path):
@@ -189,34 +200,114 @@ def test_a_killed_writer_loses_only_its_last_rows(tmp_path):
         assert store.missing(keys) == []
         expected = np.arange(len(store), dtype=np.float32) % 1000
         np.testing.assert_array_equal(store.rows(keys), np.broadcast_to(expected[:, None, None], (len(store), 8, 32)))
+    for path in store.folder.glob(".genser-*"):
+        os.utime(path, (0, time.time() - ABANDONED - 60))
     with store.writing():
         assert list(store.folder.glob(".genser-*")) == [], "the files of an interrupted writer are removed"
 
 
-def hold_lock(path, ready, done) -> None:
-    with open_at(path).writing():
-        ready.set()
-        done.wait()
+def add_slowly(path, numbers) -> None:
+    store = open_at(path)
+    with store.writing():
+        for number in numbers:
+            store.add_many([key(number)], row(number)[None])
+            store.flush()
 
 
-def test_a_second_writer_is_refused_and_readers_are_not(tmp_path):
-    filled(tmp_path, 2)
+def test_programs_that_add_rows_at_the_same_time_lose_none(tmp_path):
     context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    writer = context.Process(target=hold_lock, args=(tmp_path, ready, done))
-    writer.start()
-    ready.wait()
-    try:
-        store = open_at(tmp_path)
-        assert_rows(store, range(2))
-        with pytest.raises(StoreError, match="Another program is adding"), store.writing():
-            pass
-        add(open_at(tmp_path, "another encoder"), 0)
-    finally:
-        done.set()
+    writers = [context.Process(target=add_slowly, args=(tmp_path, range(n, 40 + n))) for n in (0, 20)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
         writer.join()
-    add(store, 2)
-    assert_rows(open_at(tmp_path), range(3))
+    store = open_at(tmp_path)
+    assert len(store) == 60
+    assert_rows(store, range(60))
+    assert check(store) == []
+
+
+def test_rows_that_another_program_has_added_since_are_not_written_again(tmp_path):
+    one, other = open_at(tmp_path), open_at(tmp_path)
+    with one.writing(), other.writing():
+        one.add_many([key(0)], row(0)[None])
+        other.add_many([key(0), key(1)], np.stack([row(0), row(1)]))
+        one.flush()
+        assert len(one) == 1
+    assert sum(len(np.load(path)) for path in one.folder.glob("keys-*.npy")) == 2
+
+
+def test_a_store_in_the_previous_format_is_moved_to_the_present_one(tmp_path):
+    """Format 2 had numbered shards and an index of JSON lines, of which the last of a key counts."""
+    about = {"dtype": "float32", "encoder": "encoder", "format": 2, "settings": {}, "shape": list(SHAPE)}
+    content = json.dumps(about, sort_keys=True, indent=1).encode()
+    old = tmp_path / hashlib.sha256(content).hexdigest()[:24]
+    old.mkdir()
+    (old / "settings.json").write_bytes(content)
+    np.save(old / "rows-000001.npy", np.stack([row(7), row(1)]))
+    np.save(old / "rows-000002.npy", row(0)[None])
+    lines = [{"key": key(n), "shard": f"rows-{shard:06d}.npy", "row": place} for n, shard, place in MOVED]
+    (old / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"key": "torn')
+    store = open_at(tmp_path)
+    assert len(store) == 2
+    assert_rows(store, range(2))
+    assert not old.exists()
+    assert_rows(open_at(tmp_path), range(2))
+
+
+MOVED = [(0, 1, 0), (1, 1, 1), (0, 2, 0), (5, 3, 0)]
+"""Number of the row, its shard and its place: row 0 was written again, and shard 3 was deleted."""
+
+
+def test_merged_stores_have_the_rows_of_both(tmp_path):
+    add(open_at(tmp_path / "a"), 0, 1)
+    add(open_at(tmp_path / "b"), 1, 2)
+    add(open_at(tmp_path / "b", "another encoder"), 5)
+    assert merge_stores(tmp_path / "a", tmp_path / "b") == 2
+    assert merge_stores(tmp_path / "a", tmp_path / "b") == 0
+    first, second = sorted(stores(tmp_path / "a"), key=len)
+    assert second.about == open_at(tmp_path / "a").about
+    assert_rows(second, range(3))
+    assert_rows(first, [5])
+    assert len(open_at(tmp_path / "b")) == 2
+    assert all(check(store) == [] for store in (first, second))
+
+
+def test_a_changed_byte_is_found_and_is_not_merged(tmp_path):
+    store = filled(tmp_path / "a", 2, 2)
+    path = sorted(store.folder.glob("rows-*"))[1]
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    (problem,) = check(open_at(tmp_path / "a"))
+    assert path.name.removeprefix("rows-") in problem
+    with pytest.raises(StoreError, match="checksum"):
+        merge_stores(tmp_path / "b", tmp_path / "a")
+
+
+def test_the_verb_merges_checks_and_counts(tmp_path, capsys):
+    add(open_at(tmp_path / "a"), 0, 1)
+    filled(tmp_path / "b", 2, 2)
+    assert app(["store", str(tmp_path / "a"), "--merge", str(tmp_path / "b")]) == 0
+    output = capsys.readouterr()
+    assert "4 rows of 2 x 3 in 2 shards" in output.out
+    assert output.err == f"2 rows from {tmp_path / 'b'} are new.\n"
+    (path, *_) = open_at(tmp_path / "a").folder.glob("keys-*")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert app(["store", str(tmp_path / "a")]) == 1
+    assert "does not have the checksum" in capsys.readouterr().err
+    for words in (["nowhere"], ["a", "--merge", "nowhere"]):
+        with pytest.raises(StoreError, match="nowhere is no feature store"):
+            app(["store", *(str(tmp_path / word) if word[0] != "-" else word for word in words)])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 4, "encoder": "e", "settings": {}, "shape": [1]}'])
+def test_a_subfolder_with_other_settings_is_named(tmp_path, content):
+    filled(tmp_path, 1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "settings.json").write_text(content)
+    with pytest.raises(StoreError, match=r"other.settings\.json"):
+        stores(tmp_path)
 
 
 def test_a_reader_sees_what_a_writer_adds_after_a_refresh(tmp_path):

@@ -1,10 +1,6 @@
 """Algorithm 1: the same seed gives the same model, and an interrupted run loses nothing."""
 
 import json
-import multiprocessing
-import os
-import socket
-import time
 
 import numpy as np
 import pytest
@@ -15,7 +11,6 @@ from genser.model import TransportHead
 from genser.model.estimator import NetworkConfig
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, load_recipe, train
 from genser.training.batches import balance_weights, draw_rows
-from genser.training.distributed import processes
 from genser.training.train import learning_rate, predict
 from genser.transport import Objective
 
@@ -154,42 +149,6 @@ def test_checkpoints_are_never_pickles(tmp_path):
     train(fresh(recipe(steps=10)), problem(), recipe(steps=10), folder=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"last.safetensors", "metrics.jsonl"}
     assert not any(b"pickle" in path.read_bytes() or path.read_bytes()[:2] == b"PK" for path in tmp_path.iterdir())
-
-
-def _worker(rank, world, port, queue, folder):
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    config = recipe(steps=6)
-    head = fresh(config)
-    with processes("cpu") as place:
-        with place.one_by_one():
-            found = (folder / "made").exists()
-            time.sleep(0.3 if place.rank == 0 else 0)
-            (folder / "made").touch()
-        result = train(head, problem(), config, problem(seed=1), processes=place)
-    losses = [row["loss"] for row in result.history]
-    queue.put((rank, found, losses, head.estimator.fusion.weight.detach().numpy()))
-
-
-def test_two_processes_learn_what_one_does_and_one_of_them_prepares_first(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    workers = [context.Process(target=_worker, args=(rank, 2, port, queue, tmp_path)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    answers = sorted((queue.get(timeout=120) for _ in workers), key=lambda answer: answer[0])
-    for worker in workers:
-        worker.join(timeout=30)
-    config = recipe(steps=6)
-    alone = fresh(config)
-    losses = [row["loss"] for row in train(alone, problem(), config, problem(seed=1)).history]
-    assert [found for _, found, _, _ in answers] == [False, True]
-    for _, _, theirs, weight in answers:
-        np.testing.assert_allclose(theirs, losses, rtol=1e-4)
-        np.testing.assert_allclose(weight, alone.estimator.fusion.weight.detach().numpy(), atol=1e-4)
 
 
 def test_epochs_show_every_row_once_and_differ():

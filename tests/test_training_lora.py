@@ -10,6 +10,7 @@ import torch
 import yaml
 from toys import toy_weights
 
+import genser.encoders
 from genser.audio.augment import Augmentation
 from genser.bench.plan import load_plan
 from genser.bench.runner import BenchSettings, run_bench
@@ -17,11 +18,12 @@ from genser.bench.runs import bench_result, entries
 from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
-from genser.encoders import load_encoder
+from genser.encoders import Pooling, load_encoder
 from genser.errors import ConfigError
 from genser.model.folder import load_model, load_speech_model
+from genser.training import clips as clips_module
 from genser.training.data import build_dataset, sides
-from genser.training.lora import GROUPS, LowRank, adapted_encoder, episode_loss, groups_of
+from genser.training.lora import GROUPS, LowRank, _matrices, adapted_encoder, episode_loss, groups_of
 from genser.training.recipe import AdaptationConfig, OptimizerConfig, TrainConfig
 from genser.training.run import TrainingSetup, run_training
 from genser.transport import Objective
@@ -86,6 +88,24 @@ def test_matrices_of_the_layers_change_by_low_rank_and_nothing_else_does(frozen,
     for name in changed:
         values = torch.linalg.svdvals(after[name] - before[name])
         assert values[config.adaptation.rank :].max() < 0.05 * values[0]  # what is left is rounding to float16
+
+
+@pytest.mark.parametrize(("states", "layers"), [((), {"0", "1"}), ((1,), {"0"}), ((2, 1), {"0", "1"})])
+def test_layers_above_the_highest_chosen_state_are_not_adapted(corpus, config, states, layers, tmp_path):
+    pooled = replace(config.encoder, pooling=Pooling(("mean", "std"), states))
+    encoder = load_encoder(pooled)
+    dataset = build_dataset(read_manifest(corpus / "manifest.csv"), encoder, str(tmp_path))
+    adapted = adapted_encoder(
+        encoder, dataset, np.arange(len(dataset.labels)), replace(config, encoder=pooled), tmp_path
+    )
+    before, after = encoder.state_dict(), adapted.state_dict()
+    changed = {name for name in before if not torch.allclose(before[name], after[name], atol=2e-3)}
+    assert {name.partition("layers.")[2][0] for name in changed} == layers
+
+
+def test_an_encoder_whose_states_lie_below_its_layers_is_refused(config):
+    with pytest.raises(ConfigError, match="no layers to adapt"):
+        _matrices(load_encoder(replace(config.encoder, pooling=Pooling(states=(0,)))))
 
 
 def test_the_frozen_encoder_stays_and_the_copy_has_a_name_of_its_own(config, frozen, adapted):
@@ -217,3 +237,38 @@ def test_a_bench_adapts_to_the_training_side_of_every_fold(corpus, config, tmp_p
     assert sorted({run.spec.fold for run in result.runs}) == [f"kfold-speaker {number}/2" for number in (1, 2)]
     assert len({run.spec.settings["features"] for run in result.runs}) == 2
     assert any("adapted to its whole training side" in note for note in result.notes)
+
+
+def test_a_bench_that_is_resumed_encodes_for_unfinished_runs_only(corpus, config, tmp_path, monkeypatch):
+    recipe = {"encoder": to_mapping(config.encoder), "adaptation": to_mapping(config.adaptation), "steps": 5}
+    recipe |= {"network": {"width": 16, "depth": 1, "heads": 2}, "augmented_copies": 1}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    heads = {"linear": {"grid": {"optimizer.lr": [1e-2, 1e-3]}}}
+    (tmp_path / "plan.yaml").write_text(
+        yaml.safe_dump({"recipe": str(tmp_path / "recipe.yaml"), "seeds": 1, "heads": heads})
+    )
+    settings = BenchSettings("kfold-speaker", (corpus / "manifest.csv",), tmp_path / "bench", tmp_path / "store", k=2)
+    encoded = []
+    for module in (genser.encoders, clips_module):
+
+        def counting(encoder, clips, original=module.encode, **options):
+            encoded.append(len(clips))
+            return original(encoder, clips, **options)
+
+        monkeypatch.setitem(vars(module), "encode", counting)
+
+    def run():
+        encoded.clear()
+        run_bench(settings, [load_plan(str(tmp_path / "plan.yaml"))])
+        return sum(encoded)
+
+    assert run() == 24 + 2 * (24 + 12)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "bench/runs").iterdir()}
+    assert run() == 0
+    next((tmp_path / "bench/runs").iterdir()).unlink()
+    assert run() == 24 + 12
+    assert {path.name for path in (tmp_path / "bench/runs").iterdir()} == before.keys()
+    candidate = next((tmp_path / "bench/candidates").iterdir())
+    candidate.unlink()
+    assert run() == 24 + 12
+    assert candidate.exists()

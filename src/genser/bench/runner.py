@@ -22,10 +22,10 @@ from genser.bench.task import EvalVariant, SelectTask, TrainTask, perform, worke
 from genser.config import build, to_mapping
 from genser.data.manifest import read_manifest
 from genser.data.splits import Fold
-from genser.data.utterance import Utterance
 from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
 from genser.errors import ConfigError, counted
 from genser.inference.profile import SHRINKAGE
+from genser.training.clips import Clips
 from genser.training.data import Dataset, build_dataset
 from genser.training.lora import adapted_encoder
 from genser.training.recipe import TrainConfig
@@ -110,34 +110,31 @@ def _benches(
     """One bench for all folds, or one per fold if the encoder is adapted to the training side of each fold."""
     recipe, title = plan.most_copies, data.protocol.name
 
-    def features(encoder: SpeechEncoder, recipe: TrainConfig, copied: Sequence[Utterance] | None = None) -> Dataset:
-        return build_dataset(
-            data.utterances,
-            encoder,
-            str(settings.store),
-            task=settings.task,
-            labels=settings.labels,
-            augmented_copies=recipe.augmented_copies,
-            augmentation=recipe.augmentation,
-            copied=copied,
-            progress=partial(report, f"{title}: features"),
-        )
+    adapts = bool(recipe.adaptation.rank)
+    dataset = build_dataset(
+        data.utterances,
+        encoder,
+        str(settings.store),
+        task=settings.task,
+        labels=settings.labels,
+        augmented_copies=0 if adapts else recipe.augmented_copies,
+        augmentation=recipe.augmentation,
+        progress=partial(report, f"{title}: features"),
+    )
 
     def bench(encoder: SpeechEncoder, name: str, dataset: Dataset, folds: Sequence[Fold]) -> Bench:
         where = (settings.folder, settings.jobs, settings.device)
         return Bench(dataset, folds, data.protocol, plan, name, encoder.fingerprint, *where)
 
-    if not recipe.adaptation.rank:
-        dataset = features(encoder, recipe)
+    if not adapts:
         yield bench(encoder, name, dataset, data.folds_of(dataset.utterances))
         return
-    frozen = features(encoder, recipe.without_augmentation())
-    for fold in data.folds_of(frozen.utterances):
+    clips = Clips()
+    for fold in data.folds_of(dataset.utterances):
         progress = partial(report, f"{title}: adaptation for {fold.name}")
-        adapted = adapted_encoder(encoder, frozen, fold.train, recipe, settings.folder / "encoders", progress)
-        dataset = features(adapted, recipe, [frozen.utterances[index] for index in fold.train])
-        folds = [one for one in data.folds_of(dataset.utterances) if one.name == fold.name]
-        yield bench(adapted, f"{name}, adapted", dataset, folds)
+        adapted = adapted_encoder(encoder, dataset, fold.train, recipe, settings.folder / "encoders", progress, clips)
+        one = bench(adapted, f"{name}, adapted", dataset, [fold])
+        yield one if one.is_finished else replace(one, dataset=clips.dataset(adapted, dataset, fold.train, recipe))
 
 
 @dataclass(frozen=True)
@@ -206,6 +203,13 @@ class Bench:
             entry.save(self.folder)
             perform(pool, trainings, partial(report, f"{name}: training"))
         return entry
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all results are stored, so that no features are needed."""
+        pairs = [(fold, head) for fold in self.folds for head in self.plan.heads]
+        selected = all(task.done for pair in pairs for task in self.selections(*pair))
+        return selected and all(task.done for pair in pairs for task in self.trainings(*pair))
 
     def selections(self, fold: Fold, head: HeadPlan) -> Iterator[SelectTask]:
         """Tasks that compare the candidates of a head within the training side of a fold; none for one candidate."""

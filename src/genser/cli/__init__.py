@@ -16,6 +16,7 @@ VERBS = (
     "prepare",
     "split",
     "features",
+    "store",
     "train",
     "evaluate",
     "bench",

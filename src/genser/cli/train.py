@@ -1,5 +1,6 @@
 """``genser train``: train a model on a manifest."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +23,7 @@ def train(
     """Train a model on a manifest (Algorithm 1); a run that was stopped is resumed.
 
     Every setting of the recipe is an option by its dotted name, such as --optimizer.lr 1e-4, --head mlp or
-    --license "CC BY 4.0". Under torchrun the processes share every batch.
+    --license "CC BY 4.0". Under torchrun the processes share the encoding and every batch.
 
     Args:
         manifest: CSV, JSON lines or Parquet with the columns path and label and, where known, speaker and corpus.
@@ -66,6 +67,8 @@ def train(
             ),
             report=report,
         )
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, the first reports
+        return 0
     for problem in trained.dataset.problems:
         print(problem, file=sys.stderr)
     print(_summary(trained), file=sys.stderr)

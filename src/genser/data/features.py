@@ -17,7 +17,8 @@ import numpy as np
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.augment import AugmentedCopy
 from genser.config import build, to_mapping
-from genser.data.store import FeatureStore, FileHasher
+from genser.data.file_hasher import FileHasher
+from genser.data.store import FeatureStore
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, GenserError, cause
 from genser.files import usable_cores
@@ -98,8 +99,8 @@ class Job:
 
 
 def decoders() -> int:
-    """Workers that decode: one per core, 2 to 16."""
-    return min(max(usable_cores(), 2), 16)
+    """Workers that decode: one per core, 2 to 16; processes that torchrun starts on a machine share its cores."""
+    return min(max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 2), 16)
 
 
 def decoding_threads() -> Executor:
@@ -173,9 +174,11 @@ def extract_features(
         StoreError: The store cannot be read or written.
     """
     extraction = compute_features(utterances, encoder, store, progress=progress, batch_seconds=batch_seconds)
+    found = store.rows(key for key in extraction.keys if key is not None)
+    if not extraction.problems:
+        return found, []
     features = np.full((len(utterances), *store.shape), np.nan, dtype=np.float32)
-    found = {row: key for row, key in enumerate(extraction.keys) if key is not None}
-    features[list(found)] = store.rows(found.values())
+    features[[key is not None for key in extraction.keys]] = found
     return features, list(extraction.problems)
 
 
@@ -203,7 +206,7 @@ def compute_features(
 
     Raises:
         ConfigError: ``batch_seconds`` is not above 0.
-        StoreError: The store cannot be read or written, or another program is adding rows.
+        StoreError: The store cannot be read or written.
     """
     if not 0 < batch_seconds < math.inf:
         raise ConfigError(f"batch_seconds must be a number above 0, got {batch_seconds}.")

@@ -3,53 +3,62 @@
 A store folder has one subfolder per encoder, augmentation and arithmetic. Each subfolder contains:
 
 ``settings.json``
-    One object: ``format`` (2), ``encoder`` (fingerprint), ``settings`` (sample rate, bfloat16, augmentation), ``shape``
+    One object: ``format`` (3), ``encoder`` (fingerprint), ``settings`` (sample rate, bfloat16, augmentation), ``shape``
     of a row, such as ``[7, 512]`` for (states, dim), and ``dtype``, always ``"float32"``.
-``rows-000001.npy``, ``rows-000002.npy``, …
-    Shards: arrays of shape (rows, \\*shape), which ``numpy.load(path, mmap_mode="r")`` maps. A shard never changes.
-``index.jsonl``
-    One object per row: ``{"key": …, "shard": "rows-000001.npy", "row": 0}``. If a key occurs twice, the last line is
-    valid. Ignore rows of a shard that was deleted, and a last line without a line break, whose writer was stopped.
-``lock``
-    Locked while a program adds rows; its content does not matter.
+``rows-NAME.npy``
+    A shard: rows, an array of shape (rows, \\*shape). A shard never changes.
+``keys-NAME.npy``
+    Keys of these rows, an array of uint8 of shape (rows, 32). If a key occurs in several shards, any of its rows is
+    valid. Ignore a file of keys without rows, and rows without keys, whose writer was stopped.
 
-A key is the SHA-256, in hexadecimal digits, of the JSON list of the encoder's fingerprint, the settings, the SHA-256 of
-the audio file, and the start and end of the clip in seconds (null for the whole file), see :func:`feature_key`.
+``NAME`` is the start of the SHA-256 of the bytes of both arrays, the keys first: 24 hexadecimal digits.
 
-Reading all features of one encoder needs NumPy and json only::
+A key is the SHA-256 of the JSON list of the encoder's fingerprint, the settings, the SHA-256 of the audio file, and the
+start and end of the clip in seconds (null for the whole file), see :func:`feature_key`.
 
-    shards = {path.name: np.load(path, mmap_mode="r") for path in folder.glob("rows-*.npy")}
-    lines = (folder / "index.jsonl").read_text().split("\\n")[:-1]
-    rows = {row["key"]: shards[row["shard"]][row["row"]] for row in map(json.loads, lines)}
+Reading all features of one encoder needs NumPy only::
 
-A shard reaches the disk, complete and under its name, before the index mentions it. So a kill at any moment loses at
-most the rows that were not written yet.
+    for path in folder.glob("keys-*.npy"):
+        keys = np.load(path)
+        rows = np.load(path.with_name(path.name.replace("keys", "rows")), mmap_mode="r")
+
+Any number of programs, also on several machines that share the folder, can read and add rows at the same time, without
+locks: each writes shards of its own. The rows of a shard reach the disk, complete and under their name, before its
+keys. So a kill at any moment loses at most the rows that were not written yet.
 """
 
 import hashlib
 import json
 import os
 import re
-import threading
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from genser.data.row_index import KEY_BYTES, RowIndex
 from genser.errors import StoreError, cause, counted
-from genser.files import atomic_file, atomic_write, file_hash, open_locked
+from genser.files import atomic_file, atomic_write
 
-FORMAT = 2
-FLUSH_BYTES = 32 << 20
+FORMAT = 3
+FLUSH_BYTES = 64 << 20
 """Rows of this size are written at once as one shard."""
 
 FLUSH_SECONDS = 60.0
 """Longest time that a row waits in memory, hence the work that a kill can cost."""
 
-_SHARD = re.compile(r"rows-(\d+)\.npy")
+ABANDONED = 24 * 3600.0
+"""Age in seconds at which an unfinished file is taken for that of a stopped writer."""
+
+MOST_MAPS = 30_000
+"""Shards that are mapped into memory at the same time; Linux allows a program 65,530 maps."""
+
+_KEYS = re.compile(r"keys-([0-9a-f]{24})\.npy")
+_CURE = "Delete this file; its clips are then encoded again."
 
 
 def feature_key(
@@ -73,19 +82,27 @@ def feature_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def shard_name(keys: np.ndarray, rows: np.ndarray) -> str:
+    """Name of a shard, which is also its checksum."""
+    digest = hashlib.sha256(np.ascontiguousarray(keys).data)
+    digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()[:24]
+
+
 class FeatureStore:
     """Rows of features by key, for one encoder and its settings.
 
-    Any number of programs can read a store, also while one program adds rows. Rows are added inside :meth:`writing`.
+    Any number of programs can read a store and add rows at the same time. Rows are added inside :meth:`writing`.
 
     Args:
-        path: Store folder; created if missing.
+        path: Store folder; created if missing. Rows in the previous format are moved to the present one.
         encoder_fingerprint: Fingerprint of the encoder's weights and settings.
         shape: Shape of one row, such as (states, dim).
         settings: Everything else that changes the features, as JSON values.
 
     Attributes:
         folder: Subfolder with the files of this encoder and these settings.
+        names: Names of the shards on the disk that are known.
 
     Raises:
         StoreError: The folder is damaged, was changed, cannot be read, or has the format of an older genser.
@@ -103,16 +120,13 @@ class FeatureStore:
         self.encoder_fingerprint = encoder_fingerprint
         self.shape = tuple(int(size) for size in shape)
         self.settings = dict(settings or {})
-        about = {"format": FORMAT, "encoder": encoder_fingerprint, "settings": self.settings}
-        about |= {"shape": list(self.shape), "dtype": "float32"}
-        self._about = json.dumps(about, sort_keys=True, indent=1).encode()
-        self.folder = self.path / hashlib.sha256(self._about).hexdigest()[:24]
-        self._positions: dict[str, int] = {}  # key → (number of the shard << 32) + row
-        self._shards: dict[int, np.ndarray | None] = {}  # by number; None for a shard that was deleted
-        self._read = 0  # bytes of the index that were read
+        self.folder = self._folder(FORMAT)
+        self._index = RowIndex()  # positions are (number of the shard << 32) + row
+        self.names: list[str] = []
+        self._maps: dict[int, np.ndarray] = {}  # rows by number of the shard
         self._pending: dict[str, np.ndarray] = {}
         self._waiting_since = 0.0
-        self._lock: BinaryIO | None = None
+        self._is_writing = False
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -125,12 +139,24 @@ class FeatureStore:
                 "Delete that folder, or name another one; its clips are then encoded again."
             )
         self.refresh()
+        if (self._folder(2) / "index.jsonl").exists():
+            self._move(self._folder(2))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Content of ``settings.json``."""
+        about = {"format": FORMAT, "encoder": self.encoder_fingerprint, "settings": self.settings}
+        return about | {"shape": list(self.shape), "dtype": "float32"}
+
+    def _folder(self, number: int) -> Path:
+        """Subfolder in a format."""
+        return self.path / hashlib.sha256(_json(self.about | {"format": number})).hexdigest()[:24]
 
     def __len__(self) -> int:
-        return len(self._positions) + len(self._pending)
+        return len(self._index) + len(self._pending)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._positions or key in self._pending
+    def __contains__(self, key: str) -> bool:
+        return not self.missing([key])
 
     def key(self, audio_hash: str, start: float | None = None, end: float | None = None) -> str:
         """Key of an audio file, or of its part between two times in seconds, see :func:`feature_key`."""
@@ -138,7 +164,8 @@ class FeatureStore:
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Keys without a row, each once, in the given order."""
-        return [key for key in dict.fromkeys(keys) if key not in self]
+        keys = [key for key in dict.fromkeys(keys) if key not in self._pending]
+        return [key for key, position in zip(keys, self._positions(keys), strict=True) if position < 0]
 
     def rows(self, keys: Iterable[str]) -> np.ndarray:
         """Rows by key.
@@ -147,131 +174,101 @@ class FeatureStore:
             float32 array of shape (keys, \\*shape), in the order of the keys.
 
         Raises:
-            StoreError: A key has no row.
+            StoreError: A key has no row, or a shard is damaged.
         """
         keys = list(keys)
         lost = self.missing(keys)
         if lost:
             raise StoreError(f"{len(lost)} of {len(keys)} rows are not in {self.folder}, such as {lost[0]}.")
-        rows = np.empty((len(keys), *self.shape), np.float32)
-        for row, key in zip(rows, keys, strict=True):
-            position = self._positions.get(key)
-            if position is None:
-                row[...] = self._pending[key]
+        rows, positions = np.empty((len(keys), *self.shape), np.float32), self._positions(keys)
+        for place in np.argsort(positions).tolist():  # in the order of the disk
+            position = int(positions[place])
+            if position < 0:
+                rows[place] = self._pending[keys[place]]
             else:
-                shard = self._shards[position >> 32]
-                assert shard is not None  # rows of a deleted shard have no position
-                row[...] = shard[position & 0xFFFFFFFF]
+                rows[place] = self._mapped(position >> 32)[position & 0xFFFFFFFF]
         return rows
 
+    def shard(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and rows of one of the shards, by its place in :attr:`names`.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        return self._keys_of(self.names[number]), self._mapped(number)
+
+    def _positions(self, keys: Iterable[str]) -> np.ndarray:
+        return self._index.find(raw_keys(keys))
+
+    def _mapped(self, number: int) -> np.ndarray:
+        """Rows of a shard, mapped into memory."""
+        if number in self._maps:
+            return self._maps[number]
+        path = self.folder / f"rows-{self.names[number]}.npy"
+        # a plain array: indexing a memmap object takes several times as long
+        rows = _loaded(path, lambda: np.asarray(np.lib.format.open_memmap(path, mode="r")), np.float32, self.shape)
+        if len(self._maps) >= MOST_MAPS:
+            self._maps.clear()
+        return self._maps.setdefault(number, rows)
+
+    def _keys_of(self, name: str) -> np.ndarray:
+        path = self.folder / f"keys-{name}.npy"
+        return _loaded(path, lambda: np.load(path), np.uint8, (KEY_BYTES,))
+
     def refresh(self) -> None:
-        """Read what other programs have added since.
+        """Find what other programs have added since.
 
         Raises:
             StoreError: A file is damaged, was changed, or cannot be read.
         """
-        settings, index = self.folder / "settings.json", self.folder / "index.jsonl"
+        settings, known = self.folder / "settings.json", set(self.names)
         try:
-            if settings.exists() and settings.read_bytes() != self._about:
+            if settings.exists() and settings.read_bytes() != _json(self.about):
                 raise StoreError(f"{settings} was changed. Delete {self.folder}; its clips are then encoded again.")
-            if not index.exists():
-                return
-            with index.open("rb") as file:
-                file.seek(self._read)
-                content = file.read()
+            files = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
         except OSError as error:
             raise StoreError(
                 f"The feature store {self.folder} cannot be read: {cause(error)}. Check the path and the disk."
             ) from error
-        content = content[: content.rfind(b"\n") + 1]
-        try:
-            entries = json.loads(b"[" + b",".join(content.split(b"\n")[:-1]) + b"]")
-            numbers = {name: self._map(name) for name in {entry["shard"] for entry in entries}}
-            for entry in entries:
-                number, row = numbers[entry["shard"]], entry["row"]
-                shard = self._shards[number]
-                if shard is not None and not 0 <= row < len(shard):
-                    raise IndexError(f"{entry['shard']} has {len(shard)} rows, so it has no row {row}")
-                if shard is not None:
-                    self._positions[entry["key"]] = (number << 32) + row
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise StoreError(
-                f"{index} is damaged ({error}). Delete {self.folder}; its clips are then encoded again."
-            ) from error
-        self._read += len(content)
-
-    def _map(self, name: str) -> int:
-        """Map the shard of this name into memory, and return its number."""
-        match, path = _SHARD.fullmatch(name), self.folder / name
-        if match is None:
-            raise ValueError(f"{name!r} is not the name of a shard")
-        number = int(match[1])
-        if number in self._shards:
-            return number
-        try:
-            # a plain array: indexing a memmap object takes several times as long
-            shard = np.asarray(np.lib.format.open_memmap(path, mode="r"))
-            if shard.shape[1:] != self.shape or shard.dtype != np.float32:
-                raise ValueError(f"it holds {shard.dtype} rows of shape {shard.shape[1:]}, not {self.shape}")
-        except FileNotFoundError:
-            shard = None
-        except Exception as error:  # damaged bytes make NumPy raise many kinds of errors
-            cure = "Delete this file; its clips are then encoded again."
-            raise StoreError(f"{path} is damaged: {error}. {cure}") from error
-        self._shards[number] = shard
-        return number
+        names = [match[1] for match in map(_KEYS.fullmatch, sorted(files)) if match and match[1] not in known]
+        names = [name for name in names if f"rows-{name}.npy" in files]
+        if names:
+            keys = [self._keys_of(name) for name in names]
+            positions = [(number << 32) + np.arange(len(part)) for number, part in enumerate(keys, len(known))]
+            self._index.add(np.concatenate(keys), np.concatenate(positions))
+            self.names += names
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Become the only writer until the end of the block, then bring all rows to the disk.
+        """Allow rows to be added until the end of the block, then bring all of them to the disk.
 
         Raises:
-            StoreError: Another program is adding rows, or the folder cannot be written.
+            StoreError: The folder cannot be written.
         """
         try:
             self.folder.mkdir(exist_ok=True)
-            self._lock = open_locked(self.folder / "lock")
-        except BlockingIOError as error:
-            raise StoreError(
-                f"Another program is adding features to {self.folder}. Wait until it has finished, or name another "
-                "folder."
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"The feature store {self.folder} cannot be written: {cause(error)}. Check the path and the disk."
-            ) from error
-        try:
-            self._clean()
-            try:
-                yield
-            finally:
-                self.flush()
-        finally:
-            self._lock.close()
-            self._lock = None
-
-    def _clean(self) -> None:
-        """Remove what an interrupted writer left: unfinished files, a torn line, shards that the index lacks."""
-        self.refresh()
-        try:
             if not (self.folder / "settings.json").exists():
-                atomic_write(self.folder / "settings.json", self._about)
-            for path in self.folder.glob(".genser-*.part"):
-                path.unlink()
-            for path in self.folder.glob("rows-*.npy"):
-                if int(path.stem.removeprefix("rows-")) not in self._shards:
-                    path.unlink()
-            with (self.folder / "index.jsonl").open("ab") as index:
-                index.truncate(self._read)
+                atomic_write(self.folder / "settings.json", _json(self.about))
+            for path in leftovers(self.folder):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
                 f"The feature store {self.folder} cannot be written: {cause(error)}. Check the path and the disk."
             ) from error
+        self.refresh()
+        self._is_writing = True
+        try:
+            yield
+        finally:
+            try:
+                self.flush()
+            finally:
+                self._is_writing = False
 
     def add_many(self, keys: Sequence[str], rows: np.ndarray) -> None:
         """Add rows, inside :meth:`writing`; keys that have a row keep it.
 
-        Rows are written after 32 MiB, after a minute, by :meth:`flush`, and at the end of :meth:`writing`.
+        Rows are written after 64 MiB, after a minute, by :meth:`flush`, and at the end of :meth:`writing`.
 
         Args:
             keys: One per row, from :meth:`key`.
@@ -280,89 +277,92 @@ class FeatureStore:
         Raises:
             StoreError: The shape differs, the store is not open for writing, or the disk is full.
         """
-        if self._lock is None:
+        if not self._is_writing:
             raise StoreError("Rows can be added inside 'with store.writing():' only.")
         if np.shape(rows) != (len(keys), *self.shape):
             raise StoreError(f"{len(keys)} keys with rows of shape {np.shape(rows)[1:]}: the store holds {self.shape}.")
         self._waiting_since = self._waiting_since if self._pending else time.monotonic()
+        new = set(self.missing(keys))
         added = zip(keys, np.array(rows, np.float32), strict=True)
-        self._pending.update({key: row for key, row in added if key not in self})
+        self._pending.update({key: row for key, row in added if key in new})
         size = len(self._pending) * int(np.prod(self.shape)) * 4
         if size >= FLUSH_BYTES or time.monotonic() - self._waiting_since >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Bring all added rows to the disk as one shard.
+        """Bring all added rows to the disk as one shard, except those that another program has added since.
 
         Raises:
             StoreError: The disk refuses them; they stay in memory, and the rows on the disk stay as they were.
         """
         if not self._pending:
             return
-        name = f"rows-{max(self._shards, default=0) + 1:06d}.npy"  # never the number of a deleted shard
-        entries = [{"key": key, "shard": name, "row": row} for row, key in enumerate(self._pending)]
-        try:
-            with atomic_file(self.folder / name) as file:
-                np.save(file, np.stack(list(self._pending.values())))
-            with (self.folder / "index.jsonl").open("ab") as index:
-                index.truncate(self._read)  # what a failed attempt may have left
-                index.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
-                index.flush()
-                os.fsync(index.fileno())
-        except OSError as error:
-            raise StoreError(
-                f"{counted(len(entries), 'row')} cannot be written to {self.folder}: {cause(error)}. Check the disk."
-            ) from error
+        self.refresh()
+        found = zip(self._pending, self._positions(self._pending), strict=True)
+        new = [key for key, position in found if position < 0]
+        if new:
+            arrays = {"rows": np.stack([self._pending[key] for key in new]), "keys": raw_keys(new)}
+            name = shard_name(arrays["keys"], arrays["rows"])
+            try:
+                for kind, array in arrays.items():
+                    with atomic_file(self.folder / f"{kind}-{name}.npy") as file:
+                        np.save(file, array)
+            except OSError as error:
+                raise StoreError(
+                    f"{counted(len(new), 'row')} cannot be written to {self.folder}: {cause(error)}. Check the disk."
+                ) from error
         self._pending.clear()
         self.refresh()
 
+    def _move(self, old: Path) -> None:
+        """Move rows of the previous format, whose shards share one index of JSON lines, to the present format."""
+        index = old / "index.jsonl"
+        try:
+            lines = index.read_text("utf-8").split("\n")[:-1]
+            places = {entry["key"]: (entry["shard"], entry["row"]) for entry in map(json.loads, lines)}
+            shards = {path.name: np.load(path, mmap_mode="r") for path in old.glob("rows-*.npy")}
+            kept: dict[str, dict[str, int]] = {name: {} for name in shards}
+            for key, (name, row) in places.items():
+                kept.get(name, {})[key] = row
+            with self.writing():
+                for name, rows in kept.items():
+                    self.add_many(list(rows), shards[name][list(rows.values())])
+        except FileNotFoundError:  # another program has moved them
+            self.refresh()
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            cure = f"Delete {old}; its clips are then encoded again."
+            raise StoreError(f"{index} or a shard beside it is damaged ({error}). {cure}") from error
+        shutil.rmtree(old, ignore_errors=True)
 
-class FileHasher:
-    """SHA-256 of files; each file is read once as long as its size and its modification time stay the same.
 
-    Args:
-        memory: JSON-lines file that keeps the hashes between runs. A line that cannot be read is ignored, and its file
-            is hashed again.
-    """
+def raw_keys(keys: Iterable[str]) -> np.ndarray:
+    """Keys as uint8 of shape (keys, 32)."""
+    return np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, KEY_BYTES)
 
-    def __init__(self, memory: Path) -> None:
-        self.memory = memory
-        self._known: dict[str, tuple[int, int, str]] = {}
-        self._new: list[str] = []
-        self._lock = threading.Lock()
-        for line in memory.read_bytes().split(b"\n") if memory.is_file() else ():
-            try:
-                name, size, modified, digest = json.loads(line)
-                self._known[name] = (size, modified, digest)
-            except (ValueError, TypeError):
-                continue  # blank, or torn by a kill
 
-    def __call__(self, path: str | os.PathLike[str]) -> str:
-        """Hash of a file as 64 hexadecimal digits.
+def leftovers(folder: Path) -> list[Path]:
+    """Files that a stopped writer left a day ago or earlier: unfinished ones, and rows or keys without the other."""
+    files, now = {path.name: path for path in folder.iterdir()}, time.time()
+    halves = {"rows-": "keys-", "keys-": "rows-"}
+    lone = [
+        path
+        for name, path in files.items()
+        if (name[:5] in halves and halves[name[:5]] + name[5:] not in files)
+        or (name.startswith(".genser-") and name.endswith(".part"))
+    ]
+    return [path for path in lone if path.exists() and now - path.stat().st_mtime > ABANDONED]
 
-        Raises:
-            OSError: The file cannot be read.
-        """
-        file_path = Path(path).absolute()
-        name, status = str(file_path), file_path.stat()
-        size, modified, digest = self._known.get(name, (-1, -1, ""))
-        if (size, modified) == (status.st_size, status.st_mtime_ns):
-            return digest
-        digest = file_hash(file_path)
-        with self._lock:
-            self._known[name] = (status.st_size, status.st_mtime_ns, digest)
-            self._new.append(json.dumps([name, status.st_size, status.st_mtime_ns, digest]))
-        return digest
 
-    def save(self) -> None:
-        """Add the new hashes to the memory file.
+def _loaded(path: Path, load: Callable[[], np.ndarray], dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    """Load a file of rows of this type and shape."""
+    try:
+        array = load()
+    except Exception as error:  # damaged bytes make NumPy raise many kinds of errors
+        raise StoreError(f"{path} is damaged: {error}. {_CURE}") from error
+    if array.dtype != dtype or array.shape[1:] != shape or not array.ndim:
+        raise StoreError(f"{path} is damaged: it holds {array.dtype} rows of shape {array.shape[1:]}. {_CURE}")
+    return array
 
-        Raises:
-            OSError: The file cannot be written.
-        """
-        with self._lock:
-            if self._new:
-                lines = "".join(f"\n{line}" for line in self._new)  # the break comes first: the last line may be torn
-                with self.memory.open("ab", buffering=0) as file:
-                    file.write(lines.encode())
-                self._new.clear()
+
+def _json(about: Mapping[str, Any]) -> bytes:
+    return json.dumps(about, sort_keys=True, indent=1).encode()

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, encode
 from genser.encoders.batches import SHORTEST
 from genser.encoders.encode_clips import has_fast_bf16
+from genser.training.data import Dataset
+from genser.training.distributed import ALONE, Processes
+from genser.training.recipe import TrainConfig
 
 MEMORY = 6 * 2**30
 """Bytes of waveforms that are kept: 55 hours."""
@@ -25,7 +29,7 @@ MEMORY = 6 * 2**30
 AHEAD = 3
 """Batches that are decoded in advance."""
 
-BATCH, BATCH_SECONDS = 2048, 240.0
+BATCH, BATCH_SECONDS = 1024, 240.0
 """Clips that are encoded together, and seconds of audio that the encoder sees at once."""
 
 FULL_SCALE = 32767.0
@@ -59,13 +63,56 @@ class Clips:
             while waiting:
                 yield self._finish(*waiting.popleft())
 
+    def dataset(
+        self,
+        encoder: SpeechEncoder,
+        dataset: Dataset,
+        copied: np.ndarray,
+        config: TrainConfig,
+        processes: Processes = ALONE,
+    ) -> Dataset:
+        """A data set with the features of an adapted encoder, and with augmented copies of some rows.
+
+        They are not stored, since each adapted encoder needs all of them anew.
+
+        Args:
+            encoder: The adapted encoder.
+            dataset: Clips with the features of any encoder.
+            copied: Indices of the rows to copy, such as the training rows; a copy of any other row is the clip itself.
+            config: Recipe with the augmentation and the number of copies.
+            processes: Processes that share the work; each encodes its part of the clips.
+        """
+        items, chosen = dataset.utterances, [dataset.utterances[row] for row in copied]
+        features = self._table("adapted", encoder, [(item, None) for item in items], processes)
+        if not config.augmented_copies:
+            return replace(dataset, features=features)
+        copies = [AugmentedCopy(config.augmentation, index + 1) for index in range(config.augmented_copies)]
+        tables = [
+            self._table(f"adapted-copy-{copy.number}", encoder, [(item, copy) for item in chosen], processes)
+            for copy in copies
+        ]
+
+        def augmented() -> dict[str, np.ndarray]:
+            found = np.repeat(features[:, None], len(copies), axis=1)
+            for index, rows in enumerate(tables):
+                found[copied, index] = rows
+            return {"adapted-copies": found}
+
+        return replace(dataset, features=features, augmented=processes.once(augmented)["adapted-copies"])
+
+    def _table(self, name: str, encoder: SpeechEncoder, draws: Sequence[Draw], processes: Processes) -> np.ndarray:
+        """Features of draws: each process encodes whole batches, so that their number does not change the result."""
+        part = [draws[index] for index in processes.share(len(draws), BATCH)]
+        return processes.table(name, self.features(encoder, part), len(draws), BATCH)
+
     def features(self, encoder: SpeechEncoder, draws: Sequence[Draw]) -> np.ndarray:
         """Features of drawn clips and copies, float32 of shape (draws, states, dim), in bfloat16 where that is fast."""
         parts = [draws[start : start + BATCH] for start in range(0, len(draws), BATCH)]
         options = {"batch_seconds": BATCH_SECONDS, "bf16": has_fast_bf16(encoder.device)}
-        return np.concatenate(
-            [encode(encoder, [one / np.float32(FULL_SCALE) for one in part], **options) for part in self.batches(parts)]
-        )
+        found = [
+            encode(encoder, [one / np.float32(FULL_SCALE) for one in part], **options) for part in self.batches(parts)
+        ]
+        return np.concatenate([np.empty((0, encoder.states, encoder.dim), np.float32), *found])
 
     def _begin(self, draw: Draw, pool: Executor | None) -> np.ndarray | Future:
         kept = self._kept.get(draw)

@@ -30,6 +30,7 @@ from genser.data.utterance import Utterance
 from genser.encoders import KINDS, SpeechEncoder
 from genser.encoders.batches import batches_of, padded
 from genser.encoders.encode_clips import has_fast_bf16
+from genser.encoders.pooling import PooledEncoder
 from genser.errors import ConfigError
 from genser.files import atomic_write
 from genser.training.clips import FULL_SCALE, Clips, Draw
@@ -118,14 +119,16 @@ def _identity(encoder: SpeechEncoder, dataset: Dataset, training: np.ndarray, co
 
 
 def _matrices(encoder: SpeechEncoder) -> list[nn.Linear]:
-    """Linear modules in the encoder's layers."""
-    found = [
-        module
-        for name, module in encoder.named_modules()
-        if isinstance(module, nn.Linear) and KINDS[encoder.settings["kind"]].layers in name.split(".")
-    ]
+    """Linear modules in the encoder's layers, up to the one that gives the highest chosen state."""
+    layers = KINDS[encoder.settings["kind"]].layers
+    highest = max(encoder.chosen) if isinstance(encoder, PooledEncoder) else encoder.states - 1
+    found = []
+    for name, module in encoder.named_modules():
+        _, _, inside = f".{name}".partition(f".{layers}.")
+        if isinstance(module, nn.Linear) and inside and int(inside.partition(".")[0]) < highest:
+            found.append(module)
     if not found:
-        raise ConfigError(f"{encoder.name} has no layers to adapt. Leave adaptation.rank at 0.")
+        raise ConfigError(f"{encoder.name} has no layers to adapt below its chosen states. Leave adaptation.rank at 0.")
     return found
 
 

@@ -1,7 +1,8 @@
 """A complete training run: a manifest becomes a model folder."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 
 from genser._version import __version__
-from genser.audio.augment import AugmentedCopy
 from genser.config import to_mapping
 from genser.data.features import extract_features, open_store
 from genser.data.manifest import read_manifest
@@ -20,6 +20,7 @@ from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.folder import CARD, save_model
 from genser.model.head import Head
 from genser.model.heads import make_head
+from genser.training.batches import TrainingData
 from genser.training.calibration import (
     FEWEST,
     Calibration,
@@ -79,7 +80,8 @@ def run_training(
 ) -> TrainedModel:
     """Encode what is not stored yet, train a head, calibrate it, train a speech gate, and write the model folder.
 
-    Under torchrun one process encodes, calibrates and writes; all share the training steps.
+    Under torchrun the processes share the encoding, the steps and the trainings of the calibration; the first one
+    adapts the encoder and writes.
 
     Args:
         manifest: CSV, JSON lines or Parquet.
@@ -95,26 +97,25 @@ def run_training(
         GenserError: The manifest, the recipe or a resumed run does not fit.
     """
     (out / "run").mkdir(parents=True, exist_ok=True)
-    with processes(device) as group:
+    with processes(device, out / "run" / "shared") as (group, device):
         report = report if group.rank == 0 else lambda _: None
         progress = progress if group.rank == 0 else lambda *_: None
-        with group.one_by_one():
-            setup = TrainingSetup.open(read_manifest(manifest), config, store, out / "run", device, progress)
-            training, validation = sides(setup.dataset, config, report)
-            encoder, dataset = setup.features(training)
+        setup = TrainingSetup.open(read_manifest(manifest), config, store, out / "run", device, progress, group)
+        training, validation = sides(setup.dataset, config, report)
+        encoder, dataset = setup.features(training)
         if dataset.omitted:
             rows = "1 row has" if dataset.omitted == 1 else f"{dataset.omitted} rows have"
             report(f"{rows} no class in the task {config.task!r}, and training omits them.")
-        head, result = setup.fit(dataset, training, validation, folder=out / "run", group=group)
+        head, result = setup.fit(dataset, training, validation, folder=out / "run")
         if not result.steps:
             report(
                 f"The run in {out} was finished before, so its head is not trained again. Use another -o to train anew."
             )
         trained = TrainedModel(out, dataset, result)
+        trained = _calibrated(trained, setup, head, training, validation, report)
+        if config.gender:
+            trained = replace(trained, gender=_gender_head(setup, dataset, training, report))
         if group.rank == 0:
-            trained = _calibrated(trained, setup, head, training, validation, report)
-            if config.gender:
-                trained = replace(trained, gender=_gender_head(setup, dataset, training, report))
             _save(trained, setup, head, encoder, training, validation, info or {})
     return trained
 
@@ -132,6 +133,7 @@ class TrainingSetup:
         device: Where to encode and train.
         progress: See :data:`Progress`.
         clips: Waveforms that adaptations of this run share.
+        group: Processes that share the work.
     """
 
     config: TrainConfig
@@ -142,6 +144,7 @@ class TrainingSetup:
     device: str
     progress: Progress
     clips: Clips = field(default_factory=Clips)
+    group: Processes = ALONE
 
     @classmethod
     def open(
@@ -152,32 +155,36 @@ class TrainingSetup:
         folder: Path,
         device: str = "cpu",
         progress: Progress = lambda *_: None,
+        group: Processes = ALONE,
     ) -> "TrainingSetup":
         """Load the encoder and encode all utterances."""
         encoder = load_encoder(config.encoder, device)
         copies = 0 if config.adaptation.rank else config.augmented_copies
-        dataset = _encode(utterances, encoder, config, store, progress, augmented_copies=copies)
-        return cls(config, encoder, dataset, store, folder, device, progress)
+        dataset = build_dataset(
+            utterances,
+            encoder,
+            str(store),
+            task=config.task,
+            labels=config.labels,
+            augmented_copies=copies,
+            augmentation=config.augmentation,
+            progress=_stage(progress, "features"),
+            processes=group,
+        )
+        return cls(config, encoder, dataset, store, folder, device, progress, group=group)
 
     def features(self, training: np.ndarray, *, copies: bool = True) -> tuple[SpeechEncoder, Dataset]:
         """The encoder, adapted to some rows if the recipe asks for it, and its features of all rows.
 
-        Features of adapted encoders are not stored, since each encoder needs all of them anew. Without ``copies``, such
-        an encoder encodes no augmented copies, and the clips themselves take their place.
+        Without ``copies``, an adapted encoder encodes no augmented copies, and the clips themselves take their place.
         """
         if not self.config.adaptation.rank:
             return self.encoder, self.dataset
-        progress = _stage(self.progress, "adaptation")
-        encoder = adapted_encoder(self.encoder, self.dataset, training, self.config, self.folder, progress, self.clips)
-        items, config = self.dataset.utterances, self.config
-        features = self.clips.features(encoder, [(item, None) for item in items])
-        if not config.augmented_copies:
-            return encoder, replace(self.dataset, features=features)
-        augmented = np.repeat(features[:, None], config.augmented_copies, axis=1)
-        for index in range(config.augmented_copies if copies else 0):
-            copy = AugmentedCopy(config.augmentation, index + 1)
-            augmented[training, index] = self.clips.features(encoder, [(items[row], copy) for row in training])
-        return encoder, replace(self.dataset, features=features, augmented=augmented)
+        progress, config = _stage(self.progress, "adaptation"), self.config
+        with self.group.first_alone():
+            encoder = adapted_encoder(self.encoder, self.dataset, training, config, self.folder, progress, self.clips)
+        copied = training if copies else training[:0]
+        return encoder, self.clips.dataset(encoder, self.dataset, copied, config, self.group)
 
     def fit(
         self,
@@ -186,7 +193,6 @@ class TrainingSetup:
         validation: np.ndarray | None = None,
         *,
         folder: Path | None = None,
-        group: Processes = ALONE,
     ) -> tuple[Head, TrainResult]:
         """Train a head on some rows of a dataset."""
         config = self.config
@@ -196,42 +202,49 @@ class TrainingSetup:
             head = make_head(config.head_config(dataset.classes, states, dim)).to(self.device)
         result = train(
             head,
-            dataset.training_rows(training, config),
+            _shared(self.group, lambda: dataset.training_rows(training, config)),
             config,
             dataset.rows(validation) if validation is not None and len(validation) else None,
             folder=folder,
             on_step=(lambda step, metrics: self.progress("steps", step, config.steps, metrics)) if folder else None,
-            processes=group,
+            processes=self.group,
         )
-        if config.calibration.across_corpora:
+        if config.calibration.across_corpora and not self.group.rank:
             fit_in_domain_score(head, torch.from_numpy(dataset.features[training]), dataset.corpora[training])
         return head.eval(), result
 
     def held_out(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> HeldOutPredictions:
-        """Train the recipe anew for each part, on some rows, and predict others.
+        """Train the recipe anew for each part, on some rows, and predict others; each process trains its share.
 
         Heads on adapted encoders learn without augmented copies here, which would double the time.
         """
         parts, found = list(parts), []
-        for number, (training, test) in enumerate(parts):
+        alone = replace(self, group=ALONE)
+        for number in self.group.share(len(parts)).tolist():
+            training, test = parts[number]
             self.progress("calibration", number, len(parts), {})
-            _, dataset = self.features(training, copies=False)
-            head, _ = self.fit(dataset, training)
-            found.append(HeldOutPredictions.of(head, test, dataset.rows(test), dataset.corpora[test]))
+            _, dataset = alone.features(training, copies=False)
+            head, _ = alone.fit(dataset, training)
+            found.append((number, HeldOutPredictions.of(head, test, dataset.rows(test), dataset.corpora[test])))
+        found = [predictions for _, predictions in sorted(self.group.joined(found), key=itemgetter(0))]
         self.progress("calibration", len(parts), len(parts), {})
         return HeldOutPredictions.joined(found)
 
 
-def _encode(
-    utterances: Sequence[Utterance],
-    encoder: SpeechEncoder,
-    config: TrainConfig,
-    store: Path,
-    progress: Progress,
-    **options: Any,
-) -> Dataset:
-    own = {"task": config.task, "labels": config.labels, "augmentation": config.augmentation}
-    return build_dataset(utterances, encoder, str(store), **own, **options, progress=_stage(progress, "features"))
+def _shared(group: Processes, make: Callable[[], TrainingData]) -> TrainingData:
+    """Rows that the first process collects; the others map its files."""
+    if group.world == 1:
+        return make()
+
+    def arrays() -> dict[str, np.ndarray]:
+        data = make()
+        values = {one.name: getattr(data, one.name) for one in fields(TrainingData)}
+        return {f"training-{name}": np.asarray(value) for name, value in values.items() if value is not None}
+
+    found = group.once(arrays)
+    share = float(found["training-augmented_share"])
+    tensors = {name.removeprefix("training-"): torch.from_numpy(array) for name, array in found.items() if array.ndim}
+    return TrainingData(**tensors, augmented_share=share)
 
 
 def _stage(progress: Progress, name: str) -> Callable[[int, int], None]:
@@ -269,6 +282,8 @@ def _calibrated(
         outside = setup.held_out(
             (rows, test[np.isin(dataset.labels[test], dataset.labels[rows])]) for rows, test in among
         )
+    if setup.group.rank:  # the first process calibrates and saves
+        return trained
     if inside is None:
         drop_in_domain_score(head)
         report("The model is not calibrated, since nothing was held out: set validation or calibration.folds.")
@@ -290,7 +305,7 @@ def _gender_head(setup: TrainingSetup, dataset: Dataset, training: np.ndarray, r
         report("The model does not recognise the gender, since the manifest does not have two in its column 'gender'.")
         return None
     genders = replace(setup, config=gender_config(setup.config), dataset=labelled)
-    head, _ = genders.fit(labelled, rows)
+    head, _ = replace(genders, group=ALONE).fit(labelled, rows)
     parts = calibration_folds(labelled, rows, settings.folds) if settings.folds else []
     inside = genders.held_out(parts) if parts else None
     outside, corpora = None, labelled.corpora

@@ -12,7 +12,9 @@ A step draws rows, mixes them up and adds noise, draws a time t for each and a s
 estimate x_0, and moves the weights along the gradient of the squared error (Eq. 8) by AdamW; an exponential moving
 average of the weights becomes the model. It is the same step everywhere. On a GPU it is recorded once as a CUDA graph
 and replayed, because the thousand small kernels of a plain step wait for their launches (4.5 ms a step in bfloat16 on
-an H200). With several processes all draw the same batch, and each computes its share of it.
+an H200). With several processes all draw the same batch, and each computes its share of it; they have the loss of one
+process, but for rounding, if the batch size is a multiple of processes times networks of the ensemble. The first
+process alone needs a copy of the rows; the others map its files.
 
 Everything random in step n follows from the seed and n: the rows, their augmented copies, mix-up, noise, times and
 dropout. So the same seed gives the same model, and a resumed run equals an uninterrupted one.
@@ -47,7 +49,7 @@ from genser.training.batches import (
 )
 from genser.training.checkpoint import TrainState, append_metrics, load_checkpoint, read_metrics, save_checkpoint
 from genser.training.cuda_graph import recorded
-from genser.training.distributed import ALONE, Processes
+from genser.training.distributed import ALONE, Processes, WholeBatchDropout
 from genser.training.recipe import OptimizerConfig, TrainConfig
 
 
@@ -93,7 +95,7 @@ def train(
             closed form.
     """
     if head.is_closed_form:
-        return _fitted(head, data, validation)
+        return _fitted(head, data, validation, processes)
     first = next((parameter for parameter in head.parameters() if parameter.requires_grad), None)
     if first is None:
         raise ModelError(
@@ -101,17 +103,17 @@ def train(
             "set is_closed_form if fit learns everything."
         )
     device, started = first.device, time.monotonic()
-    head.to(data.features.device).fit(*fitting_rows(data))
-    state = TrainState(head.to(device), [], make_optimizer(head, config.optimizer))
+    _fit(head, data, processes)
+    state = TrainState(head, [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
     run = identity(config, data) if folder else ""
     history: list[dict[str, float]] = []
     if folder and (folder / "last.safetensors").exists():
         load_checkpoint(state, folder / "last.safetensors", run)
-    if folder:
-        history = read_metrics(folder / "metrics.jsonl", until=state.step)
     begin = state.step
     keeper = folder if processes.rank == 0 else None
+    if keeper:
+        history = read_metrics(keeper / "metrics.jsonl", until=state.step)
     best: list[Tensor] | None = None
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -151,11 +153,18 @@ def train(
     return result
 
 
-def _fitted(head: Head, data: TrainingData, validation: TrainingData | None) -> TrainResult:
-    """Fit a head that has a closed form; it is fast enough to need no checkpoint."""
+def _fit(head: Head, data: TrainingData, processes: Processes) -> None:
+    """Fit what a head learns without gradients, in the first process alone, which needs a copy of all rows."""
     device = head.device
-    head.to(data.features.device).fit(*fitting_rows(data))
-    head.to(device)
+    if processes.rank == 0:
+        head.to(data.features.device).fit(*fitting_rows(data))
+        head.to(device)
+    processes.broadcast(head)
+
+
+def _fitted(head: Head, data: TrainingData, validation: TrainingData | None, processes: Processes) -> TrainResult:
+    """Fit a head that has a closed form; it is fast enough to need no checkpoint."""
+    _fit(head, data, processes)
     if validation is None:
         return TrainResult([], -1.0, 1)
     ua = validation_ua(head, validation)
@@ -217,7 +226,9 @@ class Step:
         batch = objective.augment(states[:, -1], states[:, :-1], target)
         example = [self.processes.slice(part) for part in head.example(*batch, objective)]
         is_half = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16) if is_half else nullcontext():
+        half = torch.autocast(self.device.type, torch.bfloat16) if is_half else nullcontext()
+        dropout = WholeBatchDropout(self.processes) if self.processes.world > 1 else nullcontext()
+        with half, dropout:
             loss = head.loss(*example)
         self.state.optimizer.zero_grad()
         loss.backward()

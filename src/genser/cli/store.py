@@ -1,0 +1,34 @@
+"""``genser store``: checks a feature store, and adds other stores to it."""
+
+import sys
+from pathlib import Path
+
+
+def store(folder: Path = Path("features"), *, merge: list[Path] | None = None) -> int:
+    """Read a whole feature store, compare it with its checksums, and print what it contains.
+
+    Args:
+        folder: Folder of the feature store.
+        merge: Another feature store, whose rows are added first; may be given several times. Its shards are checked,
+            and it stays as it is.
+
+    Returns:
+        0 if nothing is damaged, else 1.
+    """
+    from genser.data.store_upkeep import check, merge_stores, stores
+    from genser.errors import StoreError
+
+    for other in merge or []:
+        print(f"{merge_stores(folder, other)} rows from {other} are new.", file=sys.stderr)
+    found = stores(folder)
+    if not found:
+        raise StoreError(f"{folder} is no feature store, since it has no settings.json in a subfolder. Check the path.")
+    problems = []
+    for one in found:
+        problems += check(one)
+        shape, copy = " x ".join(map(str, one.shape)), one.settings.get("augmented_copy")
+        encoder = f"encoder {one.encoder_fingerprint[:12]}" + (f", augmented copy {copy['number']}" if copy else "")
+        print(f"{one.folder}: {len(one)} rows of {shape} in {len(one.names)} shards, {encoder}")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
