@@ -1,5 +1,7 @@
 """Calibration of scores on held-out predictions."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from test_training import fresh, problem, recipe
 
 from genser.encoders import EncoderConfig
 from genser.model.folder import load_model, save_model
+from genser.model.head import HeadConfig
 from genser.model.in_domain import InDomainScore
 from genser.training import train
 from genser.training.batches import balance_weights
@@ -19,6 +22,7 @@ from genser.training.calibration import (
     fit_exponent,
     fit_in_domain_score,
 )
+from genser.training.gender import calibrate_gender
 from genser.transport.codes import probabilities
 
 
@@ -156,3 +160,21 @@ def test_a_dropped_in_domain_score_leaves_no_trace(tmp_path):
     drop_in_domain_score(head)
     assert head.config == plain.config
     assert head.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_one_hard_corpus_does_not_lower_the_confidence_in_the_gender_elsewhere():
+    """Seven corpora in which 98 of 100 clips are right, and one in which 70 are, at one confidence."""
+    labels = np.tile([0, 1], 50)
+    parts = []
+    for number, wrong in enumerate([2] * 7 + [30]):
+        answers = np.where(np.arange(100) < wrong, 1 - labels, labels)
+        coordinates = np.where(np.eye(2)[answers] > 0, 0.8, 0.2)
+        rows = np.arange(100), coordinates, np.zeros(100), labels, np.full(100, str(number))
+        parts.append(HeldOutPredictions(*rows))
+    head = SimpleNamespace(config=HeadConfig(("female", "male"), kind="flat"))
+    calibrate_gender(head, [HeldOutPredictions.joined(parts)])
+    confidence = probabilities(parts[0].coordinates, head.config.exponent).max()
+    assert confidence == pytest.approx(0.98, abs=0.005)
+    few = SimpleNamespace(config=HeadConfig(("female", "male"), kind="flat"))
+    calibrate_gender(few, [])
+    assert few.config == HeadConfig(("female", "male"), kind="flat")

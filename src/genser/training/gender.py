@@ -11,7 +11,7 @@ import numpy as np
 
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.head import Head
-from genser.training.calibration import FEWEST, HeldOutPredictions, fit_exponent
+from genser.training.calibration import EXPONENTS, FEWEST, HeldOutPredictions, overconfidence
 from genser.training.data import Dataset
 from genser.training.recipe import AdaptationConfig, CalibrationConfig, TrainConfig
 
@@ -65,12 +65,11 @@ def gender_rows(dataset: Dataset, training: np.ndarray) -> tuple[Dataset, np.nda
 def calibrate_gender(head: Head, held_out: Sequence[HeldOutPredictions]) -> None:
     """Fit one exponent to predictions of speakers and of corpora that the head was not trained on.
 
-    Each corpus of each kind counts alike.
+    It minimises the difference between confidence and accuracy in the mean over the corpora of each kind. So one corpus
+    that is much harder than the others does not lower the confidence on all of them.
     """
-    if not held_out:
+    parts = [kind.where(kind.corpora == name) for kind in held_out for name in np.unique(kind.corpora)]
+    if sum(len(part.rows) for part in parts) < FEWEST:
         return
-    rows = HeldOutPredictions.joined(
-        replace(one, corpora=np.char.add(f"{kind} ", one.corpora)) for kind, one in enumerate(held_out)
-    )
-    if len(rows.rows) >= FEWEST:
-        head.config = replace(head.config, exponent=fit_exponent(rows.coordinates, rows.labels, rows.corpora))
+    differences = np.mean([np.abs(overconfidence(part.coordinates, part.labels)) for part in parts], axis=0)
+    head.config = replace(head.config, exponent=float(EXPONENTS[differences.argmin()]))
