@@ -70,10 +70,9 @@ def predict_bulk(
     from genser.inference.profile import Profile
     from genser.scale.job import Job, Setup
 
-    profile = job["profile"] and Profile.load(job["profile"])
-    return run_bulk(
-        Job(kind, **{**job, "profile": profile}), Setup(device, threads, batch_seconds), inputs, output, bulk
-    )
+    loaded: dict[str, Any] = {"profile": job["profile"] and Profile.load(job["profile"])}
+    setup = Setup(device, threads, batch_seconds)
+    return run_bulk(Job(kind, **{**job, **loaded}), setup, inputs, output, bulk)
 
 
 def run_bulk(job: "Job", setup: "Setup", inputs: Sequence[str], output: str | None, bulk: Bulk) -> int:
