@@ -14,7 +14,7 @@ from genser.cli._inputs import find_inputs
 from genser.cli._outputs import open_output, output_path
 from genser.cli.predict import predict
 from genser.errors import AudioError, ConfigError, MissingExtraError, StorageError
-from genser.storage import StoredFile, find_stored, is_url
+from genser.storage import StoredFile, find_stored, is_url, walk_stored
 
 
 @pytest.fixture
@@ -128,3 +128,8 @@ def test_without_fsspec_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "fsspec.core", raising=False)
     with pytest.raises(MissingExtraError, match=r"Using s3://b/x\.wav needs the extra \[s3\]"):
         find_stored("s3://b/x.wav")
+
+
+def test_a_folder_is_walked_for_some_endings(bucket):
+    assert list(walk_stored(bucket, {".wav", ".flac"})) == names("a.flac", "b.wav", "deep/er/d.WAV")
+    assert list(walk_stored(f"{bucket}/notes.txt", {".wav"})) == [f"{bucket}/notes.txt"]

@@ -70,7 +70,7 @@ def walk_stored(url: str, endings: Collection[str]) -> Iterator[str]:
     with _sentences(url, "read"):
         system, path = _system(url)
         if not re.search(r"[*?\[]", path) and system.isdir(path):
-            for folder, folders, files in system.walk(path):
+            for folder, folders, files in system.walk(path, detail=True):
                 folders_shown = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
                 folders.clear()  # those that walk enters, in this order
                 folders.update(folders_shown)

@@ -23,7 +23,15 @@ CODE = "from genser.scale.child import serve; serve({handle}, {seconds}, {memory
 
 
 class ChildDiedError(GenserError):
-    """A child died at its work; the message says of what."""
+    """A child died at its work; the message says of what.
+
+    Attributes:
+        was_killed: Whether something outside may have ended it, such as an administrator or the system.
+    """
+
+    def __init__(self, reason: str, *, was_killed: bool = False) -> None:
+        super().__init__(reason)
+        self.was_killed = was_killed
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Child:
             while (answer := self._connection.recv())[0] == "item":
                 yield answer[1]
         except (EOFError, OSError) as error:
-            raise ChildDiedError(self._epitaph()) from error
+            raise self._epitaph() from error
         self.is_usable = True
         if answer[0] == "error":
             raise KINDS.get(answer[1], GenserError)(answer[2])
@@ -94,16 +102,18 @@ class Child:
         if self._process.stdin:
             self._process.stdin.close()
 
-    def _epitaph(self) -> str:
+    def _epitaph(self) -> ChildDiedError:
         """What the process died of."""
         number = -self._process.wait()
         self.close()
         if number == signal.SIGALRM:
-            return f"it took more than {self._limits.seconds:g} s."
+            return ChildDiedError(f"it took more than {self._limits.seconds:g} s.")
         if number <= 0:
-            return f"the process ended with code {-number}."
-        hint = ", perhaps as memory ran out" if number == signal.SIGKILL else ""
-        return f"the process was ended by {signal.Signals(number).name}{hint}."
+            return ChildDiedError(f"the process ended with code {-number}.")
+        was_killed = number in (signal.SIGKILL, signal.SIGTERM)
+        hint = ", perhaps as memory ran out" if was_killed else ""
+        name = signal.Signals(number).name
+        return ChildDiedError(f"the process was ended by {name}{hint}.", was_killed=was_killed)
 
 
 class Children:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from genser.scale.blocks import Row
 from genser.scale.child import ChildDiedError, Children, Limits
 
 BLOCK_SECONDS = 10.0
+TRIES = 3  # of a file whose decoder was killed
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,21 @@ class Decoders:
         return self._one(path, counted_channels, path)
 
     def items(self, path: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
-        """What a function in a child yields; the death of the child becomes an AudioError that names the file."""
-        try:
-            yield from self._children.run(function, *arguments)
-        except ChildDiedError as death:
-            raise AudioError(f"{path} cannot be decoded: {death} Convert it, or remove it.") from death
+        """What a function in a child yields; the death of the child becomes an AudioError that names the file.
+
+        A child that something else killed is no fault of the file: another one starts again, and passes over the items
+        that are there.
+        """
+        done = 0
+        for attempt in range(1, TRIES + 1):
+            try:
+                for item in islice(self._children.run(function, *arguments), done, None):
+                    done += 1
+                    yield item
+                return
+            except ChildDiedError as death:
+                if not death.was_killed or attempt == TRIES:
+                    raise AudioError(f"{path} cannot be decoded: {death} Convert it, or remove it.") from death
 
     def _one(self, path: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Any:
         (item,) = self.items(path, function, *arguments)
