@@ -46,10 +46,17 @@ def filled(folder: Path, count: int, shape: tuple[int, ...], seed: int = 0) -> F
 
 
 def open_alone(folder: str, shape: tuple[int, ...]) -> None:
-    """Print the seconds of opening, and how many bytes of memory it takes."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Print the seconds of opening, and how many bytes of memory an open store takes."""
+    before = resident()
+    store = FeatureStore(folder, "benchmark", shape)
+    memory = resident() - before
     taken = min(seconds(lambda: FeatureStore(folder, "benchmark", shape)) for _ in range(REPEATS))
-    print(taken, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+    print(taken, memory, len(store))
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def measure(folder: Path, count: int, shape: tuple[int, ...]) -> dict[str, float]:
@@ -58,7 +65,7 @@ def measure(folder: Path, count: int, shape: tuple[int, ...]) -> dict[str, float
     bytes_on_disk = sum(path.stat().st_size for path in (folder / "rows").rglob("*") if path.is_file())
     script = [sys.executable, "-c", OPENING, str(folder / "rows"), *map(str, shape)]
     output = subprocess.run(script, capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout
-    opening, memory = map(float, output.split())
+    opening, memory, _ = map(float, output.split())
     generator = np.random.default_rng(1)
     sample = [key for keys in chunks(count, 0) for key in generator.choice(keys, min(READ * CHUNK // count, len(keys)))]
     generator.shuffle(sample)
