@@ -159,6 +159,14 @@ def test_a_row_that_cannot_be_used_has_an_error(tmp_path, name, content, error):
     assert re.search(error, row.error)
 
 
+def test_a_pattern_enters_each_folder_once(tmp_path):
+    (tmp_path / "calls/deep").mkdir(parents=True)
+    (tmp_path / "calls/deep/a.wav").touch()
+    (tmp_path / "calls/deep/loop").symlink_to(tmp_path / "calls", target_is_directory=True)
+    rows = list(read_rows([str(tmp_path / "calls/**/*.wav")]))
+    assert [row.path for row in rows] == [str(tmp_path / "calls/deep/a.wav")]
+
+
 def test_a_manifest_without_paths_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("label\nx\n")
     with pytest.raises(ManifestError, match="no column 'path'"):

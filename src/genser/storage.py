@@ -1,5 +1,6 @@
 """Files on other storage, such as ``s3://bucket/talk.wav``, by their URLs, through fsspec."""
 
+import os
 import re
 import secrets
 import shutil
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TypeGuard, cast
+from urllib.parse import unquote, urlsplit
 
 from genser.errors import MissingExtraError, StorageError, cause
 
@@ -22,6 +24,11 @@ MEMORY_SPOOL = 64 << 20  # bytes; a larger output waits in a temporary file
 def is_url(name: object) -> TypeGuard[str]:
     """Whether a name is the URL of a file on other storage; ``C://`` is none."""
     return isinstance(name, str) and URL.match(name) is not None
+
+
+def path_of(url: str) -> str:
+    """The path that a ``file:`` URL names."""
+    return unquote(urlsplit(url).path).lstrip("/" if os.name == "nt" else "")
 
 
 def open_stored(url: str) -> BinaryIO:

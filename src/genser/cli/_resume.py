@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from genser._version import __version__
 from genser.errors import ConfigError
-from genser.files import file_hash
 from genser.storage import StoredFile
 
 if TYPE_CHECKING:
@@ -94,12 +93,12 @@ def fill(
 
 
 def model_digest(model: str | None) -> str | None:
-    """Start of the SHA-256 of a model: of its file, or of the configuration of its folder, which holds all others."""
-    from genser.inference.load import find_model
+    """Start of the SHA-256 of a model; None if it cannot be read."""
+    from genser.inference.load import find_model, model_hash
 
     path = find_model(model)
     try:
-        return file_hash(path / "config.json" if path.is_dir() else path)[:12]
+        return model_hash(path)[:12]
     except OSError:
         return None  # loading the model says why
 

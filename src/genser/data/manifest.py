@@ -6,13 +6,13 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from genser.data.columns import COLUMNS, Column, find_columns, refuse_misspelt
 from genser.data.tables import read_table, write_table
 from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, Utterance
 from genser.errors import ManifestError, suggestion
 from genser.files import is_file, is_folder
+from genser.storage import path_of
 
 TIMES = ("start", "end", "duration")
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200e\u200f\ufeff"))  # signs without width and order marks
@@ -114,7 +114,7 @@ def found_file(folder: Path, name: str) -> str:
     both Unicode forms, in which systems differ.
     """
     if name.lower().startswith("file:"):
-        name = unquote(urlsplit(name).path).lstrip("/" if os.name == "nt" else "")
+        name = path_of(name)
     path = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 - 50,000 paths take seconds as a Path
     plain = name.strip()
     spellings = (plain, plain.replace("\\", "/"))

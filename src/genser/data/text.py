@@ -18,6 +18,11 @@ MISREAD = re.compile(r"[À-ÖØ-öø-ÿ]{3}|[^\x00-\x7f]{4}|\w[‚„]\w")
 """What is rare in Western European text, and usual where another encoding is misread as it."""
 
 
+def marked_encoding(content: bytes) -> str | None:
+    """Encoding that a byte-order mark at the beginning names; None without one."""
+    return next((encoding for mark, encoding in MARKS.items() if content.startswith(mark)), None)
+
+
 def decode_text(path: Path, encodings: Sequence[str] = ()) -> str:
     """Read a text file.
 
@@ -35,7 +40,7 @@ def decode_text(path: Path, encodings: Sequence[str] = ()) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror or error}. Check the path.") from error
-    named = next((encoding for mark, encoding in MARKS.items() if content.startswith(mark)), None)
+    named = marked_encoding(content)
     if named is None and b"\0" in content:
         named = "utf-16-le" if content[1::2].count(0) >= content[::2].count(0) else "utf-16-be"
     failed: UnicodeDecodeError | None = None

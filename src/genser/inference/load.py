@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from genser.errors import MissingExtraError, ModelError
-from genser.files import expanded, is_file, is_folder, usable_cores
+from genser.files import expanded, file_hash, is_file, is_folder, usable_cores
 from genser.inference.backend import Backend
 from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.onnx_backend import OnnxBackend
@@ -106,6 +106,15 @@ def find_model(model: str | os.PathLike[str] | None = None) -> Path:
         f"There is no model {name!r}: neither a bundled model ({', '.join(BUNDLED)}) nor a file or folder. "
         "Check the path."
     )
+
+
+def model_hash(path: Path) -> str:
+    """SHA-256 of a model: of its file, or of the configuration of its folder, which holds all others.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return file_hash(path / "config.json" if path.is_dir() else path)
 
 
 def _torch_backend(path: Path, threads: int | None, device: str, encoder: str | None) -> Backend:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from genser.audio.endings import AUDIO_ENDINGS
-from genser.audio.folders import walk
+from genser.audio.folders import find_matches, walk_audio
 from genser.data.columns import Column, find_columns, refuse_misspelt
 from genser.data.manifest import found_file
 from genser.data.tables import MAX_FIELD, PARQUET, find_dialect, import_parquet
-from genser.data.text import MARKS
+from genser.data.text import marked_encoding
 from genser.errors import ConfigError, ManifestError, cause
 from genser.files import is_file, is_folder
 from genser.storage import is_url, open_stored, walk_stored
@@ -108,14 +108,10 @@ def _files(name: str) -> Iterator[str]:
         yield from walk_stored(name, AUDIO_ENDINGS)
     elif is_folder(name):
         unreadable: list[str] = []
-        for root, _, names in walk(os.path.abspath(name), lambda error: unreadable.append(str(error.filename))):  # noqa: PTH100
-            for one in names:
-                path = os.path.join(root, one)  # noqa: PTH118
-                if os.path.splitext(one)[1].lower() in AUDIO_ENDINGS and (is_file(path) or not os.path.exists(path)):  # noqa: PTH110, PTH122
-                    yield path
+        yield from walk_audio(os.path.abspath(name), unreadable)  # noqa: PTH100
         yield from unreadable  # each becomes a row that says so
     elif glob.has_magic(name) and not is_file(name):
-        yield from sorted(os.path.abspath(one) for one in glob.iglob(name, recursive=True) if is_file(one))  # noqa: PTH100, PTH207
+        yield from sorted(os.path.abspath(one) for one in find_matches(name) if is_file(one))  # noqa: PTH100
     elif is_file(name):
         yield os.path.abspath(name)  # noqa: PTH100
     else:
@@ -191,7 +187,7 @@ def _text(file: BinaryIO) -> tuple[io.TextIOWrapper, str]:
     """The file as text, and its beginning; a byte-order mark decides the encoding, else it is UTF-8."""
     head = file.read(HEAD)
     file.seek(0)
-    encoding = next((encoding for mark, encoding in MARKS.items() if head.startswith(mark)), "utf-8")
+    encoding = marked_encoding(head) or "utf-8"
     return io.TextIOWrapper(file, encoding, newline=""), head.decode(encoding, "ignore")
 
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from genser.errors import ConfigError, StorageError, cause
 from genser.files import atomic_write
 from genser.scale.blocks import Block
-from genser.storage import is_url, open_stored, put_stored, stored_names
+from genser.storage import is_url, open_stored, path_of, put_stored, stored_names
 
 JOB = "_job.json"
 """Name of the file that says what a folder holds; readers of Parquet folders skip names that begin with ``_``."""
@@ -36,7 +35,7 @@ class Shards:
         """The place that a user names: a URL, or an absolute path, also for ``file://``."""
         name = os.fspath(output)
         if is_url(name) and name.lower().startswith("file:"):
-            name = unquote(urlsplit(name).path)
+            name = path_of(name)
         return name.rstrip("/") if is_url(name) else os.path.abspath(name)  # noqa: PTH100
 
     def name(self, block: Block) -> str:

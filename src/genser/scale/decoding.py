@@ -9,7 +9,7 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, Channel, count_channels, stream_audio
 from genser.errors import AudioError, GenserError
-from genser.inference.decode_ahead import Clip, Decoded
+from genser.inference.decode_ahead import Clip
 from genser.inference.windows import WINDOW, windows_of
 from genser.scale.blocks import Row
 from genser.scale.child import ChildDiedError, Children, Limits
@@ -52,7 +52,7 @@ class Decoders:
         if samples is None:
             stream = Stream(self, row, channel)
             return Clip(row.path, rest=windows_of(stream), stream=stream, channel=number)
-        return Clip(row.path, [samples], stream=Decoded(about.duration, about.remark), channel=number)
+        return Clip(row.path, [samples], stream=about, channel=number)
 
     def waveform(self, row: Row) -> np.ndarray:
         """The whole clip, mono at 16 kHz.

@@ -11,7 +11,7 @@ from genser.config import to_mapping
 from genser.encoders.config import EncoderConfig
 from genser.errors import ConfigError, ModelError, cause
 from genser.files import file_hash
-from genser.inference.load import find_model
+from genser.inference.load import find_model, model_hash
 from genser.inference.profile import Profile
 from genser.scale.child import Limits
 from genser.segments.options import DEFAULTS, SegmentOptions
@@ -85,14 +85,14 @@ def digest_of(about: dict[str, Any]) -> str:
 
 
 def model_digest(model: str | None) -> str:
-    """Start of the SHA-256 of a model: of its file, or of the configuration of its folder, which holds all others.
+    """Start of the SHA-256 of a model.
 
     Raises:
         ModelError: The model does not exist or cannot be read.
     """
     path = find_model(model)
     try:
-        return file_hash(path / "config.json" if path.is_dir() else path)[:16]
+        return model_hash(path)[:16]
     except OSError as error:
         raise ModelError(f"The model {path} cannot be read: {cause(error)}. Check the path.") from error
 

@@ -88,21 +88,30 @@ def process(
     done = shards.names()
     pending = (block for block in read_blocks(names, job.block_rows) if shards.name(block) not in done)
     tasks = _batched(pending, min(TASK_BLOCKS, max(count // 16, 1)))
-    summaries: Iterable[Summary] = ()
-    if len(done) == count:
-        pass  # everything was computed before
-    elif engine == "local":
-        summaries = run_local(job, setup, shards, tasks)
-    else:
-        from genser.scale.ray import run_ray
-
-        summaries = run_ray(job, setup, shards, tasks, address=address, workers=workers)
+    given = engine, job, setup, shards, tasks, address, workers
     finished, computed, failed = min(len(done) * job.block_rows, rows), 0, 0
-    for summary in summaries:
+    for summary in _computed(*given) if len(done) < count else ():
         finished, computed, failed = finished + summary.rows, computed + 1, failed + summary.failed
         if progress:
             progress(min(finished, rows), rows)
     return Report(shards.place, rows, count, computed, failed)
+
+
+def _computed(
+    engine: str,
+    job: Job,
+    setup: Setup,
+    shards: Shards,
+    tasks: Iterable[Sequence[Block]],
+    address: str | None,
+    workers: int | None,
+) -> Iterator[Summary]:
+    """Compute tasks with an engine."""
+    if engine == "local":
+        return run_local(job, setup, shards, tasks)
+    from genser.scale.ray import run_ray
+
+    return run_ray(job, setup, shards, tasks, address=address, workers=workers)
 
 
 def _measured(inputs: Sequence[str], size: int) -> tuple[int, int, str]:
