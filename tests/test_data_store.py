@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from genser.cli import app
 from genser.data import store as store_module
 from genser.data.file_hasher import FileHasher
-from genser.data.store import ABANDONED, FeatureStore, feature_key
+from genser.data.store import ABANDONED, FeatureStore, feature_key, leftovers
 from genser.data.store_upkeep import check, merge_stores, stores
 from genser.errors import StoreError
 
@@ -427,3 +427,21 @@ def test_hashes_are_remembered_until_the_file_changes(tmp_path, monkeypatch):
         assert remembered(__file__) == hasher(__file__)
     audio.write_bytes(b"two!")
     assert FileHasher(memory)(audio) != first
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_an_unfinished_file_may_vanish_while_it_is_looked_at(tmp_path, monkeypatch, looks):
+    """Another program renames it, after this one has looked at it so many times."""
+    (tmp_path / ".genser-0.part").touch()
+    seen, stat = [], Path.stat
+
+    def vanishing(path, **options):
+        if path.name == ".genser-0.part":
+            seen.append(path)
+            if len(seen) > looks:
+                raise FileNotFoundError(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", vanishing)
+    assert leftovers(tmp_path) == []
+    assert seen

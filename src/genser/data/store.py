@@ -350,7 +350,15 @@ def leftovers(folder: Path) -> list[Path]:
         if (name[:5] in halves and halves[name[:5]] + name[5:] not in files)
         or (name.startswith(".genser-") and name.endswith(".part"))
     ]
-    return [path for path in lone if path.exists() and now - path.stat().st_mtime > ABANDONED]
+    return [path for path in lone if now - _changed(path, now) > ABANDONED]
+
+
+def _changed(path: Path, now: float) -> float:
+    """Time at which a file was changed; now if another program has renamed or removed it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return now
 
 
 def _loaded(path: Path, load: Callable[[], np.ndarray], dtype: type, shape: tuple[int, ...]) -> np.ndarray:
