@@ -208,3 +208,33 @@ def test_the_help_describes_every_verb(monkeypatch, capsys):
     shown = {words[1]: words[2:-1] for words in lines if words[1] in cli.VERBS}
     assert list(shown) == list(cli.VERBS)
     assert all(len(words) > 3 for words in shown.values())
+
+
+def test_the_readme_shows_what_comes_out(monkeypatch, capsys):
+    """Up to two decimals of a score: processors differ in the last digits."""
+    monkeypatch.chdir(ROOT)
+    shown = dict(re.findall(r"^\$ genser (.*)\n((?:.+\n)+?)```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+    assert len(shown) == 2
+    for command, text in shown.items():
+        words, _, fields = command.partition(" | cut -f 2-5,7")
+        assert cli.app(shlex.split(words), exit_on_error=False) == 0
+        lines = capsys.readouterr().out.splitlines()
+        if command != words:
+            assert not fields
+            lines = ["\t".join([*line.split("\t")[1:5], line.split("\t")[6]]) for line in lines]
+        assert len(lines) >= len(text.splitlines())
+        for line, expected in zip(lines, text.splitlines(), strict=False):
+            assert numbers(line) == pytest.approx(numbers(expected), abs=0.015)
+            assert re.sub(r"[\d.]+", "", line) == re.sub(r"[\d.]+", "", expected)
+
+
+def numbers(line):
+    return [float(number) for number in re.findall(r"\d+\.\d+|\d+", line)]
+
+
+def test_the_readme_has_no_links_that_break_on_a_package_index():
+    text = (ROOT / "README.md").read_text("utf-8")
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)]*)\)", text)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert max(map(len, text.splitlines())) <= 120
