@@ -2,17 +2,26 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from unmeasured import unmeasured
 
 settings.register_profile("genser", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("genser")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+
+LONGEST = ("export", "docs", "silence", "training_distributed", "benchmarks", "bench", "cli_predict", "cli_training")
+"""Files whose tests take longest. They start first, so that no core idles at the end."""
+
+UNMEASURED = ("benchmarks", "docs", "export", "fuzz")
+"""Files whose tests cover little that others do not, at a high price: their coverage is not measured."""
 
 BROWSER = "sudo apt-get install chromium chromium-driver, or put chromium and chromedriver on the PATH"
 
@@ -36,6 +45,19 @@ def pytest_report_header() -> list[str]:
     """Say before the tests run whether the browser tests are skipped."""
     missing = missing_for_browser_tests()
     return [f"Browser tests are skipped: {', '.join(missing)} not found. To install: {BROWSER}."] if missing else []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Measure no coverage in some files."""
+    with unmeasured() if item.path.stem.removeprefix("test_") in UNMEASURED else nullcontext():
+        return (yield)
 
 
 def _shared(variable: str, folder: str) -> Path:
@@ -71,7 +93,8 @@ def toys(tmp_path_factory):
     paths = SimpleNamespace(folder=root / "toy", float32=root / "float32.onnx", int8=root / "int8.onnx")
     with FileLock(root.with_suffix(".lock")):
         if not paths.int8.exists():  # the last one
-            _make_toys(root)
+            with unmeasured():
+                _make_toys(root)
     return paths
 
 

@@ -31,5 +31,5 @@ if [ $# -gt 0 ]; then
     "$bin/python" -m pytest "$@"
 else # the floor of the coverage holds for all tests together
     export OMP_NUM_THREADS=1 # a process per core
-    "$bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile -rs --durations=20 --cov --cov-report=term:skip-covered
+    "$bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -rs --durations=20 --cov --cov-report=term:skip-covered
 fi

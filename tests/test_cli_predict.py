@@ -12,17 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from command_line import run as genser
 
 from genser.cli._inputs import find_inputs
 from genser.cli.info import installation
 from genser.errors import ConfigError
 
 LABELS = ("anger", "happiness", "sadness")
-
-
-def genser(*words, stdin=b"", **options):
-    command = [sys.executable, "-m", "genser", *map(str, words)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=120, **options)
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from command_line import run
 
 RECIPE = """
 encoder: {kind: fbank}
@@ -23,11 +23,9 @@ validation: 0.3
 
 
 def genser(*arguments, cwd, check=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "genser", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == check, done.stderr
-    return done
+    done = run(*arguments, cwd=cwd)
+    assert done.returncode == check, done.stderr.decode()
+    return SimpleNamespace(stdout=done.stdout.decode(), stderr=done.stderr.decode())
 
 
 @pytest.fixture(scope="module")

@@ -168,6 +168,7 @@ def test_recordings_without_speech_are_refused_if_the_gate_learned_from_some(mon
         for place in (np.eye(8)[0] * 6, -np.eye(8)[0] * 6, np.eye(8)[0] * 6 + np.eye(8)[1] * 9)
     )
     monkeypatch.setattr("genser.training.speech_gate.encode", lambda encoder, sounds: synthetic)
+    monkeypatch.setattr("genser.training.speech_gate.SOUNDS_EACH", 1)  # which the line above ignores
     fit = partial(train_gate, None, Pooling(), torch.from_numpy(speech))
     without, learned = fit(), fit([*real[:30], np.full((1, 8), np.nan, np.float32)])
     unseen = torch.from_numpy(real[30:])

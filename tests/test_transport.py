@@ -146,9 +146,8 @@ def test_the_state_of_a_perfect_estimator_arrives_as_steps_grow():
     torch.testing.assert_close(exact, expected)
 
 
-@pytest.mark.parametrize("method", ["euler", "bridge"])
-def test_samplers_converge_at_the_first_order(method):
-    """Halving the step halves the error of the state, against 4,000 steps made by hand."""
+def test_samplers_converge_at_the_first_order():
+    """Halving the step halves the error of the state, against 400 steps of second order made by hand."""
     x_1, X_c, _ = ends(2, batch=2)
     path = BridgePath(k=3.0, sigma=0.5, t_eps=0.2)
 
@@ -156,12 +155,13 @@ def test_samplers_converge_at_the_first_order(method):
         return 0.3 * x_t + 0.1 * X_c.mean(1) + t[:, None]
 
     reference = x_1
-    for t, s in pairwise(torch.linspace(path.T, path.t_eps, 4001, dtype=x_1.dtype)):
+    for t, s in pairwise(torch.linspace(path.T, path.t_eps, 401, dtype=x_1.dtype)):
         half = reference - (t - s) / 2 * path.vector_field(estimator(reference, X_c, t[None]), reference, x_1, t[None])
         middle = (t + s)[None] / 2
         reference = reference - (t - s) * path.vector_field(estimator(half, X_c, middle), half, x_1, middle)
-    errors = [(Sampler(n, method, "state")(estimator, path, x_1, X_c) - reference).norm() for n in (16, 32)]
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.25)
+    for method in ("euler", "bridge"):
+        errors = [(Sampler(n, method, "state")(estimator, path, x_1, X_c) - reference).norm() for n in (16, 32)]
+        assert math.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.25), method
 
 
 @pytest.mark.parametrize("method", ["euler", "bridge"])
