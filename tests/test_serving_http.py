@@ -121,6 +121,18 @@ def test_segments_are_those_of_the_library_in_every_format(client):
         assert "middle" in client.post(f"/v1/segments?format={format}", content=body).text
 
 
+def test_a_summary_is_returned_beside_the_segments_or_as_a_table(client):
+    expected = [one.to_dict() for one in Recognizer(PitchBackend()).summary((TALK, RATE))]
+    body = encoded(TALK, "FLAC")
+    result = client.post("/v1/segments?summary=true", content=body).json()
+    assert [one["shares"] for one in result["summary"]] == [one["shares"] for one in expected]
+    assert result["summary"][0]["segments"] == len(result["segments"])
+    assert client.post("/v1/segments", content=body).json()["summary"] is None
+    (row,) = csv.DictReader(io.StringIO(client.post("/v1/segments?summary=true&format=csv", content=body).text))
+    assert float(row["share_low"]) == pytest.approx(expected[0]["shares"]["low"])
+    assert "cannot hold summaries" in problem(client.post("/v1/segments?summary=true&format=srt", content=body), 422)
+
+
 def test_classes_prior_and_context_change_segments_as_in_the_library(client):
     recognizer = Recognizer(PitchBackend()).restricted(prior="low=0.6,middle=0.4")
     expected = recognize_timeline(recognizer, (TALK, RATE), SegmentOptions(context=0.0)).segments

@@ -51,6 +51,9 @@ def test_answers_match_openapi():
     soundfile.write(file, babble(2.0), RATE, format="WAV")
     with voice_server.running() as server:
         schema = httpx.get(f"{server.url}/openapi.json").json()
-        for route, name in (("predict?trajectory=true", "PredictAnswer"), ("segments?envelope=1", "SegmentsAnswer")):
+        for route, name in (
+            ("predict?trajectory=true", "PredictAnswer"),
+            ("segments?envelope=1&summary=1", "SegmentsAnswer"),
+        ):
             answer = httpx.post(f"{server.url}/v1/{route}", content=file.getvalue(), timeout=30).json()
             jsonschema_rs.validate({"$ref": f"#/components/schemas/{name}", **schema}, answer)

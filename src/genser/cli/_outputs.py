@@ -14,7 +14,7 @@ from typing import BinaryIO
 from genser.audio import describe
 from genser.errors import ConfigError
 from genser.files import atomic_file
-from genser.output.formats import Format, find_format
+from genser.output.formats import Format, Kind, find_format
 from genser.segments.segment import Timeline
 from genser.storage import StoredFile, is_url
 
@@ -163,11 +163,13 @@ class TimelineOutput:
     """Where timelines are written.
 
     Attributes:
+        kind: Whether they are written themselves, or their summaries.
         format: How they are written.
         path: File or folder; None is standard output.
         names: Name of a recording → name of its file in the folder; None if the path is a file.
     """
 
+    kind: Kind
     format: Format
     path: Path | StoredFile | None
     names: Mapping[str, str] | None = None
@@ -176,7 +178,7 @@ class TimelineOutput:
         """Write all timelines, each as soon as it comes."""
         if self.names is None and (self.path is None or self.format.holds_many):
             with open_output(self.path) as file:
-                self.format.write("timelines", timelines, file, labels)
+                self.format.write(self.kind, timelines, file, labels)
         else:
             deque(self.pass_on(timelines, labels), maxlen=0)
 
@@ -188,29 +190,32 @@ class TimelineOutput:
                 if isinstance(path, Path) and self.names is not None:
                     path /= self.names[timeline.path]
                 with open_output(path) as file:
-                    self.format.write("timelines", [timeline], file, labels)
+                    self.format.write(self.kind, [timeline], file, labels)
             yield timeline
 
 
-def timeline_output(option: str | None, format: str | None, recordings: Sequence[str]) -> TimelineOutput:
+def timeline_output(
+    option: str | None, format: str | None, recordings: Sequence[str], kind: Kind = "timelines"
+) -> TimelineOutput:
     """Choose where and how timelines are written, and check it.
 
     Args:
         option: Value of ``-o`` or ``--picture``.
         format: Name of the format, if given.
         recordings: The inputs.
+        kind: Timelines or summaries.
 
     Raises:
-        ConfigError: The output cannot hold these timelines, or cannot be written.
+        ConfigError: The output cannot hold them, or cannot be written.
     """
     path = output_path(option)
     if option is not None and isinstance(path, Path) and is_folder(option):
-        chosen = find_format("timelines", path / "recording.csv", format, "csv")
+        chosen = find_format(kind, path / "recording.csv", format, "csv")
         names = file_names(recordings, chosen.endings[0])
         check_folder(path)
         _check_files((path / name for name in names), recordings)
-        return TimelineOutput(chosen, path, dict(zip(map(describe, recordings), names, strict=True)))
-    chosen = find_format("timelines", path, format, "csv")
+        return TimelineOutput(kind, chosen, path, dict(zip(map(describe, recordings), names, strict=True)))
+    chosen = find_format(kind, path, format, "csv")
     if len(recordings) > 1 and not chosen.holds_many:
         raise ConfigError(
             f"A file in the format {chosen.name} holds one recording, got {len(recordings)}. Name a folder, or choose "
@@ -218,4 +223,4 @@ def timeline_output(option: str | None, format: str | None, recordings: Sequence
         )
     if path is not None:
         check_file(path, recordings)
-    return TimelineOutput(chosen, path)
+    return TimelineOutput(kind, chosen, path)

@@ -39,6 +39,8 @@ class OverTime:
 
     Attributes:
         segments: Recognise the emotions in recordings over time, one row per segment instead of one row per file.
+        summary: Recognise them over time, and write one row per recording, channel and speaker: seconds of speech, and
+            for each emotion its share, mean score, longest stretch and change from the first to the last third.
         microphone: Recognise live audio, one line per segment, until Ctrl-C.
         turns: File with speaker turns to recognise instead of detected speech: .rttm, .csv, .tsv, .srt or .vtt.
         picture: Also draw the recording: .png, .svg or .pdf, or a folder for one picture per recording.
@@ -46,10 +48,16 @@ class OverTime:
     """
 
     segments: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    summary: Annotated[bool, Parameter(negative="", show_default=False)] = False
     microphone: Annotated[bool, Parameter(negative="", show_default=False)] = False
     turns: str | None = None
     picture: str | None = None
     input_device: str | None = None
+
+    @property
+    def of_recordings(self) -> bool:
+        """Whether recordings, not live audio, are recognised over time."""
+        return self.segments or self.summary
 
 
 def check_combination(
@@ -63,15 +71,16 @@ def check_combination(
     flagged = {} if flags is None else {f.name: getattr(flags, f.name) for f in fields(flags)}
     chosen: dict[str, Any] = {name: value for name, value in flagged.items() if value is not None}
     given = [name for name in ("turns", "picture", "input_device") if getattr(over_time, name) is not None] + [*chosen]
-    if over_time.segments and over_time.microphone:
-        raise ConfigError("--segments is for recordings and --microphone for live audio. Give one of them.")
-    if not (over_time.segments or over_time.microphone):
+    if over_time.of_recordings and over_time.microphone:
+        name = "--segments" if over_time.segments else "--summary"
+        raise ConfigError(f"{name} is for recordings and --microphone for live audio. Give one of them.")
+    if not (over_time.of_recordings or over_time.microphone):
         if given:
             raise ConfigError(f"{_options(given)} without --segments would have no effect. Add --segments.")
         return DEFAULTS
     if batch_seconds is not None:
         raise ConfigError("--batch-seconds has no effect with --segments and --microphone. Omit it.")
-    if over_time.segments and over_time.input_device is not None:
+    if over_time.of_recordings and over_time.input_device is not None:
         raise ConfigError("--input-device chooses a microphone. Give --microphone instead of --segments.")
     if over_time.turns is not None and (contradicting := [name for name in SPEECH_DETECTION if name in chosen]):
         raise ConfigError(f"{_options(contradicting)} and --turns both define where segments are. Omit one of them.")

@@ -37,6 +37,7 @@ def predict_segments(
     format: str | None = None,
     picture: str | None = None,
     turns: str | None = None,
+    summary: bool = False,
     channel: Channel = "mix",
     adapt: bool = False,
     about: Mapping[str, Any] = MappingProxyType({}),
@@ -53,6 +54,7 @@ def predict_segments(
         format: Name of a format; if None that of the output's ending, else csv.
         picture: PNG, SVG or PDF of a recording, or a folder for one PNG per recording.
         turns: File with speaker turns to recognise instead of detected speech.
+        summary: Whether to write a summary per voice instead of the segments.
         channel: Number of the channel to recognise, from 1; "mix" or "each".
         adapt: Whether to adapt the model to each recording by itself, and with turns to each speaker.
         about: Further options that decide the results, for the journal of the run.
@@ -66,7 +68,7 @@ def predict_segments(
         ConfigError: The outputs cannot hold what is asked for.
         ManifestError: The file of turns holds no turn that can be used; others are failures.
     """
-    main = timeline_output(output, format, recordings)
+    main = timeline_output(output, format, recordings, "summaries" if summary else "timelines")
     drawing = _picture_output(picture, recordings) if picture is not None else None
     turn_file = None if turns is None else _turns_for(turns, recordings)
     scorer = load()
@@ -82,11 +84,12 @@ def predict_segments(
     with progress_bars() as bars:
         if is_journaled(main.path, recordings, is_folder=main.names is not None):
             about = {**about, **_deciding(options, turns, picture), "--format": main.names and main.format.name}
+            about |= {"--summary": main.names and summary}
             _write_resumable(main, recordings, recognize, scorer.labels, about, resume)
         else:
             main.write(recognize(recordings), scorer.labels)
     if unfamiliar:
-        about_hint = {"options": "--segments", "is_adapted": adapt}
+        about_hint = {"options": "--summary" if summary else "--segments", "is_adapted": adapt}
         remarks.append(unfamiliar_hint(len(unfamiliar), "recording", recordings, scorer, model, **about_hint))
     for sentence in remarks + failures:
         print(f"genser: {sentence}", file=sys.stderr)
@@ -150,6 +153,7 @@ def _revived(row: Mapping[str, Any]) -> Timeline:
     """A timeline from the values that a journal holds."""
     segments = tuple(Segment(**segment) for segment in row["segments"])
     values: dict[str, Any] = {**row, "labels": tuple(row["labels"]), "segments": segments, "envelope": NO_WAVEFORM}
+    values["channels"] = tuple(row["channels"])
     return Timeline(**values)
 
 

@@ -103,7 +103,7 @@ def predict(
     if chosen_bulk := bulk_of(bulk, _without_bulk(given, over_time, paths)):
         job = {"model": model, "task": task, "classes": classes, "prior": prior, "profile": profile}
         job |= {"source": encoder, "channel": chosen_channel, "segments": options}
-        kind = "segments" if over_time.segments else "predict"
+        kind = "segments" if over_time.of_recordings else "predict"
         return predict_bulk(chosen_bulk, kind, job, paths, output, device, threads, batch_seconds)
     path = output_path(output)
     if resume and not isinstance(path, Path):
@@ -124,18 +124,18 @@ def predict(
         return predict_microphone(load_model, options, format=format, device=over_time.input_device)
     inputs = find_inputs(paths)
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
-    about = {"--segments": over_time.segments, "--model": model_digest(model), "--channel": chosen_channel}
+    about = {"--segments": over_time.of_recordings, "--model": model_digest(model), "--channel": chosen_channel}
     about |= {f"--{name}": value for name, value in occurring.items()}
     about |= {"--task": task, "--adapt": adapt, "--profile": learned and learned.digest}
     if adapt and "-" in inputs:
         raise ConfigError("--adapt reads every input twice, which standard input does not allow. Name files.")
-    if over_time.segments:
+    if over_time.of_recordings:
         from genser.cli._segments import predict_segments
 
-        chosen = {"format": format, "channel": chosen_channel, "adapt": adapt, "about": about, "resume": resume}
-        chosen["model"] = model
+        how: dict[str, Any] = {"format": format, "channel": chosen_channel, "adapt": adapt, "about": about}
+        how |= {"resume": resume, "model": model, "summary": over_time.summary}
         files = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
-        return predict_segments(load_model, inputs, options, **files, **chosen)
+        return predict_segments(load_model, inputs, options, **files, **how)
     if path is not None:
         check_file(path, inputs)
     chosen = find_format("predictions", path, format, "text")
@@ -264,7 +264,7 @@ class _ClipRun:
 
 def _without_bulk(given: Mapping[str, Any], over_time: OverTime, paths: Sequence[str]) -> dict[str, Any]:
     """Options that a bulk run does not take, with their values."""
-    about = {f"--{name}": getattr(over_time, name) for name in ("microphone", "turns", "picture")}
+    about = {f"--{name}": getattr(over_time, name) for name in ("microphone", "turns", "picture", "summary")}
     return {**given, **about, "standard input": "-" in paths}
 
 

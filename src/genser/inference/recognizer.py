@@ -29,8 +29,9 @@ from genser.transport.codes import class_codes, projections
 
 if TYPE_CHECKING:
     from genser.segments.options import SegmentOptions
-    from genser.segments.segment import Segment
+    from genser.segments.segment import Segment, Timeline
     from genser.segments.stream import Stream
+    from genser.segments.summary import VoiceSummary
     from genser.segments.turns import Turn
 
 BATCH_SECONDS = 60.0  # of audio in a batch, padding included
@@ -403,6 +404,45 @@ class Recognizer:
         Raises:
             AudioError: The recording cannot be read, has no such channel, or all turns begin after its end.
         """
+        return list(self._timeline(source, options, turns, channel, adapt).segments)
+
+    def summary(
+        self,
+        source: AudioSource,
+        options: "SegmentOptions | None" = None,
+        *,
+        turns: "Sequence[Turn] | None" = None,
+        channel: Channel = "mix",
+        adapt: bool = False,
+    ) -> "list[VoiceSummary]":
+        """Recognise the emotions of a recording over time, and sum them up: one summary per speaker and channel.
+
+        Args:
+            source: As for :meth:`segments`, like all other arguments.
+            options: How to cut, smooth and merge.
+            turns: Speaker turns.
+            channel: "each" for a summary of every channel.
+            adapt: Whether to adapt the model to the recording.
+
+        Returns:
+            At least one; see :func:`genser.segments.summary.summarize`, which also takes segments that you have.
+
+        Raises:
+            AudioError: As for :meth:`segments`.
+        """
+        from genser.segments.summary import summarize_timeline
+
+        return summarize_timeline(self._timeline(source, options, turns, channel, adapt))
+
+    def _timeline(
+        self,
+        source: AudioSource,
+        options: "SegmentOptions | None",
+        turns: "Sequence[Turn] | None",
+        channel: Channel,
+        adapt: bool,
+    ) -> "Timeline":
+        """The timeline of a recording; problems of its turns are warnings to the caller of the public method."""
         from genser.segments.adapt import self_adapted
         from genser.segments.options import DEFAULTS
         from genser.segments.timeline import recognize_timeline
@@ -412,8 +452,8 @@ class Recognizer:
         scorer, speakers = self_adapted(self, source, options or DEFAULTS, **given) if adapt else (self, {})
         timeline = recognize_timeline(scorer, source, options or DEFAULTS, speakers=speakers, **given)
         for problem in timeline.problems:
-            warnings.warn(problem, stacklevel=2)
-        return list(timeline.segments)
+            warnings.warn(problem, stacklevel=3)
+        return timeline
 
     def stream(
         self,

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 from genser.errors import ConfigError, MissingExtraError, suggestion
 from genser.output.plot import draw_timelines
 from genser.output.predictions import prediction_lines, prediction_rows
+from genser.output.summaries import summary_lines, summary_rows
 from genser.output.tables import Rows, write_csv, write_json, write_json_lines, write_parquet
 from genser.output.timelines import (
     audacity_lines,
@@ -29,7 +30,7 @@ from genser.storage import StoredFile
 Writer = Callable[[Iterable[Any], BinaryIO, Sequence[str]], None]
 """Writes predictions or timelines to a binary file, each as soon as it comes; the last argument is the class names."""
 
-Kind = Literal["predictions", "timelines"]
+Kind = Literal["predictions", "timelines", "summaries"]
 
 _PLAIN = "text/plain"
 _PLOT = ("matplotlib", "plot")
@@ -45,6 +46,7 @@ class Format:
         media_type: Content type for HTTP.
         predictions: Writes predictions; None if the format cannot hold them.
         timelines: Writes timelines; None if the format cannot hold them.
+        summaries: Writes the summaries of timelines; None if the format cannot hold them.
         holds_many: Whether one file can hold the timelines of several recordings.
         is_binary: Whether the format is unfit for standard output.
         needs_end: Whether writing can only begin after the end of a recording, so that it is unfit for live audio.
@@ -56,21 +58,29 @@ class Format:
     media_type: str
     predictions: Writer | None = None
     timelines: Writer | None = None
+    summaries: Writer | None = None
     holds_many: bool = False
     is_binary: bool = False
     needs_end: bool = False
     requires: tuple[str, str] | None = None
 
+    def check(self, kind: Kind) -> None:
+        """Refuse what the format cannot hold.
+
+        Raises:
+            ConfigError: It cannot hold this kind of result.
+        """
+        if getattr(self, kind) is None:
+            raise ConfigError(f"The format {self.name} cannot hold {kind}. Use one of {', '.join(names_of(kind))}.")
+
     def write(self, kind: Kind, results: Iterable[Any], file: BinaryIO, labels: Sequence[str]) -> None:
-        """Write predictions or timelines, each as soon as it comes.
+        """Write predictions, timelines or summaries of timelines, each as soon as it comes.
 
         Raises:
             ConfigError: The format cannot hold them.
         """
-        writer = getattr(self, kind)
-        if writer is None:
-            raise ConfigError(f"The format {self.name} cannot hold {kind}. Use one of {', '.join(names_of(kind))}.")
-        writer(results, file, labels)
+        self.check(kind)
+        getattr(self, kind)(results, file, labels)
 
 
 def _lines(lines: Callable[[Iterable[Any], Sequence[str]], Iterable[str]]) -> Writer:
@@ -90,13 +100,14 @@ def _annotation(lines: Callable[[Iterable[Any]], Iterable[str]]) -> Writer:
 
 
 def _tables(name: str, endings: tuple[str, ...], media_type: str, write: Callable[[Rows, BinaryIO], None]) -> Format:
-    """A format that holds rows, of predictions and of timelines alike."""
+    """A format that holds rows, of predictions, timelines and summaries alike."""
     return Format(
         name,
         endings,
         media_type,
         predictions=lambda items, file, labels: write(prediction_rows(items, labels), file),
         timelines=lambda items, file, labels: write(timeline_rows(items, labels), file),
+        summaries=lambda items, file, labels: write(summary_rows(items, labels), file),
         holds_many=True,
         is_binary=name == "parquet",
         needs_end=name == "parquet",
@@ -112,7 +123,15 @@ def _picture(name: str, media_type: str) -> Format:
 FORMATS: dict[str, Format] = {
     format.name: format
     for format in (
-        Format("text", (".txt",), _PLAIN, _lines(prediction_lines), _lines(timeline_lines), holds_many=True),
+        Format(
+            "text",
+            (".txt",),
+            _PLAIN,
+            predictions=_lines(prediction_lines),
+            timelines=_lines(timeline_lines),
+            summaries=_lines(summary_lines),
+            holds_many=True,
+        ),
         _tables("json", (".json",), "application/json", write_json),
         _tables("jsonl", (".jsonl", ".ndjson"), "application/jsonl", write_json_lines),
         _tables("csv", (".csv",), "text/csv", write_csv),
@@ -135,7 +154,7 @@ for _format in FORMATS.values():
 
 
 def names_of(kind: Kind) -> list[str]:
-    """Names of the formats that hold predictions or timelines."""
+    """Names of the formats that hold predictions, timelines or summaries."""
     return [name for name, format in FORMATS.items() if getattr(format, kind)]
 
 
@@ -157,14 +176,13 @@ def find_format(kind: Kind, output: Path | StoredFile | None, name: str | None, 
         name = ENDINGS.get(output.suffix.lower())
         if name is None:
             endings = ", ".join(ending for ending, format in ENDINGS.items() if format in known)
-            folder = f" For a folder write {output}/." if kind == "timelines" else ""
+            folder = "" if kind == "predictions" else f" For a folder write {output}/."
             raise ConfigError(f"The ending of {output} names no format. Use --format, or one of {endings}.{folder}")
     name = name or default
     if name not in FORMATS:
         raise ConfigError(f"Unknown format {name!r}. {suggestion(name, known)}")
-    if name not in known:
-        raise ConfigError(f"The format {name} cannot hold {kind}. Use one of {', '.join(known)}.")
     format = FORMATS[name]
+    format.check(kind)
     if format.is_binary and output is None:
         raise ConfigError(f"{name} is a binary format. Name a file with -o.")
     if format.requires and find_spec(format.requires[0]) is None:

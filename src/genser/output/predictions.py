@@ -4,17 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from genser.inference.prediction import NO_SPEECH, Prediction
-from genser.output.tables import Rows
+from genser.output.tables import PerClass, Rows
 
-BEFORE_SCORES = {"path": str, "label": str, "score": float}
 CONDITIONS = {"speech": float, "familiar": float, "duration": float, "heard": float}
-AFTER_SCORES = {**CONDITIONS, "channel": int, "remark": str, "error": str}
+SCORED = {"path": str, "label": str, "score": float, "scores": PerClass()}
+COLUMNS = {**SCORED, **CONDITIONS, "channel": int, "remark": str, "error": str}
 FURTHER_CLASSES = 2  # classes on a line of text after the label
 
 
 def prediction_rows(predictions: Iterable[Prediction], labels: Sequence[str]) -> Rows:
     """One row per prediction; numbers are rounded to six digits."""
-    return Rows(BEFORE_SCORES | AFTER_SCORES, labels, map(_row, predictions), score_position=len(BEFORE_SCORES))
+    return Rows(COLUMNS, labels, map(_row, predictions))
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, BinaryIO
@@ -12,33 +12,43 @@ ROW_GROUP = 4096  # rows of Parquet held in memory
 
 
 @dataclass(frozen=True)
+class PerClass:
+    """Numbers of the classes: an object in JSON, and in tables one column per class, named by it after a prefix."""
+
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
 class Rows:
     """Rows of a table.
 
     Attributes:
-        columns: Name → type (str, int, float or bool) of the columns, without those of the classes.
-        labels: Class names. In JSON the scores are an object, in tables one column per class after `score_position`.
-        rows: One mapping per row, with a value for each column, and "scores" (class → probability, or None).
-        score_position: Number of columns before those of the classes.
+        columns: Name → type (str, int, float, bool, or numbers per class) of the columns.
+        labels: Class names.
+        rows: One mapping per row, with a value for each column; numbers per class are a mapping, or None.
     """
 
-    columns: dict[str, type]
+    columns: Mapping[str, type | PerClass]
     labels: Sequence[str]
     rows: Iterator[dict[str, Any]]
-    score_position: int
 
     def header(self) -> dict[str, type]:
-        """Name → type of all columns; a class with the name of another column gets the suffix " (score)"."""
-        classes = {f"{label} (score)" if label in self.columns else label: float for label in self.labels}
-        columns = list(self.columns.items())
-        return dict([*columns[: self.score_position], *classes.items(), *columns[self.score_position :]])
+        """Name → type of all columns; one of a class with the name of another column gets the suffix " (score)"."""
+        header: dict[str, type] = {}
+        for name, kind in self.columns.items():
+            names = [f"{kind.prefix}{label}" for label in self.labels] if isinstance(kind, PerClass) else []
+            header |= {f"{one} (score)" if one in self.columns else one: float for one in names}
+            header |= {} if isinstance(kind, PerClass) else {name: kind}
+        return header
 
     def cells(self) -> Iterator[list[Any]]:
         """The values of each row in the order of the header."""
         for row in self.rows:
-            plain = [row[name] for name in self.columns]
-            scores = [(row["scores"] or {}).get(label) for label in self.labels]
-            yield [*plain[: self.score_position], *scores, *plain[self.score_position :]]
+            cells: list[Any] = []
+            for name, kind in self.columns.items():
+                is_plain = not isinstance(kind, PerClass)
+                cells += [row[name]] if is_plain else [(row[name] or {}).get(label) for label in self.labels]
+            yield cells
 
 
 def write_csv(rows: Rows, file: BinaryIO, delimiter: str = ",") -> None:

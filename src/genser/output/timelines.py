@@ -6,35 +6,34 @@ from typing import Any
 
 from genser.inference.prediction import NO_SPEECH
 from genser.output.predictions import printable
-from genser.output.tables import Rows
+from genser.output.tables import PerClass, Rows
 from genser.segments.segment import Segment, Timeline
 
 VOICE = {"speaker": str, "channel": int, "familiar": float}
 SEGMENT = {"start": float, "end": float, "label": str, "confident": bool, **VOICE}
 RECORDING = {"duration": float, "heard": float, "remark": str, "error": str}
-COLUMNS = {"path": str, **SEGMENT, **RECORDING}
+COLUMNS = {"path": str, **SEGMENT, **RECORDING, "scores": PerClass()}
 
 
 def timeline_rows(timelines: Iterable[Timeline], labels: Sequence[str]) -> Rows:
     """One row per segment; one row for a recording without speech, and one without a segment for one that failed."""
-    return Rows(COLUMNS, labels, (row for timeline in timelines for row in _rows(timeline)), len(COLUMNS))
+    return Rows(COLUMNS, labels, (row for timeline in timelines for row in _rows(timeline)))
 
 
 def _rows(timeline: Timeline) -> Iterator[dict[str, Any]]:
-    recording = {name: getattr(timeline, name) for name in RECORDING}
-    recording |= {name: round(value, 6) for name, value in recording.items() if isinstance(value, float)}
-    if timeline.error is not None:
-        recording["duration"] = None
+    recording = about_recording(timeline)
     if not timeline.segments:
-        whole = {} if timeline.error is not None else {"start": 0.0, "end": _end(timeline), "label": NO_SPEECH}
+        whole = {} if timeline.error is not None else {"start": 0.0, "end": round(timeline.end, 3), "label": NO_SPEECH}
         yield {"path": timeline.path, **dict.fromkeys(SEGMENT), **whole, "scores": None, **recording}
     for segment in timeline.segments:
         yield {"path": timeline.path, **segment.to_dict(), **recording}
 
 
-def _end(timeline: Timeline) -> float:
-    """End of a recording in seconds, to the millisecond like the times of segments."""
-    return round(timeline.duration if timeline.heard is None else timeline.heard, 3)
+def about_recording(timeline: Timeline) -> dict[str, Any]:
+    """What every row of a recording repeats about it; the duration of one that failed is unknown."""
+    found = {name: getattr(timeline, name) for name in RECORDING}
+    found |= {name: round(value, 6) for name, value in found.items() if isinstance(value, float)}
+    return found if timeline.error is None else found | {"duration": None}
 
 
 def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iterator[str]:
@@ -45,7 +44,7 @@ def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iter
         if timeline.error is not None:
             yield f"failed  {printable(timeline.error)}"
         elif not timeline.segments:
-            yield f"{0:9.2f} {_end(timeline):9.2f}  {NO_SPEECH:{width}}        {path}"
+            yield f"{0:9.2f} {timeline.end:9.2f}  {NO_SPEECH:{width}}        {path}"
         for one in timeline.segments:
             label = one.label if one.confident else f"{one.label}?"
             voice = f"  {printable(one.voice)}" if one.voice else ""

@@ -78,7 +78,7 @@ class Predictions:
             for row, cells in zip(of_clips, table.rows, strict=True)
         )
         first = {"row": int, "path": str, "start": float, "end": float}
-        content = _parquet(Rows(first | table.columns, table.labels, rows, table.score_position + len(first) - 1))
+        content = _parquet(Rows({**first, **table.columns}, table.labels, rows))
         return content, len({row.number for row, one in zip(of_clips, predictions, strict=True) if one.error})
 
 
@@ -120,7 +120,7 @@ class Segments:
             for row, timeline in timelines
             for cells in timeline_rows([timeline], self._recognizer.labels).rows
         )
-        content = _parquet(Rows({"row": int} | table.columns, table.labels, rows, table.score_position + 1))
+        content = _parquet(Rows({"row": int, **table.columns}, table.labels, rows))
         return content, sum(timeline.error is not None for _, timeline in timelines)
 
     def _timeline(self, row: Row) -> Timeline:

@@ -49,8 +49,7 @@ class Segment:
     @property
     def voice(self) -> str | None:
         """Speaker and channel as one name, as far as they are known, such as "anna (channel 2)"."""
-        channel = None if self.channel is None else f"channel {self.channel}"
-        return f"{self.speaker} ({channel})" if self.speaker and channel else self.speaker or channel
+        return voice_name(self.speaker, self.channel)
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as plain values; times to the millisecond, scores to six digits."""
@@ -80,6 +79,8 @@ class Timeline:
         problems: Sentences on turns behind the end of the recording, which have no segment.
         heard: Seconds that were decoded and recognised; the envelope spans them. None if recognition failed.
         remark: What was unusual about the recording, such as that it is cut off; None if nothing was.
+        channels: Numbers of the channels that were recognised apart, also of those without segments; empty if they
+            were mixed.
     """
 
     path: str
@@ -91,6 +92,12 @@ class Timeline:
     problems: tuple[str, ...] = ()
     heard: float | None = None
     remark: str | None = None
+    channels: tuple[int, ...] = ()
+
+    @property
+    def end(self) -> float:
+        """End of what was recognised in seconds; the duration if that is unknown."""
+        return self.duration if self.heard is None else self.heard
 
     @property
     def familiar(self) -> float | None:
@@ -101,6 +108,12 @@ class Timeline:
     def is_unfamiliar(self) -> bool:
         """Whether its speech is unlike the training recordings; False without an in-domain score."""
         return self.familiar is not None and self.familiar < 0.5
+
+
+def voice_name(speaker: str | None, channel: int | None) -> str | None:
+    """Speaker and channel as one name, as far as they are known, such as "anna (channel 2)"."""
+    shown = None if channel is None else f"channel {channel}"
+    return f"{speaker} ({shown})" if speaker and shown else speaker or shown
 
 
 def mean_familiar(parts: Sequence[tuple[float | None, float]]) -> float | None:

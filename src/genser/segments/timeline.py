@@ -192,6 +192,7 @@ def _recognized_channel(
             problems=tuple(cutter.problems),
             heard=stream.heard,
             remark=joined([*filter(None, [stream.remark]), *cutter.remarks]),
+            channels=() if number is None else (number,),
         )
 
     timeline = recognized()
@@ -255,6 +256,7 @@ def _recognized_channels(
         envelope=np.stack([peaks[:, :, 0].min(axis=0), peaks[:, :, 1].max(axis=0)], axis=1),
         remark=joined([part.remark for part in parts if part.remark]),
         problems=(*problems, *dict.fromkeys(problem for part in parts for problem in part.problems)),
+        channels=tuple(number for part in parts for number in part.channels),
     )
 
 

@@ -25,6 +25,7 @@ from genser.output.formats import FORMATS, names_of
 from genser.segments.options import SegmentOptions
 from genser.segments.scores import GatedScores
 from genser.segments.segment import Timeline
+from genser.segments.summary import summarize_timeline
 from genser.segments.timeline import recognize_timeline
 from genser.segments.turns import Turn, read_turns
 from genser.serving.batching import Batcher, long_enough, row_of
@@ -47,6 +48,10 @@ class SegmentQuery(SegmentParameters):
 
     channel: str = Field("mix", pattern=CHANNEL, description=CHANNEL_HELP)
     envelope: bool = Field(False, description="Also return the outline of the waveform.")
+    summary: bool = Field(
+        False,
+        description="Also return a summary per speaker and channel. With another format than json: return it instead.",
+    )
     # pyrefly: ignore[invalid-literal] - pydantic makes the enumeration of the OpenAPI document at run time
     format: Literal[("json", *OTHER_FORMATS)] = "json"
 
@@ -62,6 +67,26 @@ class SegmentAnswer(BaseModel):
     channel: int | None = Field(description="Number of the channel from 1; null if the channels were mixed.")
     familiar: float | None = Field(description="In-domain score; null if the model has none.", examples=[0.02])
     scores: Scores
+
+
+class SummaryAnswer(BaseModel):
+    """One voice of a recording, which is a speaker on a channel, summed up."""
+
+    speaker: str | None = Field(description="Speaker of the turns, if known.", examples=[None])
+    channel: int | None = Field(description="Number of the channel from 1; null if the channels were mixed.")
+    segments: int = Field(description="Number of segments.", examples=[12])
+    speech: float = Field(description="Seconds of speech.", examples=[48.2])
+    label: str | None = Field(description="Class with the largest share; null without speech.", examples=["neutral"])
+    confident: float | None = Field(description="Share of the time whose segments are confident.", examples=[0.81])
+    familiar: float | None = Field(description="Mean in-domain score; null if the model has none.", examples=[0.02])
+    shares: dict[str, float] = Field(description="Share of the time of each class; empty without speech.")
+    scores: dict[str, float] = Field(description="Mean score of each class, weighted by duration.")
+    longest: dict[str, float] = Field(description="Length of the longest stretch of each class in seconds, or 0.")
+    longest_start: dict[str, float | None] = Field(description="Start of that stretch in seconds, or null.")
+    changes: dict[str, float | None] = Field(
+        description="Mean score of each class in the last third of the recording minus that in the first; null if one "
+        "of these thirds has no speech."
+    )
 
 
 class SegmentsAnswer(BaseModel):
@@ -83,6 +108,7 @@ class SegmentsAnswer(BaseModel):
         examples=[0.02],
     )
     segments: list[SegmentAnswer]
+    summary: list[SummaryAnswer] | None = Field(None, description="One per speaker and channel; only if requested.")
     envelope: list[list[float]] | None = Field(
         None, description="Lowest and highest sample in equal steps of time; only if requested."
     )
@@ -104,6 +130,8 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
     `turns` (RTTM, tables, SubRip, WebVTT, TextGrid, Audacity, ELAN, or JSON of whisper).
     """
     config, options = service.config, query.options()
+    kind, format = "summaries" if query.summary else "timelines", FORMATS[query.format]
+    format.check(kind)
     with service.admission.request(client_of(request)), service.admission.recording():
         uploads = await read_uploads(request, config, config.max_recording_bytes)
         recordings = [upload for upload in uploads if upload.field != "turns"]
@@ -119,8 +147,8 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         work = _recognize(service, recordings[0], options, channel_of(query.channel), turn_file, scorer)
         timeline = await finish(request, work, config.recording_timeout, service.metrics)
     if query.format != "json":
-        content, format = io.BytesIO(), FORMATS[query.format]
-        format.write("timelines", [timeline], content, prior.labels)
+        content = io.BytesIO()
+        format.write(kind, [timeline], content, prior.labels)
         return Response(content.getvalue(), media_type=format.media_type)
     answer = {
         "model": service.name,
@@ -131,6 +159,7 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         "remark": timeline.remark,
         "familiar": None if timeline.familiar is None else round(timeline.familiar, 6),
         "segments": [segment.to_dict() for segment in timeline.segments],
+        "summary": [one.to_dict() for one in summarize_timeline(timeline)] if query.summary else None,
         "envelope": timeline.envelope.astype(float).round(4).tolist() if query.envelope else None,
     }
     return JSONResponse(answer)
