@@ -130,23 +130,9 @@ def test_the_commands_of_the_page_run(corpus, monkeypatch, capsys):
     printed = run_page(monkeypatch, capsys)
     assert {command.split()[0] for command in printed} == set(cli.VERBS) - {"serve"}
     for name in (
-        *(
-            "out.csv",
-            "talk.csv",
-            "talk.png",
-            "talk.TextGrid",
-            "timelines",
-            "summary.csv",
-            "recordings.csv",
-            "model.onnx",
-        ),
-        *(
-            "recordings.csv",
-            "report/report.html",
-            "bench/report.html",
-            "model/head.safetensors",
-            "model/run/metrics.jsonl",
-        ),
+        *("out.csv", "talk.csv", "talk.png", "talk.TextGrid", "timelines", "summary.csv", "model.onnx"),
+        *("recordings.csv", "report/report.html", "bench/report.html", "model/head.safetensors"),
+        "model/run/metrics.jsonl",
     ):
         assert Path(name).exists(), name
     header = Path("out.csv").read_text().splitlines()[0].split(",")

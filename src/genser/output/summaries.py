@@ -6,6 +6,7 @@ from typing import Any
 from genser.inference.prediction import NO_SPEECH
 from genser.output.predictions import printable
 from genser.output.tables import PerClass, Rows
+from genser.output.time_axis import time_text
 from genser.output.timelines import RECORDING, about_recording
 from genser.segments.segment import Timeline
 from genser.segments.summary import VoiceSummary, summarize_timeline
@@ -56,18 +57,11 @@ def _voice_lines(one: VoiceSummary, name: str) -> Iterator[str]:
     if one.label is None or one.confident is None:
         yield f"{name}: {NO_SPEECH}"
         return
-    yield f"{name}: {clock(one.speech)} of speech, {one.confident:.0%} of it confident"
+    yield f"{name}: {time_text(one.speech)} of speech, {one.confident:.0%} of it confident"
     width = max(map(len, one.shares))
     yield f"  {'':{width}}  share  score  change  longest"
     for label, share in sorted(one.shares.items(), key=lambda item: -item[1]):
         change, start = one.changes[label], one.longest_start[label]
         changed = "" if change is None else f"{change:+.2f}"
-        longest = "" if start is None else f"{clock(one.longest[label])} from {clock(start)}"
+        longest = "" if start is None else f"{time_text(one.longest[label])} from {time_text(start)}"
         yield f"  {label:{width}}  {share:5.0%}  {one.scores[label]:5.2f}  {changed:>6}  {longest}".rstrip()
-
-
-def clock(seconds: float) -> str:
-    """A time as people write it: ``1:05`` or ``2:01:05``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

@@ -110,6 +110,26 @@ class Timeline:
         return self.familiar is not None and self.familiar < 0.5
 
 
+def by_voice(
+    segments: Sequence[Segment], channels: Sequence[int] = ()
+) -> dict[tuple[int | None, str | None], list[Segment]]:
+    """The segments of each voice, which is a channel and a speaker, in order of their start.
+
+    Args:
+        segments: Of one recording, in any order.
+        channels: Numbers of channels that were recognised; one without segments is also a voice.
+
+    Returns:
+        In order of the channels, and on one channel in order of the first segment; at least one voice.
+    """
+    voices: dict[tuple[int | None, str | None], list[Segment]] = {}
+    for one in sorted(segments, key=lambda one: (one.start, one.end)):
+        voices.setdefault((one.channel, one.speaker), []).append(one)
+    known = {channel for channel, _ in voices}
+    voices |= {(channel, None): [] for channel in channels if channel not in known}
+    return dict(sorted((voices or {(None, None): []}).items(), key=lambda item: item[0][0] or 0))
+
+
 def voice_name(speaker: str | None, channel: int | None) -> str | None:
     """Speaker and channel as one name, as far as they are known, such as "anna (channel 2)"."""
     shown = None if channel is None else f"channel {channel}"

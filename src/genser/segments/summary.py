@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genser.segments.segment import Segment, Timeline, mean_familiar, voice_name
+from genser.segments.segment import Segment, Timeline, by_voice, mean_familiar, voice_name
 
 LONGEST_PAUSE = 2.0
 """Longest pause in seconds within a stretch of one emotion."""
@@ -84,14 +84,8 @@ def summarize(segments: Sequence[Segment], duration: float, channels: Sequence[i
         Summaries in order of the channels, and on one channel in order of the first segment; at least one, which is
         without speech if there are no segments.
     """
-    voices: dict[tuple[int | None, str | None], list[Segment]] = {}
-    for one in sorted(segments, key=lambda one: (one.start, one.end)):
-        voices.setdefault((one.channel, one.speaker), []).append(one)
-    for channel in channels:
-        if all(channel != known for known, _ in voices):
-            voices[channel, None] = []
-    order = sorted((voices or {(None, None): []}).items(), key=lambda item: item[0][0] or 0)
-    return [_summary(speaker, channel, mine, duration) for (channel, speaker), mine in order]
+    voices = by_voice(segments, channels)
+    return [_summary(speaker, channel, mine, duration) for (channel, speaker), mine in voices.items()]
 
 
 def summarize_timeline(timeline: Timeline) -> list[VoiceSummary]:
