@@ -10,7 +10,7 @@ from test_house import FLOOR, ROOMS, SOURCE, room_imports
 PAGE = Path(__file__).resolve().parent.parent / "docs/architecture.md"
 START, END = "<!-- rooms -->\n", "<!-- end of rooms -->"
 WIDTH = 60  # columns of the picture
-GROUND = ("errors", "files", "storage", "config", "onnx_runtime", "caches", "_version")
+GROUND = ("errors", "files", "storage", "hub", "config", "onnx_runtime", "caches", "_version")
 CONTENTS = {
     "cli": "the command line, one file per verb",
     "serving": "HTTP, WebSocket and the web page",
@@ -49,7 +49,8 @@ def picture():
     ground = "errors raised for users; files written in one step; mappings to dataclasses; "
     ground += "dependencies without telemetry and caches"
     return (
-        "\n".join([*lines, f"| `errors`, `files`, `storage`, `config`, `onnx_runtime`, `caches` | {ground} | |"]) + "\n"
+        "\n".join([*lines, f"| `errors`, `files`, `storage`, `hub`, `config`, `onnx_runtime`, `caches` | {ground} | |"])
+        + "\n"
     )
 
 

@@ -145,15 +145,26 @@ def test_a_channel_that_does_not_exist_is_a_sentence(channel, error, match):
         mono(np.stack([VOICE, OTHER], axis=1), channel=channel)
 
 
-def test_tensors_and_channels_first_are_refused_with_the_cure():
+def test_tensors_and_either_order_of_the_axes_are_read():
     torch = pytest.importorskip("torch")
     frames = np.stack([VOICE, OTHER], axis=1)
-    tensor = torch.from_numpy(frames.T.copy())  # (channels, samples), as torchaudio gives it
-    with pytest.raises(AudioError, match=r"tensor\.T\.numpy\(\)"):
-        load_audio((tensor, RATE))
-    with pytest.raises(AudioError, match="transpose"):
-        load_audio((tensor.numpy(), RATE))
-    np.testing.assert_array_equal(load_audio((tensor.T.numpy(), RATE)), load_audio((frames, RATE)))
+    tensor = torch.from_numpy(frames.T.copy()).requires_grad_()  # (channels, samples), as torchaudio gives it
+    for array in (tensor, tensor.T, tensor.detach().numpy(), tensor.double()):
+        np.testing.assert_array_equal(load_audio((array, RATE)), load_audio((frames, RATE)))
+    for array in (tensor[:1], tensor[0], tensor[:1].T):
+        np.testing.assert_array_equal(load_audio((array, RATE)), load_audio((VOICE, RATE)))
+    assert count_channels((tensor, RATE)) == 2
+
+
+def test_an_array_whose_axes_may_both_be_channels_is_refused():
+    torch = pytest.importorskip("torch")
+    for shape in ((2, 2), (32, 5), (7, 32)):
+        with pytest.raises(AudioError, match=r"may be \(samples, channels\) or \(channels, samples\)"):
+            load_audio((np.zeros(shape), RATE))
+    with pytest.raises(AudioError, match=r"tensor\.float\(\)"):
+        load_audio((torch.zeros(2000, dtype=torch.bfloat16), RATE))
+    with pytest.raises(AudioError, match="has 40 channels"):
+        load_audio((np.zeros((4000, 40)), RATE))
 
 
 def test_mixing_holds_back_no_more_than_half_a_second():

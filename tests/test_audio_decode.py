@@ -265,7 +265,7 @@ def test_no_samples_are_named():
 @pytest.mark.parametrize(
     ("array", "rate", "match"),
     [
-        (np.zeros((2, 16_000)), 16_000, "transpose"),
+        (np.zeros((40, 16_000)), 16_000, "has 16000 channels"),
         (np.zeros((10, 2, 2)), 16_000, "not audio"),
         (np.zeros(1000, np.complex64), 16_000, "not audio"),
         (np.zeros(1000, np.int64), 16_000, "int16"),

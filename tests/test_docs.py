@@ -1,4 +1,4 @@
-"""The examples of the documentation: docs/cli.md and docs/python.md run as they stand, all other commands are parsed.
+"""The examples of the documentation: those of cli.md, python.md and ecosystem.md run as they stand, others are parsed.
 
 The bundled model and the packaged recipes are the real ones. Only the corpus is small, the recipe's encoder has random
 weights, and training stops after a few steps.
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hub_server import hub_server, use_hub
 from toys import toy_weights
 from voices import RATE, hush
 
@@ -160,6 +161,16 @@ def test_the_python_of_the_page_runs_as_one_program(corpus, capsys):
     assert Path("talk.png").stat().st_size
     assert Path("talk.srt").read_text().count("-->") == len(names["timeline"].segments)
     assert "missing.wav" in capsys.readouterr().out
+
+
+def test_the_python_of_the_other_libraries_runs_as_one_program(corpus, tmp_path, monkeypatch, capsys):
+    names = {"__name__": "page"}
+    with hub_server() as (_, url):
+        use_hub(monkeypatch, url, tmp_path / "cache")
+        for block in blocks("docs/ecosystem.md", "python"):
+            exec(compile(block, "docs/ecosystem.md", "exec"), names)
+    assert names["same"].pinned == names["exact"].pinned == names["pinned"]
+    assert names["again"].labels == names["recognizer"].labels
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -214,7 +214,7 @@ def test_missing_sources_are_reported(tmp_path, monkeypatch):
 def test_a_hub_id_is_fetched_at_its_revision_without_pickles(tmp_path, monkeypatch):
     asked = {}
 
-    def download(source, revision, allow_patterns):
+    def download(source, revision, allow_patterns, local_files_only):
         asked.update(source=source, revision=revision, patterns=allow_patterns)
         return str(tmp_path)
 

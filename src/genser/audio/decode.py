@@ -287,8 +287,8 @@ def _check_header(reader: Reader, name: str, limits: AudioLimits) -> None:
         )
     if not 1 <= reader.channels <= limits.max_channels:
         raise AudioError(
-            f"{name} has {reader.channels} channels; 1 to {limits.max_channels} are allowed. An array is of shape "
-            "(samples, channels), so transpose it; else mix the channels down, or raise the limit."
+            f"{name} has {reader.channels} channels; 1 to {limits.max_channels} are allowed. "
+            "Mix the channels down, or raise the limit."
         )
 
 

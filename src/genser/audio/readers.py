@@ -63,8 +63,8 @@ class ArrayReader:
     def __init__(self, source: tuple[np.ndarray, int], uses_range: bool = False) -> None:
         if len(source) != 2 or not isinstance(source[0], np.ndarray):
             raise AudioError(
-                "Audio in memory is (NumPy array, sample rate in Hz), such as (samples, 16000). Convert a tensor by "
-                "tensor.numpy(), and one of shape (channels, samples) by tensor.T.numpy()."
+                "Audio in memory is (NumPy array or torch tensor, sample rate in Hz), such as (samples, 16000). "
+                "Convert a list by numpy.array."
             )
         samples, rate = source
         if samples.ndim not in (1, 2) or not (samples.dtype.kind == "f" or samples.dtype.name in INTEGER_DTYPES):

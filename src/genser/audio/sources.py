@@ -18,10 +18,12 @@ from genser.audio.view import ByteStream, size_of
 from genser.errors import AudioError, StorageError, cause, counted
 from genser.storage import is_url, open_stored
 
-AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]
+AudioSource = str | os.PathLike | bytes | BinaryIO | tuple[Any, int]
 
 SEEKABLE_FILES = (io.BytesIO, io.BufferedReader, io.BufferedRandom, io.RawIOBase)
 """Types of file objects that are read where they are, if they can seek; others are copied first."""
+MOST_CHANNELS = 32
+"""Length up to which an axis of an array may be that of the channels."""
 COPY_BLOCK = 1 << 20  # bytes
 MEMORY_SPOOL = 64 << 20  # bytes; a larger piped source goes to a temporary file
 
@@ -55,7 +57,7 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
 
     Args:
         source: Path ("-" is standard input), URL, bytes, binary file object (read from its beginning where it can
-            seek), or (array, sample rate in Hz) with the array of shape (samples,) or (samples, channels).
+            seek), or (array, sample rate in Hz) as for :func:`frames_of`.
         max_bytes: Largest encoded size.
 
     Raises:
@@ -63,7 +65,7 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
         MissingExtraError: A container that needs PyAV, which is not installed.
     """
     if isinstance(source, tuple):
-        yield ArrayReader(source)
+        yield ArrayReader((frames_of(source[0]), *source[1:]))
         return
     with ExitStack() as stack:
         stream = _open_stream(source, max_bytes, stack)
@@ -73,6 +75,30 @@ def open_reader(source: AudioSource, max_bytes: int) -> Iterator[Reader]:
         reader = open_file(stream, name)
         stack.callback(reader.close)
         yield reader
+
+
+def frames_of(array: Any) -> Any:
+    """A NumPy array or torch tensor of samples as a NumPy array of shape (samples,) or (samples, channels).
+
+    Of two axes, the one of at most 32 is that of the channels, so (samples, channels), as soundfile returns, and
+    (channels, samples), as torchaudio and librosa return, are both read.
+
+    Raises:
+        AudioError: Both axes may be that of the channels, or the tensor has a type that NumPy lacks.
+    """
+    if callable(getattr(array, "detach", None)):
+        try:
+            array = array.detach().cpu().numpy()
+        except TypeError as error:
+            raise AudioError(f"A tensor of type {array.dtype} is not audio. Convert it by tensor.float().") from error
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or min(array.shape) > MOST_CHANNELS:
+        return array
+    if min(array.shape) > 1 and max(array.shape) <= MOST_CHANNELS:
+        raise AudioError(
+            f"An array of shape {array.shape} may be (samples, channels) or (channels, samples): both axes have at "
+            f"most {MOST_CHANNELS}. Pass the channels one by one, each of shape (samples,)."
+        )
+    return array.T if array.shape[0] < array.shape[1] else array
 
 
 def _open_stream(source: str | os.PathLike | bytes | BinaryIO, max_bytes: int, stack: ExitStack) -> ByteStream:

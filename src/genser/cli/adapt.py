@@ -26,7 +26,8 @@ def adapt(
     Args:
         paths: Audio files, folders (searched to any depth) or patterns.
         output: The profile to write.
-        model: "base" (default) or "tiny", an ONNX file, or a model folder. The profile fits this model only.
+        model: "base" (default) or "tiny", an ONNX file, a model folder, or "hf:owner/name". The profile fits
+            this model only.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         channel: Channel to use: a number from 1, "each", or "mix" (default).
         threads: CPU cores to use; all if omitted.

@@ -39,7 +39,7 @@ def evaluate(
     intervals do not cover. Speakers that the model was trained on are omitted, as far as it records them.
 
     Args:
-        model: Model folder, ONNX file, or name of a bundled model.
+        model: Model folder, ONNX file, name of a bundled model, or "hf:owner/name" on the hub.
         manifest: CSV, JSON lines or Parquet with the columns path and label.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
@@ -58,14 +58,13 @@ def evaluate(
     Returns:
         0 on success, 1 if some clips could not be read; they count as wrong.
     """
-    from genser import load
     from genser.bench.score_manifest import score_folder, score_recognizer, speaker_warnings, under
     from genser.cli._extras import training_extra
     from genser.cli._outputs import check_folder
     from genser.cli._progress import progress_bars
     from genser.data.labels import find_label_map
     from genser.data.manifest import read_manifest
-    from genser.inference.load import found_device
+    from genser.inference.load import find_model, found_device, load
     from genser.metrics.bootstrap import Resampling
     from genser.metrics.evaluate import evaluate as score
     from genser.report.document import to_markdown, write_report
@@ -80,14 +79,15 @@ def evaluate(
     choose = _Choice(utterances, task, label_map, split, speakers, classes, prior)
     with progress_bars() as bars:
         progress = lambda done, total: bars("evaluate", done, total)  # noqa: E731
-        if Path(model).is_dir():
+        located = find_model(model)
+        if located.is_dir():
             with training_extra("Evaluating a model folder"):
                 check_folder(store)
                 scored = score_folder(
-                    Path(model), choose, store, encoder=encoder, steps=counts, device=device, progress=progress
+                    located, choose, store, encoder=encoder, steps=counts, device=device, progress=progress
                 )
         else:
-            scored = score_recognizer(load(model, encoder=encoder, device=device), choose, progress=progress)
+            scored = score_recognizer(load(located, encoder=encoder, device=device), choose, progress=progress)
     scored = under(scored, choose.class_prior)
     predictions = scored.predictions
     about = {"model": model, "manifest": str(manifest), "task": task, "split": split or "all", "speakers": speakers}

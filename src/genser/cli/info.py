@@ -17,7 +17,7 @@ def info(model: str | None = None, *, card: Flag = False, json: Flag = False) ->
     """Show what is installed, and a model's labels, licence, training data and scores.
 
     Args:
-        model: "base" (default) or "tiny", an ONNX file, or a model folder.
+        model: "base" (default) or "tiny", an ONNX file, a model folder, or "hf:owner/name".
         card: Print the model card in Markdown.
         json: Print JSON.
 

@@ -57,7 +57,7 @@ def predict(
     Args:
         paths: Audio or video files, folders (searched to any depth), patterns, URLs of them such as s3://bucket/folder
             (needs the extra [s3]), or "-" for standard input.
-        model: "base" (default) or "tiny", an ONNX file, or a model folder.
+        model: "base" (default) or "tiny", an ONNX file, a model folder, or "hf:owner/name".
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         task: emotion (default), or gender: the gender of the voice as the corpora of the model label it.
         format: text (default), json, jsonl, csv, tsv or parquet; if omitted, the ending of the output decides. With

@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from genser.errors import MissingExtraError, ModelError, cause
+from genser.errors import ModelError, cause
 from genser.files import expanded, is_folder
+from genser.hub import download
 
 SETTINGS_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 WEIGHTS_FILE = "model.safetensors"
@@ -36,18 +37,7 @@ def find_folder(source: str, revision: str | None = None, weights: Sequence[str]
         return folder
     if source.count("/") > 1 or source.startswith((".", "/", "~")):
         raise ModelError(f"There is no folder {source}. Check the path.")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise MissingExtraError("hub", f"Fetching {source}") from error
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=[*SETTINGS_FILES, *weights]))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"{source} is neither a local folder nor a model that can be downloaded or is in the cache "
-            f"(revision {revision or 'main'}): {type(error).__name__}. Check the id and the network, "
-            "or copy the model to this machine and name its folder."
-        ) from error
+    return download(source, revision, [*SETTINGS_FILES, *weights])
 
 
 def read_settings(folder: Path, name: str = "config.json") -> dict:

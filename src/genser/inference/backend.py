@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,10 @@ class Backend(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the scores."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder of the model; None if it has none."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from genser.errors import MissingExtraError, ModelError
 from genser.files import expanded, file_hash, is_file, is_folder, usable_cores
+from genser.hub import PREFIX
 from genser.inference.backend import Backend
 from genser.inference.class_prior import Classes, ClassPrior, Shares
+from genser.inference.hub_model import fetch, model_in
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.profile import Profile
 from genser.inference.recognizer import Recognizer
@@ -34,8 +36,9 @@ def load(
     """Load a model.
 
     Args:
-        model: ``"base"`` or ``"tiny"`` for a bundled model, an ONNX file, or a model folder, which needs the extra
-            [train]. None means ``"base"``.
+        model: ``"base"`` or ``"tiny"`` for a bundled model, an ONNX file, a model folder, which needs the extra
+            [train], or ``hf:owner/name`` or ``hf:owner/name@revision`` for a model on the Hugging Face hub, which needs
+            [hub]. None means ``"base"``.
         task: ``"emotion"``, or ``"gender"``: the gender of the voice as the corpora of the model label it; None means
             what the model was trained for first.
         threads: Threads within one operator; None means one per usable core.
@@ -88,14 +91,19 @@ def _backend(path: Path, threads: int | None, device: str, shared: bool, encoder
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> Path:
-    """Find the file or folder of a model.
+    """Find the file or folder of a model; one on the hub is downloaded, unless it is in the cache.
 
     Raises:
         ModelError: There is no such model.
+        MissingExtraError: A model on the hub needs the extra [hub].
     """
     name = os.fspath(model or BUNDLED[0])
+    if name.startswith(PREFIX) and not is_file(name) and not is_folder(name):
+        return fetch(name)
     path = MODELS / f"{name}.onnx" if name in BUNDLED else expanded(name)
-    if is_file(path) or is_folder(path):
+    if is_folder(path):
+        return model_in(path) or path
+    if is_file(path):
         return path
     if name in BUNDLED:
         raise ModelError(
@@ -104,7 +112,7 @@ def find_model(model: str | os.PathLike[str] | None = None) -> Path:
         )
     raise ModelError(
         f"There is no model {name!r}: neither a bundled model ({', '.join(BUNDLED)}) nor a file or folder. "
-        "Check the path."
+        "Check the path; a model on the Hugging Face hub is hf:owner/name."
     )
 
 

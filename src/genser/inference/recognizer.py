@@ -20,6 +20,7 @@ from genser.files import usable_cores
 from genser.inference.backend import Backend, ModelOutput
 from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.decode_ahead import Clip, Decoder
+from genser.inference.hub_model import HubModel
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.profile import Profile, training_mean
 from genser.inference.second_task import for_task
@@ -28,6 +29,7 @@ from genser.segments.scores import GatedScores
 from genser.transport.codes import class_codes, projections
 
 if TYPE_CHECKING:
+    from genser.inference.pipeline import AudioClassification
     from genser.segments.options import SegmentOptions
     from genser.segments.segment import Segment, Timeline
     from genser.segments.stream import Stream
@@ -50,7 +52,7 @@ class WindowOutput:
     values: np.ndarray
 
 
-class Recognizer:
+class Recognizer(HubModel):
     """A loaded model.
 
     A clip gets the same scores alone and in a batch, from a path and from an array. Clips over 30 s are cut into
@@ -294,6 +296,16 @@ class Recognizer:
         for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features):
             rows.append(np.full(shape, np.nan) if clip.error else self._combined(outputs)[0])
         return np.array(rows, np.float32).reshape(len(rows), *shape)
+
+    def pipeline(self, top_k: int | None = None) -> "AudioClassification":
+        """A callable with the inputs and results of ``transformers.pipeline("audio-classification")``.
+
+        Args:
+            top_k: Classes in a result; None means all.
+        """
+        from genser.inference.pipeline import AudioClassification
+
+        return AudioClassification(self, top_k)
 
     def predict_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[Prediction]:
         """Recognise clips that :func:`genser.audio.load_audio` has decoded.

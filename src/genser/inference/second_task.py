@@ -21,6 +21,7 @@ class GenderBackend:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self.path = backend.path
         self.labels = tuple(backend.metadata["genders"])
         self.metadata: dict[str, Any] = {
             **backend.metadata,

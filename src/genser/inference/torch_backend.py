@@ -40,6 +40,7 @@ class TorchBackend:
         metadata: See :class:`genser.inference.backend.Backend`.
         device: The device that holds the model.
         load: Loads the model again, in a process that unpickles it; None if it cannot be pickled.
+        path: File or folder of the model, if it is from one.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class TorchBackend:
         metadata: Mapping[str, Any],
         device: str | torch.device,
         load: "Callable[[], TorchBackend] | None" = None,
+        path: Path | None = None,
     ) -> None:
+        self.path = path
         self.metadata, self.labels = dict(metadata), tuple(metadata["labels"])
         self._run, self._device, self._load = run, torch.device(device), load
 
@@ -116,9 +119,10 @@ def load_backend(
     path = Path(path)
     again = partial(load_backend, path.absolute(), threads=threads, device=device, encoder=encoder)
     if not path.is_dir():
-        return TorchBackend(OnnxGraph(path, device), read_metadata(path), device, again)
+        return TorchBackend(OnnxGraph(path, device), read_metadata(path), device, again, path)
     model = load_model(path)
-    return TorchBackend(named_outputs(load_speech_model(model, encoder, device)), model.description, device, again)
+    run = named_outputs(load_speech_model(model, encoder, device))
+    return TorchBackend(run, model.description, device, again, path)
 
 
 def run_model(

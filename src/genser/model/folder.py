@@ -157,7 +157,7 @@ def load_model(folder: Path) -> ModelFolder:
     except (ConfigError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} cannot be read by this genser, {__version__}: {error}") from error
     if encoder.source == ENCODER and ENCODER in contents:
-        encoder = replace(encoder, source=str((folder / ENCODER).resolve()))
+        encoder = replace(encoder, source=str((folder / ENCODER).absolute()))
     known = config["fingerprint"], config["info"], config["license"]
     return ModelFolder(folder, head, encoder, *known, gate, gender)
 

@@ -19,7 +19,7 @@ class ServerConfig:
     """The server's settings.
 
     Attributes:
-        model: Name, file or folder of the model; the bundled "base" by default.
+        model: Name, file or folder of the model, or "hf:owner/name"; the bundled "base" by default.
         device: Where the model runs: "cpu", a GPU such as "cuda" or "cuda:1" (needs the extra [train]), or "auto": the
             GPU if there is one, else the CPU.
         profile: File that genser adapt has made of recordings like those that will come; none by default.
