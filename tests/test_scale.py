@@ -2,6 +2,9 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from toys import toy_weights
+from watched import processes_below, wait_for_shards
 
 import genser
 from genser.audio import load_audio
@@ -249,3 +253,24 @@ def test_the_command_line_runs_in_bulk(clips, toys, tmp_path, capsys, monkeypatc
             app([*words, *more])
     with pytest.raises(ConfigError, match="--workers without --engine"):
         app(["predict", str(clips), "--workers", "2"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
+def test_kills_at_any_moment_change_nothing(clips, toys, tmp_path):
+    """A decoder, the worker and the driver are killed while shards appear; the same run then continues."""
+    listed, out = tmp_path / "list.csv", tmp_path / "out"
+    listed.write_text("path\n" + f"{clips / '1.wav'}\n{clips / '3.wav'}\n" * 30)
+    job, setup = Job(model=str(toys.float32), shard_rows=2), Setup(threads=1)
+    process(job, listed, tmp_path / "whole", setup=setup)
+    words = ["predict", str(listed), "--model", str(toys.float32), "--threads", "1", "--engine", "local"]
+    command = [sys.executable, "-m", "genser", *words, "--shard-rows", "2", "-o", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as driver:
+        wait_for_shards(out, 1)
+        os.kill(processes_below(driver.pid)[-1], signal.SIGKILL)
+        wait_for_shards(out, 4)
+        os.kill(processes_below(driver.pid)[0], signal.SIGKILL)
+        wait_for_shards(out, 7)
+        driver.kill()
+    assert 0 < process(job, listed, out, setup=setup).computed < 30
+    found = {name: content for name, content in contents(out).items() if not name.startswith(".")}
+    assert found == contents(tmp_path / "whole")

@@ -1,10 +1,11 @@
-"""Runs a command and notes what it and its child processes write and which sockets they open."""
+"""Runs a command and notes what it and its child processes write and which sockets they open; finds processes."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,3 +89,17 @@ def read_log(log: Path, allowed: Sequence[Path]) -> tuple[list[str], list[str]]:
 def genser(*arguments: object) -> list[str]:
     """The command line of a verb."""
     return [sys.executable, "-m", "genser", *map(str, arguments)]
+
+
+def processes_below(pid: int) -> list[int]:
+    """Processes that a process has started, and those that these have; from /proc."""
+    below = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+    return below + [one for child in below for one in processes_below(child)]
+
+
+def wait_for_shards(folder: Path, count: int) -> None:
+    """Wait until a bulk run has written so many shards."""
+    end = time.monotonic() + 300
+    while len(list(folder.glob("part-*"))) < count:
+        assert time.monotonic() < end, f"{folder} has no {count} shards after 300 s."
+        time.sleep(0.01)

@@ -20,7 +20,7 @@ class Bulk:
 
     Attributes:
         engine: For inputs of any size: write Parquet shards to the folder or URL of -o, on this machine (local) or on a
-            Ray cluster (ray, not yet tested on one). Inputs may then also be manifests: .csv, .tsv, .jsonl or .parquet.
+            Ray cluster (ray). Inputs may then also be manifests: .csv, .tsv, .jsonl or .parquet.
             The same command continues a run that was stopped.
         address: Address of the Ray cluster, such as auto or 10.0.0.1:6379; if omitted, one is started on this machine.
         workers: Workers to ask Ray for; if omitted, as many as the cluster has room for.

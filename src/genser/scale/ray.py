@@ -55,13 +55,22 @@ def run_ray(
         yield from _Cluster(ray, job, setup, shards, workers).run(iter(tasks))
 
 
-@contextmanager
-def _connected(address: str | None) -> Iterator[Any]:
+def import_ray() -> Any:
+    """The module ray, with its usage reports switched off for all that this process starts.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
-        ray: Any = import_module("ray")
+        return import_module("ray")
     except ImportError as error:
         raise MissingExtraError("scale", "The engine ray") from error
+
+
+@contextmanager
+def _connected(address: str | None) -> Iterator[Any]:
+    ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
