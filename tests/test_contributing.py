@@ -1,4 +1,4 @@
-"""The how-tos of CONTRIBUTING.md, followed to the letter in a copy of the package."""
+"""The how-tos of docs/extend.md, followed to the letter in a copy of the package."""
 
 import os
 import re
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-HOW_TOS = re.findall(r"^### (An? .*?)\n(.*?)(?=^### |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+TEXT = (ROOT / "docs/extend.md").read_text("utf-8")
+HOW_TOS = re.findall(r"^## (An? .*?)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_every_reader_of_names_reads_its_own_example(tmp_path):
 
 
 def test_the_documentation_lists_every_reader():
-    text = (Path(__file__).parent.parent / "docs/cli.md").read_text("utf-8")
+    text = (Path(__file__).parent.parent / "docs/train.md").read_text("utf-8")
     assert [corpus for corpus in CORPORA if f"`{corpus}`" not in text] == []
 
 

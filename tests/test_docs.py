@@ -1,4 +1,4 @@
-"""The examples of the documentation: those of cli.md, python.md and ecosystem.md run as they stand, others are parsed.
+"""The examples of the documentation: guides, python.md and ecosystem.md run as they stand, others are parsed.
 
 The bundled model and the packaged recipes are the real ones. Only the corpus is small, the recipe's encoder has random
 weights, and training stops after a few steps.
@@ -25,7 +25,10 @@ from genser.cli._over_time import OverTime
 from genser.training import speech_gate
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/cli.md", "docs/segments.md", "docs/http.md")
+GUIDES = ("folder", "segments", "adapt", "train", "compare")
+"""Pages whose commands run, one after the other in one folder."""
+
+PAGES = ("README.md", *(f"docs/{name}.md" for name in (*GUIDES, "index", "live", "http", "reproduce")))
 TOY = {"steps": 20, "batch_size": 16, "evaluate_every": 10, "checkpoint_every": 10, "network.ensemble": 2}
 TOY |= {"feature_transform.components": 16}  # the recipe takes 256, which needs more rows than this corpus has
 TOY |= {"encoder.pooling.states": [1]}  # so that an export traces one layer instead of five
@@ -111,10 +114,10 @@ def corpus(folder, monkeypatch):
 STOPPED_BY_HAND = ("serve", "predict --microphone")
 
 
-def run_page(monkeypatch, capsys):
-    """Run the commands of the page in order, those that read the trained model last; return what each printed."""
+def run_guides(monkeypatch, capsys):
+    """Run the commands of the guides in order, those that read the trained model last; return what each printed."""
     printed = {}
-    chosen = [line for line in commands("docs/cli.md") if not line.startswith(STOPPED_BY_HAND)]
+    chosen = [line for name in GUIDES for line in commands(f"docs/{name}.md") if not line.startswith(STOPPED_BY_HAND)]
     for command in sorted(chosen, key=lambda line: line.startswith("info") or "--model model" in line):
         words, read = split(command)
         if words[0] == "train":
@@ -126,9 +129,9 @@ def run_page(monkeypatch, capsys):
     return printed
 
 
-def test_the_commands_of_the_page_run(corpus, monkeypatch, capsys):
+def test_the_commands_of_the_guides_run(corpus, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    printed = run_page(monkeypatch, capsys)
+    printed = run_guides(monkeypatch, capsys)
     assert {command.split()[0] for command in printed} == set(cli.VERBS) - {"serve"}
     for name in (
         *("out.csv", "talk.csv", "talk.png", "talk.TextGrid", "timelines", "summary.csv", "model.onnx"),
@@ -186,9 +189,8 @@ def test_every_command_of_the_pages_is_one_of_the_program(page):
     assert known
 
 
-def test_the_page_explains_every_verb_and_every_option_over_time():
-    text = (ROOT / "docs/cli.md").read_text("utf-8")
-    assert re.findall(r"^## (\w+):", text, re.MULTILINE) == list(cli.VERBS)
+def test_the_guides_explain_every_option_over_time():
+    text = "".join((ROOT / f"docs/{name}.md").read_text("utf-8") for name in (*GUIDES, "live"))
     options = {f"--{field.name.replace('_', '-')}" for field in fields(OverTime)}
     assert {option for option in options if f"`{option}`" not in text} == set()
 

@@ -142,7 +142,7 @@ def test_a_missing_package_names_the_extra_before_work_starts(tmp_path, monkeypa
 
 
 def test_the_documentation_lists_every_format():
-    text = (Path(__file__).parents[1] / "docs/cli.md").read_text("utf-8")
+    text = (Path(__file__).parents[1] / "docs/folder.md").read_text("utf-8")
     for name, one in FORMATS.items():
         holds = ("yes" if has else "" for has in (one.predictions, one.timelines, one.summaries, one.holds_many))
         assert f"| {name} | {' '.join(one.endings)} | {' | '.join(holds)} |" in text

@@ -28,7 +28,7 @@ CONTINUED = ("features", "train", "bench")
 
 app = App(
     name="genser",
-    help="Speech emotion recognition by distribution transport.",
+    help="Recognise the emotion in speech; train, compare and serve models that do.",
     version=__version__,
     result_action="return_value",
     default_parameter=Parameter(json_dict=False, json_list=False),  # a name such as "[1].csv" is no JSON

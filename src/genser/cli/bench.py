@@ -29,7 +29,7 @@ def bench(
     setting: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     report_only: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Compare heads fairly on the folds of a protocol; a bench that was stopped continues where it was.
+    """Compare methods fairly on the same folds of your data; a bench that was stopped continues where it was.
 
     Every head chooses its settings on speakers held out within each training side. Several protocols and encoders may
     share one output folder; the report covers them all.

@@ -33,14 +33,14 @@ def evaluate(
     device: str = "cpu",
     resamples: int = 2000,
 ) -> int:
-    """Score a model: WA, UA, F1, scores of each class, confusion and calibration, with bootstrap intervals.
+    """Measure a model on labelled clips: accuracy (WA, UA, F1), confusion and calibration, with intervals.
 
     Speakers are resampled for the intervals if there are five or more, else clips; the report then says what the
     intervals do not cover. Speakers that the model was trained on are omitted, as far as it records them.
 
     Args:
         model: Model folder, ONNX file, name of a bundled model, or "hf:owner/name" on the hub.
-        manifest: CSV, JSON lines or Parquet with the columns path and label.
+        manifest: Table (CSV, JSON lines or Parquet) with the columns path and label.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
         split: Score only the rows of this split: train, validation or test.

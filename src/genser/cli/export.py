@@ -16,7 +16,7 @@ def export(
     encoder: str | None = None,
     card: Path | None = None,
 ) -> int:
-    """Write a model as one ONNX graph, waveform to class scores, checked against torch.
+    """Write a model as one ONNX file that needs no torch, from waveform to scores, and check it against torch.
 
     Args:
         model: Model folder.

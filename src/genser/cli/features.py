@@ -20,7 +20,7 @@ def features(
     batch_seconds: float = 60.0,
     bulk: Bulk | None = None,
 ) -> int:
-    """Compute the features that genser train and genser bench use; stored ones are not computed again.
+    """Encode the clips of a table once, for genser train and genser bench; stored features are not computed again.
 
     The features depend on the encoder and on its pooling, which are those of the recipe. A run that was stopped
     continues where it was. Settings of the recipe can be changed by their dotted names, such as

@@ -18,7 +18,7 @@ def prepare(
     output: Annotated[Path, Parameter(alias="-o")] = Path("manifest.csv"),
     relative: bool = True,
 ) -> int:
-    """Read a corpus in its official folder layout and write a manifest.
+    """Read a corpus in its official folder layout, and write a table of its clips for the other verbs.
 
     Files that do not fit and missing clips are listed on standard error, one per line.
 

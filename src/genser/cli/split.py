@@ -24,13 +24,14 @@ def split(
     replace_split: Annotated[bool, Parameter(negative=())] = False,
     seed: int = 0,
 ) -> int:
-    """Fill the column "split" of a manifest: no speaker is on two sides, and each side has its share of every class.
+    """Divide a table of clips into training, validation and test, with no speaker on two sides.
 
-    All parts of a recording and files with the same bytes stay together. All other columns are kept. The same seed
-    gives the same division, whatever the order of the rows. Rows with the label "no speech" need no speaker.
+    It fills the column "split". Each side has its share of every class; all parts of a recording and files with the
+    same bytes stay together. Other columns are kept. The same seed gives the same division, whatever the order of the
+    rows. Rows with the label "no speech" need no speaker.
 
     Args:
-        manifest: CSV, JSON lines or Parquet with the columns path and speaker, and label where known.
+        manifest: Table (CSV, JSON lines or Parquet) with the columns path and speaker, and label where known.
         output: Manifest to write; .csv, .tsv, .json, .jsonl or .parquet.
         test: Share of the clips for the test side.
         validation: Share of the clips for the validation side; with 0 genser train holds out speakers itself.

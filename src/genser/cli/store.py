@@ -2,9 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def store(folder: Path = Path("features"), *, merge: list[Path] | None = None) -> int:
+def store(
+    folder: Path = Path("features"), *, merge: Annotated[list[Path] | None, Parameter(negative="")] = None
+) -> int:
     """Read a whole feature store, compare it with its checksums, and print what it contains.
 
     Args:

@@ -20,13 +20,14 @@ def train(
     store: Path = Path("features"),
     device: str = "cpu",
 ) -> int:
-    """Train a model on a manifest (Algorithm 1); a run that was stopped is resumed.
+    """Train a model on a table of labelled clips; a run that was stopped is resumed.
 
     Every setting of the recipe is an option by its dotted name, such as --optimizer.lr 1e-4, --head mlp or
     --license "CC BY 4.0". Under torchrun the processes share the encoding and every batch.
 
     Args:
-        manifest: CSV, JSON lines or Parquet with the columns path and label and, where known, speaker and corpus.
+        manifest: Table (CSV, JSON lines or Parquet) with the columns path and label and, where known, speaker and
+            corpus.
         recipe: "small" (a few thousand clips), "bundled" (as the bundled models: adapted encoder, two exponents of
             calibration; takes hours), "paper" (the paper's network), or a YAML file.
         encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank". The default
