@@ -19,6 +19,7 @@ CONTENTS = {
     "bench": "heads × encoders × folds × seeds: protocols, runs, summaries",
     "export": "a model folder as one ONNX file, checked against torch",
     "output": "predictions and timelines as tables, annotations and pictures",
+    "peers": "finished classifiers of other packages, scored on the same clips",
     "training": "recipes, Algorithm 1, calibration, adaptation of an encoder",
     "inference": "recognisers: clips to predictions, with ONNX Runtime or torch",
     "data": "manifests, corpora, splits, labels, the feature store",

@@ -17,7 +17,7 @@ ROOMS = (
     "model data",
     "segments",
     "training inference",
-    "export output",
+    "export output peers",
     "bench scale",
     "report",
     "serving",

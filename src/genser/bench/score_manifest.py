@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genser.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio
-from genser.data.labels import LabelMap, for_task
+from genser.data.labels import LabelMap, classes_of, for_task
 from genser.data.utterance import Utterance
 from genser.errors import GenserError, ManifestError
 from genser.inference.class_prior import ClassPrior
 from genser.inference.windows import WINDOW, cut, window_weights
 from genser.metrics.evaluate import Predictions
+from genser.peers.catalog import PeerChoice
+from genser.peers.scoring import PeerScores, score_peer
 
 if TYPE_CHECKING:
     from genser.model.speech_model import SpeechModel
@@ -221,6 +223,46 @@ def score_recognizer(recognizer: Any, choose: Choose, *, progress: Progress = la
             problems.append(f"{item.key}: {answer.error}")
         progress(done, len(utterances))
     return _scored(np.array(rows), utterances, recognizer.labels, info, problems, {})
+
+
+def score_manifest_peer(
+    choice: PeerChoice,
+    choose: Choose,
+    utterances: Sequence[Utterance],
+    task: str,
+    label_map: LabelMap | None,
+    occurring: Callable[[], Sequence[str]],
+    *,
+    device: str = "cpu",
+    folder: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> tuple[Scored, PeerScores]:
+    """Score with a finished classifier of another package.
+
+    Args:
+        choice: The peer.
+        choose: See :data:`Choose`; it gets the classes of the manifest.
+        utterances: All utterances of the manifest.
+        task: Task.
+        label_map: Label map for the labels of the manifest.
+        occurring: Returns the classes that can occur, once ``choose`` was called; a prompt lists these.
+        device: Device of the computation.
+        folder: Folder that keeps the answers; None keeps none.
+        progress: Called with the number of finished rows and the number of rows.
+
+    Returns:
+        The scores, and how the classes of the peer were mapped.
+    """
+    kept, _ = for_task(utterances, task, label_map)
+    known = classes_of(kept, label_map)
+    chosen = choose(known, {})
+    asked = list(occurring())
+    peer = choice.load(task, asked, device)
+    scores = score_peer(peer, chosen, asked, label_map, folder=folder, progress=progress)
+    rows = np.zeros((len(chosen), len(known)))
+    rows[:, [known.index(name) for name in asked]] = scores.probabilities
+    rows[np.isnan(rows).any(axis=1)] = np.nan
+    return _scored(rows, chosen, known, {}, scores.problems, {}), scores
 
 
 def _scored(

@@ -11,9 +11,12 @@ from cyclopts import Parameter
 from genser.errors import ConfigError, counted
 
 if TYPE_CHECKING:
+    from genser.bench.score_manifest import Progress, Scored
     from genser.data.labels import LabelMap
     from genser.data.utterance import Utterance
     from genser.inference.class_prior import ClassPrior
+    from genser.peers.catalog import PeerChoice
+    from genser.peers.scoring import PeerScores
 
 
 def evaluate(
@@ -32,6 +35,7 @@ def evaluate(
     store: Path = Path("features"),
     device: str = "cpu",
     resamples: int = 2000,
+    send_audio_to: str | None = None,
 ) -> int:
     """Measure a model on labelled clips: accuracy (WA, UA, F1), confusion and calibration, with intervals.
 
@@ -39,7 +43,8 @@ def evaluate(
     intervals do not cover. Speakers that the model was trained on are omitted, as far as it records them.
 
     Args:
-        model: Model folder, ONNX file, name of a bundled model, or "hf:owner/name" on the hub.
+        model: Model folder, ONNX file, name of a bundled model, "hf:owner/name" on the hub, or "peer:NAME[=WEIGHTS]" for a
+            finished classifier of another package (see docs/peers.md).
         manifest: Table (CSV, JSON lines or Parquet) with the columns path and label.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
@@ -54,24 +59,26 @@ def evaluate(
         device: Where the model runs: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else
             the CPU.
         resamples: Number of bootstrap resamples.
+        send_audio_to: The hosted peer to which every clip may be sent, or NAME=URL for another server of its form.
 
     Returns:
         0 on success, 1 if some clips could not be read; they count as wrong.
     """
-    from genser.bench.score_manifest import score_folder, score_recognizer, speaker_warnings, under
-    from genser.cli._extras import training_extra
+    from genser.bench.score_manifest import speaker_warnings, under
     from genser.cli._outputs import check_folder
     from genser.cli._progress import progress_bars
     from genser.data.labels import find_label_map
     from genser.data.manifest import read_manifest
-    from genser.inference.load import find_model, found_device, load
+    from genser.inference.load import found_device
     from genser.metrics.bootstrap import Resampling
     from genser.metrics.evaluate import evaluate as score
+    from genser.peers.catalog import PeerChoice
     from genser.report.document import to_markdown, write_report
     from genser.report.evaluation import evaluation_document
 
     if output is not None:
         check_folder(output)
+    peer = PeerChoice.of(model.removeprefix("peer:"), send_audio_to) if model.startswith("peer:") else None
     device = found_device(device)
     resampling, counts = Resampling(resamples), _step_counts(steps)
     utterances = read_manifest(manifest, check_files=False)
@@ -79,33 +86,29 @@ def evaluate(
     choose = _Choice(utterances, task, label_map, split, speakers, classes, prior)
     with progress_bars() as bars:
         progress = lambda done, total: bars("evaluate", done, total)  # noqa: E731
-        located = find_model(model)
-        if located.is_dir():
-            with training_extra("Evaluating a model folder"):
-                check_folder(store)
-                scored = score_folder(
-                    located, choose, store, encoder=encoder, steps=counts, device=device, progress=progress
-                )
+        if peer is not None:
+            scored, details = _score_peer(peer, choose, device, output, progress)
         else:
-            scored = score_recognizer(load(located, encoder=encoder, device=device), choose, progress=progress)
+            scored, details = _score_model(model, choose, store, encoder, counts, device, progress), None
     scored = under(scored, choose.class_prior)
     predictions = scored.predictions
     about = {"model": model, "manifest": str(manifest), "task": task, "split": split or "all", "speakers": speakers}
     about |= {name: value for name, value in (("classes", classes), ("prior", prior)) if value}
+    evaluation = score(predictions, resampling=resampling)
+    if details is not None and not details.gives_scores:
+        evaluation = replace(evaluation, calibration=None)
     document = evaluation_document(
-        score(predictions, resampling=resampling),
-        title=f"Evaluation of {Path(model).name}",
-        about=about,
+        evaluation,
+        title=f"Evaluation of {peer.name if peer else Path(model).name}",
+        about=about | (details.about() if details else {}),
         steps={
             count: score(replace(predictions, probabilities=rows), resampling=resampling)
             for count, rows in sorted(scored.steps.items())
         },
-        warnings=speaker_warnings(scored),
+        warnings=[*speaker_warnings(scored), *(details.warnings() if details else ())],
     )
-    for remark in choose.remarks:
-        print(f"genser: {remark}", file=sys.stderr)
-    for problem in scored.problems:
-        print(problem, file=sys.stderr)
+    for line in (*(f"genser: {remark}" for remark in choose.remarks), *scored.problems):
+        print(line, file=sys.stderr)
     if output is None:
         print(to_markdown(document))
     else:
@@ -114,6 +117,44 @@ def evaluate(
         for path in write_report(document, output):
             print(path, file=sys.stderr)
     return 1 if scored.problems else 0
+
+
+def _score_model(
+    model: str,
+    choose: "_Choice",
+    store: Path,
+    encoder: str | None,
+    steps: list[int],
+    device: str,
+    progress: "Progress",
+) -> "Scored":
+    """Score with a model folder, from stored features, or with an ONNX file, from audio."""
+    from genser.bench.score_manifest import score_folder, score_recognizer
+    from genser.cli._extras import training_extra
+    from genser.cli._outputs import check_folder
+    from genser.inference.load import find_model, load
+
+    located = find_model(model)
+    if not located.is_dir():
+        return score_recognizer(load(located, encoder=encoder, device=device), choose, progress=progress)
+    with training_extra("Evaluating a model folder"):
+        check_folder(store)
+        return score_folder(located, choose, store, encoder=encoder, steps=steps, device=device, progress=progress)
+
+
+def _score_peer(
+    peer: "PeerChoice", choose: "_Choice", device: str, output: Path | None, progress: "Progress"
+) -> "tuple[Scored, PeerScores]":
+    """Score with a finished classifier of another package, and say how its classes were mapped."""
+    from genser.bench.score_manifest import score_manifest_peer
+
+    if peer.url:
+        print(f"genser: every clip is sent to {peer.url} ({peer.name}, {peer.weights}).", file=sys.stderr)
+    data = (choose.utterances, choose.task, choose.label_map, lambda: choose.class_prior.labels)
+    folder = output / "answers" if output else None
+    scored, details = score_manifest_peer(peer, choose, *data, device=device, folder=folder, progress=progress)
+    print(f"genser: {peer.name}: {details.mapping}", file=sys.stderr)
+    return scored, details
 
 
 @dataclass

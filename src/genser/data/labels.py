@@ -126,6 +126,12 @@ def for_task(
     return kept, omitted
 
 
+def classes_of(utterances: Iterable[Utterance], label_map: LabelMap | None = None) -> tuple[str, ...]:
+    """The classes of utterances from :func:`for_task`: in the order of the label map, else sorted."""
+    present = {item.label for item in utterances if item.label is not None}
+    return tuple(name for name in label_map.classes if name in present) if label_map else tuple(sorted(present))
+
+
 def read_label_maps(path: str | os.PathLike[str] | None = None) -> dict[str, LabelMap]:
     """Label maps by name: those of the package, and those of a file, which take precedence.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genser.audio.augment import Augmentation, AugmentedCopy
 from genser.data.features import FeatureProblem, extract_features, open_store
-from genser.data.labels import NO_SPEECH, find_label_map, for_task
+from genser.data.labels import NO_SPEECH, classes_of, find_label_map, for_task
 from genser.data.leaks import check_leaks
 from genser.data.splits import folds, validation_split
 from genser.data.store import FeatureStore
@@ -148,8 +148,7 @@ def build_dataset(
     """
     label_map = find_label_map(labels) if labels else None
     kept, omitted = for_task(utterances, task, label_map)
-    present = {item.label for item in kept if item.label is not None}
-    classes = tuple(name for name in label_map.classes if name in present) if label_map else tuple(sorted(present))
+    classes = classes_of(kept, label_map)
     if len(classes) < 2:
         raise ManifestError(
             f"The manifest has {counted(len(classes), 'class', 'classes')} of the task {task!r}. Training needs two or "

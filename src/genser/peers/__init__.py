@@ -1,0 +1,1 @@
+"""Finished classifiers of other packages ("peers"), scored on the same clips with the same metrics as genser."""
