@@ -14,7 +14,7 @@ from genser.data.utterance import Utterance
 from genser.errors import ConfigError, GenserError, ModelError
 from genser.peers import hosted
 from genser.peers.catalog import ADAPTERS, PeerChoice, catalog
-from genser.peers.funasr_models import TAGS, load_emotion2vec, read_tags
+from genser.peers.funasr_models import TAGS, FunasrModel, load_emotion2vec, read_tags
 from genser.peers.mapping import ClassMapping
 from genser.peers.peer import Answer, PeerInfo, PeerRequest
 from genser.peers.prompted import PromptedModel
@@ -341,6 +341,20 @@ def test_evaluate_sends_sound_only_where_it_may(tmp_path, serve, monkeypatch, ca
     assert len(server.received) == 4
 
 
+def test_results_of_funasr_are_read():
+    class Model:
+        def generate(self, input, fs, **options):
+            assert (fs, len(input), input[0].dtype) == (16_000, 1, np.float32)
+            if options.get("language") == "auto":
+                return [{"key": "a", "text": "<|en|><|ANGRY|><|Speech|><|woitn|>no"}]
+            assert options["granularity"] == "utterance"
+            return [{"key": "a", "labels": ["生气/angry", "<unk>"], "scores": [0.75, 0.25]}]
+
+    info = PeerInfo("any", "funasr", "none", "none")
+    assert FunasrModel(Model(), info, True, ())(NOISE).scores == {"生气/angry": 0.75, "<unk>": 0.25}
+    assert FunasrModel(Model(), info, False, TAGS)(NOISE).scores == {"ANGRY": 1.0}
+
+
 def test_emotion2vec_runs_in_funasr(tmp_path):
     pytest.importorskip("funasr", reason="FunASR's closure is large; pip install funasr runs this test")
     folder = tiny_emotion2vec(tmp_path)
@@ -362,6 +376,9 @@ def tiny_emotion2vec(folder):
 
     audio = {
         "type": "AUDIO",
+        "decoder": None,
+        "learned_alibi": False,
+        "learned_alibi_scale_per_layer": False,
         "prenet_depth": 1,
         "prenet_layerdrop": 0,
         "prenet_dropout": 0,

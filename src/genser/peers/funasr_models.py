@@ -1,13 +1,15 @@
 """emotion2vec, emotion2vec+ and SenseVoice, run by FunASR."""
 
 import re
+import sys
+from contextlib import redirect_stdout
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from genser.audio import SAMPLE_RATE
-from genser.errors import MissingExtraError, ModelError
+from genser.errors import GenserError, ModelError
 from genser.peers.peer import Answer, PeerInfo, PeerRequest
 
 TAGS = ("HAPPY", "SAD", "ANGRY", "NEUTRAL", "FEARFUL", "DISGUSTED", "SURPRISED", "EMO_UNKNOWN")
@@ -80,12 +82,14 @@ def _auto_model(request: PeerRequest) -> tuple[Any, str]:
     torch reads its ``model.pt`` with ``weights_only=True``, its default since torch 2.6, which runs no code.
     """
     try:
-        funasr = import_module("funasr")
+        with redirect_stdout(sys.stderr):  # the standard output belongs to the report
+            funasr = import_module("funasr")
     except ImportError as error:
-        raise MissingExtraError("funasr", request.name) from error
+        raise GenserError(f"{request.name} needs the package funasr. Install it with: pip install funasr") from error
     options = {"hub": "hf", "disable_update": True, "disable_pbar": True, "trust_remote_code": False}
     try:
-        model = funasr.AutoModel(model=request.weights, device=request.device, log_level="ERROR", **options)
+        with redirect_stdout(sys.stderr):
+            model = funasr.AutoModel(model=request.weights, device=request.device, log_level="ERROR", **options)
     except Exception as error:  # FunASR raises many kinds of errors, among them AssertionError
         raise ModelError(f"{request.weights} cannot be loaded by FunASR: {error!r}. Check its folder or id.") from error
     return model, f"funasr {funasr.__version__}"
