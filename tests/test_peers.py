@@ -1,6 +1,8 @@
 import base64
 import json
 import threading
+from concurrent.futures import Future
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -8,10 +10,13 @@ import peer_models
 import pytest
 import soundfile
 
+import genser.bench.runner
 from genser import cli
+from genser.bench.protocols import divide
 from genser.data.labels import find_label_map
+from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
-from genser.errors import ConfigError, GenserError, ModelError
+from genser.errors import ConfigError, GenserError, ManifestError, ModelError
 from genser.peers import hosted
 from genser.peers.catalog import ADAPTERS, PeerChoice, catalog
 from genser.peers.funasr_models import TAGS, FunasrModel, load_emotion2vec, read_tags
@@ -20,6 +25,7 @@ from genser.peers.peer import Answer, PeerInfo, PeerRequest
 from genser.peers.prompted import PromptedModel
 from genser.peers.prompts import prompt_for, read_answer
 from genser.peers.scoring import score_peer
+from genser.report import bench as report_bench
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
@@ -442,3 +448,52 @@ def tiny_emotion2vec(folder):
     config["tokenizer_conf"] = {"unk_symbol": "<unk>", "split_with_space": True}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     return folder
+
+
+@contextmanager
+def here(dataset, jobs):
+    """Instead of worker processes: the tasks of a bench in this process."""
+
+    class Pool:
+        def submit(self, perform, task):
+            future = Future()
+            future.set_result(task(dataset))
+            return future
+
+    yield Pool()
+
+
+def test_a_peer_enters_a_bench_with_classes_that_all_know(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(genser.bench.runner, "workers", here)
+    manifest = write_clips(tmp_path)
+    folder = peer_models.classifier(tmp_path / "peer", "hubert", ("ang", "hap", "sad", "neu"))
+    (tmp_path / "plan.yaml").write_text(
+        "recipe: small\nseeds: 1\nsettings: {augmented_copies: 0, encoder: {kind: fbank}}\n"
+        "heads: {ridge: {settings: {ridge_prior: 16.0}}}\n"
+    )
+    out = tmp_path / "bench"
+    arguments = ["bench", "kfold-speaker", str(manifest), "--k", "2", "--plan", str(tmp_path / "plan.yaml")]
+    arguments += ["--encoder", "fbank", "--store", str(tmp_path / "store"), "-o", str(out), "--resamples", "50"]
+    arguments += ["--peer", f"audio-classification={folder}"]
+    with pytest.raises(ConfigError, match=r"no class for disgust.*--classes anger,happiness,sadness"):
+        cli.app(arguments)
+    assert not out.exists()
+    monkeypatch.setattr(report_bench, "write_report", lambda document, folder: written.append(document) or [])
+    written = []
+    assert cli.app([*arguments, "--classes", "anger,happiness,sadness"]) == 0
+    assert "home-kfold-2-anger+happiness+sadness: audio-classification · transformers" in capsys.readouterr().err
+    (protocol,) = written[0].data["protocols"]
+    assert protocol["classes"] == ["anger", "happiness", "sadness"]
+    assert protocol["protocol"]["family"] == "kfold, classes anger+happiness+sadness"
+    names = {one["system"]["head"]: one["system"]["encoder"] for one in protocol["systems"]}
+    assert names.keys() == {"ridge", "audio-classification"}
+    assert len(protocol["pairs"]) == 2
+    assert any("ang → anger, hap → happiness, sad → sadness, neu → (none)" in note for note in written[0].data["notes"])
+
+
+def test_classes_of_a_bench_must_occur(tmp_path):
+    items = read_manifest(write_clips(tmp_path, "aabbcc"))
+    (data,) = divide(items, "kfold-speaker", k=2, classes=("a", "b"))
+    assert [item.label for item in data.utterances] == ["a", "a", "b", "b", None, None]
+    with pytest.raises(ManifestError, match="No utterance has the class 'd'"):
+        divide(items, "kfold-speaker", k=2, classes=("a", "d"))

@@ -4,15 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genser.bench.runs import Protocol
-from genser.data.labels import find_label_map, for_task
+from genser.data.labels import TASKS, find_label_map, for_task
 from genser.data.leaks import check_leaks
 from genser.data.splits import Fold, emobox_clip, emobox_tests, folds, validation_split
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError
+from genser.errors import ManifestError, suggestion
 
 FAMILIES = {"kfold-speaker": "kfold"}
 """Family of a protocol if it differs from its name; published rows are found by family."""
@@ -59,6 +60,7 @@ def divide(
     k: int = 5,
     seed: int = 0,
     incomplete: bool = False,
+    classes: Sequence[str] = (),
 ) -> list[ProtocolData]:
     """Divide utterances by a protocol. EmoBox has folds for each corpus; all other protocols span the corpora.
 
@@ -70,15 +72,19 @@ def divide(
         k: Number of folds of ``kfold-speaker`` and ``random``.
         seed: Seed of these folds.
         incomplete: Continue if clips of the EmoBox lists are missing; the protocol's name then ends in "incomplete".
+        classes: Classes to keep; utterances of other classes lose theirs, and the name of the protocol lists the
+            classes. Empty keeps all.
 
     Raises:
-        ManifestError: The protocol does not fit, an utterance occurs twice, or a speaker or the same bytes are on both
-            sides of a fold.
+        ManifestError: A class does not occur, the protocol does not fit, an utterance occurs twice, or a speaker or the
+            same bytes are on both sides of a fold.
     """
     keys = [item.key for item in utterances]
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ManifestError(f"{twice} occurs twice in the manifests. Name every utterance once.")
+    if classes:
+        utterances = _restricted(utterances, task, labels, classes)
     groups = [list(utterances)]
     if name == "emobox":
         corpora = dict.fromkeys(item.corpus for item in utterances)
@@ -89,8 +95,26 @@ def divide(
         for fold in divided:
             check_fold(group, fold)
             check_leaks(*_sides(group, fold), by="bytes")
-        found.append(ProtocolData(_named(group, name, divided, task, labels), tuple(group), tuple(divided)))
+        protocol = _named(group, name, divided, task, labels)
+        if classes:
+            words = "+".join(sorted(classes))
+            family = f"{protocol.family}, classes {words}"
+            protocol = replace(protocol, name=f"{protocol.name}-{words}", family=family)
+        found.append(ProtocolData(protocol, tuple(group), tuple(divided)))
     return found
+
+
+def _restricted(
+    utterances: Sequence[Utterance], task: str, labels: str | None, classes: Sequence[str]
+) -> list[Utterance]:
+    """Utterances whose class is among some classes, and the others without a class, so that folds stay as they are."""
+    kept, _ = for_task(utterances, task, find_label_map(labels) if labels else None)
+    found = {item.key for item in kept if item.label in classes}
+    present = {item.label for item in kept if item.label is not None}
+    if missing := [name for name in classes if name not in present]:
+        raise ManifestError(f"No utterance has the class {missing[0]!r}. {suggestion(missing[0], present)}")
+    nameless: dict[str, Any] = {TASKS[task]: None}
+    return [item if item.key in found else replace(item, **nameless) for item in utterances]
 
 
 def check_fold(utterances: Sequence[Utterance], fold: Fold) -> None:

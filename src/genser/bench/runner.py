@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from genser._version import __version__
+from genser.bench.peer_runs import Peers
 from genser.bench.plan import BenchPlan, HeadPlan, Settings, Variant
 from genser.bench.protocols import INNER_SEED, ProtocolData, check_fold, divide, identifiers, inner_splits
 from genser.bench.runs import Entry, Protocol, RunSpec
@@ -25,6 +26,7 @@ from genser.data.splits import Fold
 from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
 from genser.errors import ConfigError, counted
 from genser.inference.profile import SHRINKAGE
+from genser.peers.catalog import PeerChoice
 from genser.training.clips import Clips
 from genser.training.data import Dataset, build_dataset
 from genser.training.lora import adapted_encoder
@@ -48,10 +50,12 @@ class BenchSettings:
         store: Folder of the feature store.
         task: ``"emotion"`` or ``"gender"``.
         labels: Label map, by name or as ``file.toml:name``.
+        classes: Classes to bench; clips of other classes have none. Empty means all.
         k: Number of folds of ``kfold-speaker`` and ``random``.
         incomplete: Continue if clips of the EmoBox lists are missing.
         jobs: Number of processes.
         device: Device of encoding and training.
+        peers: Finished classifiers of other packages that are scored beside the heads.
     """
 
     protocol: str
@@ -60,10 +64,12 @@ class BenchSettings:
     store: Path
     task: str = "emotion"
     labels: str | None = None
+    classes: tuple[str, ...] = ()
     k: int = 5
     incomplete: bool = False
     jobs: int = 1
     device: str = "cpu"
+    peers: tuple[PeerChoice, ...] = ()
 
 
 def run_bench(
@@ -89,7 +95,11 @@ def run_bench(
         labels=settings.labels,
         k=settings.k,
         incomplete=settings.incomplete,
+        classes=settings.classes,
     )
+    peers = Peers(settings.peers, settings.task, settings.labels, settings.folder, settings.device)
+    for data in divided:
+        peers.check(data)
     problems: list[str] = []
     for plan in plans:
         for pooling_name, pooling in plan.poolings.items():
@@ -101,6 +111,7 @@ def run_bench(
                 for bench in _benches(settings, plan, encoder, name, data, report):
                     entry = bench.run(report, entry)
                     problems += [str(problem) for problem in bench.dataset.problems]
+                problems += peers.run(data, bench.dataset, report)
     return tuple(dict.fromkeys(problems))
 
 

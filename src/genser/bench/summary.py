@@ -255,8 +255,10 @@ def _by_fold(pooled: Sequence[Pooled], resampling: Resampling) -> tuple[FoldScor
 
 
 def _calibration(pooled: Pooled) -> Calibration | None:
-    """Calibration averaged over seeds; its bins hold the predictions of all seeds."""
+    """Calibration averaged over seeds; its bins hold the predictions of all seeds. None without probabilities."""
     answered = decide(pooled.probabilities) != NO_ANSWER
+    if not all(run.spec.settings.get("scores", True) for run in pooled.runs):
+        return None  # a peer that only names a class
     if not answered.any(axis=1).all():
         return None
     seeds = [

@@ -18,6 +18,9 @@ def bench(
     seeds: int | None = None,
     task: str = "emotion",
     labels: str | None = None,
+    classes: str | None = None,
+    peer: Annotated[list[str] | None, Parameter(negative="")] = None,
+    send_audio_to: str | None = None,
     k: int = 5,
     incomplete: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     jobs: int = 1,
@@ -44,6 +47,10 @@ def bench(
         seeds: Number of training seeds; by default the plan's.
         task: emotion or gender.
         labels: Label map, by name or as file.toml:name.
+        classes: Classes to bench, such as anger,happiness,neutral,sadness; clips of other classes are omitted.
+        peer: NAME[=WEIGHTS] of a finished classifier of another package to score beside the heads (see docs/peers.md);
+            repeat for several.
+        send_audio_to: The hosted peer to which every test clip may be sent, or NAME=URL.
         k: Number of folds of kfold-speaker and random.
         incomplete: Continue if clips of the EmoBox lists are missing; the protocol's name then ends in "incomplete".
         jobs: Number of processes, each with one thread.
@@ -72,6 +79,7 @@ def bench(
         from genser.encoders import named_encoder
         from genser.inference.load import found_device
         from genser.metrics.bootstrap import Resampling
+        from genser.peers.catalog import PeerChoice
         from genser.report.bench import report_bench, score_lines
 
         resampling = Resampling(resamples)
@@ -84,7 +92,14 @@ def bench(
             encoders = [named_encoder(name, revision=revision) for name in encoder or ()] or [None]
             plans = [load_plan(plan, settings, encoder=one, seeds=seeds) for one in encoders]
             device = found_device(device)
-            data = BenchSettings(protocol, manifests, output, store, task, labels, k, incomplete, jobs, device)
+            chosen = tuple(PeerChoice.of(name, send_audio_to) for name in peer or ())
+            for one in chosen:
+                if one.url:
+                    print(f"genser: every test clip is sent to {one.url} ({one.name}, {one.weights}).", file=sys.stderr)
+            named = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
+            data = BenchSettings(
+                protocol, manifests, output, store, task, labels, named, k, incomplete, jobs, device, chosen
+            )
             with progress_bars() as bars:
                 problems = run_bench(data, plans, bars)
         result, written = report_bench(output, title=title, resampling=resampling)
