@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GUIDES = ("folder", "segments", "adapt", "train", "compare")
 """Pages whose commands run, one after the other in one folder."""
 
-PAGES = ("README.md", *(f"docs/{name}.md" for name in (*GUIDES, "index", "live", "http", "reproduce")))
+PAGES = ("README.md", *(f"docs/{name}.md" for name in (*GUIDES, "index", "live", "http", "peers", "reproduce")))
 TOY = {"steps": 20, "batch_size": 16, "evaluate_every": 10, "checkpoint_every": 10, "network.ensemble": 2}
 TOY |= {"feature_transform.components": 16}  # the recipe takes 256, which needs more rows than this corpus has
 TOY |= {"encoder.pooling.states": [1]}  # so that an export traces one layer instead of five

@@ -43,8 +43,8 @@ def evaluate(
     intervals do not cover. Speakers that the model was trained on are omitted, as far as it records them.
 
     Args:
-        model: Model folder, ONNX file, name of a bundled model, "hf:owner/name" on the hub, or "peer:NAME[=WEIGHTS]" for a
-            finished classifier of another package (see docs/peers.md).
+        model: Model folder, ONNX file, name of a bundled model, "hf:owner/name" on the hub, or "peer:NAME[=WEIGHTS]"
+            for a finished classifier of another package (see docs/peers.md).
         manifest: Table (CSV, JSON lines or Parquet) with the columns path and label.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
