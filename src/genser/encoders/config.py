@@ -62,8 +62,9 @@ class Pooling:
     two corpora recognises the third far better (UA from 33 to 51 % on RAVDESS, from 34 to 38 % on nEMO).
 
     Attributes:
-        statistics: Names from :data:`STATISTICS`; they are outermost in the result. ``deviation``, the name of ``std``
-            in older files, is accepted.
+        statistics: Statistics over time: ``mean`` and ``std``, over frames with speech (``speech-mean``,
+            ``speech-std``) or over loud ones (``loud-mean``, ``loud-std``). They are outermost in the result.
+            ``deviation``, the name of ``std`` in older files, is accepted.
         states: Indices of the hidden states to keep, in this order; empty keeps all. The last one is x_1.
         high_pass: Whether a constant offset, rumble and hum are removed first, see :mod:`genser.encoders.high_pass`.
         level: Whether clips are first scaled to the same level, so that the distance to the microphone has no effect.
@@ -104,7 +105,7 @@ class EncoderConfig:
     """An encoder, the source of its weights, and the pooling of its hidden states.
 
     Attributes:
-        kind: Key of :data:`KINDS`: ``"hubert"`` is HuBERT and its family (WavLM, wav2vec 2.0, data2vec-audio),
+        kind: ``"hubert"`` is HuBERT and its family (WavLM, wav2vec 2.0, data2vec-audio),
             ``"whisper"`` the encoder of Whisper, ``"fbank"`` log-mel filter banks, which have no weights.
         source: Local folder, local safetensors file (Whisper) or hub id. None means the paper's encoder for HuBERT.
         revision: Branch, tag or commit of a hub id; a commit pins the weights.
