@@ -1,12 +1,13 @@
-"""Measures bulk runs: throughput of both engines, what kills change, and memory.
+"""Measures bulk runs: throughput of both engines, decoding, what kills change, and memory.
 
-    python benchmarks/scale.py [--part throughput|kills|memory] [--input CORPUS] [--clips 10000] [--json FILE]
+    python benchmarks/scale.py [--part throughput|decoding|kills|memory] [--input CORPUS] [--clips 10000] [--json FILE]
 
 Throughput: `predict_many`, the local engine and a Ray cluster on this machine recognise the same clips with the same
-cores in turn: those of an input, repeated if it has too few, or else synthetic ones. "warm" is the rate after the first
-shard. Kills: in each run a worker, a decoder, a node and the driver are killed at random moments, the driver is started
-again, and the shards are compared with those of a run that nothing interrupts. Memory: highest resident memory of the
-driver, the worker and the decoders over manifests of two lengths.
+cores in turn: those of an input, repeated if it has too few, or else synthetic ones. Rates of the engines are those
+after the first shard. Where other programs take part of the cores, compare the processor time of a clip. Kills: in each
+run a worker, a decoder, a node and the driver are killed at random moments, the driver is started again, and the shards
+are compared with those of a run that nothing interrupts. Memory: highest resident memory of the driver, the worker and
+the decoders over manifests of two lengths.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 from threading import Event, Thread
@@ -27,12 +28,15 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from _common import Claim, parser, seconds
+from _common import Claim, parser
 from _model import add_model_option, clip_of, model_for
 
 import genser
+from genser.audio import SAMPLE_RATE, load_audio
 from genser.scale import process
-from genser.scale.blocks import read_rows
+from genser.scale.blocks import Row, read_blocks, read_rows
+from genser.scale.child import Limits
+from genser.scale.decoding import Decoders
 from genser.scale.job import Job, Setup
 
 NODE = {"include_dashboard": False, "object_store_memory": 100 << 20}
@@ -65,40 +69,59 @@ def shards(folder: Path) -> dict[str, bytes]:
 
 
 def throughput(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
-    """Clips per second, whole and warm, and whether the rows are the same."""
+    """Clips per second, processor time of a clip, and whether the rows are the same."""
     model = model_for(arguments, folder)
     paths = chosen_clips(arguments, folder)
     listed = write_list(folder / "list.csv", paths)
     job = Job(model=model, shard_rows=arguments.shard_rows)
     recognizer = genser.load(model)
     list(recognizer.predict_many(paths[:16]))
-    rates: dict[str, list[float]] = {"predict_many": [], "local": [], "ray": []}
+    measured: dict[str, list[dict[str, float]]] = {"predict_many": [], "local": [], "ray": []}
     for turn in range(arguments.repeats):
-        expected: list[genser.Prediction] = []
-        whole = seconds(lambda expected=expected: expected.extend(recognizer.predict_many(paths)))
-        rates["predict_many"].append(len(paths) / whole)
-        claim.add(f"predict_many {turn}", **{"clips/s": len(paths) / whole})
+        steps = [reached(0)]
+        expected = list(recognizer.predict_many(paths))
+        note(claim, measured, "predict_many", warm([*steps, reached(len(paths))]))
         for engine in ("local", "ray"):
-            out, times = folder / f"{engine}-{turn}", []
-            start = time.perf_counter()
+            steps = []
             process(
-                job, listed, out, engine=engine, progress=lambda done, _, t=times: t.append((time.perf_counter(), done))
+                job,
+                listed,
+                folder / f"{engine}-{turn}",
+                engine=engine,
+                progress=lambda done, _, steps=steps: steps.append(reached(done)),
             )
-            whole = time.perf_counter() - start
-            rates[engine].append(warm(times))
-            claim.add(f"{engine} {turn}", **{"clips/s": len(paths) / whole, "warm clips/s": warm(times)})
+            note(claim, measured, engine, warm(steps))
         same = shards(folder / f"local-{turn}") == shards(folder / f"ray-{turn}")
         claim.add(f"rows {turn}", **{"local = ray": same}, **differences(folder / f"local-{turn}", expected))
     for engine, reference in (("local", "predict_many"), ("ray", "local")):
-        ratio = statistics.median(map(float.__truediv__, rates[engine], rates[reference]))
-        best = max(rates[engine]) / max(rates[reference])
-        claim.add(f"{engine} of {reference}", **{"median of pairs": ratio, "best of each": best})
+        pairs = list(zip(measured[engine], measured[reference], strict=True))
+        rate = statistics.median(one["clips/s"] / other["clips/s"] for one, other in pairs)
+        work = statistics.median(other["CPU ms a clip"] / one["CPU ms a clip"] for one, other in pairs)
+        claim.add(f"{engine} of {reference}", **{"clips/s": rate, "clips per CPU s": work})
 
 
-def warm(times: list[tuple[float, int]]) -> float:
-    """Rows per second from the first shard to the last."""
-    (start, before), (end, done) = times[0], times[-1]
-    return (done - before) / (end - start)
+def note(claim: Claim, measured: dict[str, list], what: str, numbers: dict[str, float]) -> None:
+    measured[what].append(numbers)
+    claim.add(what, **numbers)
+
+
+def reached(done: int) -> tuple[float, float, int]:
+    """The time, the processor seconds of this process and all below it so far, and the number of finished clips."""
+    ticks = 0
+    for pid in [os.getpid(), *processes_below(os.getpid())]:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        ticks += sum(map(int, fields[11:15]))  # its own and those of the ended processes that it waited for
+    return time.perf_counter(), ticks / os.sysconf("SC_CLK_TCK"), done
+
+
+def warm(steps: list[tuple[float, float, int]]) -> dict[str, float]:
+    """Rate and processor time of a clip, from the first shard to the last."""
+    (start, worked, before), (end, work, done) = steps[0], steps[-1]
+    count = done - before
+    return {"clips/s": count / (end - start), "CPU ms a clip": 1000 * (work - worked) / count}
 
 
 def differences(folder: Path, expected: list) -> dict[str, float]:
@@ -110,6 +133,25 @@ def differences(folder: Path, expected: list) -> dict[str, float]:
     other = sum((row["label"], row["error"]) != (one.label, one.error) for row, one in pairs)
     score = max(abs(row[name] - value) for row, one in pairs for name, value in one.scores.items())
     return {"other rows": other, "score differs by": score}
+
+
+def decoding(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
+    """How fast one core decodes each format of the input, here and in a process that sends the samples."""
+    decoders = Decoders(Limits(seconds=60.0, memory=2 << 30))
+    rows = [Row(0, path) for path in chosen_clips(arguments, folder)]
+    kinds = Counter(Path(row.path).suffix for row in rows)
+    for ending in sorted(kind for kind, count in kinds.items() if count >= 20):
+        some = [row for row in rows if row.path.endswith(ending)][:500]
+        for where, load in (("", lambda row: load_audio(row.path)), (" and sending", decoders.waveform)):
+            load(some[0])
+            start = reached(0)
+            audio = sum(len(load(row)) for row in some) / SAMPLE_RATE
+            cost = warm([start, reached(len(some))])["CPU ms a clip"]
+            claim.add(
+                f"decoding {ending}{where}",
+                **{"CPU ms a clip": cost, "x real time": audio / (len(some) * cost / 1000)},
+            )
+    decoders.close()
 
 
 def processes_below(pid: int) -> list[int]:
@@ -143,7 +185,10 @@ def cluster_targets() -> Iterator[tuple[str, Callable[[int], dict[str, Kill]]]]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NODE})
 
     def add() -> None:
-        cluster.add_node(num_cpus=1, wait=False, **NODE)
+        for _ in range(3):
+            with suppress(Exception):  # Ray gives a node 30 s to start, which is too little on a busy machine
+                cluster.add_node(num_cpus=1, wait=False, **NODE)
+                return
 
     def replace_node() -> None:
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
@@ -185,16 +230,18 @@ def kills(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
             print(f"{engine} {number}: {dict(done)}, {same} identical", file=sys.stderr)
         claim.add(f"kills, {engine}", runs=arguments.kills, identical=same, **done)
 
-    many("local", [], local_targets)
-    with cluster_targets() as (address, targets):
-        many("ray", ["--address", address], targets)
+    if arguments.engine != "ray":
+        many("local", [], local_targets)
+    if arguments.engine != "local":
+        with cluster_targets() as (address, targets):
+            many("ray", ["--address", address], targets)
 
 
 def interrupted(command: list[str], targets: Callable[[int], dict[str, Any]], random: np.random.Generator) -> Counter:
     """Run a command until it is complete, and kill each kind of target once, in random order at random moments."""
     done: Counter[str] = Counter()
     driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    kinds = list(random.permutation(sorted(targets(driver.pid))))
+    kinds = random.permutation(sorted(targets(driver.pid))).tolist()
     while kinds:
         time.sleep(random.uniform(0.0, 2.0))
         while driver.poll() is None and not (target := targets(driver.pid)[kinds[0]]):
@@ -220,6 +267,9 @@ def memory(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
     paths = synthetic_clips(folder, 100, 0.1, 0.3)
     for rows in arguments.memory_rows:
         listed = write_list(folder / f"{rows}.csv", list(islice(cycle(paths), rows)))
+        start = time.process_time()
+        count = sum(len(block.rows) for block in read_blocks([str(listed)], 512) if block.digest(""))
+        read = count / (time.process_time() - start)
         words = ["predict", str(listed), "--model", model, "--engine", "local", "-o", str(folder / f"out-{rows}")]
         with subprocess.Popen([sys.executable, "-m", "genser", *words], stderr=subprocess.DEVNULL) as driver:
             peaks: dict[int, float] = {}
@@ -230,7 +280,8 @@ def memory(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
             stop.set()
             thread.join()
         of_driver, of_worker, *of_decoders = peaks.values()
-        claim.add(f"{rows:,} rows", **{"driver MB": of_driver, "worker MB": of_worker, "decoder MB": max(of_decoders)})
+        numbers = {"driver MB": of_driver, "worker MB": of_worker, "decoder MB": max(of_decoders)}
+        claim.add(f"{rows:,} rows", **numbers, **{"rows read per CPU s": read})
 
 
 def watch(pid: int, peaks: dict[int, float], stop: Event) -> None:
@@ -245,7 +296,7 @@ def watch(pid: int, peaks: dict[int, float], stop: Event) -> None:
                 peaks[one] = int(text.split("VmHWM:")[1].split()[0]) / 1024
 
 
-PARTS = {"throughput": throughput, "kills": kills, "memory": memory}
+PARTS = {"throughput": throughput, "decoding": decoding, "kills": kills, "memory": memory}
 
 
 def main() -> None:
@@ -254,9 +305,10 @@ def main() -> None:
     options.set_defaults(repeats=1)
     options.add_argument("--part", choices=PARTS, help="one part alone")
     options.add_argument("--input", help="manifest or folder of the clips for the throughput (default: synthetic ones)")
-    options.add_argument("--clips", type=int, default=10_000, help="for the throughput")
+    options.add_argument("--clips", type=int, default=10_000, help="for the throughput and the decoding")
     options.add_argument("--shard-rows", type=int, default=512, help="for the throughput")
     options.add_argument("--kills", type=int, default=20, help="runs with kills, for each engine")
+    options.add_argument("--engine", choices=("local", "ray"), help="one engine alone, for the kills")
     options.add_argument("--kill-rows", type=int, default=400)
     options.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     options.add_argument("--memory-rows", type=int, nargs=2, default=[1_000, 100_000])

@@ -139,6 +139,13 @@ def test_all_manifests_give_the_same_rows(tmp_path):
     assert [len(block.rows) for block in read_blocks([str(tmp_path / "rows.csv")], 3)] == [3, 3, 1]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
+def test_a_manifest_has_the_encodings_of_a_table(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes("path;start\nGespräch 1.wav;1,5\n".encode(encoding))
+    (row,) = read_rows([str(tmp_path / "a.csv")])
+    assert (row.path, row.start) == (str(tmp_path / "Gespräch 1.wav"), 1.5)
+
+
 def test_a_manifest_on_storage_names_files_beside_it():
     system = fsspec.filesystem("memory")
     system.pipe_file("/lists/a.csv", b"path\nb.wav\ns3://other/c.wav\n")

@@ -124,6 +124,7 @@ def test_a_quiet_speaker_in_a_file_and_in_a_pipe(base, tmp_path):
     soundfile.write(tmp_path / "quiet.flac", CLIP * np.float32(1e-3), RATE, subtype="PCM_24")
     content = (tmp_path / "quiet.flac").read_bytes()
     assert base.segments(tmp_path / "quiet.flac") == base.segments(content) == base.segments(io.BytesIO(content)) != []
+    assert base.segments((tmp_path / "quiet.flac").as_uri()) == base.segments(content)
     reader, writer = os.pipe()
     threading.Thread(target=lambda: (os.write(writer, content), os.close(writer))).start()
     with os.fdopen(reader, "rb") as pipe:

@@ -14,7 +14,7 @@ from genser.cli._inputs import find_inputs
 from genser.cli._outputs import open_output, output_path
 from genser.cli.predict import predict
 from genser.errors import AudioError, ConfigError, MissingExtraError, StorageError
-from genser.storage import StoredFile, find_stored, is_url, walk_stored
+from genser.storage import StoredFile, is_url, walk_stored
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def bucket():
     """A folder in memory: two sounds, one deeper, one that is damaged, and what does not count."""
     system = fsspec.filesystem("memory")
     random = np.random.default_rng(0)
-    for name in ("b.wav", "a.flac", "deep/er/d.WAV", ".trash/x.wav", "deep/.hidden.wav"):
+    for name in ("b.wav", "a.flac", "deep/er/d.WAV", ".trash/x.wav", "deep/.hidden.wav", "__MACOSX/b.wav"):
         file = io.BytesIO()
         kind = name.rpartition(".")[2].upper()
         soundfile.write(file, 0.1 * random.standard_normal(8_000), 16_000, format=kind)
@@ -51,6 +51,8 @@ def test_a_url_is_known_by_its_scheme(name, expected):
 
 def test_folders_and_patterns_are_searched(bucket):
     assert find_inputs([bucket]) == names("a.flac", "b.wav", "deep/er/d.WAV")
+    assert find_inputs([f"{bucket}/**"]) == names("a.flac", "b.wav", "deep/er/d.WAV")
+    assert find_inputs([f"{bucket}/notes.txt"]) == [f"{bucket}/notes.txt"]
     assert find_inputs([f"{bucket}/*.wav", f"{bucket}/a.flac"]) == [*names("b.wav"), f"{bucket}/a.flac"]
     assert find_inputs([f"{bucket}/**/d.*"]) == names("deep/er/d.WAV")
     assert find_inputs([f"{bucket}/gone.wav"]) == [f"{bucket}/gone.wav"]
@@ -127,9 +129,4 @@ def test_without_fsspec_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec", None)
     monkeypatch.delitem(sys.modules, "fsspec.core", raising=False)
     with pytest.raises(MissingExtraError, match=r"Using s3://b/x\.wav needs the extra \[s3\]"):
-        find_stored("s3://b/x.wav")
-
-
-def test_a_folder_is_walked_for_some_endings(bucket):
-    assert list(walk_stored(bucket, {".wav", ".flac"})) == names("a.flac", "b.wav", "deep/er/d.WAV")
-    assert list(walk_stored(f"{bucket}/notes.txt", {".wav"})) == [f"{bucket}/notes.txt"]
+        list(walk_stored("s3://b/x.wav", {".wav"}))

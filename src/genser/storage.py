@@ -43,10 +43,11 @@ def open_stored(url: str) -> BinaryIO:
         return system.open(path, "rb")
 
 
-def find_stored(url: str) -> list[str]:
-    """URLs of the files that match a pattern, or that lie below a folder at any depth; else the URL itself.
+def walk_stored(url: str, endings: Collection[str]) -> Iterator[str]:
+    """URLs of the files of some endings that match a pattern or lie below a folder; else the URL itself.
 
-    Hidden files, whose names or folders begin with a dot, do not count.
+    Folders are read one after the other, so memory holds one at a time. The order and what is skipped are those of
+    :func:`genser.audio.folders.walk`: hidden files and folders, whose names begin with a dot, and ``__MACOSX``.
 
     Raises:
         StorageError: The storage cannot be read.
@@ -56,37 +57,29 @@ def find_stored(url: str) -> list[str]:
         system, path = _system(url)
         fixed = re.split(r"[*?\[]", path)[0]
         if fixed != path:
-            found = [name for name, about in system.glob(path, detail=True).items() if about["type"] == "file"]
+            files = (name for name, about in system.glob(path, detail=True).items() if about["type"] == "file")
+            found = (name for name in sorted(files) if _is_shown(name.removeprefix(fixed)))
         elif system.isdir(path):
-            found = system.find(path)
+            found = _below(system, path)
         else:
-            return [url]
-        shown = (name for name in found if "/." not in f"/{name.removeprefix(fixed).lstrip('/')}")
-        return [system.unstrip_protocol(name) for name in sorted(shown)]
-
-
-def walk_stored(url: str, endings: Collection[str]) -> Iterator[str]:
-    """URLs of the files of some endings below a folder, folder by folder, so that memory holds one folder at a time.
-
-    A pattern, or a file with any ending, is as for :func:`find_stored`.
-
-    Raises:
-        StorageError: The storage cannot be read.
-        MissingExtraError: fsspec is not installed.
-    """
-    with _sentences(url, "read"):
-        system, path = _system(url)
-        if not re.search(r"[*?\[]", path) and system.isdir(path):
-            for folder, folders, files in system.walk(path, detail=True):
-                folders_shown = {name: folders[name] for name in sorted(folders) if not name.startswith(".")}
-                folders.clear()  # those that walk enters, in this order
-                folders.update(folders_shown)
-                for name in sorted(files):
-                    if not name.startswith(".") and PurePosixPath(name).suffix.lower() in endings:
-                        yield system.unstrip_protocol(f"{folder}/{name}")
-                system.invalidate_cache(folder)
+            yield url
             return
-    yield from find_stored(url)
+        for name in found:
+            if PurePosixPath(name).suffix.lower() in endings:
+                yield system.unstrip_protocol(name)
+
+
+def _is_shown(path: str) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def _below(system: Any, path: str) -> Iterator[str]:
+    for folder, folders, files in system.walk(path, detail=True):
+        shown = {name: folders[name] for name in sorted(folders) if _is_shown(name)}
+        folders.clear()  # those that walk enters, in this order
+        folders.update(shown)
+        yield from (f"{folder}/{name}" for name in sorted(files) if _is_shown(name))
+        system.invalidate_cache(folder)
 
 
 def stored_names(url: str) -> set[str]:

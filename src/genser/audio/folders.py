@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genser.audio.endings import AUDIO_ENDINGS
-from genser.storage import find_stored
 
 
 @dataclass(frozen=True)
@@ -102,14 +101,3 @@ def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     if pattern[0] == "**":
         return any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
     return bool(parts) and fnmatch.fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
-
-
-def find_stored_audio(url: str) -> list[str]:
-    """URLs of the audio files below a folder on other storage or that match a pattern; else the URL itself.
-
-    Raises:
-        StorageError: The storage cannot be read.
-        MissingExtraError: fsspec is not installed.
-    """
-    found = find_stored(url)
-    return found if found == [url] else [one for one in found if os.path.splitext(one)[1].lower() in AUDIO_ENDINGS]  # noqa: PTH122

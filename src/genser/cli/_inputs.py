@@ -5,9 +5,10 @@ import os
 import unicodedata
 from collections.abc import Iterable
 
-from genser.audio.folders import find_audio, find_matches, find_stored_audio
+from genser.audio.endings import AUDIO_ENDINGS
+from genser.audio.folders import find_audio, find_matches
 from genser.errors import ConfigError
-from genser.storage import is_url
+from genser.storage import is_url, walk_stored
 
 
 def find_inputs(paths: Iterable[str]) -> list[str]:
@@ -23,7 +24,7 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
     empty: list[str] = []
     for path in map(_spelled, paths):
         if is_url(path):
-            content = find_stored_audio(path)
+            content = list(walk_stored(path, AUDIO_ENDINGS))
             empty += [] if content else [path]
             found += content or [path]
             continue

@@ -51,17 +51,15 @@ def features(
         from genser.encoders import load_encoder, named_encoder
         from genser.inference.load import found_device
         from genser.training.recipe import KEYS, load_recipe
-    chosen_bulk = bulk_of(bulk, {})
-    if chosen_bulk is None:
-        check_folder(Path(store))
     config = load_recipe(recipe, parse_overrides(overrides, "features", KEYS)).encoder
-    utterances = [] if chosen_bulk else read_manifest(manifest)
     config = named_encoder(encoder, config, revision) if encoder else config
-    if chosen_bulk:
+    if chosen_bulk := bulk_of(bulk, {}):
         from genser.scale.job import Job, Setup
 
         job = Job("features", encoder=config, bf16=found_device(device) != "cpu")
         return run_bulk(job, Setup(device, batch_seconds=batch_seconds), [manifest], store, chosen_bulk)
+    check_folder(Path(store))
+    utterances = read_manifest(manifest)
     network = load_encoder(config, found_device(device))
     opened = open_store(store, network)
     with progress_bars() as bars, decoding_pool() as pool:

@@ -1,6 +1,7 @@
 """Text files in the encodings that people have."""
 
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +19,15 @@ MISREAD = re.compile(r"[À-ÖØ-öø-ÿ]{3}|[^\x00-\x7f]{4}|\w[‚„]\w")
 """What is rare in Western European text, and usual where another encoding is misread as it."""
 
 
-def marked_encoding(content: bytes) -> str | None:
-    """Encoding that a byte-order mark at the beginning names; None without one."""
-    return next((encoding for mark, encoding in MARKS.items() if content.startswith(mark)), None)
+def encoding_of(head: bytes) -> str:
+    """Encoding of a text by its beginning, by the rules of :func:`decode_text`."""
+    if named := _named(head):
+        return named
+    try:
+        getincrementaldecoder("utf-8")().decode(head)  # the last character may be incomplete
+    except UnicodeDecodeError:
+        return "utf-8" if _western(head) is None else "cp1252"
+    return "utf-8"
 
 
 def decode_text(path: Path, encodings: Sequence[str] = ()) -> str:
@@ -40,9 +47,7 @@ def decode_text(path: Path, encodings: Sequence[str] = ()) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror or error}. Check the path.") from error
-    named = marked_encoding(content)
-    if named is None and b"\0" in content:
-        named = "utf-16-le" if content[1::2].count(0) >= content[::2].count(0) else "utf-16-be"
+    named = _named(content)
     failed: UnicodeDecodeError | None = None
     for encoding in [named] if named else encodings or ["utf-8"]:
         try:
@@ -54,6 +59,14 @@ def decode_text(path: Path, encodings: Sequence[str] = ()) -> str:
         return western
     where = f"byte 0x{content[failed.start]:02x} at position {failed.start}"
     raise ManifestError(f"{path} is not {failed.encoding} text ({where}). Save it as UTF-8.") from failed
+
+
+def _named(content: bytes) -> str | None:
+    """Encoding that a byte-order mark names, or UTF-16 that NUL bytes show; None without either."""
+    named = next((encoding for mark, encoding in MARKS.items() if content.startswith(mark)), None)
+    if named is None and b"\0" in content:
+        named = "utf-16-le" if content[1::2].count(0) >= content[::2].count(0) else "utf-16-be"
+    return named
 
 
 def _western(content: bytes) -> str | None:

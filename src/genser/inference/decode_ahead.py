@@ -78,6 +78,11 @@ class Clip:
         return sum(map(len, self.windows))
 
 
+def is_full(group: list[Clip], samples: float) -> bool:
+    """Whether a group has 128 clips or enough audio for the model."""
+    return len(group) >= GROUP_CLIPS or sum(clip.samples for clip in group) >= samples
+
+
 class Decoder:
     """Decodes clips in threads, or files of up to 30 s in the processes of a pool.
 
@@ -121,7 +126,7 @@ class Decoder:
         try:
             while self._fill(pending, remaining, executor):
                 group += pending.popleft()()
-                if len(group) >= GROUP_CLIPS or sum(clip.samples for clip in group) >= self._group:
+                if is_full(group, self._group):
                     self._fill(pending, remaining, executor)
                     self._count(-sum(clip.samples for clip in group))
                     yield group

@@ -18,7 +18,7 @@ from genser.audio.folders import find_matches, walk_audio
 from genser.data.columns import Column, find_columns, refuse_misspelt
 from genser.data.manifest import found_file
 from genser.data.tables import MAX_FIELD, PARQUET, find_dialect, import_parquet
-from genser.data.text import marked_encoding
+from genser.data.text import encoding_of
 from genser.errors import ConfigError, ManifestError, cause
 from genser.files import is_file, is_folder
 from genser.storage import is_url, open_stored, walk_stored
@@ -184,10 +184,10 @@ def _fields(
 
 
 def _text(file: BinaryIO) -> tuple[io.TextIOWrapper, str]:
-    """The file as text, and its beginning; a byte-order mark decides the encoding, else it is UTF-8."""
+    """The file as text, and its beginning, which decides the encoding."""
     head = file.read(HEAD)
     file.seek(0)
-    encoding = marked_encoding(head) or "utf-8"
+    encoding = encoding_of(head)
     return io.TextIOWrapper(file, encoding, newline=""), head.decode(encoding, "ignore")
 
 

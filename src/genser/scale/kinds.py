@@ -10,7 +10,7 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE
 from genser.errors import ConfigError, GenserError
-from genser.inference.decode_ahead import GROUP_CLIPS, Clip
+from genser.inference.decode_ahead import Clip, is_full
 from genser.inference.load import load
 from genser.inference.recognizer import BATCH_SECONDS, Recognizer
 from genser.output.predictions import prediction_rows
@@ -86,7 +86,7 @@ def _groups(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
     group: list[Clip] = []
     for clip in clips:
         group.append(clip)
-        if len(group) == GROUP_CLIPS or sum(one.samples for one in group) >= GROUP_SAMPLES:
+        if is_full(group, GROUP_SAMPLES):
             yield group
             group = []
     if group:

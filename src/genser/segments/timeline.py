@@ -30,6 +30,7 @@ from genser.segments.options import DEFAULTS, SegmentOptions
 from genser.segments.scores import GatedScores
 from genser.segments.segment import Timeline, mean_familiar
 from genser.segments.turns import Turn
+from genser.storage import is_url
 
 NO_SPEECH_FOUND = "No speech was found."
 """Remark on a recording without segments."""
@@ -206,7 +207,7 @@ def _recognized_channel(
 def _opens_again(source: AudioSource) -> bool:
     """Whether a source that was read can be read from its beginning; a pipe cannot."""
     if isinstance(source, str | os.PathLike):
-        return Path(source).is_file()
+        return is_url(source) or Path(source).is_file()
     seekable = getattr(source, "seekable", None)
     return not hasattr(source, "read") or (seekable is not None and seekable())
 
