@@ -1,4 +1,4 @@
-"""Published results, each with its source: the paper's Tables 1 to 3, the EmoBox leaderboard, and scores on MELD.
+"""Published results, each with its source: the paper's Tables 1 to 3, the EmoBox leaderboard, MELD, Oruk's benchmark.
 
 They are printed beside measured rows and always marked as published, because they cannot be reproduced here: they have
 other training data, other seeds, and some of them other classes (see their notes).
@@ -11,7 +11,7 @@ from importlib import resources
 
 from genser.errors import ConfigError, suggestion
 
-TABLES = ("gen-ser-1", "gen-ser-2", "gen-ser-3", "emobox", "meld", "floor")
+TABLES = ("gen-ser-1", "gen-ser-2", "gen-ser-3", "emobox", "meld", "oruk", "floor")
 
 
 @dataclass(frozen=True)
