@@ -25,6 +25,13 @@ def files(tmp_path_factory):
     return [str(path) for path in sorted(folder.iterdir())]
 
 
+def quickly(items, **options):
+    """Divide with a tenth of the tries: what the properties say holds for any number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genser.data.divide.TRIES", 500)
+        return divide(items, SHARES, **options)
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), seed=st.integers(0, 3), by=st.sampled_from(["speaker", "file"]))
 def test_nothing_is_on_two_sides_and_order_makes_no_difference(files, data, seed, by):
@@ -40,7 +47,7 @@ def test_nothing_is_on_two_sides_and_order_makes_no_difference(files, data, seed
         Utterance(path, label, f"s{speaker}", start=float(part), end=part + 1.0) for path, speaker, label, part in rows
     ]
     try:
-        division = divide(items, SHARES, by=by, seed=seed)
+        division = quickly(items, by=by, seed=seed)
     except ManifestError:
         reject()  # copies joined too many speakers
     sides = {name: [item for item, side in zip(items, division.sides, strict=True) if side == name] for name in SHARES}
@@ -50,7 +57,7 @@ def test_nothing_is_on_two_sides_and_order_makes_no_difference(files, data, seed
         assert find_leaks(*whole, by="bytes") == []
         assert by == "file" or find_leaks(sides[one], sides[other]) == []
     order = data.draw(st.permutations(range(len(items))))
-    again = divide([items[index] for index in order], SHARES, by=by, seed=seed)
+    again = quickly([items[index] for index in order], by=by, seed=seed)
     assert list(again.sides) == [division.sides[index] for index in order]
     assert again.remarks == division.remarks
 

@@ -139,13 +139,13 @@ def test_a_wav_whose_header_lies(client):
     assert client.post("/v1/predict", content=bytes(lying)).status_code == 422
 
 
-def test_ten_thousand_tiny_requests(server, client):
+def test_thousands_of_tiny_requests(server, client):
     """Pipelined by the hundred, each with a type and a path of its own."""
     for _ in range(300):
         client.get("/healthz")
     before = server.memory()
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw:
-        for start in range(0, 10_000, 100):
+        for start in range(0, 4_000, 100):
             requests = b"".join(
                 b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/x%d\r\nContent-Length: 1\r\n\r\nx"
                 % (b"v1/predict" if i % 2 else b"made-up-%d" % i, i)
@@ -156,7 +156,7 @@ def test_ten_thousand_tiny_requests(server, client):
             while answer.count(b"HTTP/1.1 ") < 100 or not answer.endswith(b"}"):
                 answer += raw.recv(1 << 20)
             assert answer.count(b"HTTP/1.1 422") == answer.count(b"HTTP/1.1 404") == 50
-    assert server.memory() - before < 32 << 20
+    assert server.memory() - before < 16 << 20
     assert "made-up" not in client.get("/metrics").text
 
 

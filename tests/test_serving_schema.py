@@ -18,7 +18,7 @@ def test_the_server_does_what_openapi_describes(tmp_path):
     command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     with voice_server.running() as server:
-        arguments = [command, "run", f"{server.url}/openapi.json", "--checks", checks, "--max-examples", "25"]
+        arguments = [command, "run", f"{server.url}/openapi.json", "--checks", checks, "--max-examples", "15"]
         done = subprocess.run(
             [*arguments, "--generation-deterministic", "--workers", "1", "--no-color"],
             capture_output=True,
