@@ -17,7 +17,10 @@ settings.load_profile("genser")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-LONGEST = ("export", "docs", "silence", "training_distributed", "benchmarks", "bench", "cli_predict", "cli_training")
+LONGEST = (
+    *("export", "docs", "silence", "training_distributed", "benchmarks", "bench", "scale", "serving_page"),
+    *("serving_hostile", "training_lora", "cli_resume", "serving_schema", "encoders_whisper", "contributing"),
+)
 """Files whose tests take longest. They start first, so that no core idles at the end."""
 
 UNMEASURED = ("benchmarks", "docs", "export", "fuzz")

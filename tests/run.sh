@@ -20,8 +20,9 @@ TEXT
 [ -d .venv ] || "${PYTHON:-python3}" -m venv .venv
 bin=.venv/bin
 [ -d "$bin" ] || bin=.venv/Scripts # Windows
-"$bin/python" -m pip install --quiet torch==2.13.0 # first and alone: as a dependency it may become a build for CUDA
-"$bin/python" -m pip install --quiet ${pins[@]+"${pins[@]}"} torch==2.13.0 -e ".[all,dev]"
+install=("$bin/python" -m pip install --quiet --no-compile) # Python compiles at an import, and few modules are imported
+"${install[@]}" torch==2.13.0 # first and alone: as a dependency it may become a build for CUDA
+"${install[@]}" ${pins[@]+"${pins[@]}"} torch==2.13.0 -e ".[all,dev]"
 
 "$bin/ruff" check .
 "$bin/ruff" format --check .
