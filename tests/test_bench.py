@@ -62,6 +62,9 @@ ablations:
 """
 
 
+costly = pytest.mark.no_cover
+"""Tests that train many heads, on lines that others cover: measuring them takes much of their time."""
+
 TASKS = 2 * (2 + 2 * 2 + 1)
 """For two folds: two candidates of `linear`; each seed of two heads; one seed of k. Nothing for the read-out."""
 
@@ -204,6 +207,7 @@ def test_a_bench_measures_every_head_seed_fold_and_ablation(whole):
     assert not any("/corpus" in str(run.spec) + str(run.utterances[:1]) for run in pooled[linear].runs)
 
 
+@costly
 def test_an_ablation_of_the_sampler_alone_needs_no_training(tmp_path, inline):
     bench = a_bench(tmp_path)
     bench.run()
@@ -228,6 +232,7 @@ def test_candidates_are_compared_inside_the_training_side(tmp_path, inline, fini
     assert chosen == {0.005, 0.02}, "the head's own, and what was chosen"
 
 
+@costly
 def test_the_test_side_decides_nothing(tmp_path, inline):
     """A test side with random features leaves every choice and every trained weight as it was."""
     data = dataset()
@@ -247,6 +252,7 @@ def test_the_test_side_decides_nothing(tmp_path, inline):
         assert all(torch.equal(clean[name], other[name]) for name in clean)
 
 
+@costly
 def test_a_stopped_bench_continues_and_equals_an_uninterrupted_one(tmp_path, inline, whole):
     inline.left = 7
     with pytest.raises(KeyboardInterrupt):
@@ -263,6 +269,7 @@ def test_a_stopped_bench_continues_and_equals_an_uninterrupted_one(tmp_path, inl
     assert inline.done == 7, "a finished bench trains nothing"
 
 
+@costly
 def test_a_run_with_other_data_or_settings_is_never_reused(tmp_path, inline, finished):
     relabelled = dataset()
     items = list(relabelled.utterances)
