@@ -12,7 +12,7 @@ if [ "${1:-}" = --latest ]; then
 fi
 
 cat <<'TEXT'
-This installs genser with all extras and the test tools into .venv in this folder (about 150 packages, 2.4 GB of disk)
+This installs genser with all extras and the test tools into .venv in this folder (about 160 packages, 2.7 GB of disk)
 and nothing outside it. The first installation takes about 3 minutes, then lint, types and all tests about 15 minutes
 on two cores.
 TEXT

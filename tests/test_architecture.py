@@ -16,6 +16,7 @@ CONTENTS = {
     "serving": "HTTP, WebSocket and the web page",
     "report": "reports of evaluations and benches: JSON, Markdown, HTML, pictures",
     "scale": "bulk runs: blocks of rows to Parquet shards, on one machine or on a Ray cluster",
+    "sklearn": "heads and encoders as estimators of scikit-learn",
     "bench": "heads × encoders × folds × seeds: protocols, runs, summaries",
     "export": "a model folder as one ONNX file, checked against torch",
     "output": "predictions and timelines as tables, annotations and pictures",

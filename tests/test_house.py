@@ -18,7 +18,7 @@ ROOMS = (
     "segments",
     "training inference",
     "export output peers",
-    "bench scale",
+    "bench scale sklearn",
     "report",
     "serving",
     "cli __main__",

@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 
 import numpy as np
+import pympi
 import pytest
 
 from genser.output.formats import FORMATS
@@ -104,6 +105,18 @@ def test_textgrid_tiers_cover_the_recording_without_overlap(timeline):
         assert all(one[1] == two[0] for one, two in pairwise(intervals))
         found += [(float(a), float(b), t.replace('""', '"')) for a, b, t in intervals if t]
     assert sorted(found) == sorted((s.start, s.end, s.label) for s in timeline.segments)
+
+
+@pytest.mark.parametrize("timeline", [GOOD, OVERLAPPING])
+def test_a_textgrid_is_read_by_a_library_for_praat_and_elan(tmp_path, timeline):
+    (tmp_path / "a.TextGrid").write_bytes(content("textgrid", timeline))
+    grid = pympi.TextGrid(str(tmp_path / "a.TextGrid"))
+    intervals = [interval for tier in grid.get_tiers() for interval in tier.get_intervals() if interval[2]]
+    assert sorted(intervals) == sorted((s.start, s.end, s.label) for s in timeline.segments)
+    elan = grid.to_eaf(skipempty=True)
+    annotations = [one[:3] for name in elan.get_tier_names() for one in elan.get_annotation_data_for_tier(name)]
+    expected = [(round(1000 * s.start), round(1000 * s.end), s.label) for s in timeline.segments]
+    assert sorted(annotations) == sorted(expected)
 
 
 def test_text_has_one_line_per_segment():

@@ -35,6 +35,7 @@ app = App(
 )
 for order, verb in enumerate(VERBS):
     app.command(f"genser.cli.{verb}:{verb}", name=verb, sort_key=order)
+app.register_install_completion_command()
 
 
 def _stop(*_: object) -> None:

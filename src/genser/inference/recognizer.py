@@ -24,6 +24,7 @@ from genser.inference.hub_model import HubModel
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.profile import Profile, training_mean
 from genser.inference.second_task import for_task
+from genser.inference.tables import TablePredictions
 from genser.inference.windows import BLOCK, cut, window_weights
 from genser.segments.scores import GatedScores
 from genser.transport.codes import class_codes, projections
@@ -52,7 +53,7 @@ class WindowOutput:
     values: np.ndarray
 
 
-class Recognizer(HubModel):
+class Recognizer(HubModel, TablePredictions):
     """A loaded model.
 
     A clip gets the same scores alone and in a batch, from a path and from an array. Clips over 30 s are cut into

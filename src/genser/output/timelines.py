@@ -85,7 +85,8 @@ def vtt_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
 def textgrid_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
     """Praat's TextGrid in the long text format, one tier per speaker and channel.
 
-    Segments that overlap go to a further tier. Stretches between segments are intervals with an empty text.
+    Segments of a speaker that overlap go to a further tier, such as "anna (2)". Stretches between segments are
+    intervals with an empty text.
     """
     for timeline in timelines:
         tiers = _tiers(timeline.segments)
@@ -112,7 +113,11 @@ def _tiers(segments: tuple[Segment, ...]) -> list[tuple[str, list[Segment]]]:
                 break
         else:
             tiers.append((name, [segment]))
-    return tiers or [("emotion", [])]
+    names: list[str] = []
+    for voice, _ in tiers:  # libraries keep one tier of each name
+        further = (f"{voice} ({number})" for number in range(2, len(tiers) + 2))
+        names.append(next(name for name in (voice, *further) if name not in names))
+    return list(zip(names, (members for _, members in tiers), strict=True)) or [("emotion", [])]
 
 
 def _intervals(segments: list[Segment], end: float) -> Iterator[tuple[float, float, str]]:
