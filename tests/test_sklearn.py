@@ -34,7 +34,7 @@ def rows(count=60, states=2, dim=12):
     return features.reshape(count, -1), np.array(["sad", "merry", "calm"])[labels], np.arange(count) // 3 % 4
 
 
-@pytest.mark.parametrize("head", ["transport", "mlp", "flat"])
+@pytest.mark.parametrize("head", ["transport", "mlp"])
 def test_heads_learn_and_are_reproducible(head):
     X, y, groups = rows()
     settings = {"optimizer.lr": 1e-2}
