@@ -219,6 +219,38 @@ def test_errors_name_a_cure(client):
     assert "not 2" in problem(client.post("/v1/segments", files=two), 400)
 
 
+def test_a_profile_is_learned_and_applied_to_recordings_over_http(client):
+    files = [("file", ("a.wav", encoded(TALK))), ("file", ("b.txt", b"no sound at all"))]
+    answer = client.post("/v1/profile", files=files)
+    assert (answer.json()["clips"], list(answer.json()["failed"])) == (1, ["b.txt"])
+    assert "only 17 % of the difference" in answer.json()["remark"]
+    stereo = encoded(np.stack([TALK, TALK], axis=1))
+    assert client.post("/v1/profile?channel=each", content=stereo).json()["clips"] == 2
+    form = [("file", ("a.wav", encoded(TALK))), ("profile", ("p.json", answer.content))]
+    segments = client.post("/v1/segments", files=form).json()["segments"]
+    assert [one["label"] for one in segments] == [LABELS[1], LABELS[2], LABELS[0]]
+    traced = client.post("/v1/predict?trajectory=1", files=form).json()["predictions"][0]
+    assert len(traced["unadapted"]) == len(LABELS)
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/segments"])
+def test_what_is_no_profile_is_refused(client, path):
+    sound, wrong = ("file", ("a.wav", encoded(TALK))), ("profile", ("p.json", b"{}"))
+    assert "p.json is not a profile" in problem(client.post(path, files=[sound, wrong]), 422)
+    assert "at most one profile" in problem(client.post(path, files=[sound, wrong, wrong]), 400)
+    problem(client.post(path, files=[wrong]), 400)
+
+
+def test_recordings_without_a_profile_to_learn_are_refused(client):
+    assert "no recording to learn" in problem(client.post("/v1/profile", content=b"no sound at all"), 422)
+    assert "Unknown parameter" in problem(client.post("/v1/profile?task=gender", content=encoded(TALK)), 422)
+
+
+def test_a_broken_file_in_each_channel_mode_is_named(client):
+    files = {"file": ("notes.txt", b"no sound at all")}
+    assert "notes.txt is not audio" in problem(client.post("/v1/segments?channel=each", files=files), 422)
+
+
 def test_health_models_metrics_and_description(client):
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ok"}

@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 import genser
 from genser.audio import load_audio
 from genser.audio.synthetic_noise import synthetic_noise
+from genser.inference.profile import Profile
 from genser.segments.options import LIVE, SegmentOptions
 from genser.segments.timeline import recognize_timeline
 from genser.serving.live import Start
@@ -60,6 +61,15 @@ def test_the_gender_of_live_sound(server):
     messages = talk(server, {"sample_rate": RATE, "task": "gender"}, pieces(data, 32_000))
     assert messages["ready"][0]["labels"] == ["female", "male"]
     assert [one["label"] for one in messages["segment"]] == ["male", "male", "female"]
+
+
+def test_live_sound_is_recognised_with_a_profile(server):
+    data = np.round(TALK * 32767).astype("<i2").tobytes()
+    profile = Profile("voices", np.zeros((1, 1), np.float32), 1, 2.0).to_dict()
+    messages = talk(server, {"sample_rate": RATE, "profile": profile}, pieces(data, 32_000))
+    assert [one["label"] for one in messages["segment"]] == ["middle", "high", "low"]
+    messages = talk(server, {"sample_rate": RATE, "profile": {}}, [])
+    assert "The profile of the first message is not a profile" in messages["error"][0]["detail"]
 
 
 @pytest.mark.parametrize("size", [320, 32_000, 7_777])

@@ -48,9 +48,9 @@ def gated_app():
     return create_app(config_from_environment(), PitchRecognizer(machine="middle"))
 
 
-def plain_app():
-    """Make the application of the voices as a model without a transport head, to which every clip is out of domain."""
-    return create_app(config_from_environment(), PitchRecognizer(familiar=0.1, has_transport=False))
+def unfamiliar_app():
+    """Make the application of the voices as a model to which every clip is out of domain."""
+    return create_app(config_from_environment(), PitchRecognizer(familiar=0.1))
 
 
 class Server:

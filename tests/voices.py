@@ -1,13 +1,16 @@
 """Sounds that pass for speech, made from formulas, and a recogniser that knows them by their pitch."""
 
+import copy
 from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from genser.audio import describe, load_audio
+from genser.errors import NothingToLearnError
 from genser.inference.backend import ModelOutput
 from genser.inference.prediction import NO_SPEECH, Prediction
+from genser.inference.profile import Profile
 from genser.segments.scores import GatedScores
 
 RATE = 16_000
@@ -41,7 +44,8 @@ def hush(duration: float, seed: int = 0) -> np.ndarray:
 class PitchRecognizer:
     """Knows three voices by the strongest pitch; its scores depend on the whole sound that it is given.
 
-    Its speech gate takes the voice called `machine`, if any, for no speech.
+    Its speech gate takes the voice called `machine`, if any, for no speech. With a profile it takes each voice for the
+    next one.
     """
 
     labels = LABELS
@@ -49,14 +53,25 @@ class PitchRecognizer:
     metadata: ClassVar = {"genders": ["female", "male"]}
     profile = None
 
-    def __init__(
-        self, machine: str | None = None, *, familiar: float | None = None, has_transport: bool = True
-    ) -> None:
-        self.machine, self.familiar, self.has_transport = machine, familiar, has_transport
+    has_transport = True
+
+    def __init__(self, machine: str | None = None, *, familiar: float | None = None) -> None:
+        self.machine, self.familiar = machine, familiar
         self.heard: list[int] = []
 
     def for_task(self, task: str) -> "PitchRecognizer":
         return VoiceGender() if task == "gender" else self
+
+    def learn_profile_of_clips(self, groups) -> Profile:
+        windows = [window for group in groups for clip in group for window in clip.windows]
+        if not windows:
+            raise NothingToLearnError("There is no recording to learn a profile from.")
+        return Profile("voices", np.zeros((1, 1), np.float32), len(windows), sum(map(len, windows)) / RATE)
+
+    def adapted(self, to: Profile | None) -> "PitchRecognizer":
+        other = copy.copy(self)
+        other.profile = to
+        return other
 
     def scores(self, waveforms: list[np.ndarray]) -> np.ndarray:
         self.heard += [len(waveform) for waveform in waveforms]
@@ -87,12 +102,11 @@ class PitchRecognizer:
     def state_coordinates(self, waveform: np.ndarray) -> np.ndarray:
         return np.linspace(0, 1, 5)[:, None] * self._scores(waveform)
 
-    @staticmethod
-    def _scores(waveform: np.ndarray) -> np.ndarray:
+    def _scores(self, waveform: np.ndarray) -> np.ndarray:
         spectrum = np.abs(np.fft.rfft(waveform.astype(float), 1 << 17)) ** 2
         per_bin = RATE / (1 << 17)
         energy = [spectrum[round(p * 0.92 / per_bin) : round(p * 1.08 / per_bin)].sum() for p in PITCHES]
-        shares = np.sqrt(np.array(energy) + 1e-9)
+        shares = np.roll(np.sqrt(np.array(energy) + 1e-9), 0 if self.profile is None else 1)
         return shares / shares.sum()
 
 

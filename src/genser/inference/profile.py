@@ -118,6 +118,15 @@ class Profile:
                 content = file.read(MOST_BYTES + 1)
         except OSError as error:
             raise ConfigError(f"The profile {path} cannot be read: {cause(error)}. Check the path.") from error
+        return cls.parsed(content, os.fspath(path))
+
+    @classmethod
+    def parsed(cls, content: bytes, name: str) -> "Profile":
+        """Read the content of a file that :meth:`save` wrote; the name is for the error message.
+
+        Raises:
+            ConfigError: It is not a profile.
+        """
         try:
             if len(content) > MOST_BYTES:
                 raise ValueError(f"it has more than {MOST_BYTES} bytes")
@@ -133,7 +142,7 @@ class Profile:
             return cls(str(values["model"]), shift, int(clips), float(duration))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigError(
-                f"{path} is not a profile: {error}. Make one with genser adapt RECORDINGS -o PROFILE."
+                f"{name} is not a profile: {error}. Make one with genser adapt RECORDINGS -o PROFILE."
             ) from error
 
 

@@ -131,16 +131,16 @@ class Recognizer(HubModel, TablePredictions):
         """The profile that is applied, if any."""
         return self._profile
 
-    def adapted(self, to: Profile | Iterable[AudioSource]) -> "Recognizer":
+    def adapted(self, to: Profile | Iterable[AudioSource] | None) -> "Recognizer":
         """A recogniser of the same model that is adapted to a collection of recordings, without labels.
 
         Args:
-            to: A profile, or recordings to learn one from, see :meth:`learn_profile`.
+            to: A profile, or recordings to learn one from, see :meth:`learn_profile`; None for no profile.
 
         Raises:
             ConfigError: The profile was learned with another model, or no recording holds speech.
         """
-        profile = to if isinstance(to, Profile) else self.learn_profile(to)
+        profile = to if to is None or isinstance(to, Profile) else self.learn_profile(to)
         return self._changed(self._prior, profile)
 
     def _changed(self, prior: ClassPrior, profile: Profile | None) -> "Recognizer":
@@ -159,10 +159,21 @@ class Recognizer(HubModel, TablePredictions):
         Raises:
             ConfigError: No recording holds speech, or the model has no features to adapt.
         """
+        return self.learn_profile_of_clips(self._decoded(sources, channel))
+
+    def learn_profile_of_clips(self, groups: Iterable[list[Clip]]) -> Profile:
+        """Learn a profile from clips that were decoded before, see :meth:`learn_profile`.
+
+        Args:
+            groups: Clips; the windows of a group go to the model in batches.
+
+        Raises:
+            ConfigError: As for :meth:`learn_profile`.
+        """
         training_mean(self.metadata)  # a model without it is refused before it has worked
         rows: list[np.ndarray] = []
         samples, failure = 0, None
-        for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features):
+        for clip, outputs in self._outputs_of(groups, _features):
             failure = failure or clip.error
             if clip.error is None:
                 spoken = [output for output in outputs if self._is_speech(output.speech)]

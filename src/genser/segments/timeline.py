@@ -227,7 +227,7 @@ def _recognized_channels(
 
     Turns that name a channel are recognised there, and others in every channel.
     """
-    name, source = describe(source), reusable(source)
+    name, source = describe(source), source if _opens_again(source) else reusable(source)
     channels = count_channels(source)
     common: dict[str, Any] = {"speakers": speakers, "limits": limits, "progress": progress}
     common["open_stream"] = open_stream

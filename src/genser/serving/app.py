@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from genser._version import __version__
 from genser.inference.load import load
 from genser.inference.recognizer import Recognizer
-from genser.serving import live, predict, segments, status
+from genser.serving import live, predict, profiles, segments, status
 from genser.serving.config import ServerConfig
 from genser.serving.errors import ProblemDetails, handle_problems
 from genser.serving.metrics import Observer
@@ -48,16 +48,17 @@ def create_app(config: ServerConfig, recognizer: Recognizer) -> FastAPI:
         summary="Speech emotion recognition by distribution transport.",
         description="Live sound uses the WebSocket /v1/stream, which OpenAPI cannot describe.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's own pages load scripts from another host
+        docs_url=None,  # FastAPI's own page loads scripts from another host; static/docs.html does not
         redoc_url=None,
     )
     app.state.service = service
-    for router in (predict.router, segments.router, status.models_router):
+    for router in (predict.router, segments.router, profiles.router, status.models_router):
         app.include_router(router, dependencies=[Depends(require_key)])
     app.include_router(status.health_router)
     app.include_router(live.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _page, include_in_schema=False)
+    app.add_api_route("/docs", _docs, include_in_schema=False)
     handle_problems(app)
     app.add_middleware(Observer)
     app.add_middleware(Guard, hosts=config.hosts)
@@ -80,6 +81,10 @@ class HeadAsGet:
 
 async def _page() -> FileResponse:
     return FileResponse(STATIC / "index.html")
+
+
+async def _docs() -> FileResponse:
+    return FileResponse(STATIC / "docs.html")
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -14,6 +14,7 @@ from genser.audio import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE
 from genser.audio.mono import joined
 from genser.errors import GenserError, counted
 from genser.inference.prediction import NO_SPEECH
+from genser.inference.profile import Profile
 from genser.segments.chunking import Chunk
 from genser.segments.stream import ChunkStream
 from genser.serving.batching import long_enough, row_of
@@ -45,6 +46,7 @@ class Start(SegmentParameters):
     channel: int | Literal["mix"] = "mix"
     smoothing: str = "causal"
     key: str | None = None
+    profile: dict[str, Any] | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -131,6 +133,9 @@ class _Session:
         self._encoding, self._channels, self._rate = start.encoding, start.channels, start.sample_rate
         self._dtype = np.dtype(DTYPES[start.encoding])
         self._recognizer = service.recognizer_of(start.task)
+        if start.profile is not None:
+            profile = Profile.parsed(json.dumps(start.profile).encode(), "The profile of the first message")
+            self._recognizer = self._recognizer.adapted(profile)
         self._prior = start.class_prior(self._recognizer.labels)
         self._stream = ChunkStream(
             self._prior.labels,

@@ -18,12 +18,13 @@ from genser.errors import AudioError, GenserError, ModelError
 from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import Prediction
 from genser.inference.recognizer import Recognizer
-from genser.serving.errors import problem_of, problems
+from genser.serving.errors import Problem, problem_of, problems
 from genser.serving.limits import finish
 from genser.serving.options import CHANNEL, CHANNEL_HELP, ClassParameters, channel_of
+from genser.serving.profiles import PROFILE_FILE, adapted, take_profile
 from genser.serving.security import client_of
 from genser.serving.service import Service, Serving
-from genser.serving.uploads import BINARY, Upload, described_body, read_uploads
+from genser.serving.uploads import AUDIO_FILES, Upload, described_body, read_uploads
 
 LOGGER = logging.getLogger("genser.serving")
 SCORES = {"anger": 0.71, "happiness": 0.18, "neutral": 0.11}
@@ -77,6 +78,9 @@ class PredictionAnswer(BaseModel):
         description="Coordinates of the states x_t along the codes of the classes at the same times, from the speech "
         "features to the class.",
     )
+    unadapted: list[float] | None = Field(
+        None, description="Coordinates of the speech features before the shift of the profile, if there is one."
+    )
 
 
 class PredictAnswer(BaseModel):
@@ -91,18 +95,22 @@ class PredictAnswer(BaseModel):
     "/v1/predict",
     response_model=PredictAnswer,
     responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
-    openapi_extra=described_body({"type": "array", "items": BINARY, "minItems": 1}),
+    openapi_extra=described_body(AUDIO_FILES, profile=PROFILE_FILE),
 )
 async def predict(request: Request, service: Serving, query: Annotated[PredictQuery, Query()]) -> Response:
     """Recognise the emotion of one or more short clips.
 
     Send one as the raw body, or any number as the fields `file` of a form. If there are several, one that cannot be
-    read gets an `error` and does not affect the others. With `channel=each` there is one prediction per channel.
+    read gets an `error` and does not affect the others. With `channel=each` there is one prediction per channel. A
+    profile, as the field `profile`, adapts the model to recordings like those that it was learned from.
     """
     config = service.config
     with service.admission.request(client_of(request)):
         uploads = await read_uploads(request, config, config.max_bytes)
-        recognizer = service.recognizer_of(query.task)
+        brought = take_profile(uploads)
+        if not uploads:
+            raise Problem(400, "The form holds a profile and no clip. Add the field file.")
+        recognizer = await adapted(service, service.recognizer_of(query.task), brought)
         prior = query.class_prior(recognizer.labels)
         work = _recognize(service, uploads, query, recognizer, prior)
         predictions = await finish(request, work, config.request_timeout, service.metrics)
@@ -185,15 +193,19 @@ async def _score(
     return answer
 
 
-def _transport(recognizer: Recognizer, waveform: np.ndarray, prior: ClassPrior) -> dict[str, list[list[float]]]:
-    """Estimates and states at each step; nothing without transport."""
+def _transport(recognizer: Recognizer, waveform: np.ndarray, prior: ClassPrior) -> dict[str, list]:
+    """Estimates and states at each step, and the features without the profile; nothing without transport."""
     estimates, states = recognizer.trajectory(waveform), recognizer.state_coordinates(waveform)
     if estimates is None or states is None:
         return {}
-    return {
+    traced = {
         "trajectory": prior.posterior(np.asarray(estimates, float)).round(6).tolist(),
         "states": np.asarray(states, float)[:, prior.indices].round(6).tolist(),
     }
+    if recognizer.profile is not None:
+        plain = recognizer.adapted(None).state_coordinates(waveform)
+        traced["unadapted"] = np.asarray(plain, float)[0, prior.indices].round(6).tolist()
+    return traced
 
 
 def _row(clip: Clip, prediction: Prediction) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from genser.serving.errors import Problem, problems
 from genser.serving.limits import finish
 from genser.serving.options import CHANNEL, CHANNEL_HELP, SegmentParameters, channel_of
 from genser.serving.predict import SCORES, Scores
+from genser.serving.profiles import PROFILE_FILE, adapted, take_profile
 from genser.serving.security import client_of
 from genser.serving.service import Service, Serving
 from genser.serving.uploads import BINARY, Upload, described_body, read_uploads
@@ -121,26 +122,28 @@ TURNS = BINARY | {"description": "Turns to score instead of detected speech, in 
     "/v1/segments",
     response_model=SegmentsAnswer,
     responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
-    openapi_extra=described_body(BINARY, turns=TURNS),
+    openapi_extra=described_body(BINARY | {"description": "The recording."}, turns=TURNS, profile=PROFILE_FILE),
 )
 async def segments(request: Request, service: Serving, query: Annotated[SegmentQuery, Query()]) -> Response:
     """Recognise the emotions of a recording over time.
 
     Send the recording as the raw body, or as the field `file` of a form. If the turns are known, add them as the field
-    `turns` (RTTM, tables, SubRip, WebVTT, TextGrid, Audacity, ELAN, or JSON of whisper).
+    `turns` (RTTM, tables, SubRip, WebVTT, TextGrid, Audacity, ELAN, or JSON of whisper). A profile, as the field
+    `profile`, adapts the model to recordings like those that it was learned from.
     """
     config, options = service.config, query.options()
     kind, format = "summaries" if query.summary else "timelines", FORMATS[query.format]
     format.check(kind)
     with service.admission.request(client_of(request)), service.admission.recording():
         uploads = await read_uploads(request, config, config.max_recording_bytes)
+        brought = take_profile(uploads)
         recordings = [upload for upload in uploads if upload.field != "turns"]
         turns = [upload for upload in uploads if upload.field == "turns"]
         if len(recordings) != 1 or len(turns) > 1:
             raise Problem(
                 400, f"Send one recording and at most one file of turns, not {len(recordings)} and {len(turns)}."
             )
-        recognizer = service.recognizer_of(query.task)
+        recognizer = await adapted(service, service.recognizer_of(query.task), brought)
         prior = query.class_prior(recognizer.labels)
         scorer = BatchedScorer(recognizer, prior, service.batcher)
         turn_file = turns[0] if turns else None

@@ -21,6 +21,7 @@ MOST_FIELDS = 16  # of a form, not counting files
 RAW_TYPES = re.compile(r"(audio|video)/[\w.+-]+|application/(octet-stream|ogg|x-flac)")
 LONGEST_NAME = 200
 BINARY = {"type": "string", "format": "binary"}
+AUDIO_FILES = {"type": "array", "items": BINARY, "minItems": 1, "description": "Audio; repeat it for several files."}
 
 
 def described_body(file: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import { toInt16 } from "./microphone.js";
 const SHOWN = 60; // s of waveform kept at full resolution
 const WAITING = 4_000_000; // unsent bytes beyond which audio is dropped
 
-export async function listen(microphone, answer, { key, ...options }, { changed, failed, ready }) {
+export async function listen(microphone, answer, { key, profile, ...options }, { changed, failed, ready }) {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const socket = new WebSocket(`${scheme}://${location.host}/v1/stream`);
   const { classes, ...numeric } = options;
@@ -13,6 +13,7 @@ export async function listen(microphone, answer, { key, ...options }, { changed,
   socket.onopen = () => {
     const start = { type: "start", encoding: "s16le", sample_rate: microphone.rate, ...numbers };
     if (classes) start.classes = classes;
+    if (profile) start.profile = profile;
     socket.send(JSON.stringify(key ? { ...start, key } : start));
   };
   socket.onerror = () => failed(new Error("The live connection failed. Is the server still running?"));

@@ -1,60 +1,67 @@
-// The segments as a table, for the keyboard and screen readers as well.
+// The segments in view as a table, for the keyboard and screen readers as well.
+import { button, clock, make, percent, swatch } from "./dom.js";
 
-const percent = (score) => `${Math.round(100 * score)} %`;
-
-function make(kind, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(kind), properties);
-  node.append(...children);
-  return node;
-}
-
-function swatch(color) {
-  const node = make("span", { className: "swatch" });
-  node.style.background = color;
-  return node;
-}
-
-export function fillLegend(list, model) {
-  list.replaceChildren(...model.labels.map((label) => make("li", {}, swatch(model.colors[label]), label)));
-}
+const MOST = 200; // rows
+const PAUSE = 150; // ms without a change before the table follows
 
 export class SegmentTable {
-  constructor(body, actions) {
-    this.body = body;
-    this.actions = actions;
-    this.count = 0;
+  constructor(body, note, actions) {
+    Object.assign(this, { body, note, actions, segments: null, first: 0, count: 0, timer: null });
   }
 
-  show(segments, model, canPlay) {
-    if (segments.length < this.count || this.segments !== segments) {
+  /** Show the segments that a view holds, soon. */
+  show(segments, model, view, canPlay) {
+    this.latest = { segments, model, view, canPlay };
+    this.timer ??= setTimeout(() => { this.timer = null; this.fill(); }, PAUSE);
+  }
+
+  fill() {
+    const { segments, model, view, canPlay } = this.latest;
+    const inView = segments.flatMap((one, index) => (one.end > view.from && one.start < view.to ? [index] : []));
+    const first = inView[0] ?? 0;
+    const shown = inView.slice(0, MOST);
+    if (segments !== this.segments || first !== this.first || shown.length < this.count) {
       this.body.replaceChildren();
       this.count = 0;
     }
-    this.segments = segments;
-    for (; this.count < segments.length; this.count += 1) {
-      this.body.append(this.row(segments[this.count], this.count, model, canPlay));
+    Object.assign(this, { segments, first });
+    for (; this.count < shown.length; this.count += 1) {
+      const index = shown[this.count];
+      this.body.append(this.row(segments[index], index, model, canPlay));
     }
+    this.note.textContent = this.words(segments.length, inView.length);
+  }
+
+  words(all, inView) {
+    if (!all) return "No speech was found.";
+    if (inView > MOST) return `The first ${MOST} of ${inView} segments in view. Zoom in to see the others.`;
+    return inView === all ? "" : `${inView} of ${all} segments are in view. Zoom out or move to see the others.`;
   }
 
   choose(index) {
-    [...this.body.rows].forEach((row, at) => row.classList.toggle("chosen", at === index));
-    this.body.rows[index].scrollIntoView({ block: "nearest" });
+    for (const row of this.body.rows) {
+      const isChosen = Number(row.dataset.index) === index;
+      row.classList.toggle("chosen", isChosen);
+      if (isChosen) row.scrollIntoView({ block: "nearest" });
+    }
   }
 
   row(one, index, model, canPlay) {
-    const time = `${one.start.toFixed(2)} – ${one.end.toFixed(2)} s`;
-    const label = make("td", { className: "label" }, swatch(model.colors[one.label]), `${one.label} ${percent(one.scores[one.label])}`);
+    const time = `${clock(one.start, true)} – ${clock(one.end, true)}`;
+    const name = `${one.label} ${percent(one.scores[one.label])}`;
+    const label = make("td", { className: "label" }, swatch(model.colors[one.label]), name);
     if (!one.confident) label.append(make("span", { className: "doubt" }, "not confident"));
     if (one.channel) label.append(make("span", { className: "doubt" }, `channel ${one.channel}`));
-    if (one.speaker) label.append(make("span", { className: "doubt" }, one.speaker));
     const acts = make("td", { className: "acts" });
     if (canPlay) {
-      acts.append(this.button("Play", `Play ${time}`, () => this.actions.play(index)));
+      acts.append(button("Play", `Play ${time}`, () => this.actions.play(index)));
       if (model.transport) {
-        acts.append(" ", this.button("Transport", `Show the transport of ${time}`, () => this.actions.trace(index)));
+        acts.append(" ", button("Explain", `Explain ${time}`, () => this.actions.trace(index)));
       }
     }
-    return make("tr", {}, make("td", { className: "time" }, time), label, this.stack(one, model), acts);
+    const row = make("tr", {}, make("td", { className: "time" }, time), label, this.stack(one, model), acts);
+    row.dataset.index = index;
+    return row;
   }
 
   stack(one, model) {
@@ -70,12 +77,5 @@ export class SegmentTable {
       bar.append(part);
     }
     return make("td", { className: "scores" }, bar);
-  }
-
-  button(text, name, act) {
-    const button = make("button", { type: "button" }, text);
-    button.setAttribute("aria-label", name);
-    button.addEventListener("click", act);
-    return button;
   }
 }

@@ -1,26 +1,23 @@
-// Draws the waveform over its emotions, and the score of every class over time.
+// The timeline and the overview below it: what they show, and what a pointer does on them.
+import { channelsOf, heightOf, paint, paintWave, picture, winners } from "./paint.js";
 
-const SOUND = 0.55; // the waveform's share of the height
-const AXIS = 18; // pixels below for the time axis
+const OVERVIEW_COLUMN = 3; // pixels
+const STILL = 4; // pixels that a click may move
+const WHEEL = 0.002; // zoom per pixel of the wheel
 
 export class Timeline {
-  constructor(canvas, onChoose) {
-    this.canvas = canvas;
-    this.answer = null;
-    this.chosen = -1;
-    this.time = -1;
-    canvas.addEventListener("click", (event) => {
-      const index = this.segmentAt(event.offsetX);
-      if (index >= 0) onChoose(index);
-    });
-    new ResizeObserver(() => this.draw()).observe(canvas);
+  constructor(canvas, overview, view, onChoose) {
+    Object.assign(this, { canvas, overview, view, answer: null, chosen: -1, time: -1, isDue: false });
+    this.pointers = new Map();
+    this.listen(onChoose);
+    const again = new ResizeObserver(() => this.draw());
+    again.observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
   show(answer, colors) {
-    if (this.answer !== answer) this.chosen = -1;
-    this.answer = answer;
-    this.colors = colors;
+    if (this.answer !== answer) Object.assign(this, { chosen: -1, time: -1 });
+    Object.assign(this, { answer, colors });
     this.draw();
   }
 
@@ -34,119 +31,126 @@ export class Timeline {
     this.draw();
   }
 
-  segmentAt(x) {
-    if (!this.answer) return -1;
-    const time = (x / this.canvas.clientWidth) * this.answer.duration;
-    return this.answer.segments.findIndex((one) => one.start <= time && time < one.end);
+  timeAt(x) { return this.view.from + (x / this.canvas.clientWidth) * this.view.span; }
+
+  segmentAt(x, y) {
+    const time = this.timeAt(x);
+    const channels = channelsOf(this.answer);
+    const under = this.answer.segments.flatMap((one, index) => (one.start <= time && time < one.end ? [index] : []));
+    const channel = channels[Math.min(Math.floor((y / this.canvas.clientHeight) * channels.length), channels.length - 1)];
+    return under.find((index) => (this.answer.segments[index].channel ?? null) === channel) ?? under[0] ?? -1;
   }
 
+  listen(onChoose) {
+    const { canvas, overview, view, pointers } = this;
+    let moved = 0;
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      pointers.set(event.pointerId, event.offsetX);
+      moved = 0;
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!pointers.has(event.pointerId)) return;
+      const before = [...pointers.values()];
+      pointers.set(event.pointerId, event.offsetX);
+      const after = [...pointers.values()];
+      moved += Math.abs(event.movementX);
+      if (after.length === 2) this.pinch(before, after);
+      else if (moved > STILL) view.move(((before[0] - after[0]) / canvas.clientWidth) * view.span);
+    });
+    for (const kind of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(kind, (event) => pointers.delete(event.pointerId));
+    }
+    canvas.addEventListener("click", (event) => {
+      const index = moved > STILL ? -1 : this.segmentAt(event.offsetX, event.offsetY);
+      if (index >= 0) onChoose(index);
+    });
+    canvas.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey && !event.shiftKey && Math.abs(event.deltaX) <= Math.abs(event.deltaY)) return;
+      event.preventDefault();
+      if (event.ctrlKey || event.metaKey) view.zoom(Math.exp(-event.deltaY * WHEEL), this.timeAt(event.offsetX));
+      else view.move(((event.deltaX || event.deltaY) / canvas.clientWidth) * view.span);
+    }, { passive: false });
+    const jump = (event) => {
+      if (event.buttons) view.centre((event.offsetX / overview.clientWidth) * view.duration);
+    };
+    overview.addEventListener("pointerdown", (event) => { overview.setPointerCapture(event.pointerId); jump(event); });
+    overview.addEventListener("pointermove", jump);
+  }
+
+  pinch(before, after) {
+    const apart = ([one, other]) => Math.max(Math.abs(one - other), 10);
+    const middle = ([one, other]) => (one + other) / 2;
+    this.view.move(((middle(before) - middle(after)) / this.canvas.clientWidth) * this.view.span);
+    this.view.zoom(apart(after) / apart(before), this.timeAt(middle(after)));
+  }
+
+  /** Draw before the next frame, however often it is called. */
   draw() {
-    const { canvas, answer } = this;
-    if (!answer || !canvas.clientWidth) return;
-    const scale = devicePixelRatio || 1;
-    canvas.width = canvas.clientWidth * scale;
-    canvas.height = canvas.clientHeight * scale;
-    const pen = canvas.getContext("2d");
-    pen.scale(scale, scale);
-    const style = getComputedStyle(canvas);
-    const ink = (name) => style.getPropertyValue(name).trim();
-    const view = { pen, ink, width: canvas.clientWidth, height: canvas.clientHeight - AXIS };
-    view.x = (time) => (time / Math.max(answer.duration, 0.01)) * view.width;
-    this.drawBands(view);
-    this.drawWave(view);
-    this.drawScores(view);
-    this.drawAxis(view);
-    this.drawCursor(view);
-  }
-
-  drawBands({ pen, ink, x, height }) {
-    this.answer.segments.forEach((one, index) => {
-      const left = x(one.start);
-      const wide = Math.max(x(one.end) - left, 1);
-      pen.globalAlpha = one.confident ? 0.55 : 0.22;
-      pen.fillStyle = this.colors[one.label];
-      pen.fillRect(left, 0, wide, height * SOUND);
-      pen.globalAlpha = 1;
-      if (index === this.chosen) {
-        pen.strokeStyle = ink("--accent");
-        pen.lineWidth = 2;
-        pen.strokeRect(left + 1, 1, wide - 2, height - 2);
-      }
-      pen.font = "12px system-ui, sans-serif";
-      pen.fillStyle = ink("--ink");
-      if (pen.measureText(one.label).width + 6 < wide) pen.fillText(one.label, left + 3, 13);
+    if (this.isDue) return;
+    this.isDue = true;
+    requestAnimationFrame(() => {
+      this.isDue = false;
+      if (!this.answer || !this.canvas.clientWidth) return;
+      this.canvas.style.height = `${heightOf(this.answer)}px`;
+      const pen = sized(this.canvas);
+      paint(pen, { ...this.what(), width: this.canvas.clientWidth });
+      this.drawOverview();
     });
   }
 
-  drawWave({ pen, ink, x, height }) {
-    const peaks = this.answer.envelope || [];
-    if (!peaks.length) return;
-    const loudest = Math.max(0.01, ...peaks.map(([low, high]) => Math.max(-low, high)));
-    const middle = height * SOUND * 0.56;
-    const reach = height * SOUND * 0.42;
-    const width = x(this.answer.heard ?? this.answer.duration); // a file that is cut off ends before its duration
-    pen.fillStyle = ink("--wave");
-    const columns = Math.min(Math.floor(width), peaks.length);
-    for (let column = 0; column < columns; column += 1) {
-      const from = Math.floor((column * peaks.length) / columns);
-      const part = peaks.slice(from, Math.max(Math.floor(((column + 1) * peaks.length) / columns), from + 1));
-      const high = Math.max(...part.map((pair) => pair[1])) / loudest;
-      const low = Math.min(...part.map((pair) => pair[0])) / loudest;
-      const left = (column * width) / columns;
-      pen.fillRect(left, middle - high * reach, Math.max(width / columns + 0.4, 1), Math.max((high - low) * reach, 1));
-    }
+  what() {
+    const style = getComputedStyle(this.canvas);
+    const names = ["ink", "soft", "line", "wave", "accent"];
+    const tones = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    tones.paper = style.getPropertyValue("--card").trim();
+    const { answer, colors, view, time } = this;
+    return { answer, colors, view, time, tones, chosen: answer.segments[this.chosen] };
   }
 
-  drawScores({ pen, ink, x, width, height }) {
-    const top = height * SOUND + 8;
-    const y = (score) => height - 2 - score * (height - top - 4);
-    pen.strokeStyle = ink("--line");
-    pen.lineWidth = 1;
-    for (const level of [0, 0.5, 1]) {
-      pen.beginPath();
-      pen.moveTo(0, y(level));
-      pen.lineTo(width, y(level));
-      pen.stroke();
-    }
-    for (const label of this.answer.labels) {
-      pen.strokeStyle = this.colors[label];
-      this.answer.segments.forEach((one, index) => {
-        const next = this.answer.segments[index + 1];
-        pen.lineWidth = 2.5;
-        pen.globalAlpha = 1;
-        pen.beginPath();
-        pen.moveTo(x(one.start), y(one.scores[label]));
-        pen.lineTo(x(one.end), y(one.scores[label]));
-        pen.stroke();
-        if (!next) return;
-        pen.lineWidth = 1;
-        pen.globalAlpha = 0.4;
-        pen.beginPath();
-        pen.moveTo(x(one.end), y(one.scores[label]));
-        pen.lineTo(x(next.start), y(next.scores[label]));
-        pen.stroke();
+  drawOverview() {
+    const { overview, answer, colors, view } = this;
+    overview.hidden = view.isWhole;
+    if (view.isWhole) return;
+    const { tones } = this.what();
+    const [width, height] = [overview.clientWidth, overview.clientHeight];
+    const pen = sized(overview);
+    const x = (time) => (time / view.duration) * width;
+    const count = Math.max(Math.floor(width / OVERVIEW_COLUMN), 1);
+    const channels = channelsOf(answer);
+    channels.forEach((channel, index) => {
+      const segments = answer.segments.filter((one) => (one.channel ?? null) === channel);
+      winners(segments, 0, view.duration, count).forEach((name, part) => {
+        pen.fillStyle = name ? colors[name] : "transparent";
+        pen.fillRect((part * width) / count, (index * height) / channels.length, width / count + 0.5, height / channels.length - 1);
       });
-      pen.globalAlpha = 1;
-    }
+    });
+    pen.globalAlpha = 0.6;
+    paintWave(pen, answer, { from: 0, to: view.duration, x, middle: height / 2, reach: height / 3, color: tones.wave });
+    this.drawWindow(pen, tones, x, width, height);
   }
 
-  drawAxis({ pen, ink, x, width, height }) {
-    const steps = [0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
-    const step = steps.find((one) => x(one) >= 60) || 7200;
-    pen.fillStyle = ink("--soft");
-    pen.font = "11px system-ui, sans-serif";
-    for (let time = 0; x(time) <= width - 30; time += step) pen.fillText(clock(time), x(time) + 2, height + 13);
+  drawWindow(pen, tones, x, width, height) {
+    const [left, right] = [x(this.view.from), Math.max(x(this.view.to), x(this.view.from) + 4)];
+    pen.globalAlpha = 0.6;
+    pen.fillStyle = tones.paper;
+    pen.fillRect(0, 0, left, height);
+    pen.fillRect(right, 0, width - right, height);
+    pen.globalAlpha = 1;
+    pen.strokeStyle = tones.accent;
+    pen.lineWidth = 3;
+    pen.strokeRect(left + 1.5, 1.5, Math.max(right - left - 3, 2), height - 3);
   }
 
-  drawCursor({ pen, ink, x, height }) {
-    if (this.time < 0) return;
-    pen.fillStyle = ink("--accent");
-    pen.fillRect(x(this.time) - 1, 0, 2, height);
-  }
+  /** A canvas of what is shown, for a file. */
+  picture() { return picture({ ...this.what(), chosen: null, time: -1 }); }
 }
 
-export function clock(seconds) {
-  const whole = Math.floor(seconds + 1e-9);
-  const rest = seconds % 1 ? (seconds % 1).toFixed(1).slice(1) : "";
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}${rest}`;
+function sized(canvas) {
+  const scale = devicePixelRatio || 1;
+  canvas.width = canvas.clientWidth * scale;
+  canvas.height = canvas.clientHeight * scale;
+  const pen = canvas.getContext("2d");
+  pen.scale(scale, scale);
+  return pen;
 }

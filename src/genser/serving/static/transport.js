@@ -1,4 +1,5 @@
 // Draws the transport from speech to class: the way of the features between corners, one for each class.
+import { make, percent } from "./dom.js";
 
 const RADIUS = 95;
 const MARGIN = { side: 150, end: 22 }; // pixels for the class names
@@ -16,11 +17,8 @@ export class Transport {
   constructor(section) {
     this.section = section;
     const find = (id) => section.querySelector(id);
-    this.plane = find("#plane");
-    this.slider = find("#step");
-    this.text = find("#step-text");
-    this.shares = find("#shares");
-    this.timer = null;
+    Object.assign(this, { plane: find("#plane"), slider: find("#step"), text: find("#step-text"), timer: null });
+    Object.assign(this, { shares: find("#shares"), adapted: find("#adapted"), of: find("#transport-of") });
     this.slider.addEventListener("input", () => { this.stop(); this.go(Number(this.slider.value)); });
     find("#replay").addEventListener("click", () => this.play());
   }
@@ -30,10 +28,12 @@ export class Transport {
     this.section.hidden = true;
   }
 
-  show(prediction, model) {
-    this.rows = prediction.trajectory;
-    this.states = prediction.states;
-    this.model = model;
+  /** Show the transport of a prediction; the words name its part of the recording. */
+  show(prediction, model, words) {
+    Object.assign(this, { rows: prediction.trajectory, states: prediction.states, model });
+    this.unadapted = prediction.unadapted; // coordinates of the features before the shift of a profile, if there is one
+    this.adapted.hidden = !this.unadapted;
+    this.of.textContent = words;
     this.section.hidden = false;
     this.slider.max = this.rows.length - 1;
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -68,10 +68,9 @@ export class Transport {
 
   go(step) {
     const row = this.rows[step];
-    const { labels } = this.model;
     const share = Math.max(...row);
-    const winner = labels[row.indexOf(share)];
-    const estimate = `${Math.round(100 * share)} % ${winner}`;
+    const winner = this.model.labels[row.indexOf(share)];
+    const estimate = `${percent(share)} ${winner}`;
     this.slider.value = step;
     this.slider.setAttribute("aria-valuetext", `step ${step} of ${this.rows.length - 1}: ${estimate}`);
     this.text.textContent = `Step ${step} of ${this.rows.length - 1}: the estimate is ${estimate}.`;
@@ -94,32 +93,33 @@ export class Transport {
       nodes.push(draw("text", { x: x * 1.09, y: y * 1.12 + 3.5, "text-anchor": anchor }, label));
     });
     const path = this.states.slice(0, step + 1).map((row) => this.place(row));
+    if (this.unadapted) nodes.push(...this.shift(path[0]));
     const [goalX, goalY] = this.place(this.rows[step]);
     nodes.push(draw("polyline", { points: path.join(" "), fill: "none", stroke: "var(--ink)", "stroke-width": 1.5 }));
     for (const [x, y] of path) nodes.push(draw("circle", { cx: x, cy: y, r: 2.2, fill: "var(--ink)" }));
     const [x, y] = path.at(-1);
     nodes.push(draw("line", { x1: x, y1: y, x2: goalX, y2: goalY, stroke: "var(--ink)", "stroke-dasharray": "1 3" }));
     nodes.push(draw("circle", { cx: goalX, cy: goalY, r: 10, fill: "none", stroke: colors[winner], "stroke-width": 3 }));
-    nodes.push(draw("circle", { cx: x, cy: y, r: 7, fill: colors[winner], stroke: "var(--ink)", "stroke-width": 2 }));
+    nodes.push(draw("circle", { cx: x, cy: y, r: 5, fill: colors[winner], stroke: "var(--ink)", "stroke-width": 1.5 }));
     this.plane.replaceChildren(...nodes);
+  }
+
+  /** The way from the features as recorded to those in the distribution of the training recordings. */
+  shift([x, y]) {
+    const [fromX, fromY] = this.place(this.unadapted);
+    const box = { x: fromX - 3.5, y: fromY - 3.5, width: 7, height: 7, fill: "none", stroke: "var(--accent)" };
+    const line = { x1: fromX, y1: fromY, x2: x, y2: y, stroke: "var(--accent)", "stroke-width": 2 };
+    return [draw("rect", { class: "recorded", ...box, "stroke-width": 2 }), draw("line", line)];
   }
 
   drawShares(row) {
     const { labels, colors } = this.model;
-    if (this.shares.children.length !== labels.length) {
-      this.shares.replaceChildren(...labels.map((label) => {
-        const item = document.createElement("li");
-        item.innerHTML = '<span></span><span class="track"><span></span></span><span class="number"></span>';
-        item.firstChild.textContent = label;
-        return item;
-      }));
-    }
-    labels.forEach((label, index) => {
-      const item = this.shares.children[index];
-      const bar = item.querySelector(".track span");
+    this.shares.replaceChildren(...labels.map((label, index) => {
+      const bar = make("span");
       bar.style.width = `${100 * row[index]}%`;
       bar.style.background = colors[label];
-      item.lastChild.textContent = `${Math.round(100 * row[index])} %`;
-    });
+      return make("li", {}, make("span", {}, label), make("span", { className: "track" }, bar),
+        make("span", { className: "number" }, percent(row[index])));
+    }));
   }
 }
