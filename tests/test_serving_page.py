@@ -174,9 +174,9 @@ def saved(folder, name):
 
 def test_a_recording_is_shown_and_played(page, folder):
     upload(page, folder)
-    assert find(page, "#status").text == "3 segments in 0:10.0."
+    assert find(page, "#status").text == "3 segments in 10.0 s."
     assert find(page, "#result-title").text == f"Emotions in {NAME}"
-    assert re.fullmatch("0:10, 3 segments, mostly [a-z]+, unfamiliar", *texts(page, ".state"))
+    assert re.fullmatch(r"10\.0 s, 3 segments, mostly [a-z]+, unfamiliar", *texts(page, ".state"))
     assert find(page, "#familiar-share").text == "10 %"
     assert "Expect more errors" in find(page, "#familiar-low").text
     assert not find(page, "#familiar-high").is_displayed()
@@ -202,6 +202,7 @@ def test_each_channel_is_shown_and_saved_as_the_server_writes_it(page, server, f
     find(page, "#channel").send_keys("each")
     upload(page, folder, name)
     assert [word for row in rows(page) for word in re.findall(r"channel \d", row)].count("channel 2") == 1
+    assert [text.partition(":")[0] for text in texts(page, "#summary caption")] == ["Channel 1", "Channel 2"]
     url, files = f"{server.url}/v1/segments?channel=each", {"file": (name, (folder / name).read_bytes())}
     expected = httpx.post(url, files=files).json()
     find(page, "#save-json").click()
@@ -248,7 +249,7 @@ def test_several_recordings_are_analysed_in_turn_and_nothing_stale_is_shown(page
 
 def test_a_part_is_zoomed_and_moved_by_buttons_and_the_strip(page, folder):
     upload(page, folder)
-    assert find(page, "#range").text == "All of 0:10.0"
+    assert find(page, "#range").text == "All of 10.0 s"
     assert not find(page, "#overview").is_displayed()
     assert not find(page, "#zoom-out").is_enabled()
     find(page, "#zoom-in").click()
@@ -289,7 +290,7 @@ def test_the_transport_moves_step_by_step_to_the_class(page, folder):
 def test_the_model_is_adapted_to_the_recordings_in_the_list(page, folder):
     upload(page, folder, NAME, RIGHT_TO_LEFT)
     click(page, "#adapt")
-    wait(page, lambda: find(page, "#adapt-text").text.startswith("Adapted to 2 clips of speech, 0:14 in all."))
+    wait(page, lambda: find(page, "#adapt-text").text.startswith("Adapted to 2 clips of speech, 14.0 s in all."))
     assert "so only 29 % of the difference is used" in find(page, "#adapt-text").text
     finish(page, 2)
     assert "middle" in rows(page)[0]  # adapted, the recogniser takes each voice for the next one
@@ -329,7 +330,7 @@ def test_live_sound_gives_segments_while_it_goes_on(page):
     wait(page, lambda: find(page, "#status").text.startswith("Listening"))
     wait(page, lambda: len(rows(page)) >= 2, seconds=25)
     click(page, "#live")
-    wait(page, lambda: "segments in 0:" in find(page, "#status").text)
+    wait(page, lambda: " segments in " in find(page, "#status").text)
     assert find(page, "#live").text == "Listen live"
     assert find(page, "#record").is_enabled()
 
@@ -339,7 +340,7 @@ def test_the_remark_on_a_file_is_shown(page, folder):
     (folder / "cut.wav").write_bytes(sound[: len(sound) // 2])
     upload(page, folder, "cut.wav")
     assert "cut off" in find(page, "#remark").text
-    assert "in 0:10.0" in find(page, "#status").text
+    assert "in 10.0 s" in find(page, "#status").text
 
 
 def test_a_model_without_transport_explains_nothing(page, server, folder):

@@ -1,6 +1,6 @@
 // Adapts the model to the recordings in the list: learns a profile of them, which later requests carry.
 import { learnProfile } from "./api.js";
-import { clock, counted, element } from "./dom.js";
+import { counted, element, lasting } from "./dom.js";
 import { saveProfile } from "./downloads.js";
 
 export class Adaptation {
@@ -32,7 +32,7 @@ export class Adaptation {
 
   use(profile, text) {
     this.profile = profile;
-    const words = profile && `Adapted to ${counted(profile.clips, "clip")} of speech, ${clock(profile.duration)} in all.`;
+    const words = profile && `Adapted to ${counted(profile.clips, "clip")} of speech, ${lasting(profile.duration)} in all.`;
     const failed = Object.values(profile?.failed || {});
     this.say([words, profile?.remark, ...failed].filter(Boolean).join(" "));
     this.onChange(text);

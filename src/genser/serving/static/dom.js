@@ -36,3 +36,9 @@ export function clock(seconds, tenths = false) {
   if (minutes < 60) return `${minutes}:${rest}`;
   return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
+
+/** A length of time in words, such as 9.5 s or 1:30 min. */
+export function lasting(seconds) {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  return `${clock(seconds)} ${seconds < 3600 ? "min" : "h"}`;
+}

@@ -1,7 +1,7 @@
 // Connects the parts of the page.
 import { describeModel, recognizeSegments, traceTransport } from "./api.js";
 import { Adaptation } from "./adaptation.js";
-import { clock, counted, element, isolated, percent } from "./dom.js";
+import { clock, counted, element, isolated, lasting, percent } from "./dom.js";
 import { saveCsv, saveJson, savePicture, saveSrt, saveTextGrid } from "./downloads.js";
 import { listen } from "./live.js";
 import { Microphone, toWav } from "./microphone.js";
@@ -49,7 +49,7 @@ function reportProgress(item) {
 function summaryOf(item) {
   if (item?.state !== "done") return "";
   const { segments, duration } = item.answer;
-  return segments.length ? `${counted(segments.length, "segment")} in ${clock(duration, true)}.`
+  return segments.length ? `${counted(segments.length, "segment")} in ${lasting(duration)}.`
     : "No speech was found in this recording.";
 }
 
@@ -118,8 +118,10 @@ function draw(answer) {
 function viewChanged() {
   if (!shown) return;
   const { answer } = shown;
-  element("range").textContent = view.isWhole ? `All of ${clock(view.duration, true)}`
-    : `${clock(view.from, true)} – ${clock(view.to, true)} of ${clock(view.duration)}`;
+  element("strip-hint").hidden = view.isWhole;
+  const part = `${clock(view.from, true)} – ${clock(view.to, true)} of ${clock(view.duration)}`;
+  const whole = shown.state === "live" ? "All so far" : `All of ${lasting(view.duration)}`; // read out at every change
+  element("range").textContent = view.isWhole ? whole : part;
   for (const id of ["earlier", "later", "zoom-out", "zoom-all"]) element(id).disabled = view.isWhole;
   const seen = answer.segments.filter((one) => one.end > view.from && one.start < view.to).slice(0, 20);
   const words = seen.map((one) => `${one.label} from ${clock(one.start, true)}`).join(", ");
@@ -212,7 +214,7 @@ async function listenLive(microphone) {
   });
   return async () => {
     await stop();
-    report(`${counted(answer.segments.length, "segment")} in ${clock(answer.duration, true)}.`);
+    report(`${counted(answer.segments.length, "segment")} in ${lasting(answer.duration)}.`);
   };
 }
 

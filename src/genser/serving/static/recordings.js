@@ -1,5 +1,5 @@
 // The list of recordings: they are analysed one after another, and one of them is shown.
-import { button, clock, counted, isolated, make } from "./dom.js";
+import { button, counted, isolated, lasting, make } from "./dom.js";
 
 /** An item has {name, file, state, answer, error, words, gone}; the state is waiting, analysing, done, failed or live. */
 export class Recordings {
@@ -102,10 +102,10 @@ export class Recordings {
 function wordsFor({ state, answer }) {
   if (state === "analysing") return "analysing …";
   if (state !== "done") return state;
-  if (!answer.segments.length) return `no speech in ${clock(answer.duration)}`;
+  if (!answer.segments.length) return `no speech in ${lasting(answer.duration)}`;
   const times = {};
   for (const one of answer.segments) times[one.label] = (times[one.label] || 0) + one.end - one.start;
   const [most] = Object.entries(times).reduce((best, entry) => (entry[1] > best[1] ? entry : best));
   const doubt = answer.familiar != null && answer.familiar < 0.5 ? ", unfamiliar" : "";
-  return `${clock(answer.duration)}, ${counted(answer.segments.length, "segment")}, mostly ${most}${doubt}`;
+  return `${lasting(answer.duration)}, ${counted(answer.segments.length, "segment")}, mostly ${most}${doubt}`;
 }

@@ -1,5 +1,5 @@
 // What each channel of a recording holds in all, as a table.
-import { clock, make, percent, swatch } from "./dom.js";
+import { clock, lasting, make, percent, swatch } from "./dom.js";
 
 const signed = (change) => (change == null ? "–" : `${change > 0 ? "+" : change < 0 ? "−" : "±"}${Math.abs(Math.round(100 * change))}`);
 
@@ -9,7 +9,7 @@ export function showSummary(place, voices, colors) {
 
 function tableOf(one, colors) {
   const whose = one.channel ? `Channel ${one.channel}: ` : "";
-  const caption = make("caption", {}, `${whose}${clock(one.speech)} of speech, ${percent(one.confident)} of it confident`);
+  const caption = make("caption", {}, `${whose}${lasting(one.speech)} of speech, ${percent(one.confident)} of it confident`);
   const heads = ["Emotion", "Share of time", "Mean score", "Longest stretch", "Change"];
   const head = make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)));
   const order = Object.keys(one.shares).filter((label) => one.shares[label] > 0)
@@ -18,7 +18,7 @@ function tableOf(one, colors) {
     make("th", { scope: "row" }, swatch(colors[label]), label),
     make("td", {}, percent(one.shares[label])),
     make("td", {}, percent(one.scores[label])),
-    make("td", {}, one.longest[label] ? `${clock(one.longest[label], true)} at ${clock(one.longest_start[label])}` : "–"),
+    make("td", {}, one.longest[label] ? `${lasting(one.longest[label])} at ${clock(one.longest_start[label])}` : "–"),
     make("td", {}, signed(one.changes[label]))));
   return make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...rows));
 }

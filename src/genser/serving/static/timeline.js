@@ -132,7 +132,7 @@ export class Timeline {
 
   drawWindow(pen, tones, x, width, height) {
     const [left, right] = [x(this.view.from), Math.max(x(this.view.to), x(this.view.from) + 4)];
-    pen.globalAlpha = 0.6;
+    pen.globalAlpha = 0.4;
     pen.fillStyle = tones.paper;
     pen.fillRect(0, 0, left, height);
     pen.fillRect(right, 0, width - right, height);
