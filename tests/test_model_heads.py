@@ -8,6 +8,7 @@ import torch
 from genser.errors import ConfigError
 from genser.model import HEADS, EstimatorConfig, HeadConfig, TargetEstimator, TransportHead, make_head
 from genser.model.baselines import DiffusionHead
+from genser.model.latent_flow_head import LatentFlowHead
 from genser.training import OptimizerConfig, TrainConfig, TrainingData, train
 from genser.training.train import predict
 from genser.transport import Objective
@@ -102,6 +103,37 @@ def test_diffusion_turns_the_mean_of_the_states_into_noise_on_a_quarter_circle()
     angle = t[:, None] * torch.pi / 2
     torch.testing.assert_close(x_t, angle.cos() * states.mean(1) + angle.sin() * noise)
     torch.testing.assert_close(code[:, 0], head.codes[torch.arange(50) % 3])
+
+
+def test_latent_flow_reaches_the_latents_of_the_labels():
+    head, shares = LatentFlowHead(CONFIG), torch.eye(3)
+    latents = head.latent(shares)
+    torch.testing.assert_close(latents.square().mean(-1), torch.ones(3))
+    passes = []
+
+    def ideal(x, states, t):
+        passes.append(float(t[0]))
+        return (x - latents) / t[:, None]
+
+    del head.network
+    head.network = ideal  # the velocity of straight paths to the latents
+    expected = head.decoder(latents).softmax(-1)
+    torch.testing.assert_close(head.coordinates(torch.randn(3, 3, 16)), expected)
+    assert passes == [1.0, 0.5] * 8
+
+
+def test_latent_flow_learns_straight_paths_and_its_velocity_does_not_move_the_latents():
+    head, states, shares = LatentFlowHead(CONFIG), torch.randn(50, 3, 16), torch.eye(3)[torch.arange(50) % 3]
+    X, target, t, start, noise = head.example(states[:, -1], states[:, :-1], shares, Objective())
+    torch.testing.assert_close(X, states)
+    seen = []
+    head.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    head.loss(X, target, t, start, noise).backward()
+    torch.testing.assert_close(seen[0], (1 - t[:, None]) * head.latent(shares) + t[:, None] * start)
+    moved = head.encoder.weight.grad.clone()
+    head.zero_grad()
+    torch.nn.functional.cross_entropy(head.decoder(head.latent(shares) + 0.3 * noise), shares).backward()
+    torch.testing.assert_close(moved, head.encoder.weight.grad)
 
 
 def test_transport_passes_do_not_grow_with_classes():

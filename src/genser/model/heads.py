@@ -12,6 +12,7 @@ from genser.model.baselines import (
     RidgeHead,
 )
 from genser.model.head import Head, HeadConfig
+from genser.model.latent_flow_head import LatentFlowHead
 from genser.model.transport_head import TransportHead
 
 HEADS: dict[str, type[Head]] = {
@@ -23,6 +24,7 @@ HEADS: dict[str, type[Head]] = {
     "network": NetworkHead,
     "regression": RegressionHead,
     "diffusion": DiffusionHead,
+    "latent-flow": LatentFlowHead,
     "majority": MajorityHead,
 }
 """Kind → class."""

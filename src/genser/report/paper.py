@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from genser.bench.published import Published, published
 from genser.bench.runs import Protocol
 from genser.bench.summary import ProtocolSummary, SystemSummary
+from genser.peers.catalog import catalog
 from genser.report.document import Block, Heading, Paragraph, Table, percent
 
 _FORMS = (
@@ -61,7 +62,11 @@ def _accuracies(
 
 
 def _kind(system: SystemSummary) -> str:
-    return "Diffusion" if system.steps or "diffusion" in system.system.head else "Classification"
+    if system.steps or any(word in system.system.head for word in ("diffusion", "flow")):
+        return "Diffusion"
+    peer = catalog().get(system.system.head)
+    answers_in_words = peer is not None and (peer.url or peer.adapter in ("prompted", "sensevoice"))
+    return "LLM" if answers_in_words else "Classification"
 
 
 def _steps(stepped: Sequence[tuple[ProtocolSummary, SystemSummary]]) -> Table:
