@@ -146,7 +146,8 @@ def public() -> Iterator[str]:
         module = "genser" if thing in (genser.load, genser.Recognizer) else thing.__module__
         yield from entry(f"{module}.{thing.__name__}", thing, 2)
         if inspect.isclass(thing):
-            for name, member in vars(thing).items():
+            own = [base for base in thing.__mro__ if base.__module__.startswith("genser.")]
+            for name, member in {name: member for base in reversed(own) for name, member in vars(base).items()}.items():
                 member = getattr(member, "__func__", member)
                 if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
                     yield from entry(f"{thing.__name__}.{name}", member, 3)
