@@ -40,10 +40,10 @@ def test_a_bundled_model_scores_the_same_over_http(model):
     profile = recognizer.learn_profile(clips)
     found = Profile.parsed(learned.content, "the answer")
     assert (found.model, found.clips, found.duration) == (profile.model, profile.clips, round(profile.duration, 2))
-    assert found.shift == pytest.approx(profile.shift, abs=1e-4)
+    assert found.shift == pytest.approx(profile.shift, abs=3e-3)  # eight bits: a batch changes the features a little
     assert (list(learned.json()["failed"]), learned.json()["remark"]) == (["a.txt"], profile.remark)
-    adapted = recognizer.adapted(profile)
-    assert moved["scores"] == pytest.approx(dict(adapted.predict(clips[0]).scores), abs=1e-4)
+    adapted = recognizer.adapted(found)
+    assert moved["scores"] == pytest.approx(dict(adapted.predict(clips[0]).scores), abs=2e-6)
     assert moved["familiar"] == answers[0]["familiar"]
-    assert moved["states"][0] == pytest.approx(adapted.state_coordinates(speech)[0].tolist(), abs=1e-4)
+    assert moved["states"][0] == pytest.approx(adapted.state_coordinates(speech)[0].tolist(), abs=2e-6)
     assert moved["unadapted"] == answers[0]["states"][0]
