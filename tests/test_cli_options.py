@@ -23,6 +23,7 @@ WORDS = {
     "evaluate": ("model", "manifest.csv"),
     "bench": ("loso", "manifest.csv"),
     "export": ("model",),
+    "completion": ("bash",),
 }
 WRONG = {
     "predict": ("--modell", "--model"),
@@ -37,6 +38,7 @@ WRONG = {
     "evaluate": ("--resample", "--resamples"),
     "bench": ("--sed", "--seeds"),
     "export": ("--precison", "--precision"),
+    "completion": ("--shel", "--shell"),
 }
 
 
@@ -140,3 +142,33 @@ def test_progress_without_a_terminal_is_a_line_at_both_ends_of_a_stage(monkeypat
     with progress_bars() as bars:
         bars("predict", 1, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_quiet_leaves_only_the_error_that_ends_the_command(genser, tmp_path):
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).normal(size=8000), 16_000)
+    (tmp_path / "b.wav").write_bytes(b"")
+    loud = genser("predict", "a.wav", "b.wav", "-o", "a.csv", "--model", "tiny")
+    assert (loud[0], "1 of 2 inputs failed" in loud[1]) == (1, True)
+    assert genser("--quiet", "predict", "a.wav", "b.wav", "-o", "b.csv", "--model", "tiny") == (1, "")
+    assert genser("predict", "--quiet")[1].startswith("genser: No input is given.")
+    assert "Did you mean '--quiet'" in genser("predict", "a.wav", "--quit")[1]
+
+
+def test_verbose_shows_where_an_error_arose(genser):
+    message = genser("predict", "--verbose", "--task", "x", "a.wav")[1]
+    assert "Traceback" in message
+    assert message.splitlines()[-1] == genser("predict", "--task", "x", "a.wav")[1].rstrip()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_verbs_and_options(shell, tmp_path, capsys):
+    import shutil
+    import subprocess
+
+    assert cli.app(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(verb in script for verb in cli.VERBS)
+    assert "min-silence" in script
+    if found := shutil.which(shell):
+        (tmp_path / "script").write_text(script)
+        assert subprocess.run([found, "-n", tmp_path / "script"]).returncode == 0

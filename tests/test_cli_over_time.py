@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,52 @@ def test_what_does_not_go_together_is_refused_before_the_model_is_loaded(genser,
     monkeypatch.setattr(loading, "load", load)
     with pytest.raises(ConfigError, match=re.escape(named)):
         genser(f"predict {words}")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--cut talk", DEFAULTS),
+        ("--cut calls", SegmentOptions(min_speech=0.1, min_silence=0.5, merge=1.0)),
+        ("--cut calls --merge 3 --min-speech 0.2", SegmentOptions(min_speech=0.2, min_silence=0.5, merge=3.0)),
+        ("--cut clips", SegmentOptions(smoothing="none")),
+    ],
+)
+def test_a_cut_stands_for_options_which_take_precedence(genser, asked, words, expected):
+    assert genser(f"predict --segments talk.wav {words}") == 0
+    assert expected in asked[-1]
+
+
+@pytest.mark.parametrize("words", ["--cut calls", "--microphone --cut calls", "--segments --cut talk --turns t.csv"])
+def test_a_cut_without_effect_is_refused(genser, words):
+    with pytest.raises(ConfigError, match="--cut"):
+        genser(f"predict {'' if 'microphone' in words else 'talk.wav'} {words}")
+
+
+def test_a_terminal_shows_text_and_a_pipe_a_table(genser, monkeypatch, capsys):
+    assert genser("predict --segments talk.wav") == 0
+    assert capsys.readouterr().out.startswith("path,start,end,label")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert genser("predict --segments talk.wav") == 0
+    assert "talk.wav" in capsys.readouterr().out.splitlines()[0]
+    assert genser("predict --summary talk.wav") == 0
+    assert "of speech" in capsys.readouterr().out.splitlines()[0]
+    assert genser("predict --segments talk.wav -o out.csv") == 0
+
+
+def _keep(seen, *step):
+    seen.append(step)
+
+
+def test_progress_within_a_recording_has_an_end(tmp_path):
+    from genser.segments.timeline import recognize_timeline
+
+    soundfile.write(tmp_path / "call.wav", np.stack([TALK, TALK], axis=1).repeat(4, axis=0), RATE)
+    length = 4 * len(TALK) / RATE
+    for channel, passes in (("mix", 1), ("each", 2)):
+        seen = []
+        keep = partial(_keep, seen)
+        recognize_timeline(PitchRecognizer(), tmp_path / "call.wav", channel=channel, progress=keep)
+        assert [total for _, total in seen] == pytest.approx([passes * length] * len(seen))
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+        assert seen[-1][0] == pytest.approx(passes * length)

@@ -39,7 +39,9 @@ def trace(times=9, utterances=30, length=64):
 FIGURES = {
     "confusion": lambda: plots.confusion(np.array([[5, 1, 0, 0], [0, 6, 0, 1], [2, 2, 2, 0]]), CLASSES),
     "reliability": lambda: plots.reliability({"a": bins(), "b": bins(1)}),
-    "classes": lambda: plots.per_class({"a": {"angry": 0.5, "sad": float("nan")}, "b": {"angry": 1.0}}),
+    "classes": lambda: plots.per_class(
+        {"a": {"angry": 0.5, "sad": float("nan")}, "b": {"angry": 1.0}}, {"angry": 1200, "sad": 0}
+    ),
     "steps": lambda: plots.over_steps({"a": {0: interval(0.7), 4: interval(0.8)}, "b": {4: interval(0.6)}}),
     "forest": lambda: plots.forest({"a": interval(0.7)}, published={"P": 0.75}, floor=0.66),
     "curves": lambda: figure1.curves(trace(), 1),
@@ -90,6 +92,22 @@ def test_confusion_shows_rows_in_percent_and_the_missing_answers():
     assert {"83", "17", "86", "14", "33"} <= set(shown)
     assert "no answer" in shown
     assert "no answer" not in words(plots.confusion(np.eye(3, 4, dtype=int), CLASSES))
+
+
+def test_pictures_of_shares_have_the_counts():
+    assert {"angry (6)", "happy (7)", "neutral (6)"} <= set(words(FIGURES["confusion"]()))
+    assert {"angry (1,200)", "sad (0)"} <= set(words(FIGURES["classes"]()))
+    sizes = {one.count for one in bins()}
+    assert f"confidence, % ({min(sizes)} to {max(sizes)} answers in a point)" in words(FIGURES["reliability"]())
+
+
+@pytest.mark.parametrize(
+    ("found", "of", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_of_a_share_is_that_of_the_literature(found, of, low, high):
+    """Newcombe 1998, Statistics in Medicine 17, page 861, table I, method 3."""
+    assert plots._share_interval(found / of, of) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_forest_marks_published_rows_and_a_floor_far_below():

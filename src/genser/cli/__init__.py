@@ -1,7 +1,10 @@
 """The command line: one file per verb, imported only when the verb is called."""
 
+import os
 import signal
 import sys
+from contextlib import ExitStack, redirect_stderr
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -21,14 +24,19 @@ VERBS = (
     "evaluate",
     "bench",
     "export",
+    "completion",
 )
+LOUDNESS = ("--quiet", "--verbose")
+"""Words that every verb takes, see :func:`main`."""
+
 HELP = ([], ["-h"], ["--help"])
 CONTINUED = ("features", "train", "bench")
 """Verbs that continue a run that was stopped when they are called again."""
 
 app = App(
     name="genser",
-    help="Recognise the emotion in speech; train, compare and serve models that do.",
+    help="Recognise the emotion in speech; train, compare and serve models that do.\n\nEvery verb also takes --quiet (no "
+    "progress and no remarks, only the error that ends it) and --verbose (log messages, and where an error arose).",
     version=__version__,
     result_action="return_value",
     default_parameter=Parameter(json_dict=False, json_list=False),  # a name such as "[1].csv" is no JSON
@@ -44,24 +52,35 @@ def _stop(*_: object) -> None:
 
 
 def main() -> None:
-    """Run a verb and exit: 0 if all went well, 1 if some inputs failed, 2 for wrong usage, 130 or 143 if stopped."""
+    """Run a verb and exit: 0 if all went well, 1 if some inputs failed, 2 for wrong usage, 130 or 143 if stopped.
+
+    Among the words of any verb, ``--quiet`` silences standard error but for the error that ends the program, and
+    ``--verbose`` shows log messages, and the traceback of that error.
+    """
     signal.signal(signal.SIGTERM, _stop)
-    if sys.argv[1:] in HELP:
+    words = [word for word in sys.argv[1:] if word not in LOUDNESS]
+    if words in HELP:
         list(map(app.__getitem__, VERBS))  # imports the verbs, so that the help shows what each does
     try:
-        status = app(sys.argv[1:], exit_on_error=False, print_error=False)
+        with ExitStack() as stack:
+            if "--verbose" in sys.argv:
+                import logging
+
+                logging.basicConfig(level=logging.INFO)
+            if "--quiet" in sys.argv:
+                nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+                stack.enter_context(redirect_stderr(nowhere))
+            status = app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         from genser.cli._options import usage_message
 
-        print(f"genser: {usage_message(error)}", file=sys.stderr)
-        sys.exit(2)
+        _fail(usage_message(error))
     except GenserError as error:
-        print(f"genser: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
     except (KeyboardInterrupt, SystemExit) as error:
         stopped = 130 if isinstance(error, KeyboardInterrupt) else error.code
-        if stopped in (130, 143) and sys.argv[1:2] and sys.argv[1] in CONTINUED:
+        if stopped in (130, 143) and words[:1] and words[0] in CONTINUED:
             print("genser: Stopped. The same command continues from here.", file=sys.stderr)
         sys.exit(stopped)
     except OSError as error:  # a file or standard output that cannot be written, or a reader that closed the pipe
@@ -71,6 +90,15 @@ def main() -> None:
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
         name, reason = error.filename or "A file or standard output", error.strerror or error
-        print(f"genser: {name} cannot be used: {reason}. Check the path and the disk.", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"{name} cannot be used: {reason}. Check the path and the disk.")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> NoReturn:
+    """Print why a command ends, with --verbose where in the program, and exit."""
+    if "--verbose" in sys.argv:
+        import traceback
+
+        traceback.print_exc()
+    print(f"genser: {message}", file=sys.stderr)
+    sys.exit(2)

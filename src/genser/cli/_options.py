@@ -15,10 +15,10 @@ def unknown_option(verb: str, option: str, keys: Iterable[str] = ()) -> str:
         option: The option as it was given, such as ``--modell`` or ``--modell=base``.
         keys: Further names that the verb takes as options, such as the keys of a recipe.
     """
-    from genser.cli import app
+    from genser.cli import LOUDNESS, app
 
     names = [name for argument in app[verb].assemble_argument_collection() for name in argument.names]
-    known = [name.removeprefix("--") for name in names if name.startswith("--")]
+    known = [name.removeprefix("--") for name in [*names, *LOUDNESS] if name.startswith("--")]
     name = option.partition("=")[0]
     first, dot, rest = name.strip("-").partition(".")
     close = get_close_matches(first.lower(), [*known, *keys], n=1, cutoff=0.5)

@@ -215,7 +215,7 @@ def timeline_output(
         check_folder(path)
         _check_files((path / name for name in names), recordings)
         return TimelineOutput(kind, chosen, path, dict(zip(map(describe, recordings), names, strict=True)))
-    chosen = find_format(kind, path, format, "csv")
+    chosen = find_format(kind, path, format, "text" if sys.stdout.isatty() else "csv")
     if len(recordings) > 1 and not chosen.holds_many:
         raise ConfigError(
             f"A file in the format {chosen.name} holds one recording, got {len(recordings)}. Name a folder, or choose "

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, make_dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from genser.errors import ConfigError
-from genser.segments.options import DEFAULTS, LIVE, SegmentOptions
+from genser.segments.options import CUTS, DEFAULTS, LIVE, SegmentOptions
 
 GROUP = "Emotion over time"
+ADVANCED = "Emotion over time, advanced: how recordings are cut and smoothed"
+PLAIN = ("confidence", "merge")
+"""Options of segments that are not advanced."""
+
 SPEECH_DETECTION = ("window", "hop", "threshold", "min_speech", "min_silence", "context")
 """Options that define where segments are, and therefore contradict turns."""
 
@@ -18,10 +22,11 @@ def _flag(name: str, kind: Any) -> tuple[str, Any, None]:
     """An option of the command line from a field of SegmentOptions; None stands for an option that is not given."""
     default = getattr(DEFAULTS, name)
     shown = (lambda _: default) if default is not None else False
-    return name, Annotated[kind | None, Parameter(show_default=shown)], None
+    group = GROUP if name in PLAIN else ADVANCED
+    return name, Annotated[kind | None, Parameter(show_default=shown, group=group)], None
 
 
-SegmentFlags = Parameter(name="*", group=GROUP)(
+SegmentFlags = Parameter(name="*")(
     make_dataclass(
         "SegmentFlags",
         [_flag(field.name, field.type) for field in fields(SegmentOptions)],
@@ -42,7 +47,11 @@ class OverTime:
         summary: Recognise them over time, and write one row per recording, channel and speaker: seconds of speech, and
             for each emotion its share, mean score, longest stretch and change from the first to the last third.
         microphone: Recognise live audio, one line per segment, until Ctrl-C.
-        turns: File with speaker turns to recognise instead of detected speech: .rttm, .csv, .tsv, .srt or .vtt.
+        cut: What the recordings are, which chooses the advanced options: talk (default; people who speak for a while),
+            calls (short answers count, neighbours with one emotion are one row) or clips (independent clips in one
+            file). Advanced options that are given as well take precedence.
+        turns: File with speaker turns to recognise instead of detected speech: RTTM, a table, SubRip, WebVTT, TextGrid,
+            ELAN, a label track of Audacity, or JSON of whisper or whisperX.
         picture: Also draw the recording: .png, .svg or .pdf, or a folder for one picture per recording.
         input_device: Name or number of the microphone; the system's default if omitted.
     """
@@ -50,6 +59,7 @@ class OverTime:
     segments: Annotated[bool, Parameter(negative="", show_default=False)] = False
     summary: Annotated[bool, Parameter(negative="", show_default=False)] = False
     microphone: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    cut: Literal[tuple(CUTS)] | None = None  # pyrefly: ignore[invalid-literal] - cyclopts reads it at run time
     turns: str | None = None
     picture: str | None = None
     input_device: str | None = None
@@ -70,7 +80,9 @@ def check_combination(
     """
     flagged = {} if flags is None else {f.name: getattr(flags, f.name) for f in fields(flags)}
     chosen: dict[str, Any] = {name: value for name, value in flagged.items() if value is not None}
-    given = [name for name in ("turns", "picture", "input_device") if getattr(over_time, name) is not None] + [*chosen]
+    given = [name for name in ("cut", "turns", "picture", "input_device") if getattr(over_time, name) is not None] + [
+        *chosen
+    ]
     if over_time.of_recordings and over_time.microphone:
         name = "--segments" if over_time.segments else "--summary"
         raise ConfigError(f"{name} is for recordings and --microphone for live audio. Give one of them.")
@@ -84,16 +96,18 @@ def check_combination(
         raise ConfigError("--input-device chooses a microphone. Give --microphone instead of --segments.")
     if over_time.turns is not None and (contradicting := [name for name in SPEECH_DETECTION if name in chosen]):
         raise ConfigError(f"{_options(contradicting)} and --turns both define where segments are. Omit one of them.")
+    if over_time.turns is not None and over_time.cut is not None:
+        raise ConfigError("--cut and --turns both define where segments are. Omit one of them.")
     if over_time.microphone:
         _check_live(given, chosen, paths, output)
         chosen = {"smoothing": LIVE.smoothing, **chosen}
-    return SegmentOptions(**chosen)
+    return SegmentOptions(**{**CUTS[over_time.cut or "talk"], **chosen})
 
 
 def _check_live(given: list[str], chosen: dict[str, Any], paths: Sequence[str], output: str | None) -> None:
     if paths:
         raise ConfigError(f"--microphone takes no file, got {paths[0]}. Give --segments instead, or no file.")
-    if complete := [name for name in ("turns", "picture", "merge") if name in given]:
+    if complete := [name for name in ("cut", "turns", "picture", "merge") if name in given]:
         raise ConfigError(f"{_options(complete)} needs a complete recording, not live audio. Omit it.")
     if chosen.get("smoothing", LIVE.smoothing) not in ("causal", "none"):
         raise ConfigError(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 class Bars(Protocol):
     """Reports the progress of named stages."""
 
-    def __call__(self, stage: str, done: float, total: int | None, **notes: Any) -> None:
+    def __call__(self, stage: str, done: float, total: float | None, **notes: Any) -> None:
         """Report that ``done`` of ``total`` parts of a stage are done; notes are numbers to show beside the bar.
 
         Without ``total`` the end of the stage is not known.
@@ -38,7 +38,7 @@ def progress_bars(is_shown: bool = True, *, has_lines: bool = False) -> Iterator
     with Progress(*columns, TextColumn("{task.fields[notes]}"), console=Console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 
-        def report(stage: str, done: float, total: int | None, **notes: Any) -> None:
+        def report(stage: str, done: float, total: float | None, **notes: Any) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, completed=int(done), notes="")
             shown = _noted(notes)
@@ -52,7 +52,7 @@ def _lines() -> Bars:
     """One line at the beginning of a stage, one at its end, and one each half minute between them."""
     last: dict[str, tuple[float, float]] = {}
 
-    def report(stage: str, done: float, total: int | None, **notes: Any) -> None:
+    def report(stage: str, done: float, total: float | None, **notes: Any) -> None:
         now = time.monotonic()
         before, count = last.get(stage, (-LINE_INTERVAL, -1.0))
         if count == done or (done != total and now - before < LINE_INTERVAL):

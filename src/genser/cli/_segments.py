@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -43,6 +44,7 @@ def predict_segments(
     about: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
     model: str | None = None,
+    given: Sequence[str] = (),
 ) -> int:
     """Recognise the emotions of recordings over time, and write them.
 
@@ -60,6 +62,7 @@ def predict_segments(
         about: Further options that decide the results, for the journal of the run.
         resume: Whether to continue a run that was stopped.
         model: The model as it was named, for the hint.
+        given: The inputs as they were named, such as a folder, for the hint.
 
     Returns:
         0 if all went well, 1 if recordings failed. Each failure is a line on standard error, and a row of a table.
@@ -75,10 +78,11 @@ def predict_segments(
     failures = [] if turn_file is None else [f"{turns}, {problem}" for problem in turn_file.problems]
     remarks: list[str] = []
     unfamiliar: list[str] = []
+    failed: set[str] = set()
 
     def recognize(some: Sequence[str]) -> Iterator[Timeline]:
         timelines = _recognized(scorer, some, options, turn_file, channel, bars, len(recordings), failures, adapt)
-        timelines = _noted(timelines, remarks, unfamiliar)
+        timelines = _noted(timelines, remarks, unfamiliar, failed)
         return drawing.pass_on(timelines, scorer.labels) if drawing else timelines
 
     with progress_bars() as bars:
@@ -90,7 +94,8 @@ def predict_segments(
             main.write(recognize(recordings), scorer.labels)
     if unfamiliar:
         about_hint = {"options": "--summary" if summary else "--segments", "is_adapted": adapt}
-        remarks.append(unfamiliar_hint(len(unfamiliar), "recording", recordings, scorer, model, **about_hint))
+        usable = [name for name in given or recordings if name not in failed]
+        remarks.append(unfamiliar_hint(len(unfamiliar), "recording", usable, scorer, model, **about_hint))
     for sentence in remarks + failures:
         print(f"genser: {sentence}", file=sys.stderr)
     return 1 if failures else 0
@@ -106,9 +111,13 @@ def _turns_for(path: str, recordings: Sequence[str]) -> TurnFile:
     return found
 
 
-def _noted(timelines: Iterable[Timeline], remarks: list[str], unfamiliar: list[str]) -> Iterator[Timeline]:
-    """Pass timelines on, and collect their remarks, and the recordings that are unlike the training recordings."""
+def _noted(
+    timelines: Iterable[Timeline], remarks: list[str], unfamiliar: list[str], failed: set[str]
+) -> Iterator[Timeline]:
+    """Pass timelines on; collect remarks, and recordings that failed or are unlike the training recordings."""
     for timeline in timelines:
+        if timeline.error is not None:
+            failed.add(timeline.path)
         if timeline.remark:
             remarks.append(f"{timeline.path}: {timeline.remark}")
         if timeline.is_unfamiliar:
@@ -177,7 +186,8 @@ def _recognized(
 ) -> Iterator[Timeline]:
     """Recognise recordings, which are the last of ``total``."""
     for done, recording in enumerate(recordings, total - len(recordings)):
-        bars("recordings", done, total)
+        if total > 1:
+            bars("recordings", done, total)
         try:
             given = None if turns is None else turns.of(None if recording == "-" else recording)
             where: dict[str, Any] = {"turns": given, "channel": channel}
@@ -188,7 +198,7 @@ def _recognized(
                 options,
                 **where,
                 speakers=speakers,
-                progress=lambda seconds: bars("minutes of this recording", seconds / 60, None),
+                progress=partial(_minutes, bars),
             )
             failures += [f"{timeline.path}: {problem}" for problem in timeline.problems]
         except MemoryError:
@@ -197,7 +207,13 @@ def _recognized(
             failures.append(str(error) or repr(error))
             timeline = Timeline(describe(recording), 0.0, tuple(scorer.labels), (), NO_WAVEFORM, failures[-1])
         yield timeline
-    bars("recordings", total, total)
+    if total > 1:
+        bars("recordings", total, total)
+
+
+def _minutes(bars: Bars, done: float, total: float) -> None:
+    """Show how much of a recording is done; a header that states no length leaves the end unknown."""
+    bars("minutes of this recording", done / 60, total / 60 if total > done else None)
 
 
 def predict_microphone(

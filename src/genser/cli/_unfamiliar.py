@@ -26,13 +26,13 @@ def unfamiliar_hint(
     Args:
         count: Number of results with an in-domain score below ½.
         what: Kind of result, such as ``"recording"``.
-        inputs: Inputs of the command.
+        inputs: Inputs as the command named them, without those that failed.
         recognizer: The model, with the profile and the classes that were used.
         model: As ``--model`` was given.
         options: Further options to repeat, such as ``"--segments"``.
         is_adapted: Whether each input had a profile of its own.
     """
-    is_named = len(inputs) <= MOST_NAMED and "-" not in inputs
+    is_named = 0 < len(inputs) <= MOST_NAMED and "-" not in inputs
     names = " ".join(map(shlex.quote, inputs)) if is_named else "RECORDINGS"
     chosen = f" --model {shlex.quote(model)}" if model else ""
     again = " ".join(filter(None, ["genser predict", options, names])) + chosen

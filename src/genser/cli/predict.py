@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -52,7 +52,10 @@ def predict(
 ) -> int:
     """Recognise the emotion of audio files, of the audio files in folders, of patterns, or of standard input.
 
-    With --segments emotion over time, with --microphone live. Exit code 1 if some inputs failed, 2 for wrong usage.
+    With --segments emotion over time, with --summary summed up, with --microphone live. Exit code 1 if some inputs
+    failed, 2 for wrong usage.
+
+    Example: genser predict calls/ -o calls.csv
 
     Args:
         paths: Audio or video files, folders (searched to any depth), patterns, URLs of them such as s3://bucket/folder
@@ -61,8 +64,8 @@ def predict(
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         task: emotion (default), or gender: the gender of the voice as the corpora of the model label it.
         format: text (default), json, jsonl, csv, tsv or parquet; if omitted, the ending of the output decides. With
-            --segments also labels (Audacity), textgrid, rttm, srt, vtt, png, svg or pdf; the default is then csv, and
-            jsonl for live audio.
+            --segments also labels (Audacity), textgrid, rttm, srt, vtt, png, svg or pdf; the default is then text on
+            a terminal and csv elsewhere, and jsonl for live audio.
         output: File or URL to write instead of standard output ("-"); it appears once it is complete. With --segments
             also a folder (an existing one, or a name without an ending or with a final "/") for one file per recording.
         channel: Channel to recognise: a number from 1, "each" for a result per channel, or "mix" (default) for the
@@ -133,7 +136,7 @@ def predict(
         from genser.cli._segments import predict_segments
 
         how: dict[str, Any] = {"format": format, "channel": chosen_channel, "adapt": adapt, "about": about}
-        how |= {"resume": resume, "model": model, "summary": over_time.summary}
+        how |= {"resume": resume, "model": model, "summary": over_time.summary, "given": paths}
         files = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
         return predict_segments(load_model, inputs, options, **files, **how)
     if path is not None:
@@ -141,7 +144,7 @@ def predict(
     chosen = find_format("predictions", path, format, "text")
     recognizer = _adapted(load_model(), inputs, chosen_channel) if adapt else load_model()
     with _pool(device, inputs) as pool:
-        run = _ClipRun(recognizer, inputs, chosen, chosen_channel, batch_seconds, model, pool)
+        run = _ClipRun(recognizer, paths, inputs, chosen, chosen_channel, batch_seconds, model, pool)
         run.write(path, about, resume)
     return run.report()
 
@@ -173,14 +176,14 @@ class _ClipRun:
     """Recognises clips, writes them, and counts what deserves a remark."""
 
     recognizer: "Recognizer"
+    given: Sequence[str]
     inputs: list[str]
     format: "Format"
     channel: "Channel"
     batch_seconds: float | None
     model: str | None
     pool: "Executor | None" = None
-    count: int = 0
-    failed: int = 0
+    failed: set[str] = field(default_factory=set)
     remarked: int = 0
     out_of_domain: int = 0
     long: int = 0
@@ -233,8 +236,8 @@ class _ClipRun:
 
     def _counted(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:
         for prediction in predictions:
-            self.count += 1
-            self.failed += prediction.error is not None
+            if prediction.error is not None:
+                self.failed.add(prediction.path)
             self.remarked += prediction.remark is not None
             self.out_of_domain += prediction.is_out_of_domain
             self.long += (prediction.duration or 0) > LONG
@@ -244,14 +247,16 @@ class _ClipRun:
         """Print the remarks on all results, and return the exit code."""
         remarks = []
         if self.failed and self.format.name != "text":
-            remarks.append(f"{self.failed} of {counted(len(self.inputs), 'input')} failed; see the column 'error'.")
+            remarks.append(
+                f"{len(self.failed)} of {counted(len(self.inputs), 'input')} failed; see the column 'error'."
+            )
         if self.remarked and self.format.name != "text":
             remarks.append(f"{counted(self.remarked, 'result has', 'results have')} a remark; see the column 'remark'.")
         if self.out_of_domain:
             from genser.cli._unfamiliar import unfamiliar_hint
 
-            about = (self.inputs, self.recognizer, self.model)
-            remarks.append(unfamiliar_hint(self.out_of_domain, "result", *about))
+            usable = [name for name in self.given if name not in self.failed]
+            remarks.append(unfamiliar_hint(self.out_of_domain, "result", usable, self.recognizer, self.model))
         if self.long:
             remarks.append(
                 f"{counted(self.long, 'recording is', 'recordings are')} longer than {LONG / 60:.0f} minutes, and a "

@@ -250,9 +250,11 @@ def _classes(summary: ProtocolSummary) -> list[Block]:
     recall = {short_name(one.system, summary): one.recall for one in summary.systems}
     rows = tuple((name, *(percent(one[label]) for label in summary.classes)) for name, one in recall.items())
     shown = dict(list(recall.items())[:MAX_CURVES])
+    counts = dict(zip(summary.classes, best.confusion.sum(axis=1) / len(best.seeds), strict=True))
+    caption = f"Recall of each class in %, {title}; behind its name the number of clips."
     return [
         Table(f"Recall of each class in %, {title}", ("system", *summary.classes), rows),
-        Picture(f"{slug(title)}-classes", f"Recall of each class in %, {title}.", lambda: plots.per_class(shown)),
+        Picture(f"{slug(title)}-classes", caption, lambda: plots.per_class(shown, counts)),
         Picture(
             f"{slug(title)}-confusion",
             f"Confusion of {short_name(best.system, summary)} in % of each true class, {title}, all seeds.",
@@ -309,7 +311,7 @@ def _calibration(summary: ProtocolSummary) -> list[Block]:
         Table(f"Calibration, mean over seeds (ECE in %), {title}", head, rows),
         Picture(
             f"{slug(title)}-calibration",
-            f"Accuracy against confidence, {title}. On the dashed line the scores are calibrated.",
+            f"Accuracy against confidence with 95 % intervals, {title}. On the dashed line the scores are calibrated.",
             lambda: plots.reliability(curves),
         ),
     ]

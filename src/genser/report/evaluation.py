@@ -87,13 +87,14 @@ def _classes(evaluation: Evaluation) -> list[Block]:
         "precision": {one.name: one.precision for one in evaluation.per_class},
         "recall": {one.name: one.recall for one in evaluation.per_class},
     }
+    counts = {one.name: one.support for one in evaluation.per_class}
     return [
         Heading("Classes"),
         Table("Scores of each class in %", ("class", "utterances", "precision", "recall", "F1"), rows),
         Picture(
             "classes",
-            "Precision and recall of each class in %.",
-            lambda: plots.per_class(series, score="share"),
+            "Precision and recall of each class in %; behind its name the number of utterances.",
+            lambda: plots.per_class(series, counts, score="share"),
         ),
         Picture(
             "confusion",
@@ -116,7 +117,7 @@ def _calibration(calibration: Calibration) -> list[Block]:
         Table("Calibration of the answered utterances (ECE in %)", ("measure", "value"), rows),
         Picture(
             "calibration",
-            "Accuracy against confidence. On the dashed line the scores are calibrated.",
+            "Accuracy against confidence, with 95 % intervals. On the dashed line the scores are calibrated.",
             lambda: plots.reliability({"model": calibration.bins}),
         ),
     ]

@@ -5,7 +5,7 @@ and drawn in percent. Plots have a white background of their own, so they also r
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,7 +85,7 @@ def to_png(figure: "Figure") -> bytes:
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> "Figure":
-    """Draw a confusion matrix, each row in percent of its class; the diagonal is the recall.
+    """Draw a confusion matrix, each row in percent of its class with its count; the diagonal is the recall.
 
     Args:
         counts: Shape (classes, classes + 1), as from :func:`genser.metrics.classification.confusion_matrix`. The last
@@ -100,7 +100,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> "Figure":
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(3.6, 0.62 * len(classes) + 1.5)
     with canvas(side + 0.62 * (len(columns) - len(classes)), side - 0.4) as figure:
-        ax = axes(figure, x="decided", y="true")
+        ax = axes(figure, x="decided", y="true, with the count")
         for (row, column), share in np.ndenumerate(shares):
             corner, opacity = (column - 0.48, row - 0.48), 0.04 + 0.92 * float(share)
             ax.add_patch(Rectangle(corner, 0.96, 0.96, color=_FILL, alpha=opacity, linewidth=0))
@@ -109,32 +109,56 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> "Figure":
                 ax.text(column, row, text, ha="center", va="center", color="#ffffff" if share > 0.5 else INK)
         ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(classes) - 0.5, -0.5), aspect="equal")
         ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
-        ax.set_yticks(range(len(classes)), classes)
+        ax.set_yticks(range(len(classes)), _counted(classes, counts.sum(axis=1)))
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
     return figure
 
 
 def reliability(curves: Mapping[str, Sequence[ReliabilityBin]]) -> "Figure":
-    """Draw accuracy against confidence; on the diagonal 80 % of the clips with confidence 0.8 are correct."""
+    """Draw accuracy against confidence; on the diagonal 80 % of the clips with confidence 0.8 are correct.
+
+    A line through each point is the 95 % interval of its accuracy, which is long where a point stands for few answers.
+    It takes them for independent, which those of several seeds are not.
+    """
+    counts = [one.count for bins in curves.values() for one in bins]
+    few, many = (f"{count:,}" for count in (min(counts), max(counts)))
+    answers = few if few == many else f"{few} to {many}"
     with canvas(4.6, 4.4) as figure:
-        ax = axes(figure, x="confidence, %", y="accuracy, %", grid="both")
+        ax = axes(figure, x=f"confidence, % ({answers} answers in a point)", y="accuracy, %", grid="both")
         ax.plot([0, 100], [0, 100], linestyle="--", linewidth=1.2, color=INK, alpha=0.6)
         ax.annotate("calibrated", (6, 8), rotation=45, rotation_mode="anchor", fontsize="small", alpha=0.8)
         for index, (name, bins) in enumerate(curves.items()):
             points = 100 * np.array([(one.confidence, one.accuracy) for one in bins])
             ax.plot(*points.T, label=name, markersize=5, **mark(index))
+            low, high = 100 * np.transpose([_share_interval(one.accuracy, one.count) for one in bins])
+            ax.vlines(points[:, 0], low, high, color=mark(index)["color"], linewidth=1, alpha=0.6)
         ax.set(xlim=(0, 101), ylim=(0, 101), aspect="equal")
         if len(curves) > 1:
             ax.legend(loc="upper left", fontsize="small")
     return figure
 
 
-def per_class(scores: Mapping[str, Mapping[str, float]], *, score: str = "recall") -> "Figure":
+def _share_interval(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many (Wilson 1927)."""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    reach = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
+    return middle - reach, middle + reach
+
+
+def _counted(names: Sequence[str], counts: Iterable[float]) -> list[str]:
+    return [f"{name} ({count:,.0f})" for name, count in zip(names, counts, strict=True)]
+
+
+def per_class(
+    scores: Mapping[str, Mapping[str, float]], counts: Mapping[str, float], *, score: str = "recall"
+) -> "Figure":
     """Draw one bar for each class and series.
 
     Args:
         scores: Series → class → share; a series is a system, or a score of one system. NaN is drawn as a dash.
+        counts: Class → number of utterances, which stands beside its name.
         score: Label of the axis.
     """
     classes = list(dict.fromkeys(name for series in scores.values() for name in series))
@@ -148,7 +172,7 @@ def per_class(scores: Mapping[str, Mapping[str, float]], *, score: str = "recall
             bars = ax.barh(positions, np.nan_to_num(shares), 0.9 * thickness, color=color, label=name)
             figures = ["–" if np.isnan(share) else f"{share:.0f}" for share in shares]
             ax.bar_label(bars, figures, padding=3, fontsize=7.5)
-        ax.set_yticks(range(len(classes)), classes)
+        ax.set_yticks(range(len(classes)), _counted(classes, (counts[one] for one in classes)))
         ax.set(xlim=(0, 106), ylim=(len(classes) - 0.5, -0.5))
         ax.tick_params(axis="y", length=0)
         if len(scores) > 1:

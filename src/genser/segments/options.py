@@ -1,6 +1,7 @@
 """Options of emotion over time, as one validated dataclass; the command line and HTTP read it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from genser.config import is_number
 from genser.errors import ConfigError, suggestion
@@ -81,5 +82,14 @@ class SegmentOptions:
 
 
 DEFAULTS = SegmentOptions()
+CUTS: dict[str, dict[str, Any]] = {
+    "talk": {},
+    "calls": {"min_speech": 0.1, "min_silence": 0.5, "merge": 1.0},
+    "clips": {"smoothing": "none"},
+}
+"""Kind of recording → options that differ from the defaults. talk: one or more people who speak for a while. calls:
+short answers such as "yes" are kept, the pauses of one speaker join, and neighbours of one label are one row. clips:
+independent clips in one file, of which none says anything about the next."""
+
 LIVE = SegmentOptions(smoothing="causal")
 """Defaults for live audio, which cannot look ahead."""

@@ -97,6 +97,10 @@ Scored = tuple[Chunk, np.ndarray, bool, float | None]
 """A chunk without its waveform, its scores, whether it holds speech, and its in-domain score."""
 
 
+Progress = Callable[[float, float], None]
+"""Takes the seconds that are done, and those in all; of a recording whose length its header does not state, as many."""
+
+
 class Scorer(Protocol):
     """A `Recognizer`, or anything else with labels and gated scores."""
 
@@ -121,7 +125,7 @@ def recognize_timeline(
     channel: Channel = "mix",
     speakers: Mapping[str | None, Scorer] = MappingProxyType({}),
     limits: AudioLimits = STREAM_LIMITS,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
     open_stream: Callable[..., Any] = stream_audio,
 ) -> Timeline:
     """Recognise the emotions of a recording over time.
@@ -138,7 +142,7 @@ def recognize_timeline(
             timeline. Turns that name a channel are then recognised there, and others in every channel.
         speakers: Recognisers for the turns of some speakers, adapted to them; with the labels of ``scorer``.
         limits: Bounds beyond which the recording is refused.
-        progress: Called with the duration so far in seconds after every block; an exception from it ends the work.
+        progress: Called after every block; an exception from it ends the work.
         open_stream: Opens the recording as :func:`genser.audio.stream_audio` does, such as in another process.
 
     Raises:
@@ -166,7 +170,7 @@ def _recognized_channel(
     channel: int | Literal["mix"],
     speakers: Mapping[str | None, Scorer],
     limits: AudioLimits,
-    progress: Callable[[float], None] | None,
+    progress: Progress | None,
     open_stream: Callable[..., Any],
 ) -> Timeline:
     """The timeline of one channel, or of the mix; turns behind the end are its problems.
@@ -220,7 +224,7 @@ def _recognized_channels(
     turns: Sequence[Turn] | None,
     speakers: Mapping[str | None, Scorer],
     limits: AudioLimits,
-    progress: Callable[[float], None] | None,
+    progress: Progress | None,
     open_stream: Callable[..., Any],
 ) -> Timeline:
     """The timelines of all channels as one; its envelope encloses theirs.
@@ -229,8 +233,7 @@ def _recognized_channels(
     """
     name, source = describe(source), source if _opens_again(source) else reusable(source)
     channels = count_channels(source)
-    common: dict[str, Any] = {"speakers": speakers, "limits": limits, "progress": progress}
-    common["open_stream"] = open_stream
+    common: dict[str, Any] = {"speakers": speakers, "limits": limits, "open_stream": open_stream}
     given: dict[int, list[Turn] | None] = dict.fromkeys(range(1, channels + 1))
     problems: list[str] = []
     if turns is not None:
@@ -238,10 +241,16 @@ def _recognized_channels(
         if missing := sum(turn.channel is not None and turn.channel > channels for turn in turns):
             turns_are = counted(missing, "turn is on a channel", "turns are on channels")
             problems = [f"{turns_are} that the recording does not have; its last is {channels}."]
+    wanted = {number: mine for number, mine in given.items() if mine is None or mine}
     parts = [
-        _recognized_channel(scorer, source, options, turns=mine, channel=number, **common)
-        for number, mine in given.items()
-        if mine is None or mine
+        _recognized_channel(
+            *(scorer, source, options),
+            turns=mine,
+            channel=number,
+            progress=_progress_of_part(progress, part, len(wanted)),
+            **common,
+        )
+        for part, (number, mine) in enumerate(wanted.items())
     ]
     if not parts:
         raise AudioError(f"{name}: {' '.join(problems)} Correct the channels of the turns, or recognise the mix.")
@@ -270,14 +279,19 @@ def _check_turns(turns: Sequence[Turn], behind: int, found: Timeline) -> None:
         )
 
 
-def _outlined(
-    blocks: Iterable[np.ndarray], envelope: Envelope, progress: Callable[[float], None] | None
-) -> Iterator[np.ndarray]:
-    for block in blocks:
+def _outlined(stream: Any, envelope: Envelope, progress: Progress | None) -> Iterator[np.ndarray]:
+    for block in stream:
         envelope.push(block)
         yield block
         if progress:
-            progress(envelope.duration)
+            progress(envelope.duration, stream.duration)
+
+
+def _progress_of_part(progress: Progress | None, part: int, parts: int) -> Progress | None:
+    """Progress of one of several passes over a recording, as that of all of them."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(part * total + done, parts * total)
 
 
 def cut(blocks: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Chunk]:

@@ -183,7 +183,7 @@ async def _recognize(
         ManifestError: The turns cannot be read.
     """
 
-    def stop_if_cancelled(_seconds: float) -> None:
+    def stop_if_cancelled(_done: float, _total: float) -> None:
         if scorer.cancelled.is_set():
             raise Cancelled
 
