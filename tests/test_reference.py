@@ -17,13 +17,14 @@ from genser.inference.prediction import Prediction
 from genser.inference.profile import Profile
 from genser.segments.options import SegmentOptions
 from genser.segments.segment import Segment, Timeline
+from genser.segments.summary import VoiceSummary, summarize
 from genser.segments.turns import read_turns
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 START, END = "<!-- made by tests/test_reference.py -->", "<!-- end of what is made -->"
 PUBLIC = (
     *(genser.load, genser.Recognizer, Prediction, Segment, Timeline, SegmentOptions, Profile),
-    *(read_turns, load_audio, stream_audio),
+    *(read_turns, summarize, VoiceSummary, load_audio, stream_audio),
 )
 
 

@@ -35,8 +35,9 @@ CONTINUED = ("features", "train", "bench")
 
 app = App(
     name="genser",
-    help="Recognise the emotion in speech; train, compare and serve models that do.\n\nEvery verb also takes --quiet (no "
-    "progress and no remarks, only the error that ends it) and --verbose (log messages, and where an error arose).",
+    help="Recognise the emotion in speech; train, compare and serve models that do.\n\n"
+    "Every verb also takes --quiet (no progress and no remarks, only the error that ends it) and --verbose (log "
+    "messages, and where an error arose).",
     version=__version__,
     result_action="return_value",
     default_parameter=Parameter(json_dict=False, json_list=False),  # a name such as "[1].csv" is no JSON
