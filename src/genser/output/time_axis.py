@@ -23,8 +23,8 @@ def draw_times(ax: "Axes", duration: float, *, start: float = 0.0) -> None:
     times = [start + number * step for number in range(int(duration / step + 1e-9) + 1)]
     is_short = duration < 60
     texts = [f"{time:g} s" if is_short else time_text(time) for time in times]
-    ax.set_xlim(start, start + duration)
     ax.set_xticks(times, texts)
+    ax.set_xlim(start, start + duration)
 
 
 def time_text(seconds: float) -> str:
