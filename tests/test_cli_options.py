@@ -23,7 +23,6 @@ WORDS = {
     "evaluate": ("model", "manifest.csv"),
     "bench": ("loso", "manifest.csv"),
     "export": ("model",),
-    "completion": ("bash",),
 }
 WRONG = {
     "predict": ("--modell", "--model"),
@@ -38,7 +37,6 @@ WRONG = {
     "evaluate": ("--resample", "--resamples"),
     "bench": ("--sed", "--seeds"),
     "export": ("--precison", "--precision"),
-    "completion": ("--shel", "--shell"),
 }
 
 
@@ -158,17 +156,3 @@ def test_verbose_shows_where_an_error_arose(genser):
     message = genser("predict", "--verbose", "--task", "x", "a.wav")[1]
     assert "Traceback" in message
     assert message.splitlines()[-1] == genser("predict", "--task", "x", "a.wav")[1].rstrip()
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_completes_verbs_and_options(shell, tmp_path, capsys):
-    import shutil
-    import subprocess
-
-    assert cli.app(["completion", shell]) == 0
-    script = capsys.readouterr().out
-    assert all(verb in script for verb in cli.VERBS)
-    assert "min-silence" in script
-    if found := shutil.which(shell):
-        (tmp_path / "script").write_text(script)
-        assert subprocess.run([found, "-n", tmp_path / "script"]).returncode == 0

@@ -24,7 +24,6 @@ VERBS = (
     "evaluate",
     "bench",
     "export",
-    "completion",
 )
 LOUDNESS = ("--quiet", "--verbose")
 """Words that every verb takes, see :func:`main`."""
