@@ -9,10 +9,11 @@ export class SegmentTable {
     Object.assign(this, { body, note, actions, segments: null, first: 0, count: 0, timer: null });
   }
 
-  /** Show the segments that a view holds, soon. */
+  /** Show the segments that a view holds: those of another recording at once, else soon. */
   show(segments, model, view, canPlay) {
     this.latest = { segments, model, view, canPlay };
-    this.timer ??= setTimeout(() => { this.timer = null; this.fill(); }, PAUSE);
+    if (segments !== this.segments) this.fill();
+    else this.timer ??= setTimeout(() => { this.timer = null; this.fill(); }, PAUSE);
   }
 
   fill() {
