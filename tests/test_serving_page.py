@@ -271,6 +271,26 @@ def test_a_part_is_zoomed_and_moved_by_buttons_and_the_strip(page, folder):
     assert "chosen" in find(page, "#segments tr:nth-child(3)").get_attribute("class")
 
 
+def test_the_lanes_of_three_hours_are_drawn_where_segments_are_narrower_than_a_pixel(page):
+    script = """
+        const done = arguments[arguments.length - 1];
+        import("/static/paint.js").then(({ paint, heightOf }) => {
+          const times = Array.from({ length: 2400 }, (_, at) => 4.5 * at);
+          const segments = times.map((start) => (
+            { start, end: start + 2, label: "a", confident: true, scores: { a: 0.9, b: 0.1 } }));
+          const answer = { labels: ["a", "b"], duration: 10800, segments, envelope: [] };
+          const canvas = Object.assign(document.createElement("canvas"), { width: 600, height: heightOf(answer) });
+          const pen = canvas.getContext("2d");
+          const tones = { ink: "#000", soft: "#000", line: "#000", wave: "#000", accent: "#000", paper: "#fff" };
+          const view = { from: 0, to: 10800, span: 10800 };
+          paint(pen, { answer, view, tones, colors: { a: "#f00", b: "#00f" }, width: 600 });
+          const lane = pen.getImageData(100, 90, 400, 1).data; // within the bars of a
+          done([...lane].filter((_, at) => at % 4 === 1).filter((green) => green < 200).length);
+        });
+    """
+    assert page.execute_async_script(script) == 400
+
+
 def test_the_transport_moves_step_by_step_to_the_class(page, folder):
     upload(page, folder)
     explain(page, 3)

@@ -140,13 +140,13 @@ function paintBand(pen, { colors, view, width, tones }, segments, x, top) {
 
 function paintLane(pen, { colors, width, tones }, segments, x, { name, top, tall }) {
   const reach = tall - 4;
-  const narrowest = isDense(segments, width) ? 0 : 1; // narrower ones blend with their neighbours
+  const gap = isDense(segments, width) ? 0 : 0.3; // of narrow bars the highest shows
   for (const one of segments) {
     const left = x(one.start);
     const high = Math.max(one.scores[name] * reach, 0.5);
     pen.globalAlpha = one.confident ? 0.85 : 0.4;
     pen.fillStyle = colors[name];
-    pen.fillRect(left, top + tall - 1 - high, Math.max(x(one.end) - left - 0.3, narrowest), high);
+    pen.fillRect(left, top + tall - 1 - high, Math.max(x(one.end) - left - gap, gap ? 1 : 0.5), high);
   }
   pen.globalAlpha = 1;
   pen.fillStyle = tones.line;

@@ -1,7 +1,11 @@
 // What each channel of a recording holds in all, as a table.
 import { clock, lasting, make, percent, swatch } from "./dom.js";
 
-const signed = (change) => (change == null ? "–" : `${change > 0 ? "+" : change < 0 ? "−" : "±"}${Math.abs(Math.round(100 * change))}`);
+function signed(change) {
+  if (change == null) return "–";
+  const points = Math.round(100 * change);
+  return points ? `${points > 0 ? "+" : "−"}${Math.abs(points)}` : "0";
+}
 
 export function showSummary(place, voices, colors) {
   place.replaceChildren(...voices.filter((one) => one.label).map((one) => tableOf(one, colors)));
