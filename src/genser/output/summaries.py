@@ -62,6 +62,6 @@ def _voice_lines(one: VoiceSummary, name: str) -> Iterator[str]:
     yield f"  {'':{width}}  share  score  change  longest"
     for label, share in sorted(one.shares.items(), key=lambda item: -item[1]):
         change, start = one.changes[label], one.longest_start[label]
-        changed = "" if change is None else f"{change:+.2f}"
+        changed = "" if change is None else f"{round(change, 2) + 0.0:+.2f}"  # no "-0.00"
         longest = "" if start is None else f"{time_text(one.longest[label])} from {time_text(start)}"
         yield f"  {label:{width}}  {share:5.0%}  {one.scores[label]:5.2f}  {changed:>6}  {longest}".rstrip()
