@@ -88,13 +88,13 @@ def library_recording(model: str, hours: float) -> dict[str, float]:
                 file.write(block_of(speech, number))
         watch, reached = Watch(blocks, own_memory), [0]
 
-        def progress(seconds: float) -> None:
+        def progress(seconds: float, _total: float | None) -> None:
             while reached[0] < min(round(seconds), blocks):
                 reached[0] += 1
                 watch.done(reached[0])
 
         recognize_timeline(genser.load(model), path, progress=progress)
-        progress(float(blocks))
+        progress(float(blocks), None)
     return watch.numbers
 
 
