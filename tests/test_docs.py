@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import sys
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from voices import RATE, hush
 import genser
 from genser import cli
 from genser.cli._over_time import OverTime
+from genser.export import onnx
 from genser.training import speech_gate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,13 +104,28 @@ def folder(tmp_path, monkeypatch):
     write_sounds()
 
 
+@pytest.fixture(scope="module")
+def graphs():
+    """Exported graphs by the weights of their models: both pages train and export the same one."""
+    return {}
+
+
 @pytest.fixture
-def corpus(folder, monkeypatch):
+def corpus(folder, graphs, monkeypatch):
     """The folder with a small corpus, a plan, and the encoder of the recipe."""
     write_corpus()
     write_encoder()
     Path("plan.yaml").write_text(PLAN)
     monkeypatch.setattr(speech_gate, "SOUNDS_EACH", 2)
+    exported = onnx._exported
+
+    def once(model):
+        weights = b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+        if weights not in graphs:
+            graphs[weights] = exported(model)
+        return deepcopy(graphs[weights])
+
+    monkeypatch.setattr(onnx, "_exported", once)  # tracing takes most of an export, which checks the graph in any case
 
 
 STOPPED_BY_HAND = ("serve", "predict --microphone")
