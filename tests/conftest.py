@@ -2,14 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from unmeasured import unmeasured
 
 settings.register_profile("genser", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("genser")
@@ -22,9 +19,6 @@ LONGEST = (
     *("serving_page", "serving_hostile", "training_lora", "cli_resume", "serving_schema", "encoders_whisper"),
 )
 """Files whose tests take longest. They start first, so that no core idles at the end."""
-
-UNMEASURED = ("benchmarks", "docs", "export", "fuzz")
-"""Files whose tests cover little that others do not, at a high price: their coverage is not measured."""
 
 BROWSER = "sudo apt-get install chromium chromium-driver, or put chromium and chromedriver on the PATH"
 
@@ -54,13 +48,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest."""
     places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Measure no coverage in some files."""
-    with unmeasured() if item.path.stem.removeprefix("test_") in UNMEASURED else nullcontext():
-        return (yield)
 
 
 def _shared(variable: str, folder: str) -> Path:
@@ -96,8 +83,7 @@ def toys(tmp_path_factory):
     paths = SimpleNamespace(folder=root / "toy", float32=root / "float32.onnx", int8=root / "int8.onnx")
     with FileLock(root.with_suffix(".lock")):
         if not paths.int8.exists():  # the last one
-            with unmeasured():
-                _make_toys(root)
+            _make_toys(root)
     return paths
 
 

@@ -12,7 +12,6 @@ from transformers import WhisperConfig as TheirConfig
 from transformers import WhisperFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as TheirEncoder
-from unmeasured import unmeasured
 
 from genser.audio import load_audio
 from genser.encoders import EncoderConfig, encode, load_encoder
@@ -156,16 +155,15 @@ def test_more_than_30_s_at_once_is_refused_and_encoded_in_windows():
 def exported(tmp_path_factory):
     encoder = tiny()
     batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=400, max=480_000)
-    with unmeasured():
-        program = torch.onnx.export(
-            encoder,
-            (torch.zeros(2, 16_000), torch.tensor([16_000, 9_000])),
-            dynamo=True,
-            input_names=["waveforms", "lengths"],
-            output_names=["states"],
-            dynamic_shapes=({0: batch, 1: samples}, {0: batch}),
-            verbose=False,
-        )
+    program = torch.onnx.export(
+        encoder,
+        (torch.zeros(2, 16_000), torch.tensor([16_000, 9_000])),
+        dynamo=True,
+        input_names=["waveforms", "lengths"],
+        output_names=["states"],
+        dynamic_shapes=({0: batch, 1: samples}, {0: batch}),
+        verbose=False,
+    )
     path = tmp_path_factory.mktemp("onnx") / "encoder.onnx"
     program.save(path, external_data=False)
     return encoder, import_onnxruntime().InferenceSession(path)
