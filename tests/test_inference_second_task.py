@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return toy_folder(tmp_path_factory.mktemp("models") / "toy", gated=True, gendered=True)
+    return toy_folder(tmp_path_factory.mktemp("models") / "toy", gated=True, gendered="flat")
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_a_saved_model_is_loaded(tmp_path):
 
 
 def test_a_head_for_the_gender_is_kept(tmp_path):
-    folder = toy_folder(tmp_path / "toy", gendered=True)
+    folder = toy_folder(tmp_path / "toy", gendered="flat")
     model = load_model(folder)
     wanted = toy_head(("female", "male"), 3, 1, kind="flat")
     features = torch.randn(4, 3, 64)

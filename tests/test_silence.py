@@ -27,6 +27,7 @@ steps: 4
 evaluate_every: 2
 checkpoint_every: 2
 validation: 0.3
+sampler: {steps: 1}
 """
 PLAN = """
 heads: {linear: {}}

@@ -53,13 +53,13 @@ def toy_folder(
     folder: Path,
     *,
     gated: bool = False,
-    gendered: bool = False,
+    gendered: str | None = None,
     pooling: Pooling | None = None,
     labels=LABELS,
     seed: int = 0,
     **settings,
 ) -> Path:
-    """Write a model folder, its encoder beside it."""
+    """Write a model folder, its encoder beside it; `gendered` is the kind of its second head."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = toy_weights(folder.with_name(f"{folder.name}-encoder.safetensors"), seed)
     if pooling:
@@ -68,7 +68,7 @@ def toy_folder(
     gate = toy_gate(encoder) if gated else None
     info = {"recipe": {"task": "emotion"}, "corpora": ["toy"], "utterances": 12, "speakers": 4, "validation_ua": 0.5}
     head = toy_head(labels, encoder.states, seed, **{"sampler": Sampler(steps=2), **settings})
-    gender = toy_head(("female", "male"), encoder.states, seed + 1, kind="flat") if gendered else None
+    gender = toy_head(("female", "male"), encoder.states, seed + 1, kind=gendered) if gendered else None
     save_model(folder, head, config, encoder.fingerprint, info, license="CC0", gate=gate, gender=gender)
     return folder
 

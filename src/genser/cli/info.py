@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*\bextra == ['\"]([\w-]+)['\"])?")
-FOR_DEVELOPERS = ("all", "dev", "docs")
+FOR_DEVELOPERS = ("all", "dev")
 
 
 def info(model: str | None = None, *, card: Flag = False, json: Flag = False) -> int:
