@@ -19,6 +19,8 @@ and nothing outside it. The first installation takes about 3 minutes, then lint,
 on two cores.
 TEXT
 
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes read what the first one has compiled
+
 [ -d .venv ] || "${PYTHON:-python3}" -m venv .venv
 bin=.venv/bin
 [ -d "$bin" ] || bin=.venv/Scripts # Windows
