@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import Claim, ceilings, device_median, parser, part, seconds
+from _common import Claim, ceilings, device_median, lengths_of, parser, part, seconds
 from packed_hubert import encode_packed
 from transformers import HubertConfig, HubertModel
 
@@ -127,12 +127,6 @@ def measure_encoding(
             if peer and "transformers" not in name:
                 numbers["over transformers"] = speed / peer
             claim.add(name, **numbers, cosine=cosine(exact, work(compared)))
-
-
-def lengths_of(paths: list[str]) -> list[int]:
-    from genser.audio import load_audio
-
-    return [len(load_audio(path)) for path in paths]
 
 
 def measure_decoding(claim: Claim, clips: list[np.ndarray]) -> None:
