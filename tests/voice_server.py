@@ -94,9 +94,11 @@ def slow_app():
 
 
 @contextmanager
-def running(factory="voice_server:app", **options):
-    """Run a server with options of ServerConfig; stop it at the end."""
+def running(factory="voice_server:app", *, cores=None, **options):
+    """Run a server with options of ServerConfig, on so many cores if given; stop it at the end."""
     imports = "from genser.serving.run import serve; from genser.serving.config import ServerConfig"
+    if cores:
+        imports = f"import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}]); {imports}"
     code = f"{imports}; serve(ServerConfig(**{options | {'port': 0}!r}), {factory!r})"
     folders = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}

@@ -56,8 +56,10 @@ class WindowOutput:
 class Recognizer(HubModel, TablePredictions):
     """A loaded model.
 
-    A clip gets the same scores alone and in a batch, from a path and from an array. Clips over 30 s are cut into
-    windows, see :mod:`genser.inference.windows`.
+    A clip gets the same scores alone and in a batch, from a path and from an array. Another number of threads changes
+    the scores of a model with eight-bit products a little: by up to 0.0015 on 183 real clips with one and two threads.
+    Many clips run on one thread each, a single clip on all, and in a server this depends on the load. Clips over 30 s
+    are cut into windows, see :mod:`genser.inference.windows`.
 
     Args:
         backend: Runs the model.
