@@ -20,7 +20,7 @@ A plan is a YAML file::
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,12 @@ class BenchPlan(PlanNumbers):
         for key, value in {**settings, "head": head.kind, "seed": seed, "keep": "last", "validation": 0}.items():
             mapping = override(mapping, key, value)
         return build(TrainConfig, mapping, f"Bench plan, head {head.name!r}")
+
+    @property
+    def encoders(self) -> dict[str, EncoderConfig]:
+        """The encoder with every pooling, by the name of the pooling."""
+        encoder = build(EncoderConfig, self.recipe["encoder"], "recipe")
+        return {name: replace(encoder, pooling=pooling) for name, pooling in self.poolings.items()}
 
     @property
     def most_copies(self) -> TrainConfig:

@@ -71,7 +71,8 @@ def divide(
         labels: Label map, by name or as ``file.toml:name``.
         k: Number of folds of ``kfold-speaker`` and ``random``.
         seed: Seed of these folds.
-        incomplete: Continue if clips of the EmoBox lists are missing; the protocol's name then ends in "incomplete".
+        incomplete: Continue if clips of the EmoBox lists are missing, or mark that clips of an official split are; the
+            protocol's name then ends in "incomplete".
         classes: Classes to keep; utterances of other classes lose theirs, and the name of the protocol lists the
             classes. Empty keeps all.
 
@@ -96,6 +97,9 @@ def divide(
             check_fold(group, fold)
             check_leaks(*_sides(group, fold), by="bytes")
         protocol = _named(group, name, divided, task, labels)
+        if incomplete and name == "official":
+            named = f"{protocol.name}-incomplete"
+            protocol = replace(protocol, name=named, family=f"{protocol.family}, incomplete")
         if classes:
             words = "+".join(sorted(classes))
             family = f"{protocol.family}, classes {words}"

@@ -20,10 +20,10 @@ from genser.bench.plan import BenchPlan, HeadPlan, Settings, Variant
 from genser.bench.protocols import INNER_SEED, ProtocolData, check_fold, divide, identifiers, inner_splits
 from genser.bench.runs import Entry, Protocol, RunSpec
 from genser.bench.task import EvalVariant, SelectTask, TrainTask, perform, workers
-from genser.config import build, to_mapping
+from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.data.splits import Fold
-from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
+from genser.encoders import SpeechEncoder, load_encoder
 from genser.errors import ConfigError, counted
 from genser.inference.profile import SHRINKAGE
 from genser.peers.catalog import PeerChoice
@@ -52,7 +52,7 @@ class BenchSettings:
         labels: Label map, by name or as ``file.toml:name``.
         classes: Classes to bench; clips of other classes have none. Empty means all.
         k: Number of folds of ``kfold-speaker`` and ``random``.
-        incomplete: Continue if clips of the EmoBox lists are missing.
+        incomplete: Continue if clips of the official release are missing.
         jobs: Number of processes.
         device: Device of encoding and training.
         peers: Finished classifiers of other packages that are scored beside the heads.
@@ -102,8 +102,7 @@ def run_bench(
         peers.check(data)
     problems: list[str] = []
     for plan in plans:
-        for pooling_name, pooling in plan.poolings.items():
-            config = replace(build(EncoderConfig, plan.recipe["encoder"], "recipe"), pooling=pooling)
+        for pooling_name, config in plan.encoders.items():
             encoder = load_encoder(config, settings.device)
             name = ", ".join(filter(None, (encoder.name, pooling_name)))
             for data in divided:

@@ -23,7 +23,9 @@ LABELS = {
 GENDERS = genders(female="Monica Phoebe Rachel", male="Chandler Joey Ross")
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 BROKEN = {("train", "dia125_utt3"): "is broken in the release, omitted"}
-NEVER_RELEASED = {("dev", "dia110_utt7"): "not in the release"}
+NEVER_RELEASED = {("dev", "dia110_utt7")}
+"""In the tables, but not in the archive."""
+
 CLIP = re.compile(r"dia\d+_utt\d+")
 TABLE = re.compile(r"(?:.*_)?(train|dev|test)_sent_emo\.csv", re.IGNORECASE)
 FOLDER = re.compile(r"(?:.*[_-])?(train|dev|test)(?:[_-].*)?", re.IGNORECASE)
@@ -93,6 +95,5 @@ def _missing(lines: dict[tuple[str, str], _Line], collector: Collector) -> Itera
     there = {split for split, _ in lines}
     yield from (f"{split}_sent_emo.csv (nothing of {split} can be used)" for split in SPLITS if split not in there)
     for clip in lines:
-        if "/".join(clip) not in collector.utterances and clip not in BROKEN:
-            remark = NEVER_RELEASED.get(clip)
-            yield "/".join(clip) + (f" ({remark})" if remark else "")
+        if "/".join(clip) not in collector.utterances and clip not in BROKEN and clip not in NEVER_RELEASED:
+            yield "/".join(clip)
