@@ -14,7 +14,7 @@ while [ "${1:-}" = --latest ] || [ "${1:-}" = --coverage ]; do
 done
 
 cat <<'TEXT'
-This installs genser with all extras and the test tools into .venv in this folder (about 160 packages, 2.7 GB of disk)
+This installs genser with all extras and the test tools into .venv in this folder (about 190 packages, 2.7 GB of disk)
 and nothing outside it. The first installation takes about 3 minutes, then lint, types and all tests about 14 minutes
 on two cores.
 TEXT
