@@ -241,6 +241,30 @@ def test_the_help_describes_every_verb(monkeypatch, capsys):
     assert all(len(words) > 3 for words in shown.values())
 
 
+def help_examples():
+    """Verb → the example in its help, without the word genser."""
+    shown = {
+        verb: re.findall(r"^    Example: genser (.+)$", cli.app[verb].default_command.__doc__, re.M)
+        for verb in cli.VERBS
+    }
+    return {verb: example for verb, (example,) in shown.items()}
+
+
+def test_the_help_of_every_verb_has_an_example_that_runs(folder, capsys):
+    """Those that train or serve are only parsed; the guides run their like."""
+    write_corpus()
+    Path("manifest.csv").rename("table.csv")
+    examples = help_examples()
+    for verb, example in examples.items():
+        called, bound, _ = cli.app.parse_args(shlex.split(example), exit_on_error=False, print_error=False)
+        assert called.__name__ == verb
+        assert not [word for word in bound.arguments.get("overrides", ()) if not word.startswith("--")], example
+    for verb in ("split", "prepare", "info", "adapt", "predict"):  # prepare replaces the table
+        words = [*shlex.split(examples[verb]), *(["--replace-split"] if verb == "split" else [])]
+        assert cli.app(words, exit_on_error=False) == 0, words
+    assert all(Path(name).exists() for name in ("table.csv", "mine.csv", "calls.json", "calls.csv"))
+
+
 def test_the_readme_shows_what_comes_out(monkeypatch, capsys):
     """Up to two decimals of a score: processors differ in the last digits."""
     monkeypatch.chdir(ROOT)

@@ -58,7 +58,8 @@ def commands() -> Iterator[str]:
         app = cli.app[verb]
         yield f"## {verb}\n"
         for part in paragraphs(google(app.default_command)):
-            yield f"{part}\n"
+            before, example, command = part.partition("Example: ")
+            yield f"```sh\n{command}\n```\n" if example and not before else f"{part}\n"
         yield "| option | default | meaning |\n|---|---|---|"
         for argument in app.assemble_argument_collection(parse_docstring=True):
             if argument.show:

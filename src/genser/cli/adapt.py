@@ -23,6 +23,8 @@ def adapt(
     The result, a profile, is a small JSON file for genser predict --profile and genser serve --profile. Use recordings
     of one kind; those of one speaker help most. Ten clips suffice for most of the effect, with a mix of emotions.
 
+    Example: genser adapt calls/ -o calls.json
+
     Args:
         paths: Audio files, folders (searched to any depth) or patterns.
         output: The profile to write.

@@ -45,18 +45,20 @@ def bench(
     The folder is read as by "genser prepare", time, disk and memory are estimated and printed, and the official split
     is benched for emotion and gender. The same works for every corpus of "genser prepare" with an official split.
 
+    Example: genser bench kfold-speaker mine.csv --plan report -o bench
+
     Args:
         protocol: emobox, official, loso, kfold-speaker, loco, or random (speaker-dependent); or a corpus, such as meld.
         manifests: CSV, JSON lines or Parquet; EmoBox has folds for each corpus, all others span the manifests. For a
             corpus, its folder.
         encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank"; repeat for
             several. By default the encoder of the recipe.
-        revision: Commit of a hub id.
+        revision: Commit of a hub id; the newest if omitted.
         plan: "default", "quick", "report", "ablations", "cross-corpus", "paper", or a YAML file; by default "paper"
             for a corpus, else "default".
         seeds: Number of training seeds; by default the plan's.
         task: emotion or gender; by default emotion, and for a corpus both, unless --labels or --classes are given.
-        labels: Label map, by name or as file.toml:name.
+        labels: Label map, by name or as file.toml:name; if omitted, labels stay as they are.
         classes: Classes to bench, such as anger,happiness,neutral,sadness; clips of other classes are omitted.
         peer: NAME[=WEIGHTS] of a finished classifier of another package to score beside the heads (see docs/peers.md);
             repeat for several.
@@ -68,7 +70,7 @@ def bench(
         device: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else the CPU.
         store: Folder of the feature store.
         output: Folder for the runs and the report.
-        title: Headline of the report.
+        title: Headline of the report; the names of the protocols if omitted.
         resamples: Number of bootstrap resamples.
         setting: A setting of the recipe for every head, such as --set optimizer.lr=1e-4; repeat for several.
         report_only: Only write the report on the finished runs.

@@ -42,16 +42,19 @@ def evaluate(
     Speakers are resampled for the intervals if there are five or more, else clips; the report then says what the
     intervals do not cover. Speakers that the model was trained on are omitted, as far as it records them.
 
+    Example: genser evaluate model mine.csv --split test -o report
+
     Args:
         model: Model folder, ONNX file, name of a bundled model, "hf:owner/name" on the hub, or "peer:NAME[=WEIGHTS]"
             for a finished classifier of another package (see docs/peers.md).
         manifest: Table (CSV, JSON lines or Parquet) with the columns path and label.
         encoder: Present source of the encoder of a model folder, if it was moved: "kind:path", a path, or a hub id.
         output: Folder for report.json, report.md, report.html and pictures; by default the report is printed.
-        split: Score only the rows of this split: train, validation or test.
+        split: Score only the rows of this split: train, validation or test; all rows if omitted.
         speakers: "unseen" omits the speakers that the model was trained on, "all" scores all.
         task: emotion or gender.
-        labels: Label map for the labels of the manifest, by name or as file.toml:name.
+        labels: Label map for the labels of the manifest, by name or as file.toml:name; if omitted, they stay as they
+            are.
         classes: Classes that can occur, such as anger,happiness,neutral; clips of other classes are omitted.
         prior: Share of each class, such as anger=0.2,neutral=0.8; equal shares if omitted.
         steps: Numbers N of transport steps to compare (model folders only; the N of an ONNX file is fixed).

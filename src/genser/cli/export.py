@@ -18,13 +18,15 @@ def export(
 ) -> int:
     """Write a model as one ONNX file that needs no torch, from waveform to scores, and check it against torch.
 
+    Example: genser export model -o model.onnx
+
     Args:
         model: Model folder.
         output: ONNX file; it appears once it is complete and checked.
         precision: float32, or int8 to quantise the matrix products of the encoder: smaller and faster.
         tolerance: Largest allowed difference of a score from torch's; 1e-4 in float32 and 0.1 in int8 if omitted.
         encoder: Present source of the encoder, if it was moved: "kind:path", a path, or a hub id.
-        card: Markdown file to store as the model card.
+        card: Markdown file to store as the model card; that of the model folder if omitted.
 
     Returns:
         0.

@@ -16,6 +16,8 @@ FOR_DEVELOPERS = ("all", "dev")
 def info(model: str | None = None, *, card: Flag = False, json: Flag = False) -> int:
     """Show what is installed, and a model's labels, licence, training data and scores.
 
+    Example: genser info --card
+
     Args:
         model: "base" (default) or "tiny", an ONNX file, a model folder, or "hf:owner/name".
         card: Print the model card in Markdown.

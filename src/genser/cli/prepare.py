@@ -22,6 +22,8 @@ def prepare(
 
     Files that do not fit and missing clips are listed on standard error, one per line.
 
+    Example: genser prepare folder recordings/ -o table.csv
+
     Args:
         corpus: Name of the corpus.
         folder: Folder of the corpus, or a table for "csv".

@@ -16,6 +16,8 @@ def serve(config: ServerConfig | None = None) -> int:
     API keys come from the environment variable GENSER_API_KEYS, separated by commas, so that no process list shows
     them. Without keys, everyone who can reach the server may call it.
 
+    Example: genser serve --port 9000
+
     Returns:
         0.
     """

@@ -30,6 +30,8 @@ def split(
     same bytes stay together. Other columns are kept. The same seed gives the same division, whatever the order of the
     rows. Rows with the label "no speech" need no speaker.
 
+    Example: genser split table.csv -o mine.csv
+
     Args:
         manifest: Table (CSV, JSON lines or Parquet) with the columns path and speaker, and label where known.
         output: Manifest to write; .csv, .tsv, .json, .jsonl or .parquet.

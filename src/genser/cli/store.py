@@ -12,6 +12,8 @@ def store(
 ) -> int:
     """Read a whole feature store, compare it with its checksums, and print what it contains.
 
+    Example: genser store features --merge other-features
+
     Args:
         folder: Folder of the feature store.
         merge: Another feature store, whose rows are added first; may be given several times. Its shards are checked,

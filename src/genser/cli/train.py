@@ -25,6 +25,8 @@ def train(
     Every setting of the recipe is an option by its dotted name, such as --optimizer.lr 1e-4, --head mlp or
     --license "CC BY 4.0". Under torchrun the processes share the encoding and every batch.
 
+    Example: genser train mine.csv -o model
+
     Args:
         manifest: Table (CSV, JSON lines or Parquet) with the columns path and label and, where known, speaker and
             corpus.
