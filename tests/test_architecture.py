@@ -10,7 +10,7 @@ from test_house import FLOOR, ROOMS, SOURCE, room_imports
 PAGE = Path(__file__).resolve().parent.parent / "docs/architecture.md"
 START, END = "<!-- rooms -->\n", "<!-- end of rooms -->"
 WIDTH = 60  # columns of the picture
-GROUND = ("errors", "files", "storage", "hub", "config", "onnx_runtime", "caches", "_version")
+GROUND = ("errors", "files", "storage", "hub", "config", "onnx_runtime", "caches", "plugins", "_version")
 CONTENTS = {
     "cli": "the command line, one file per verb",
     "serving": "HTTP, WebSocket and the web page",
@@ -49,9 +49,15 @@ def picture():
         below = sorted(edges.get(room, set()) - set(GROUND), key=lambda other: (-FLOOR[other], other))
         lines.append(f"| `{room}` | {content} | {', '.join(below)} |")
     ground = "errors raised for users; files written in one step; mappings to dataclasses; "
-    ground += "dependencies without telemetry and caches"
+    ground += "dependencies without telemetry and caches; registries that other packages extend"
+    names = ", ".join(f"`{name}`" for name in GROUND if not name.startswith("_"))
     return (
-        "\n".join([*lines, f"| `errors`, `files`, `storage`, `hub`, `config`, `onnx_runtime`, `caches` | {ground} | |"])
+        "\n".join(
+            [
+                *lines,
+                f"| {names} | {ground} | |",
+            ]
+        )
         + "\n"
     )
 

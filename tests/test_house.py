@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "genser"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 ROOMS = (
-    "errors _version files storage hub config onnx_runtime caches",
+    "errors _version files storage hub config onnx_runtime caches plugins",
     "audio transport metrics",
     "encoders",
     "model data",

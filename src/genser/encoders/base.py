@@ -40,8 +40,8 @@ class SpeechEncoder(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Device of its weights."""
-        return next(chain(self.parameters(), self.buffers())).device
+        """Device of its weights; the CPU if it has none."""
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from genser.errors import ConfigError
 from genser.files import expanded, is_file, is_folder
+from genser.plugins import Registry
 
 DEFAULT_HUBERT = "TencentGameMate/chinese-hubert-large"  # the paper's encoder, section 3.1
 
@@ -37,14 +38,18 @@ class EncoderKind:
 _HUBERT_FAMILY = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")
 _HUBERT_NAMES = ("layers", "attention", "feed_forward.output_dense")
 
-KINDS = {
-    "hubert": EncoderKind("genser.encoders.hubert", _HUBERT_FAMILY, DEFAULT_HUBERT, None, False, *_HUBERT_NAMES),
-    "whisper": EncoderKind(
-        "genser.encoders.whisper", ("whisper",), None, "conv1.weight", True, "layers", "self_attn", "fc2"
-    ),
-    "fbank": EncoderKind("genser.encoders.fbank"),
-}
-"""Every kind of encoder: a new one needs its module, and its line here."""
+KINDS = Registry(
+    {
+        "hubert": EncoderKind("genser.encoders.hubert", _HUBERT_FAMILY, DEFAULT_HUBERT, None, False, *_HUBERT_NAMES),
+        "whisper": EncoderKind(
+            "genser.encoders.whisper", ("whisper",), None, "conv1.weight", True, "layers", "self_attn", "fc2"
+        ),
+        "fbank": EncoderKind("genser.encoders.fbank"),
+    },
+    group="genser.encoders",
+    kind=EncoderKind,
+)
+"""Every kind of encoder: a new one needs its module, and its line here, or an entry point of its package."""
 
 GATES = {"speech": (-22.0, 3.0), "loud": (-12.0, 2.0)}
 """Soft gates on frames: the level at which a gate is half open, in dB relative to the loud frames, and its slope."""

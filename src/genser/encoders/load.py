@@ -38,11 +38,16 @@ def load_encoder(config: EncoderConfig, device: str | torch.device = "cpu") -> S
         device: Device of its weights.
 
     Raises:
-        ConfigError: The device cannot be used, the encoder has no such states, or it cannot be pooled in this way.
+        ConfigError: The device, or the module of another package, cannot be used, the encoder has no such states, or it
+            cannot be pooled in this way.
         ModelError: The source is missing, damaged, a pickle, or another kind of model.
     """
     check_device(device)
-    encoder = import_module(KINDS[config.kind].module).load(config.source, config.revision)
+    module = KINDS[config.kind].module
+    try:
+        encoder = import_module(module).load(config.source, config.revision)
+    except ImportError as error:
+        raise ConfigError(f"The encoder {config.kind!r} needs {module}, which cannot be imported: {error}.") from error
     if not config.pooling.plain:
         encoder = PooledEncoder(encoder, config.pooling)
     return encoder.to(device).eval().requires_grad_(False)

@@ -14,20 +14,25 @@ from genser.model.baselines import (
 from genser.model.head import Head, HeadConfig
 from genser.model.latent_flow_head import LatentFlowHead
 from genser.model.transport_head import TransportHead
+from genser.plugins import Registry
 
-HEADS: dict[str, type[Head]] = {
-    "transport": TransportHead,
-    "ridge": RidgeHead,
-    "linear": LinearHead,
-    "flat": FlatHead,
-    "mlp": MlpHead,
-    "network": NetworkHead,
-    "regression": RegressionHead,
-    "diffusion": DiffusionHead,
-    "latent-flow": LatentFlowHead,
-    "majority": MajorityHead,
-}
-"""Kind → class."""
+HEADS: Registry[type[Head]] = Registry(
+    {
+        "transport": TransportHead,
+        "ridge": RidgeHead,
+        "linear": LinearHead,
+        "flat": FlatHead,
+        "mlp": MlpHead,
+        "network": NetworkHead,
+        "regression": RegressionHead,
+        "diffusion": DiffusionHead,
+        "latent-flow": LatentFlowHead,
+        "majority": MajorityHead,
+    },
+    group="genser.heads",
+    kind=Head,
+)
+"""Kind → class; also those of entry points of other packages."""
 
 
 def make_head(config: HeadConfig) -> Head:
