@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
-from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
+from voices import LABELS, PITCHES, RATE, PitchBackend, PitchRecognizer, babble, hush
 
 from genser.cli import _segments, app
 from genser.errors import ConfigError
+from genser.inference import decode_ahead
 from genser.inference import load as loading
+from genser.inference.recognizer import Recognizer
 from genser.segments.options import DEFAULTS, SegmentOptions
 
 TALK = np.concatenate([part for pitch in PITCHES for part in (hush(0.7), babble(1.5, pitch))] + [hush(0.7)])
@@ -214,3 +216,29 @@ def test_progress_within_a_recording_has_an_end(tmp_path):
         assert [total for _, total in seen] == pytest.approx([passes * length] * len(seen))
         assert [done for done, _ in seen] == sorted(done for done, _ in seen)
         assert seen[-1][0] == pytest.approx(passes * length)
+
+
+@pytest.mark.parametrize("buffer", [600.0, 40.0])
+def test_progress_of_one_label_counts_the_windows_of_a_recording(monkeypatch, buffer):
+    """With 40 s of buffer most windows are decoded while the model runs."""
+    monkeypatch.setattr(decode_ahead, "BUFFER_SECONDS", buffer)
+    recognizer, seen = Recognizer(PitchBackend()), []
+    long, short = np.tile(TALK, 1 + 150 * RATE // len(TALK)), babble(1.0)
+    plain = list(recognizer.predict_many([(long, RATE), (short, RATE)]))
+    assert list(recognizer.predict_many([(long, RATE), (short, RATE)], progress=partial(_keep, seen))) == plain
+    for clip in plain:
+        mine = [done for done, total in seen if total == pytest.approx(clip.duration)]
+        assert mine == sorted(mine)
+        assert mine[-1] == pytest.approx(clip.heard)
+    assert len(seen) > 5
+
+
+def test_a_long_recording_with_one_label_has_a_progress_bar(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loading, "load", lambda *_, **__: Recognizer(PitchBackend()))
+    soundfile.write("long.wav", np.tile(TALK, 1 + 121 * RATE // len(TALK)), RATE)
+    soundfile.write("short.wav", babble(1.0), RATE)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for name, is_shown in (("long.wav", True), ("short.wav", False)):
+        assert app(["predict", name], exit_on_error=False) == 0
+        assert ("minutes of this recording" in capsys.readouterr().err) == is_shown

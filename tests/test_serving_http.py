@@ -15,7 +15,7 @@ from voices import LABELS, PITCHES, RATE, PitchBackend, PitchRecognizer, babble
 
 from genser.errors import ConfigError
 from genser.inference.recognizer import Recognizer
-from genser.segments.options import SegmentOptions
+from genser.segments.options import CUTS, SegmentOptions
 from genser.segments.timeline import recognize_timeline
 from genser.serving.config import ServerConfig
 
@@ -119,6 +119,21 @@ def test_segments_are_those_of_the_library_in_every_format(client):
     assert [row["label"] for row in rows] == ["low", "middle", "high"]
     for format in ("jsonl", "tsv", "labels", "textgrid", "rttm", "srt", "vtt"):
         assert "middle" in client.post(f"/v1/segments?format={format}", content=body).text
+
+
+def test_the_kind_of_recording_stands_for_its_options(client):
+    body = encoded(TALK, "FLAC")
+    turns = {"file": ("talk.flac", body), "turns": ("talk.csv", b"start,end\n0,1\n")}
+    for cut in CUTS:
+        same = client.post("/v1/segments", params=CUTS[cut], content=body).json()["segments"]
+        assert client.post(f"/v1/segments?cut={cut}", content=body).json()["segments"] == same
+    given = {**CUTS["calls"], "merge": 0, "min_speech": 2}
+    expected = client.post("/v1/segments", params=given, content=body).json()["segments"]
+    found = client.post("/v1/segments?cut=calls&merge=0&min_speech=2", content=body).json()["segments"]
+    assert found == expected
+    assert "Did you mean" in problem(client.post("/v1/segments?cuts=calls", content=body), 422)
+    problem(client.post("/v1/segments?cut=meeting", content=body), 422)
+    assert "field turns" in problem(client.post("/v1/segments?cut=talk", files=turns), 422)
 
 
 def test_a_summary_is_returned_beside_the_segments_or_as_a_table(client):

@@ -48,6 +48,11 @@ def progress_bars(is_shown: bool = True, *, has_lines: bool = False) -> Iterator
         yield report
 
 
+def show_minutes(bars: Bars, done: float, total: float) -> None:
+    """Show how much of a recording is done; a header that states no length leaves the end unknown."""
+    bars("minutes of this recording", done / 60, total / 60 if total > done else None)
+
+
 def _lines() -> Bars:
     """One line at the beginning of a stage, one at its end, and one each half minute between them."""
     last: dict[str, tuple[float, float]] = {}

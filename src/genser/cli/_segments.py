@@ -12,7 +12,7 @@ import numpy as np
 from genser.audio import Channel, describe
 from genser.cli._microphone import open_microphone
 from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
-from genser.cli._progress import Bars, progress_bars
+from genser.cli._progress import Bars, progress_bars, show_minutes
 from genser.cli._resume import fill, is_journaled, open_run
 from genser.cli._unfamiliar import unfamiliar_hint
 from genser.config import to_mapping
@@ -198,7 +198,7 @@ def _recognized(
                 options,
                 **where,
                 speakers=speakers,
-                progress=partial(_minutes, bars),
+                progress=partial(show_minutes, bars),
             )
             failures += [f"{timeline.path}: {problem}" for problem in timeline.problems]
         except MemoryError:
@@ -209,11 +209,6 @@ def _recognized(
         yield timeline
     if total > 1:
         bars("recordings", total, total)
-
-
-def _minutes(bars: Bars, done: float, total: float) -> None:
-    """Show how much of a recording is done; a header that states no length leaves the end unknown."""
-    bars("minutes of this recording", done / 60, total / 60 if total > done else None)
 
 
 def predict_microphone(

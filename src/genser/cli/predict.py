@@ -195,7 +195,7 @@ class _ClipRun:
         from genser.cli._resume import fill, is_journaled, open_run
         from genser.inference.prediction import Prediction
 
-        is_shown = len(self.inputs) > 1 and (output is not None or not sys.stdout.isatty())
+        is_shown = len(self.inputs) == 1 or output is not None or not sys.stdout.isatty()  # rows show progress too
         labels = self.recognizer.labels
         with progress_bars(is_shown) as bars:
             if output is None or not is_journaled(output, self.inputs):
@@ -213,15 +213,21 @@ class _ClipRun:
 
     def _recognized(self, inputs: Sequence[str], bars: "Bars") -> Iterator[list["Prediction"]]:
         """The results of each input."""
-        for done, results in enumerate(self._grouped(inputs), len(self.inputs) - len(inputs) + 1):
-            bars("predict", done, len(self.inputs))
+        for done, results in enumerate(self._grouped(inputs, bars), len(self.inputs) - len(inputs) + 1):
+            if len(self.inputs) > 1:
+                bars("predict", done, len(self.inputs))
             yield results
 
-    def _grouped(self, inputs: Sequence[str]) -> Iterator[list["Prediction"]]:
+    def _grouped(self, inputs: Sequence[str], bars: "Bars") -> Iterator[list["Prediction"]]:
         """One result per input as soon as it comes, or those of all its channels."""
-        predictions = self.recognizer.predict_many(
-            inputs, channel=self.channel, batch_seconds=self.batch_seconds, pool=self.pool
-        )
+        from genser.cli._progress import show_minutes
+
+        def within(done: float, total: float) -> None:
+            if total > LONG:
+                show_minutes(bars, done, total)
+
+        how: dict[str, Any] = {"channel": self.channel, "batch_seconds": self.batch_seconds, "pool": self.pool}
+        predictions = self.recognizer.predict_many(inputs, progress=within, **how)
         if self.channel != "each":
             yield from ([prediction] for prediction in predictions)
             return

@@ -23,6 +23,7 @@ from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.hub_model import HubModel
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.profile import Profile, training_mean
+from genser.inference.progress import ClipProgress, Progress
 from genser.inference.second_task import for_task
 from genser.inference.tables import TablePredictions
 from genser.inference.windows import BLOCK, cut, window_weights
@@ -248,6 +249,7 @@ class Recognizer(HubModel, TablePredictions):
         batch_seconds: float | None = None,
         workers: int | None = None,
         pool: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[Prediction]:
         """Recognise any number of clips in bounded memory; threads decode ahead of the model.
 
@@ -258,6 +260,7 @@ class Recognizer(HubModel, TablePredictions):
             workers: Threads that decode; None means one per core, at most four, for a GPU at most 16.
             pool: Processes that decode files of up to 30 s, see :func:`genser.data.features.decoding_pool`. From eight
                 cores on they are faster than threads, which counts with a GPU.
+            progress: Called with the seconds of a clip that are recognised and its length, for every window of 30 s.
 
         Yields:
             One prediction per source, with "each" one per channel of it, in order. If a source cannot be read, its
@@ -276,19 +279,23 @@ class Recognizer(HubModel, TablePredictions):
                 f"batch_seconds must be a number above 0 and workers at least 1, got {batch_seconds}, {workers}."
             )
         check_channel(channel)
-        return self.predict_clips(self._decoded(sources, channel, batch_seconds, workers, pool), batch_seconds)
+        groups = self._decoded(sources, channel, batch_seconds, workers, pool)
+        return self.predict_clips(groups, batch_seconds, progress)
 
-    def predict_clips(self, groups: Iterable[list[Clip]], batch_seconds: float | None = None) -> Iterator[Prediction]:
+    def predict_clips(
+        self, groups: Iterable[list[Clip]], batch_seconds: float | None = None, progress: Progress | None = None
+    ) -> Iterator[Prediction]:
         """Recognise clips that were decoded before, such as in other processes.
 
         Args:
             groups: Clips; the windows of a group are sorted by length, and go to the model in batches.
             batch_seconds: As for :meth:`predict_many`.
+            progress: As for :meth:`predict_many`.
 
         Yields:
             One prediction per clip, in order.
         """
-        return starmap(self._prediction, self._outputs_of(groups, _scores_and_familiar, batch_seconds))
+        return starmap(self._prediction, self._outputs_of(groups, _scores_and_familiar, batch_seconds, progress))
 
     def embed(
         self, sources: Iterable[AudioSource | AudioStream], *, channel: int | Literal["mix"] = "mix"
@@ -513,7 +520,11 @@ class Recognizer(HubModel, TablePredictions):
         return [self._combined([next(outputs) for _ in clip]) for clip in clips]
 
     def _window_outputs(
-        self, windows: Sequence[np.ndarray], read: Read, batch_seconds: float | None
+        self,
+        windows: Sequence[np.ndarray],
+        read: Read,
+        batch_seconds: float | None,
+        done: Callable[[Sequence[int]], None] | None = None,
     ) -> list[WindowOutput]:
         """Run the model on windows of any clips; the outputs come in the order of the windows."""
         found: dict[int, WindowOutput] = {}
@@ -523,6 +534,8 @@ class Recognizer(HubModel, TablePredictions):
             speech = np.full(len(indices), np.nan) if output.speech is None else output.speech
             for index, probability, values in zip(indices, speech, read(output), strict=True):
                 found[index] = WindowOutput(len(windows[index]), float(probability), values)
+            if done:
+                done(indices)
         return [found[index] for index in range(len(windows))]
 
     def _combined(self, outputs: Sequence[WindowOutput]) -> tuple[np.ndarray, float]:
@@ -545,17 +558,25 @@ class Recognizer(HubModel, TablePredictions):
         return Decoder(workers or self._decoders, self._limits, seconds, channel, pool).groups(sources)
 
     def _outputs_of(
-        self, groups: Iterable[list[Clip]], read: Read, batch_seconds: float | None = None
+        self,
+        groups: Iterable[list[Clip]],
+        read: Read,
+        batch_seconds: float | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[tuple[Clip, list[WindowOutput]]]:
         """Run the model on clips; damage behind the beginning of one becomes its error and does not stop the others."""
         for group in groups:
+            counter = ClipProgress(progress) if progress else None
             windows = list(chain.from_iterable(clip.windows for clip in group))
-            found = iter(self._window_outputs(windows, read, batch_seconds))
+            owners = [clip for clip in group for _ in clip.windows]
+            done = counter.of(owners, windows) if counter else None
+            found = iter(self._window_outputs(windows, read, batch_seconds, done))
             for clip in group:
                 outputs = [next(found) for _ in clip.windows]
                 try:
                     for rest in _batched(clip.rest, (batch_seconds or BATCH_SECONDS) * SAMPLE_RATE):
-                        outputs += self._window_outputs(rest, read, batch_seconds)
+                        done = counter.of([clip] * len(rest), rest) if counter else None
+                        outputs += self._window_outputs(rest, read, batch_seconds, done)
                 except MemoryError:
                     raise
                 except Exception as error:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, cast
 
@@ -17,12 +18,12 @@ from pydantic import BaseModel, Field
 
 from genser.audio import Channel
 from genser.data.tables import PARQUET
-from genser.errors import GenserError, ManifestError
+from genser.errors import ConfigError, GenserError, ManifestError
 from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import NO_SPEECH
 from genser.inference.recognizer import Recognizer
 from genser.output.formats import FORMATS, names_of
-from genser.segments.options import SegmentOptions
+from genser.segments.options import CUTS, SegmentOptions
 from genser.segments.scores import GatedScores
 from genser.segments.segment import Timeline
 from genser.segments.summary import summarize_timeline
@@ -47,6 +48,12 @@ router = APIRouter()
 class SegmentQuery(SegmentParameters):
     """How a recording is cut, labelled and returned."""
 
+    # pyrefly: ignore[invalid-literal] - pydantic makes the enumeration of the OpenAPI document at run time
+    cut: Literal[tuple(CUTS)] | None = Field(
+        None,
+        description="What the recording is, which chooses how it is cut: talk (default), calls or clips. Parameters "
+        "that are given as well take precedence.",
+    )
     channel: str = Field("mix", pattern=CHANNEL, description=CHANNEL_HELP)
     envelope: bool = Field(False, description="Also return the outline of the waveform.")
     summary: bool = Field(
@@ -55,6 +62,15 @@ class SegmentQuery(SegmentParameters):
     )
     # pyrefly: ignore[invalid-literal] - pydantic makes the enumeration of the OpenAPI document at run time
     format: Literal[("json", *OTHER_FORMATS)] = "json"
+
+    def options(self) -> SegmentOptions:
+        """Return the library's options: those of the kind of recording, and over them those that are given.
+
+        Raises:
+            ConfigError: They contradict each other.
+        """
+        names = self.model_fields_set & {field.name for field in fields(SegmentOptions)}
+        return SegmentOptions(**{**CUTS[self.cut or "talk"], **{name: getattr(self, name) for name in names}})
 
 
 class SegmentAnswer(BaseModel):
@@ -143,6 +159,8 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
             raise Problem(
                 400, f"Send one recording and at most one file of turns, not {len(recordings)} and {len(turns)}."
             )
+        if turns and query.cut:
+            raise ConfigError("The parameter cut and the field turns both define where segments are. Omit one of them.")
         recognizer = await adapted(service, service.recognizer_of(query.task), brought)
         prior = query.class_prior(recognizer.labels)
         scorer = BatchedScorer(recognizer, prior, service.batcher)
