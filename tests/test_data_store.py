@@ -410,9 +410,9 @@ def test_keys_differ_if_anything_does(a, b):
 
 
 def test_hashes_are_remembered_until_the_file_changes(tmp_path, monkeypatch):
-    audio, memory = tmp_path / "a.wav", tmp_path / "hashes.jsonl"
+    audio, memory = tmp_path / 'a", "ä\\.wav', tmp_path / "hashes.jsonl"  # a name that looks like JSON
     audio.write_bytes(b"one")
-    hasher = FileHasher(memory)
+    hasher = FileHasher(memory, [])
     first = hasher(audio)
     hasher.save()
     with memory.open("ab") as file:
@@ -422,11 +422,11 @@ def test_hashes_are_remembered_until_the_file_changes(tmp_path, monkeypatch):
     assert json.loads(memory.read_bytes().split(b"\n")[-1])[0] == str(Path(__file__).absolute())
     with monkeypatch.context() as patch:
         patch.setattr("hashlib.file_digest", None)
-        remembered = FileHasher(memory)
+        remembered = FileHasher(memory, [str(audio), __file__])
         assert remembered(audio) == first
         assert remembered(__file__) == hasher(__file__)
     audio.write_bytes(b"two!")
-    assert FileHasher(memory)(audio) != first
+    assert FileHasher(memory, [audio])(audio) != first
 
 
 @pytest.mark.parametrize("looks", [0, 1])

@@ -39,6 +39,9 @@ DECODING = 2
 """Raised when the same file decodes to other samples than before, so that features of earlier versions are not used."""
 
 Progress = Callable[[int, int], None]
+HASHED = 10_000
+"""Files whose hashes are kept at once: what a stop can lose."""
+
 _FAILURES = (GenserError, OSError, ValueError, RuntimeError)  # torch raises RuntimeError if a kernel fails
 
 
@@ -231,7 +234,8 @@ def compute_features(
 
 def _jobs(utterances: Sequence[Utterance], store: FeatureStore, failures: dict[str, str]) -> list[Job | None]:
     """A job per utterance; None if its file cannot be read."""
-    hasher = FileHasher(store.path / "hashes.jsonl")
+    paths = list(dict.fromkeys(item.path for item in utterances))
+    hasher = FileHasher(store.path / "hashes.jsonl", paths)
 
     def attempt(path: str) -> str | None:
         try:
@@ -240,10 +244,12 @@ def _jobs(utterances: Sequence[Utterance], store: FeatureStore, failures: dict[s
             failures[path] = f"cannot be read: {cause(error)}"
             return None
 
-    paths = list(dict.fromkeys(item.path for item in utterances))
+    hashes: dict[str, str | None] = {}
     with decoding_threads() as threads:
-        hashes = dict(zip(paths, threads.map(attempt, paths), strict=True))
-    hasher.save()
+        for start in range(0, len(paths), HASHED):
+            some = paths[start : start + HASHED]
+            hashes |= zip(some, threads.map(attempt, some), strict=True)
+            hasher.save()
     found = ((hashes[item.path], item) for item in utterances)
     return [Job(store.key(audio, item.start, item.end), audio, item) if audio else None for audio, item in found]
 
