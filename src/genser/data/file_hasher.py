@@ -75,4 +75,3 @@ def _line(name: str, size: int, modified: int, digest: str) -> bytes:
 def _start(line: bytes) -> bytes:
     """The name in a line or the beginning of one, still in JSON: far quicker than to parse the line."""
     return line.partition(b'", ')[0]
-
