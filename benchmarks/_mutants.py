@@ -8,8 +8,9 @@ NUMBERS = "nan inf -inf 1e309 -1 0 -0.0 1e-320 99999999999999999999 1_0 0x10 ١�
 LETTERS = ("\0", "\ufeff", "\ud7ff", "\u202e", "é", "e\u0301", "𝄞", "\x1a", "\x0c", "\x85", "\u2028", "\r", "\n", "\t")
 MARKS = ', ; | : = \' " "" { } [ ] ( ) < > & # % * ! @ / \\ .. - --> // \\x00 %00 %ff ${HOME} {{0}} \r\n'
 NAMES = "path file label start end duration speaker 00:00:01,5 days NaT &a *a !!python/object <<: - ?"
+TAGS = "!!int !!float !!bool !!timestamp !!binary !!set"
 LONG = ("[" * 300, "[" * 3000, "{" * 300, '{"a":' * 300, "a" * 5000, "9" * 5000, "\xff" * 40)
-WORDS = (*NUMBERS.split(), *LETTERS, *MARKS.split(" "), *NAMES.split(), *LONG)
+WORDS = (*NUMBERS.split(), *LETTERS, *MARKS.split(" "), *NAMES.split(), *TAGS.split(), *LONG)
 
 
 def mutant(seeds: Sequence[bytes], number: int, *, text: bool) -> bytes:

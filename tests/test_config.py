@@ -197,6 +197,16 @@ def test_what_is_not_a_table_of_settings_is_refused(text):
         parse_yaml(text, "recipe 'mine'")
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["!!int ''", "!!float ''", "!!bool foo", "!!timestamp foo", "2024-13-45", "1" + ":1" * 200 + ".0", "!!binary é"],
+)
+def test_a_value_that_its_type_does_not_have_is_refused(value):
+    for text in (f"a: {value}", f"? {value}\n: 1", f"- {value}"):
+        with pytest.raises(ConfigError, match="Recipe 'mine'"):
+            parse_yaml(text, "Recipe 'mine'")
+
+
 def test_an_empty_file_is_an_empty_table(tmp_path):
     (tmp_path / "mine.yaml").write_text("# nothing yet\n")
     assert load_yaml(str(tmp_path / "mine.yaml"), "training/recipes", "recipe") == {}

@@ -164,11 +164,16 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        if node is not None and not _expanded(node, {}) <= MOST_NODES:
-            raise ConfigError(f"{where} repeats itself by aliases without end. Write the settings out.")
-        mapping = None if node is None else loader.construct_document(node)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
+        is_endless = node is not None and not _expanded(node, {}) <= MOST_NODES
+        mapping = None if node is None or is_endless else loader.construct_document(node)
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{where} is not valid YAML: {error}. Check the file.") from error
+    except Exception as error:  # PyYAML raises many kinds of errors for a value that its type does not have
+        raise ConfigError(
+            f"{where} has a value that does not fit its type ({error}). Check dates, numbers and tags such as !!int."
+        ) from error
+    if is_endless:
+        raise ConfigError(f"{where} repeats itself by aliases without end. Write the settings out.")
     mapping = {} if mapping is None else mapping
     if not isinstance(mapping, dict):
         raise ConfigError(f"{where} must be a table of settings, got {type(mapping).__name__}.")
