@@ -1,6 +1,7 @@
 """Features are computed once per clip and encoder, aligned with the utterances, and survive bad clips and kills."""
 
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import genser.encoders
 from genser.data import features as module
 from genser.data.features import compute_features, decoders, decoding_pool, extract_features, open_store
 from genser.data.utterance import Utterance
-from genser.errors import ConfigError
+from genser.errors import ConfigError, GenserError
 
 
 class FakeEncoder:
@@ -90,6 +91,24 @@ def test_processes_decode_what_threads_decode(tmp_path, encode, monkeypatch):
     assert [str(problem) for problem in done.problems] == [str(problem) for problem in expected.problems]
     keys = [key for key in done.keys if key]
     np.testing.assert_array_equal(stores[1].rows(keys), stores[0].rows(key for key in expected.keys if key))
+
+
+@pytest.mark.parametrize("at", ["result", "submit"])
+def test_a_killed_process_stops_the_run_and_is_the_fault_of_no_clip(tmp_path, encode, monkeypatch, at):
+    class Broken(ThreadPoolExecutor):
+        def __init__(self, workers, **_):
+            super().__init__(workers)
+
+        def submit(self, *_):
+            failed = Future()
+            failed.set_exception(BrokenProcessPool("A child process terminated abruptly."))
+            return failed if at == "result" else failed.result()
+
+    monkeypatch.setattr(module, "decoders", lambda: module.MANY_CORES)
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Broken)
+    store = open_store(tmp_path / "store", FakeEncoder())
+    with pytest.raises(GenserError, match="A process that decodes was killed"), decoding_pool() as pool:
+        compute_features(clips(tmp_path, 2), FakeEncoder(), store, pool=pool)
 
 
 def test_features_are_computed_in_bfloat16_on_a_gpu_by_default(tmp_path, encode):

@@ -262,6 +262,34 @@ def test_hume_runs_a_job(serve, monkeypatch):
     assert mapping.targets["Surprise (negative)"] == "surprise"
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"promptFeedback": {"blockReason": "SAFETY"}},
+        {"candidates": []},
+        {"candidates": [{"finishReason": "MAX_TOKENS"}]},
+        {"choices": [], "error": {"message": "blocked"}},
+        {"choices": [{"message": {"content": 5}}]},
+        {"job_id": 7, "state": {}},
+        [{"results": {"predictions": [{"models": {}}]}}],
+        {"state": {"status": "COMPLETED"}, "job_id": "7"},
+        {"state": {"status": "FAILED"}, "job_id": "7"},
+        None,
+        "busy",
+    ],
+)
+def test_a_reply_without_an_answer_is_a_problem_of_its_clip(tmp_path, serve, monkeypatch, reply):
+    write_clips(tmp_path)
+    paths = ["/m:generateContent", "/chat/completions", *(f"/batch/jobs{end}" for end in ("", "/7", "/7/predictions"))]
+    server = serve({path.replace("/m:", "/models/m:"): [(200, reply)] for path in paths})
+    for name, key in (("gemini", "GEMINI_API_KEY"), ("openai", "OPENAI_API_KEY"), ("hume", "HUME_API_KEY")):
+        monkeypatch.setenv(key, "secret")
+        peer = PeerChoice.of(f"{name}=m", f"{name}={server.url}").load("emotion", SEVEN)
+        scores = score_peer(peer, [Utterance(str(tmp_path / "0.wav"), "anger")], SEVEN)
+        assert len(scores.problems) == 1
+        assert "gave no answer" in scores.problems[0] or "could not measure" in scores.problems[0]
+
+
 def write_clips(folder, labels=("anger", "happiness", "sadness", "disgust") * 3, seconds=0.4):
     random = np.random.default_rng(1)
     lines = ["path,label,speaker,corpus"]
@@ -278,13 +306,13 @@ class Counting:
     gives_scores, classes = False, ("angry", "other")
     info = PeerInfo("counting", "tests", "none", "none")
 
-    def __init__(self, failing=None):
-        self.calls, self.failing = 0, failing
+    def __init__(self, failing=None, error=GenserError):
+        self.calls, self.failing, self.error = 0, failing, error
 
     def __call__(self, waveform):
         self.calls += 1
         if self.calls == self.failing:
-            raise GenserError("The line is broken.")
+            raise self.error("The line is broken.")
         return Answer({"angry": 1.0}, "angry") if self.calls % 2 else Answer(text=f"{len(waveform)}")
 
 
@@ -304,6 +332,27 @@ def test_answers_are_kept_and_a_stopped_run_continues(tmp_path):
     assert [json.loads(line)["clip"] for line in kept.read_text().splitlines() if line.endswith("}")] == [
         items[index].key for index in (0, 1, 2, 3)
     ]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, TypeError])
+def test_what_a_package_raises_for_one_clip_stops_no_other(tmp_path, error):
+    write_clips(tmp_path)
+    items = [Utterance(str(tmp_path / f"{number}.wav"), "anger") for number in range(3)]
+    scores = score_peer(Counting(2, error), items, ("anger", "sadness"), folder=tmp_path)
+    assert scores.problems == (f"{items[1].key}: {error.__name__}: The line is broken.",)
+    assert np.isfinite(scores.probabilities[0]).all()
+
+
+@pytest.mark.parametrize("line", ["5", "{}", '{"clip": "a", "scores": 1, "text": ""}', "\xff", "[" * 9999])
+def test_a_damaged_line_of_answers_costs_no_other(tmp_path, line):
+    write_clips(tmp_path)
+    items = [Utterance(str(tmp_path / "0.wav"), "anger")]
+    score_peer(Counting(), items, ("anger", "sadness"), folder=tmp_path / "answers")
+    (kept,) = (tmp_path / "answers").iterdir()
+    kept.write_bytes(line.encode("latin-1") + b"\n" + kept.read_bytes())
+    again = Counting()
+    assert score_peer(again, items, ("anger", "sadness"), folder=tmp_path / "answers").problems == ()
+    assert again.calls == 0
 
 
 def test_long_clips_are_cut_into_windows(tmp_path):

@@ -62,6 +62,11 @@ def cause(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, with the name of an error that does not come from genser."""
+    return str(error) if isinstance(error, GenserError) else f"{type(error).__name__}: {error}"
+
+
 def counted(count: int, one: str, many: str = "") -> str:
     """A number with its words, such as ``1 clip`` and ``1,200 clips``.
 

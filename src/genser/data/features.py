@@ -6,7 +6,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +20,7 @@ from genser.config import build, to_mapping
 from genser.data.file_hasher import FileHasher
 from genser.data.store import FeatureStore
 from genser.data.utterance import Utterance
-from genser.errors import ConfigError, GenserError, cause
+from genser.errors import ConfigError, GenserError, cause, reason
 from genser.files import usable_cores
 
 BATCH_SECONDS = 120.0
@@ -116,6 +116,9 @@ def decoding_pool() -> Iterator[Executor]:
     """Threads that decode, or processes from 8 cores on.
 
     A new process imports the main module of the program again, so importing that module must have no effect.
+
+    Raises:
+        GenserError: A process was killed.
     """
     if decoders() < MANY_CORES:
         pool = decoding_threads()
@@ -124,8 +127,14 @@ def decoding_pool() -> Iterator[Executor]:
         context = multiprocessing.get_context(method)
         ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; this one stops the pool
         pool = ProcessPoolExecutor(decoders(), mp_context=context, initializer=signal.signal, initargs=ignored)
-    with pool:
-        yield pool
+    try:
+        with pool:
+            yield pool
+    except BrokenExecutor as error:
+        raise GenserError(
+            "A process that decodes was killed, perhaps because memory ran out. What is finished is stored. Run the "
+            "command again on fewer cores, such as with: taskset -c 0-3 genser …"
+        ) from error
 
 
 def open_store(
@@ -291,8 +300,10 @@ class _Run:
             job, future = waiting.popleft()
             try:
                 yield job, future.result()
+            except BrokenExecutor:  # a RuntimeError, but not of this clip
+                raise
             except _FAILURES as error:
-                self.failures[job.key] = _reason(error)
+                self.failures[job.key] = reason(error)
                 yield job, None
 
     def encode(self, window: Sequence[tuple[Job, np.ndarray]]) -> None:
@@ -307,7 +318,7 @@ class _Run:
             rows = encode(self.encoder, waveforms, batch_seconds=self.batch_seconds, bf16=bf16)
         except _FAILURES as error:
             if len(window) == 1:
-                self.failures[window[0][0].key] = _reason(error)
+                self.failures[window[0][0].key] = reason(error)
             else:
                 for one in window:
                     self.encode([one])
@@ -317,7 +328,3 @@ class _Run:
         for index in np.flatnonzero(~finite):
             self.failures[keys[index]] = "The encoder gave numbers that are not finite."
         self.store.add_many([keys[index] for index in np.flatnonzero(finite)], rows[finite])
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) if isinstance(error, GenserError) else f"{type(error).__name__}: {error}"

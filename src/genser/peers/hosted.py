@@ -1,6 +1,7 @@
 """Hosted systems over plain HTTP: OpenAI and servers of its form, Gemini, Hume. Used with --send-audio-to only."""
 
 import base64
+import http.client
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import soundfile
@@ -27,6 +28,10 @@ BUSY = (429, 500, 502, 503, 504)
 
 PAUSE = 1.0  # seconds before the second try; doubled for each further one
 
+MOST_DETAIL = 300
+"""Characters of a server's answer in an error message."""
+
+Found = TypeVar("Found")
 HUME_EMOTIONS = ("Anger", "Joy", "Sadness", "Fear", "Disgust", "Surprise (positive)", "Surprise (negative)", "Calmness")
 """Those of Hume's 48 expressions that are emotions of speech corpora; it has none for neutral."""
 
@@ -60,8 +65,11 @@ def openai(request: PeerRequest) -> HostedPeer:
         sound = {"data": base64.b64encode(wav).decode(), "format": "wav"}
         content = [{"type": "text", "text": prompt}, {"type": "input_audio", "input_audio": sound}]
         body = {"model": request.weights, "modalities": ["text"], "messages": [{"role": "user", "content": content}]}
-        reply = _send(f"{request.url}/chat/completions", {"Authorization": f"Bearer {key}"}, body)
-        return read_answer(reply["choices"][0]["message"]["content"] or "", request.classes)
+
+        def read(reply: Any) -> Answer:
+            return read_answer(reply["choices"][0]["message"]["content"] or "", request.classes)
+
+        return _send(f"{request.url}/chat/completions", {"Authorization": f"Bearer {key}"}, read, body)
 
     return HostedPeer(request.info("OpenAI, chat completions", prompt), ask, request.classes)
 
@@ -73,9 +81,12 @@ def gemini(request: PeerRequest) -> HostedPeer:
     def ask(wav: bytes) -> Answer:
         sound = {"mime_type": "audio/wav", "data": base64.b64encode(wav).decode()}
         body = {"contents": [{"parts": [{"text": prompt}, {"inline_data": sound}]}]}
-        reply = _send(f"{request.url}/models/{request.weights}:generateContent", {"x-goog-api-key": key}, body)
-        parts = reply["candidates"][0]["content"]["parts"]
-        return read_answer("".join(part.get("text", "") for part in parts), request.classes)
+
+        def read(reply: Any) -> Answer:
+            parts = reply["candidates"][0]["content"]["parts"]
+            return read_answer("".join(part.get("text", "") for part in parts), request.classes)
+
+        return _send(f"{request.url}/models/{request.weights}:generateContent", {"x-goog-api-key": key}, read, body)
 
     return HostedPeer(request.info("Gemini, generateContent", prompt), ask, request.classes)
 
@@ -95,13 +106,16 @@ def hume(request: PeerRequest) -> HostedPeer:
         parts = {"json": ("", json.dumps({"models": {"prosody": {}}}).encode()), "file": ("clip.wav", wav)}
         data = b"".join(_part(boundary, name, *part) for name, part in parts.items()) + f"--{boundary}--\r\n".encode()
         kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        job = f"{request.url}/batch/jobs/" + _send(f"{request.url}/batch/jobs", headers | kind, data)["job_id"]
+        jobs = f"{request.url}/batch/jobs"
+        job = _send(jobs, headers | kind, lambda reply: f"{jobs}/{reply['job_id']}", data)
         deadline = time.monotonic() + TIMEOUT
-        while (status := _send(job, headers)["state"]["status"]) not in ("COMPLETED", "FAILED"):
+        while (status := _send(job, headers, lambda reply: reply["state"]["status"])) not in ("COMPLETED", "FAILED"):
             if time.monotonic() > deadline:
                 raise GenserError(f"{request.url} did not finish a clip in {TIMEOUT:g} s. Try again later.")
             time.sleep(PAUSE)
-        return _hume_answer(_send(f"{job}/predictions", headers) if status == "COMPLETED" else [])
+        if status == "FAILED":
+            raise GenserError(f"{request.url} could not measure a clip. Listen to it, or try again later.")
+        return _send(f"{job}/predictions", headers, _hume_answer)
 
     return HostedPeer(request.info("Hume, expression measurement"), ask, HUME_EMOTIONS)
 
@@ -132,12 +146,25 @@ def _key(request: PeerRequest) -> str:
     return key
 
 
-def _send(url: str, headers: Mapping[str, str], body: Mapping[str, Any] | bytes | None = None) -> Any:
-    """The JSON that a server answers; a busy server is asked again.
+def _send(
+    url: str,
+    headers: Mapping[str, str],
+    read: Callable[[Any], Found],
+    body: Mapping[str, Any] | bytes | None = None,
+) -> Found:
+    """What is read from the JSON that a server answers; a busy server is asked again.
 
     Raises:
-        GenserError: The server refuses, or cannot be reached.
+        GenserError: The server refuses, cannot be reached, or its answer lacks what is read, as when it blocks a clip.
     """
+    reply = _reply(url, headers, body)
+    try:
+        return read(reply)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise GenserError(f"{url} gave no answer: {json.dumps(reply)[:MOST_DETAIL]}") from error
+
+
+def _reply(url: str, headers: Mapping[str, str], body: Mapping[str, Any] | bytes | None) -> Any:
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **headers}
     for number in range(TRIES):
@@ -146,9 +173,9 @@ def _send(url: str, headers: Mapping[str, str], body: Mapping[str, Any] | bytes 
                 return json.load(reply)
         except urllib.error.HTTPError as error:
             if error.code not in BUSY or number + 1 == TRIES:
-                detail = error.read(300).decode(errors="replace")
+                detail = error.read(MOST_DETAIL).decode(errors="replace")
                 raise GenserError(f"{url} answered {error.code} {error.reason}: {detail}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             if number + 1 == TRIES:
                 raise GenserError(f"{url} cannot be reached: {error}. Check the address and the network.") from error
         time.sleep(PAUSE * 2**number)

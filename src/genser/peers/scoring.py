@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from genser.audio import load_audio
 from genser.data.labels import LabelMap
 from genser.data.utterance import Utterance
-from genser.errors import GenserError
+from genser.errors import reason
 from genser.inference.windows import cut, window_weights
 from genser.peers.mapping import ClassMapping
 from genser.peers.peer import Answer, Peer, PeerInfo
@@ -99,8 +100,8 @@ def score_peer(
                 if answer is None:
                     answer = _answer(peer, item)
                     file.add(item.key, answer)
-            except (GenserError, OSError) as error:
-                problems.append(f"{item.key}: {error}")
+            except Exception as error:  # what another package raises for a clip must not stop the others
+                problems.append(f"{item.key}: {reason(error)}")
             answers.append(answer)
             progress(done, len(utterances))
     given = [answer for answer in answers if answer is not None]
@@ -171,9 +172,7 @@ class AnswerFile:
 
 
 def _read(path: Path) -> Iterable[tuple[str, Answer]]:
-    for line in path.read_text("utf-8").splitlines():
-        try:
+    for line in path.read_text("utf-8", errors="replace").split("\n"):
+        with suppress(ValueError, TypeError, KeyError, RecursionError):  # a line that a stop or a full disk has torn
             entry = json.loads(line)
-        except ValueError:  # the last line of a run that was killed
-            continue
-        yield entry["clip"], Answer(entry["scores"], entry["text"])
+            yield entry["clip"], Answer({**entry["scores"]}, entry["text"])
