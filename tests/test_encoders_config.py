@@ -98,7 +98,9 @@ def test_sources_of_no_known_kind_are_reported(tmp_path):
     (tmp_path / "b.safetensors").write_bytes(b"\xff" * 20)
     deep = b"[" * 100_000
     (tmp_path / "c.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep)
-    for name in ("a", "b", "c"):
+    for name, header in {"d": b"5", "e": b"[1]", "f": b"null", "g": b'"conv1.weight"'}.items():
+        (tmp_path / f"{name}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    for name in "abcdefg":
         with pytest.raises(ConfigError, match=r"of no known encoder.*KIND:"):
             named_encoder(str(tmp_path / f"{name}.safetensors"))
     (tmp_path / "deep").mkdir()

@@ -17,7 +17,7 @@ from genser.audio import load_audio
 from genser.encoders import EncoderConfig, encode, load_encoder
 from genser.encoders.mel import mel_filters
 from genser.encoders.whisper import WhisperConfig, WhisperEncoder
-from genser.errors import ConfigError, ModelError
+from genser.errors import ConfigError, GenserError, ModelError
 from genser.onnx_runtime import import_onnxruntime
 
 torch.set_num_threads(1)
@@ -212,6 +212,34 @@ def test_shards_load_together(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     (tmp_path / "config.json").write_text(json.dumps({"encoder_attention_heads": 2}))
     assert load_encoder(EncoderConfig("whisper", str(tmp_path))).fingerprint == encoder.fingerprint
+
+
+@pytest.mark.parametrize("index", [{}, {"weight_map": []}, {"weight_map": {}}, {"weight_map": {"a": 5, "b": "c"}}])
+def test_an_index_that_names_no_files_is_refused(tmp_path, index):
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="does not map tensors to files"):
+        load_encoder(EncoderConfig("whisper", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "heads"),
+    [
+        ((2, 3), 1),
+        ((), 1),
+        ((64, 8, 3, 1), 1),
+        ((8, 8, 3), None),
+        ((64, 8, 3), "x"),
+        ((64, 8, 3), -1),
+        ((64, 8, 3), [2]),
+    ],
+)
+def test_tensors_and_heads_that_do_not_fit_are_refused(tmp_path, shape, heads):
+    tensors = tiny(WhisperConfig(dim=64, layers=1, heads=1, inner=48, mels=8)).state_dict()
+    save_file(tensors | {"conv1.weight": torch.zeros(shape)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"encoder_attention_heads": heads}))
+    with pytest.raises(GenserError, match=r"heads|not a Whisper encoder"):
+        load_encoder(EncoderConfig("whisper", str(tmp_path)))
 
 
 def test_half_precision_weights_are_computed_in_float32(tmp_path):

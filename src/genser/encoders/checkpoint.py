@@ -80,7 +80,9 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
     if (folder / WEIGHTS_INDEX).is_file():
-        shards = read_settings(folder, WEIGHTS_INDEX).get("weight_map", {})
+        shards = read_settings(folder, WEIGHTS_INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+            raise ModelError(f"{folder / WEIGHTS_INDEX} does not map tensors to files. Copy the whole model folder.")
         return [folder / Path(name).name for name in sorted(set(shards.values()))]
     raise ModelError(
         f"{folder} has no {WEIGHTS_FILE}. If the model has only a {PICKLE_FILE}, convert it once: "

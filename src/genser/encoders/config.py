@@ -170,6 +170,7 @@ def _kind_of(source: str, revision: str | None) -> str:
                 tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         except (OSError, ValueError, OverflowError, MemoryError, RecursionError):
             tensors = {}
+        tensors = tensors if isinstance(tensors, dict) else {}
         found = [name for name, kind in KINDS.items() if kind.tensor and any(t.endswith(kind.tensor) for t in tensors)]
         what = "a file whose tensors are of no known encoder"
     else:

@@ -204,7 +204,8 @@ def _wants_normalization(folder: Path, source: str) -> bool:
     if (folder / "preprocessor_config.json").is_file():
         settings = read_settings(folder, "preprocessor_config.json")
     elif (folder / "processor_config.json").is_file():
-        settings = read_settings(folder, "processor_config.json").get("feature_extractor", {})
+        found = read_settings(folder, "processor_config.json").get("feature_extractor")
+        settings = found if isinstance(found, dict) else {}
     rate = settings.get("sampling_rate", 16_000)
     if rate != 16_000:
         raise ModelError(f"{source} needs audio at {rate} Hz, but genser works at 16000 Hz. Name another model.")

@@ -170,7 +170,7 @@ def load(source: str, revision: str | None = None) -> WhisperEncoder:
     try:
         encoder = WhisperEncoder(_whisper_config(tensors, heads), name=path.name.split(".")[0])
         encoder.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
-    except (KeyError, IndexError, RuntimeError) as error:
+    except (LookupError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelError(
             f"{source} is not a Whisper encoder: {error}. Name a Whisper model in the format of transformers."
         ) from error
