@@ -25,7 +25,7 @@ from genser.bench.plan import load_plan
 from genser.bench.pool_runs import System, pool
 from genser.bench.runner import Bench
 from genser.bench.runs import INDEX, Protocol, bench_result, entries, load_run
-from genser.bench.task import perform, start_worker, trace_of, workers
+from genser.bench.task import SelectTask, perform, start_worker, trace_of, workers
 from genser.bench.trace import Trace
 from genser.cli.bench import bench as bench_verb
 from genser.data.splits import Fold
@@ -365,6 +365,31 @@ def test_a_damaged_index_is_named(tmp_path):
     (tmp_path / INDEX).write_text("{")
     with pytest.raises(StoreError, match="not the index of a bench"):
         entries(tmp_path)
+
+
+@pytest.mark.parametrize("load", [load_run, Trace.load])
+@pytest.mark.parametrize("damage", ["member", "end", "method", "encryption", "empty", "header"])
+def test_a_damaged_archive_is_named(tmp_path, load, damage):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, about=np.arange(1000), times=np.arange(1000))
+    data = bytearray(path.read_bytes())
+    if damage == "member":
+        data[60:70] = bytes(byte ^ 0xFF for byte in data[60:70])
+    elif damage in ("method", "encryption"):
+        entry = data.index(b"PK\x01\x02")
+        data[entry + (10 if damage == "method" else 8)] = 99
+    data = {"end": data[:-9], "empty": b"", "header": b"\x93NUMPY\x01\0"}.get(damage, data)
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"a\.npz is not a .* is damaged .* Delete it and run the bench again"):
+        load(path)
+
+
+@pytest.mark.parametrize("text", ["", "5", "{}", '{"ua": null}', "[" * 9999])
+def test_a_damaged_score_of_a_candidate_is_named(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(StoreError, match="Delete it and run the bench again"):
+        SelectTask(None, None, None, "cpu", path).ua()
 
 
 def test_a_trace_leads_from_speech_to_class(tmp_path, finished):

@@ -24,6 +24,7 @@ from genser.errors import ConfigError, ManifestError, ModelError
 from genser.scale import process
 from genser.scale.blocks import read_blocks, read_rows
 from genser.scale.child import Limits
+from genser.scale.commit import JOB, Shards
 from genser.scale.job import Job, Setup
 from genser.segments.options import SegmentOptions
 
@@ -212,6 +213,33 @@ def test_another_run_is_refused_in_the_same_folder(clips, toys, tmp_path):
     assert contents(out) == before
     with pytest.raises(ConfigError, match="holds other files"):
         process(job_of(toys), [str(clips / "0.wav")], clips)
+
+
+def places(folder):
+    return str(folder / "shards"), f"local://{folder}/shards"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff", b"[" * 9999])
+def test_a_damaged_description_of_a_folder_is_named(tmp_path, damage):
+    for place in places(tmp_path):
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        (tmp_path / "shards" / JOB).write_bytes(damage)
+        with pytest.raises(ConfigError, match=f"{JOB} is damaged"):
+            Shards(place, "x").check({"a": 1})
+
+
+def test_unfinished_files_of_a_killed_run_do_not_stop_the_next(tmp_path):
+    for number, place in enumerate(places(tmp_path)):
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        (tmp_path / "shards" / f".part-{number}").write_bytes(b"half")
+        Shards(place, "x").check({"a": 1})
+        with pytest.raises(ConfigError, match=r"a \(1 then, 2 now\)"):
+            Shards(place, "x").check({"a": 2})
+        (tmp_path / "shards" / JOB).unlink()
+        (tmp_path / "shards" / "other").touch()
+        with pytest.raises(ConfigError, match="holds other files, such as other"):
+            Shards(place, "x").check({"a": 1})
+        (tmp_path / "shards" / "other").unlink()
 
 
 def test_errors_of_a_worker_have_their_type(clips, toys, tmp_path):

@@ -242,8 +242,7 @@ class Bench:
             return head.candidates[0]
         means = []
         for number in range(len(head.candidates)):
-            scores = [json.loads(task.path.read_text("utf-8"))["ua"] for task in self._selections(fold, head, number)]
-            means.append(np.mean(scores))
+            means.append(np.mean([task.ua() for task in self._selections(fold, head, number)]))
         return head.candidates[int(np.argmax(means))]
 
     def trainings(self, fold: Fold, head: HeadPlan) -> Iterator[TrainTask]:

@@ -23,7 +23,7 @@ import torch
 
 from genser.bench.runs import BenchRun, Cost, RunSpec
 from genser.bench.trace import Trace
-from genser.errors import GenserError
+from genser.errors import GenserError, StoreError
 from genser.files import atomic_write
 from genser.inference.profile import shrunk_shift
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
@@ -78,6 +78,19 @@ class SelectTask(Task):
     def done(self) -> bool:
         """Whether the result is stored."""
         return self.path.exists()
+
+    def ua(self) -> float:
+        """The stored UA.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        try:
+            return float(json.loads(self.path.read_text("utf-8"))["ua"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise StoreError(
+                f"{self.path} is not the score of a candidate ({error}). Delete it and run the bench again."
+            ) from error
 
     def __call__(self, dataset: Dataset) -> None:
         """Train, score, and store the score."""
@@ -255,8 +268,8 @@ def perform(
     waiting = [task for task in tasks if not task.done]
     before = len(tasks) - len(waiting)
     report(before, len(tasks))
-    futures = [pool.submit(_perform, task) for task in waiting]
     try:
+        futures = [pool.submit(_perform, task) for task in waiting]
         for done, future in enumerate(as_completed(futures), before + 1):
             future.result()
             report(done, len(tasks))

@@ -329,7 +329,7 @@ class FeatureStore:
                     self.add_many(list(rows), shards[name][list(rows.values())])
         except FileNotFoundError:  # another program has moved them
             self.refresh()
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except (ValueError, TypeError, LookupError, EOFError, OverflowError) as error:
             cure = f"Delete {old}; its clips are then encoded again."
             raise StoreError(f"{index} or a shard beside it is damaged ({error}). {cure}") from error
         shutil.rmtree(old, ignore_errors=True)

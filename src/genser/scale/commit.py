@@ -63,7 +63,7 @@ class Shards:
         """
         names = _names(self.place)
         if JOB in names:
-            earlier = json.loads(_read(self.place, JOB))
+            earlier = _parsed(f"{self.place}/{JOB}", _read(self.place, JOB))
             changed = sorted(_differences(earlier, about))
             if changed:
                 raise ConfigError(
@@ -78,6 +78,16 @@ class Shards:
             _write(self.place, JOB, (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
 
 
+def _parsed(name: str, content: bytes) -> dict[str, Any]:
+    try:
+        about = json.loads(content)
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict):
+        raise ConfigError(f"{name} is damaged, so it cannot say what the folder holds. Choose another output.")
+    return about
+
+
 def _differences(earlier: Any, now: Any, prefix: str = "") -> Iterator[str]:
     if isinstance(earlier, dict) and isinstance(now, dict):
         for name in {**earlier, **now}:
@@ -88,21 +98,23 @@ def _differences(earlier: Any, now: Any, prefix: str = "") -> Iterator[str]:
 
 def _names(place: str) -> set[str]:
     """Names in a folder; none if it does not exist. Files that a kill left behind, which begin with a dot, are none."""
-    if is_url(place):
-        return stored_names(place)
     try:
-        return {name for name in os.listdir(place) if not name.startswith(".")}  # noqa: PTH208
+        found = stored_names(place) if is_url(place) else os.listdir(place)  # noqa: PTH208
     except FileNotFoundError:
         return set()
     except OSError as error:
         raise StorageError(f"{place} cannot be read: {cause(error)}. Name a folder.") from error
+    return {name for name in found if not name.startswith(".")}
 
 
 def _read(place: str, name: str) -> bytes:
     if is_url(place):
         with open_stored(f"{place}/{name}") as file:
             return file.read()
-    return Path(place, name).read_bytes()
+    try:
+        return Path(place, name).read_bytes()
+    except OSError as error:
+        raise StorageError(f"{place}/{name} cannot be read: {cause(error)}. Choose another output.") from error
 
 
 def _write(place: str, name: str, content: bytes) -> None:

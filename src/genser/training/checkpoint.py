@@ -93,9 +93,9 @@ def load_checkpoint(state: TrainState, path: Path, identity: str) -> None:
             _revive_moments(state, file.keys())
             for name, tensor in _tensors(state):
                 tensor.data.copy_(file.get_tensor(name))
-    except (SafetensorError, ValueError) as error:
+        state.step, state.best = meta["step"], meta["best"]
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(f"{path} is not a readable checkpoint: {error}. Delete it to start anew.") from error
-    state.step, state.best = meta["step"], meta["best"]
 
 
 def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 from torch.nn.utils import parametrize
@@ -29,6 +29,7 @@ from genser.config import to_mapping
 from genser.data.utterance import Utterance
 from genser.encoders import KINDS, SpeechEncoder
 from genser.encoders.batches import batches_of, padded
+from genser.encoders.checkpoint import read_weights
 from genser.encoders.encode_clips import has_fast_bf16
 from genser.encoders.pooling import PooledEncoder
 from genser.errors import ConfigError
@@ -96,7 +97,7 @@ def adapted_encoder(
             _Adaptation(copy, dataset, training, config).run(clips or Clips(), progress or (lambda *_: None))
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, save({name: tensor.cpu().half() for name, tensor in copy.state_dict().items()}))
-    copy.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    copy.load_state_dict({name: tensor.float() for name, tensor in read_weights(path).items()})
     return copy.eval().requires_grad_(False)
 
 
