@@ -50,7 +50,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(corpus):
-    genser("train", "manifest.csv", "--recipe", "recipe.yaml", "-o", "model", "--seed", "3", cwd=corpus)
+    track = ("--track", f"tensorboard:{corpus / 'tracked'}")
+    genser("train", "manifest.csv", "--recipe", "recipe.yaml", "-o", "model", "--seed", "3", *track, cwd=corpus)
     return corpus / "model"
 
 
@@ -62,6 +63,11 @@ def test_training_leaves_a_model_and_its_metrics(model):
     config = json.loads((model / "config.json").read_text())
     assert config["labels"] == ["merry", "sad"]
     assert config["info"]["recipe"]["seed"] == 3
+
+
+def test_a_tracker_gets_the_metrics_too(corpus, model):
+    (file,) = (corpus / "tracked").iterdir()
+    assert b"validation_ua" in file.read_bytes()
 
 
 def test_the_test_side_is_never_trained_on(model):

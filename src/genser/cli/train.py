@@ -19,6 +19,7 @@ def train(
     output: Annotated[Path, Parameter(alias="-o")] = Path("model"),
     store: Path = Path("features"),
     device: str = "cpu",
+    track: str | None = None,
 ) -> int:
     """Train a model on a table of labelled clips; a run that was stopped is resumed.
 
@@ -37,6 +38,9 @@ def train(
         output: Model folder; checkpoints and metrics.jsonl are in run/ inside.
         store: Folder of the feature store.
         device: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else the CPU.
+        track: A tracker that also gets the metrics: "tensorboard" or "tensorboard:FOLDER" (files in run/tensorboard
+            inside the model folder, or in FOLDER), "trackio" or "trackio:PROJECT" (files in run/trackio), or "wandb" or
+            "wandb:PROJECT", which sends settings and metrics to Weights & Biases.
 
     Returns:
         0 if all went well, 1 if some utterances could not be read and were omitted.
@@ -54,22 +58,19 @@ def train(
         from genser.inference.load import found_device
         from genser.training.recipe import KEYS, load_recipe
         from genser.training.run import run_training
+        from genser.training.tracking import tracker
     for folder in (output, store):
         check_folder(folder)
     named = named_encoder(encoder) if encoder else None
     config = load_recipe(recipe, parse_overrides(overrides, "train", KEYS), named, report)
-    with progress_bars(has_lines=True) as bars:
-        trained = run_training(
-            manifest,
-            config,
-            output,
-            store,
-            found_device(device),
-            progress=lambda stage, done, total, metrics: bars(
-                stage, done, total, **{name: metrics[name] for name in ("loss", "validation_ua") if name in metrics}
-            ),
-            report=report,
-        )
+    with tracker(track, output, config) as log, progress_bars(has_lines=True) as bars:
+
+        def progress(stage: str, done: int, total: int, metrics: dict) -> None:
+            bars(stage, done, total, **{name: metrics[name] for name in ("loss", "validation_ua") if name in metrics})
+            if stage == "steps":
+                log(done, metrics)
+
+        trained = run_training(manifest, config, output, store, found_device(device), progress=progress, report=report)
     if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, the first reports
         return 0
     for problem in trained.dataset.problems:
