@@ -1,6 +1,8 @@
 """Low-rank adaptation: what changes, what stays, and that a model folder holds the adapted encoder."""
 
 import csv
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 import soundfile
 import torch
 import yaml
-from toys import toy_weights
+from safetensors.torch import save_file
+from test_encoders_hubert import model_of
+from toys import toy_head, toy_weights
 
 import genser.encoders
 from genser.audio.augment import Augmentation
@@ -18,9 +22,10 @@ from genser.bench.runs import bench_result, entries
 from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
-from genser.encoders import Pooling, load_encoder
-from genser.errors import ConfigError
-from genser.model.folder import load_model, load_speech_model
+from genser.encoders import EncoderConfig, Pooling, encode, load_encoder, named_encoder
+from genser.encoders.hubert import CONFIG
+from genser.errors import ConfigError, ModelError
+from genser.model.folder import load_model, load_speech_model, save_model
 from genser.training import clips as clips_module
 from genser.training.data import build_dataset, sides
 from genser.training.lora import GROUPS, LowRank, _matrices, adapted_encoder, episode_loss, groups_of
@@ -213,11 +218,56 @@ def test_a_trained_model_carries_its_encoder(corpus, config, tmp_path):
     assert speech.encoder.fingerprint == model.fingerprint
 
 
+HUBERTS = [("hubert", "group", False), ("wavlm", "layer", True), ("wav2vec2", "layer", False)]
+HUBERTS += [("hubert-batch-norm", "group", False), ("data2vec-audio", "layer", False)]
+
+
+@pytest.mark.parametrize("case", HUBERTS, ids=str)
+def test_huberts_family_is_adapted_and_kept_in_the_model_folder(corpus, config, case, tmp_path):
+    model_of(case).save_pretrained(tmp_path / "published")
+    published = EncoderConfig("hubert", str(tmp_path / "published"))
+    encoder = load_encoder(published)
+    dataset = build_dataset(read_manifest(corpus / "manifest.csv")[:8], encoder, str(tmp_path / "store"))
+    short = replace(config.adaptation, steps=2, batch=6, strength=1.0)
+    recipe = replace(config, encoder=published, adaptation=short)
+    adapted = adapted_encoder(encoder, dataset, np.arange(8), recipe, tmp_path / "kept")
+    before, after = encoder.state_dict(), adapted.state_dict()
+    changed = {name for name in before if not torch.allclose(before[name], after[name], atol=2e-3)}
+    assert {name.split("layers.")[1][0] for name in changed} == {"0", "1"}
+    assert all(name.startswith("model.encoder.layers.") and before[name].ndim == 2 for name in changed)
+
+    head = toy_head(states=3, labels=dataset.classes)
+    save_model(tmp_path / "model", head, published, adapted.fingerprint, embed=adapted)
+    shutil.rmtree(tmp_path / "published")
+    model = load_model(tmp_path / "model")
+    clips = [np.sin(np.arange(length) / 9).astype(np.float32) for length in (4000, 7000)]
+    kept = load_encoder(model.encoder)
+    assert kept.fingerprint == model.fingerprint
+    np.testing.assert_array_equal(encode(kept, clips), encode(adapted, clips))
+    assert str(tmp_path) not in (tmp_path / "model/encoder.safetensors").read_bytes().decode("latin-1")
+    assert named_encoder(str(tmp_path / "model/encoder.safetensors")).kind == "hubert"
+
+
+def test_a_file_that_is_no_encoder_of_a_model_folder_is_refused(tmp_path):
+    tensors = {f"model.{name}": tensor for name, tensor in model_of(HUBERTS[0]).state_dict().items()}
+    foreign = {"model_type": "hubert", "auto_map": {"AutoModel": "code.Model"}}
+    for metadata in (
+        None,
+        {CONFIG: json.dumps(foreign)},
+        {CONFIG: "{}"},
+        {CONFIG: '{"model_type": "bert"}'},
+        {CONFIG: "["},
+    ):
+        save_file(tensors, tmp_path / "encoder.safetensors", metadata)
+        with pytest.raises(ModelError, match="is not the encoder of a model folder"):
+            load_encoder(EncoderConfig("hubert", str(tmp_path / "encoder.safetensors")))
+
+
 def test_what_cannot_be_adapted_is_refused(corpus, config, frozen, tmp_path):
     with pytest.raises(ConfigError, match="rank is 0"):
         adapted_encoder(*frozen, np.arange(4), replace(config, adaptation=AdaptationConfig()), tmp_path)
-    with pytest.raises(ConfigError, match="an adapted encoder of kind 'hubert'"):
-        TrainConfig(adaptation=AdaptationConfig(rank=4))
+    with pytest.raises(ConfigError, match="an adapted encoder of kind 'fbank'"):
+        TrainConfig(EncoderConfig("fbank"), adaptation=AdaptationConfig(rank=4))
     with pytest.raises(ConfigError, match="rank"):
         AdaptationConfig(rank=-1)
 

@@ -34,6 +34,11 @@ class SpeechEncoder(nn.Module, ABC):
     def settings(self) -> dict:
         """Everything except the weights that determines the output, for the fingerprint; includes ``kind``."""
 
+    @property
+    def file_metadata(self) -> dict[str, str]:
+        """What a file with the weights alone must also say, so that the encoder can be loaded from it."""
+        return {}
+
     @abstractmethod
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterable[Tensor], Tensor]:
         """Return the hidden states, each (batch, frames, dim), and which frames are valid, (batch, frames)."""

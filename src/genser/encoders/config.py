@@ -40,7 +40,14 @@ _HUBERT_NAMES = ("layers", "attention", "feed_forward.output_dense")
 
 KINDS = Registry(
     {
-        "hubert": EncoderKind("genser.encoders.hubert", _HUBERT_FAMILY, DEFAULT_HUBERT, None, False, *_HUBERT_NAMES),
+        "hubert": EncoderKind(
+            "genser.encoders.hubert",
+            _HUBERT_FAMILY,
+            DEFAULT_HUBERT,
+            "feature_projection.projection.weight",
+            True,
+            *_HUBERT_NAMES,
+        ),
         "whisper": EncoderKind(
             "genser.encoders.whisper", ("whisper",), None, "conv1.weight", True, "layers", "self_attn", "fc2"
         ),
@@ -112,7 +119,8 @@ class EncoderConfig:
     Attributes:
         kind: ``"hubert"`` is HuBERT and its family (WavLM, wav2vec 2.0, data2vec-audio),
             ``"whisper"`` the encoder of Whisper, ``"fbank"`` log-mel filter banks, which have no weights.
-        source: Local folder, local safetensors file (Whisper) or hub id. None means the paper's encoder for HuBERT.
+        source: Local folder, local safetensors file (Whisper's, or the one of a model folder) or hub id. None means the
+            paper's encoder for HuBERT.
         revision: Branch, tag or commit of a hub id; a commit pins the weights.
         pooling: Statistics over time and choice of states; the default is Eq. (1).
 

@@ -4,19 +4,22 @@ We use the modules and weights of transformers, but our own forward pass: that o
 batch into short clips, and returns all hidden states at once.
 """
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from genser.caches import import_torch_compiler
 from genser.encoders.base import SpeechEncoder
-from genser.encoders.checkpoint import find_folder, read_settings, weight_files
+from genser.encoders.checkpoint import find_folder, read_settings, read_weights, weight_files
 from genser.encoders.config import KINDS
 from genser.errors import MissingExtraError, ModelError
+from genser.files import expanded, is_file
 
 
 def valid_mask(lengths: Tensor, total: int) -> Tensor:
@@ -95,6 +98,10 @@ SETTINGS = (
 )
 
 
+CONFIG, NORMALIZE = "transformers_config", "normalize"
+"""Metadata of a file with weights: the configuration of the model, and whether it wants scaled waveforms, as JSON."""
+
+
 class HubertEncoder(SpeechEncoder):
     """A model of the HuBERT family as an encoder.
 
@@ -121,6 +128,12 @@ class HubertEncoder(SpeechEncoder):
         """Structure of the network and scaling of its input, for the fingerprint."""
         settings = {key: getattr(self.model.config, key, None) for key in SETTINGS}
         return {"kind": "hubert", "normalize": self.normalize, **settings}
+
+    @property
+    def file_metadata(self) -> dict[str, str]:
+        """Configuration of transformers and scaling of the input."""
+        config = {key: value for key, value in self.model.config.to_dict().items() if not key.startswith("_name")}
+        return {CONFIG: json.dumps(config), NORMALIZE: json.dumps(self.normalize)}
 
     def frame_states(self, waveforms: Tensor, lengths: Tensor) -> tuple[Iterator[Tensor], Tensor]:
         """Return the states, each (batch, frames, dim), and the valid frames, (batch, frames)."""
@@ -163,12 +176,14 @@ def load(source: str, revision: str | None = None) -> HubertEncoder:
     """Load a model of the HuBERT family with its own scaling of the input, in float32.
 
     Args:
-        source: Folder in the format of transformers, or hub id.
+        source: Folder in the format of transformers, hub id, or the file with an encoder in a model folder.
         revision: Branch, tag or commit of a hub id.
 
     Raises:
         ModelError: It is missing, damaged, incomplete, a pickle, of another family or for another sample rate.
     """
+    if is_file(path := expanded(source)):
+        return _from_file(path)
     folder = find_folder(source, revision)
     model_type = read_settings(folder).get("model_type")
     family = KINDS["hubert"].model_types
@@ -176,6 +191,29 @@ def load(source: str, revision: str | None = None) -> HubertEncoder:
         raise ModelError(f"{source} is a {model_type!r} model. Name a model of one of the types {', '.join(family)}.")
     weight_files(folder)
     return HubertEncoder(_load_model(folder, source), _wants_normalization(folder, source), name=Path(source).name)
+
+
+def _from_file(path: Path) -> HubertEncoder:
+    """Load an encoder that a model folder contains; nothing else is read, and no code from the file is run."""
+    tensors = read_weights(path)
+    import_torch_compiler()
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        with safe_open(path, "pt") as file:
+            given = file.metadata() or {}
+        settings = json.loads(given[CONFIG])
+        if settings.pop("model_type") not in KINDS["hubert"].model_types or "auto_map" in settings:
+            raise ValueError("it is of another family")
+        config = AutoConfig.for_model(json.loads(given[CONFIG])["model_type"], **settings)
+        encoder = HubertEncoder(AutoModel.from_config(config), json.loads(given[NORMALIZE]) is True, path.stem)
+        encoder.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
+    except Exception as error:  # wrong settings make transformers raise many kinds of errors
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ModelError(
+            f"{path} is not the encoder of a model folder: {reason}. Name the folder in the format of transformers."
+        ) from error
+    return encoder
 
 
 def _load_model(folder: Path, source: str) -> Any:

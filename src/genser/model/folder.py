@@ -102,7 +102,7 @@ def save_model(
         license: Terms of the weights.
         gate: A speech gate.
         gender: A head for the gender.
-        embed: A Whisper encoder whose weights are stored in the folder, which then needs no other file.
+        embed: An encoder whose weights are stored in the folder, which then needs no other file.
 
     Raises:
         ModelError: An encoder of another kind is to be embedded.
@@ -201,7 +201,7 @@ def _encoder_bytes(encoder: SpeechEncoder, config: EncoderConfig) -> bytes:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
     halves = {name: tensor.half() for name, tensor in tensors.items()}
     lossless = all(torch.equal(halves[name].float(), tensor) for name, tensor in tensors.items())
-    return save_tensors(halves if lossless else tensors)
+    return save_tensors(halves if lossless else tensors, inner.file_metadata or None)
 
 
 def _checksum(config: Mapping[str, Any]) -> str:
