@@ -66,8 +66,8 @@ def test_a_new_kind_needs_its_module_and_its_line(toy, tmp_path):
 
 
 def test_kinds_without_the_ability_are_refused():
-    with pytest.raises(ConfigError, match="adapted encoder of kind 'hubert'"):
-        TrainConfig(encoder=EncoderConfig(), adaptation=replace(TrainConfig().adaptation, rank=2))
+    with pytest.raises(ConfigError, match="adapted encoder of kind 'fbank'"):
+        TrainConfig(encoder=EncoderConfig("fbank"), adaptation=replace(TrainConfig().adaptation, rank=2))
 
 
 @pytest.mark.parametrize(
