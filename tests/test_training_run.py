@@ -16,7 +16,7 @@ from genser.model.folder import load_model, load_speech_model
 from genser.training.data import Dataset, calibration_folds, sides
 from genser.training.gender import gender_rows
 from genser.training.recipe import CalibrationConfig, OptimizerConfig, TrainConfig, load_recipe
-from genser.training.run import run_training
+from genser.training.run import TrainingSetup, run_training
 
 CONFIG = TrainConfig(
     EncoderConfig("fbank"),
@@ -50,11 +50,31 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(corpus):
+def fitted():
+    """Paths of the clips that each head learned from."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, fitted):
     config = replace(CONFIG, calibration=CalibrationConfig(2, across_corpora=True), speech_gate=True, gender=True)
-    sentences = []
-    run = run_training(corpus / "manifest.csv", config, corpus / "model", corpus / "store", report=sentences.append)
+    sentences, fit = [], TrainingSetup.fit
+
+    def noted(setup, dataset, training, *arguments, **options):
+        fitted.append({dataset.utterances[index].path for index in training})
+        return fit(setup, dataset, training, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingSetup, "fit", noted)
+        run = run_training(corpus / "manifest.csv", config, corpus / "model", corpus / "store", report=sentences.append)
     return run, sentences
+
+
+def test_no_head_learns_from_speakers_outside_the_training_side(trained, fitted):
+    run, _ = trained
+    training = {run.dataset.utterances[index].path for index in sides(run.dataset, CONFIG)[0]}
+    assert len(fitted) == 10  # emotion and gender: the model, two groups of speakers and two corpora
+    assert all(paths <= training for paths in fitted)
 
 
 def test_every_training_row_is_predicted_without_its_speaker_and_without_its_corpus(trained):

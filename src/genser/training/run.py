@@ -277,8 +277,7 @@ def _calibrated(
             "clips, and the model has no in-domain score."
         )
     elif settings.across_corpora:
-        every = np.arange(len(dataset.utterances))
-        among = [(every[dataset.corpora != name], every[dataset.corpora == name]) for name in corpora]
+        among = [(training[dataset.corpora[training] != name], np.flatnonzero(dataset.corpora == name)) for name in corpora]
         outside = setup.held_out(
             (rows, test[np.isin(dataset.labels[test], dataset.labels[rows])]) for rows, test in among
         )
