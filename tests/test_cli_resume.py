@@ -101,6 +101,15 @@ def test_a_resumed_run_writes_what_a_whole_run_writes(calls, toys, stopped, reco
     assert sorted(path.name for path in calls.parent.iterdir()) == ["calls", f"out.{ending}", f"whole.{ending}"]
 
 
+def test_results_with_two_learned_profiles_are_not_mixed(calls, toys, stopped):
+    stopped(words_of(toys, "out.csv", "--adapt"), after=4)
+    assert cli.app(words_of(toys, "out.csv", "--adapt", "--resume")) == 0
+    stopped(words_of(toys, "out.csv", "--adapt"), after=4)
+    soundfile.write(calls / "new.wav", 0.1 * np.sin(np.arange(9_000)), 16_000)
+    with pytest.raises(ConfigError, match="then --adapt with the profile"):
+        cli.app(words_of(toys, "out.csv", "--adapt", "--resume"))
+
+
 def test_a_message_names_what_is_kept_and_how_to_continue(calls, toys, stopped, capsys):
     stopped(words_of(toys, "out.csv"), after=4)
     assert "4 results are kept in out.csv.part. Continue with --resume." in capsys.readouterr().err

@@ -143,6 +143,8 @@ def predict(
         check_file(path, inputs)
     chosen = find_format("predictions", path, format, "text")
     recognizer = _adapted(load_model(), inputs, chosen_channel) if adapt else load_model()
+    if adapt and recognizer.profile:  # other recordings, or mended ones, give all of them other results
+        about["--adapt with the profile"] = recognizer.profile.digest
     with _pool(device, inputs) as pool:
         run = _ClipRun(recognizer, paths, inputs, chosen, chosen_channel, batch_seconds, model, pool)
         run.write(path, about, resume)
