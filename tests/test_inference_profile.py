@@ -153,7 +153,9 @@ def test_turns_of_channels_are_learned_from_their_channel(toy):
     first, second = (np.resize(clip, 16_000) for clip, _ in sounds(2))
     turns = [Turn(0, 1, "a", channel=1), Turn(0, 1, "b", channel=2)]
     recording = np.stack([first, second], axis=1), SAMPLE_RATE
-    _, speakers = self_adapted(toy, recording, turns=turns, channel="each")
+    missing = Turn(0, 1, "c", channel=3)
+    _, speakers = self_adapted(toy, recording, turns=[*turns, missing], channel="each")
+    assert speakers.keys() == {"a", "b"}
     expected = toy.learn_profiles([("a", first), ("b", second)])
     for name in "ab":
         np.testing.assert_allclose(speakers[name].profile.shift, expected[name].shift, atol=1e-4)

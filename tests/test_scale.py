@@ -88,7 +88,7 @@ def test_parts_and_channels_of_files_are_recognised(clips, toys, tmp_path):
     part = load_audio(clips / "2.wav", start=10, end=11.5, channel=2)
     scores = genser.load(toys.float32).scores([part])[0]
     np.testing.assert_allclose([rows[1][label] for label in ("anger", "happiness", "sadness")], scores, atol=1e-5)
-    assert rows[1]["start"], rows[1]["end"] == (10.0, 11.5)
+    assert (rows[1]["start"], rows[1]["end"]) == (10.0, 11.5)
     assert "cannot start at 50.000 s" in rows[2]["error"]
 
 
@@ -111,6 +111,14 @@ def test_segments_of_a_part_have_the_times_of_the_file(clips, toys, tmp_path):
     write_table(tmp_path / "parts.jsonl", ("path", "start"), [{"path": str(clips / "2.wav"), "start": 37}])
     process(job_of(toys, "segments", segments=SegmentOptions(window=4.0)), tmp_path / "parts.jsonl", tmp_path / "out")
     assert table_of(tmp_path / "out")["start"].to_pylist() == [37.0, 41.0]
+
+
+def test_a_part_without_speech_has_the_times_of_the_file(toys, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(64_000), 16_000)
+    write_table(tmp_path / "parts.csv", ("path", "start", "end"), [{"path": "silence.wav", "start": 2, "end": 3.5}])
+    process(job_of(toys, "segments", segments=SegmentOptions()), tmp_path / "parts.csv", tmp_path / "out")
+    rows = table_of(tmp_path / "out").to_pylist()
+    assert [(row["start"], row["end"], row["label"]) for row in rows] == [(2.0, 3.5, "no speech")]
 
 
 def test_features_are_those_of_the_encoder(clips, tmp_path):

@@ -96,6 +96,16 @@ def test_turns_on_a_missing_channel_do_not_cost_the_others(call):
     assert len(timeline(call, turns=[Turn(1, 3, None, 3)]).segments) == 1  # of the mix
 
 
+def test_a_turn_shorter_than_a_sample_does_not_cost_the_others(call):
+    short = "The turn at 0.50 s is shorter than one sample."
+    for channel in ("mix", "each"):
+        found = timeline(call, turns=[Turn(0.5, 0.50001), Turn(1, 3, None, 1)], channel=channel)
+        assert [one.start for one in found.segments] == [1.0]
+        assert found.problems == (short,)
+        with pytest.raises(AudioError, match=f"No turn can be used. {short}"):
+            timeline(call, turns=[Turn(0.5, 0.50001)], channel=channel)
+
+
 def test_turns_behind_the_end_on_one_channel_do_not_cost_the_other(call):
     behind = "A turn begins at 9.00 s, after the end of the recording at 7.00 s."
     for turns in ([Turn(1, 3, None, 1), Turn(9, 10, None, 2)], [Turn(1, 3, None, 1), Turn(9, 10)]):

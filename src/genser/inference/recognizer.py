@@ -590,7 +590,7 @@ class Recognizer(HubModel, TablePredictions):
         (*scores, familiar), speech = self._combined(outputs)
         if not np.isfinite(scores).all():
             reason = "The model returned scores that are not finite. Remove this file, or check the model."
-            return Prediction(clip.name, None, error=f"{clip.name}: {reason}")
+            return Prediction(clip.name, None, error=f"{clip.name}: {reason}", channel=clip.channel)
         heard = sum(output.samples for output in outputs) / SAMPLE_RATE
         scores = self._prior.posterior(np.array(scores))
         label = self.labels[int(np.argmax(scores))] if self._is_speech(speech) else NO_SPEECH

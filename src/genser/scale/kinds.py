@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -82,6 +81,12 @@ class Predictions:
         return content, len({row.number for row, one in zip(of_clips, predictions, strict=True) if one.error})
 
 
+def _moved(cells: dict[str, Any], shift: float) -> dict[str, Any]:
+    """Cells of a segment with times of the file, of which a part was recognised; those of a failure have no times."""
+    times = {name: cells[name] for name in ("start", "end") if cells[name] is not None}
+    return {**cells, **{name: round(time + shift, 3) for name, time in times.items()}}
+
+
 def _groups(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
     group: list[Clip] = []
     for clip in clips:
@@ -116,7 +121,7 @@ class Segments:
         timelines = [(row, failed or self._timeline(row)) for row, failed in prepared]
         table = timeline_rows([], self._recognizer.labels)
         rows = (
-            {"row": row.number, **cells}
+            {"row": row.number, **_moved(cells, row.start or 0.0)}
             for row, timeline in timelines
             for cells in timeline_rows([timeline], self._recognizer.labels).rows
         )
@@ -124,19 +129,16 @@ class Segments:
         return content, sum(timeline.error is not None for _, timeline in timelines)
 
     def _timeline(self, row: Row) -> Timeline:
-        """The timeline of a recording; its times are those of the file, also for a part of it."""
+        """The timeline of a recording or of a part of it; its times begin with 0."""
         opened = partial(self._decoders.stream, row)
         try:
-            found = recognize_timeline(
+            return recognize_timeline(
                 self._recognizer, row.path, self._options, channel=self._channel, open_stream=opened
             )
         except MemoryError:
             raise
         except Exception as error:  # one recording must not stop the others, whatever the reason
             return self._failed(row, error)
-        shift = row.start or 0.0
-        moved = (replace(one, start=one.start + shift, end=one.end + shift) for one in found.segments)
-        return replace(found, segments=tuple(moved))
 
     def _failed(self, row: Row, error: Exception) -> Timeline:
         nothing = np.empty((0, 2), np.float32)

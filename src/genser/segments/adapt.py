@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from genser.audio import STREAM_LIMITS, AudioLimits, AudioSource, Channel, stream_audio
+from genser.audio import STREAM_LIMITS, AudioLimits, AudioSource, Channel, count_channels, stream_audio
 from genser.errors import NothingToLearnError
 from genser.segments.chunking import make_cutter
 from genser.segments.options import DEFAULTS, SegmentOptions
@@ -67,8 +67,12 @@ def _clips(
     source: AudioSource, options: SegmentOptions, turns: Sequence[Turn], channel: Channel, limits: AudioLimits
 ) -> Iterator[tuple[str | None, np.ndarray]]:
     """Speaker and waveform of every turn; long turns in parts."""
-    for number in {turn.channel for turn in turns} if channel == "each" else (channel,):
-        chosen = turns if channel != "each" else [turn for turn in turns if turn.channel == number]
+    numbers: Sequence[Channel] = (channel,)
+    if channel == "each":  # turns on channels that the recording does not have are a problem of its timeline
+        channels = count_channels(source)
+        numbers = sorted({turn.channel or 0 for turn in turns if (turn.channel or 0) <= channels})
+    for number in numbers:
+        chosen = turns if channel != "each" else [turn for turn in turns if (turn.channel or 0) == number]
         stream = stream_audio(source, channel=number or "mix", block_duration=BLOCK_DURATION, limits=limits)
         for chunk in cut(stream, make_cutter(options, chosen)):
             yield chunk.speaker, chunk.waveform

@@ -169,7 +169,13 @@ class TurnCutter:
         self._turns = turns
         self._buffer = AudioBuffer()
         self._counts = [ceil((turn.end - turn.start) / max_duration) for turn in turns]
-        self._ahead = [(self._edge(index, 0), index, 0) for index in range(len(turns))]  # (start, turn, part): a heap
+        self._ahead: list[tuple[int, int, int]] = []  # (start, turn, part): a heap
+        for index, turn in enumerate(turns):
+            start = self._edge(index, 0)
+            if round(turn.end * SAMPLE_RATE) > start:
+                self._ahead.append((start, index, 0))
+            else:
+                self.problems.append(f"The turn at {turn.start:.2f} s is shorter than one sample.")
         heapq.heapify(self._ahead)
         self._open: list[tuple[int, int, int]] = []  # (end, start, turn): a heap
 

@@ -155,7 +155,7 @@ def recognize_timeline(
         timeline = _recognized_channels(scorer, source, options, **given)
     else:
         timeline = _recognized_channel(scorer, source, options, channel=channel, **given)
-        _check_turns(turns or (), len(timeline.problems), timeline)
+        _check_turns(turns or (), timeline.problems, timeline)
     if timeline.segments:
         return timeline
     return replace(timeline, remark=joined([*filter(None, [timeline.remark]), NO_SPEECH_FOUND]))
@@ -255,7 +255,7 @@ def _recognized_channels(
     if not parts:
         raise AudioError(f"{name}: {' '.join(problems)} Correct the channels of the turns, or recognise the mix.")
     used = [turn for mine in given.values() for turn in mine or ()]
-    _check_turns(used, sum(len(part.problems) for part in parts), parts[0])
+    _check_turns(used, [problem for part in parts for problem in part.problems], parts[0])
     segments = sorted((one for part in parts for one in part.segments), key=lambda one: (one.start, one.end))
     steps = min(len(part.envelope) for part in parts)
     peaks = np.stack([part.envelope[:steps] for part in parts])
@@ -270,13 +270,17 @@ def _recognized_channels(
     )
 
 
-def _check_turns(turns: Sequence[Turn], behind: int, found: Timeline) -> None:
-    """Refuse turns of which all begin after the end of the recording."""
-    if turns and behind == len(turns):
-        raise AudioError(
-            f"All turns begin after the end of the recording at {found.heard or 0.0:.2f} s, the first at "
-            f"{min(turn.start for turn in turns):.2f} s. Check that the turns belong to this recording."
-        )
+def _check_turns(turns: Sequence[Turn], problems: Sequence[str], found: Timeline) -> None:
+    """Refuse turns of which none can be used, such as those that all begin after the end of the recording."""
+    if not turns or len(problems) < len(turns):
+        return
+    end, first = found.heard or 0.0, min(turn.start for turn in turns)
+    if first < end:
+        raise AudioError(f"No turn can be used. {problems[0]} Check that the turns belong to this recording.")
+    raise AudioError(
+        f"All turns begin after the end of the recording at {end:.2f} s, the first at {first:.2f} s. Check that the "
+        "turns belong to this recording."
+    )
 
 
 def _outlined(stream: Any, envelope: Envelope, progress: Progress | None) -> Iterator[np.ndarray]:
@@ -335,9 +339,9 @@ def _joined(recognized: Iterable[Scored]) -> list[ChunkScore]:
 
 def _mean(parts: list[ChunkScore]) -> ChunkScore:
     """Scores of a turn: the average over its parts with speech (all parts if there are none), weighted by duration."""
-    counted = [part for part in parts if part.is_speech] or parts
-    durations = [part.end - part.start for part in counted]
-    scores = np.average([part.scores for part in counted], axis=0, weights=durations)
+    used = [part for part in parts if part.is_speech] or parts
+    durations = [part.end - part.start for part in used]
+    scores = np.average([part.scores for part in used], axis=0, weights=durations)
     start, end = min(part.start for part in parts), max(part.end for part in parts)
-    familiar = mean_familiar([(part.familiar, part.end - part.start) for part in counted])
-    return ChunkScore(start, end, scores, 1.0, parts[0].speaker, counted[0].is_speech, familiar)
+    familiar = mean_familiar([(part.familiar, part.end - part.start) for part in used])
+    return ChunkScore(start, end, scores, 1.0, parts[0].speaker, used[0].is_speech, familiar)

@@ -277,9 +277,10 @@ def _calibrated(
             "clips, and the model has no in-domain score."
         )
     elif settings.across_corpora:
-        among = [(training[dataset.corpora[training] != name], np.flatnonzero(dataset.corpora == name)) for name in corpora]
+        parts_of = [(training[dataset.corpora[training] != name], dataset.corpora == name) for name in corpora]
         outside = setup.held_out(
-            (rows, test[np.isin(dataset.labels[test], dataset.labels[rows])]) for rows, test in among
+            (rows, np.flatnonzero(held_out & np.isin(dataset.labels, dataset.labels[rows])))
+            for rows, held_out in parts_of
         )
     if setup.group.rank:  # the first process calibrates and saves
         return trained
