@@ -132,11 +132,11 @@ def test_one_channel_by_its_number():
     ("channel", "error", "match"),
     [
         (3, AudioError, "no channel 3: the recording has channels 1 to 2"),
-        (0, ConfigError, "channel 0 is no channel"),
-        (-1, ConfigError, "no channel"),
-        ("left", ConfigError, "'left' is no channel. Choose a number from 1"),
-        (True, ConfigError, "no channel"),
-        (1.0, ConfigError, "no channel"),
+        (0, ConfigError, "0 is not a channel"),
+        (-1, ConfigError, "not a channel"),
+        ("left", ConfigError, "'left' is not a channel. Choose a number from 1"),
+        (True, ConfigError, "not a channel"),
+        (1.0, ConfigError, "not a channel"),
         ("each", ConfigError, "mono"),
     ],
 )

@@ -22,7 +22,11 @@ def whole(samples, bits, dtype):
 @pytest.mark.parametrize(
     ("bits", "dtype", "cure"),
     [
-        (16, np.int32, r"Pass samples\.astype\('int16'\); a recording that is as quiet as this, as samples / 2\*\*31"),
+        (
+            16,
+            np.int32,
+            r"Pass samples\.astype\('int16'\)\. If the recording is as quiet as that, pass samples / 2\*\*31",
+        ),
         (24, np.int32, r"Pass samples"),
         (16, np.int64, r"as samples\.astype\('int16'\)"),
         (16, np.uint16, r"unsigned ones minus 32768"),

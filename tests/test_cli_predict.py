@@ -166,7 +166,7 @@ def test_one_bad_clip_among_a_thousand(tmp_path, toys):
         (("predict", "a.wav", "--threads", "many"), b"--threads"),
         (("predict", "a.wav", "--format", "xml"), b"Unknown format 'xml'"),
         (("predict", "a.wav", "--format", "srt"), b"srt cannot hold predictions"),
-        (("predict", "a.wav", "-o", "a.doc"), b"names no format"),
+        (("predict", "a.wav", "-o", "a.doc"), b"is not that of a format"),
         (("predict", "a.wav", "--model", "nothing"), b"no model 'nothing'"),
         (("predikt",), b"predict"),
     ],

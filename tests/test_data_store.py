@@ -297,7 +297,7 @@ def test_the_verb_merges_checks_and_counts(tmp_path, capsys):
     assert app(["store", str(tmp_path / "a")]) == 1
     assert "does not have the checksum" in capsys.readouterr().err
     for words in (["nowhere"], ["a", "--merge", "nowhere"]):
-        with pytest.raises(StoreError, match="nowhere is no feature store"):
+        with pytest.raises(StoreError, match="nowhere is not a feature store"):
             app(["store", *(str(tmp_path / word) if word[0] != "-" else word for word in words)])
 
 

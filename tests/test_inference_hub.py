@@ -83,11 +83,11 @@ def test_a_damaged_download_is_refused(hub, toys):
     ("name", "message"),
     [
         ("hf:ann/none", "RepositoryNotFoundError"),
-        ("hf:ann", "no model on the hub"),
-        ("hf:ann/toy@", "no model on the hub"),
+        ("hf:ann", "not a model on the hub"),
+        ("hf:ann/toy@", "not a model on the hub"),
         ("hf:ann/toy@v9", "Check the name"),
-        ("hf:ann/other", "holds no model of genser"),
-        ("hf:ann/two", "holds no model of genser"),
+        ("hf:ann/other", "has no model of genser"),
+        ("hf:ann/two", "has no model of genser"),
     ],
 )
 def test_what_is_no_model_is_refused(hub, name, message):

@@ -449,9 +449,9 @@ def test_few_clips_have_no_interval_and_a_sentence():
     probabilities, labels, voices = corpus(speakers=6, per_class=1)
     few = evaluate(Predictions(probabilities, labels, CLASSES, voices), resampling=Resampling(20))
     assert few.intervals == {}
-    assert few.interval_remarks == ("There are no intervals, as 24 clips are too few: test 30 or more.",)
+    assert few.interval_remarks == ("There are no intervals, since 24 clips are too few. Test 30 or more.",)
     one = evaluate(Predictions(probabilities[:1], labels[:1], CLASSES), resampling=Resampling(20))
-    assert one.interval_remarks[1] == "There are no intervals, as 1 clip is too few: test 30 or more."
+    assert one.interval_remarks[1] == "There are no intervals, since 1 clip is too few. Test 30 or more."
 
 
 def test_a_rare_class_costs_the_means_over_the_classes_their_intervals():
@@ -490,7 +490,7 @@ def test_one_speaker_falls_back_to_utterances():
     ("probabilities", "message"),
     [
         ([[0.5, 0.5, 0.0]], "have shape"),
-        ([[0.5, np.nan]], "partly NaN"),
+        ([[0.5, np.nan]], "NaN in some columns"),
         ([[1.2, -0.2]], "not probabilities"),
         ([[0.5, 0.4]], "sum to 1"),
     ],

@@ -121,7 +121,7 @@ def test_the_ending_or_the_name_chooses_the_format(tmp_path):
 @pytest.mark.parametrize(
     ("output", "name", "message"),
     [
-        ("a.doc", None, "names no format"),
+        ("a.doc", None, "is not that of a format"),
         (None, "xml", "Unknown format 'xml'"),
         (None, "cvs", "Did you mean 'csv'"),
         (None, "parquet", "Name a file with -o"),

@@ -133,7 +133,7 @@ def test_features_are_made_for_the_head_with_the_most_copies(tmp_path):
         (HEAD + "settings: [1]", "settings must be a table"),
         (HEAD + "recipe: missing", "No recipe 'missing'"),
         (HEAD + "poolings: [mean]", "poolings must be a table"),
-        ("heads: {svm: {}}", "no kind 'svm'"),
+        ("heads: {svm: {}}", "the unknown kind 'svm'"),
         ("heads: {linear: {lr: 1}}", "unknown key 'lr'"),
         ("heads: {linear: {settings:}}", "settings must be a table, got None"),
         ("heads: {linear: {candidates: {steps: 5}}}", "candidates must be a list"),

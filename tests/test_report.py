@@ -226,7 +226,7 @@ def test_systems_on_other_utterances_are_refused():
     ]
     with pytest.raises(ConfigError, match="different utterances or classes"):
         summarize(BenchResult((*runs(), *other)))
-    with pytest.raises(ConfigError, match="None of 1 runs completes a seed"):
+    with pytest.raises(ConfigError, match="No seed is complete"):
         summarize(BenchResult((run(),)))
 
 
@@ -379,7 +379,7 @@ def test_the_report_on_an_evaluation_has_failures_steps_warnings_and_the_floor()
     text = to_markdown(document)
     for words in ("1 input could not be read", "> **Note:** Speaker-dependent.", "N = 4", "direct", "<base>", "floor"):
         assert words in text
-    assert "There are no intervals, as 24 clips are too few: test 30 or more." in text
+    assert "There are no intervals, since 24 clips are too few. Test 30 or more." in text
     assert document.data["steps"]["4"]["failed"] == 1
     assert document.data["warnings"][0] == "Speaker-dependent."
 

@@ -149,7 +149,7 @@ def test_predict_has_one_result_and_a_channel_that_exists(call):
         recognizer.predict(call, channel="each")
     with pytest.raises(AudioError, match="no channel 3"):
         recognizer.predict(call, channel=3)
-    with pytest.raises(ConfigError, match="no channel"):
+    with pytest.raises(ConfigError, match="not a channel"):
         recognizer.predict_many([call], channel="right")
 
 

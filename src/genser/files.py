@@ -127,7 +127,7 @@ def open_locked(path: str | os.PathLike[str]) -> BinaryIO:
         try:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise OSError(f"{path} is no plain file.")
+                raise OSError(f"{path} is not a regular file.")
             _lock(file)
             if os.path.samestat(about, os.lstat(path)):
                 return file

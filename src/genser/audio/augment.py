@@ -70,7 +70,9 @@ class Augmentation:
                 raise ConfigError(f"{name} must be a probability in [0, 1], got {getattr(self, name)}.")
         together = sum(chance for chance, _ in self._by_chance())
         if self.exclusive and together > 1 + 1e-9:
-            raise ConfigError(f"With exclusive the probabilities must sum to at most 1, got {together:g}.")
+            raise ConfigError(
+                f"With `exclusive` the probabilities must sum to at most 1, got {together:g}. Lower some of them."
+            )
         if not 0 <= self.tilt < 1:
             raise ConfigError(f"tilt must lie in [0, 1), got {self.tilt}.")
 

@@ -129,7 +129,9 @@ def _ogg_link(stream: ByteStream, link: Link | None, name: str) -> FileReader:
     else:
         reader = _decoder(stream, name)
     if link and link.has_gap and isinstance(reader, SoundReader):
-        reader.remarks.append("Packets are missing, and what follows is too early; genser[media] keeps the times.")
+        reader.remarks.append(
+            "Packets are missing, so later times are too early. With genser[media] the times are right."
+        )
     if link and not link.is_ended:
         reader.remarks.append(f"The file is cut off{_where(reader)}: the last page of its stream is missing.")
     return reader

@@ -220,8 +220,8 @@ class MediaReader:
         seconds = self._position / self.sample_rate
         if gap > 0 and self._demuxer in INDEXED:
             raise AudioError(
-                f"{self._name} has no sound for {gap:.0f} s after {seconds:.2f} s by its times, which cannot be right. "
-                "Convert it to wav."
+                f"By its time stamps {self._name} has no sound for {gap:.0f} s after {seconds:.2f} s, which cannot "
+                "be right. Convert it to wav."
             )
         self._origin += gap
         if not self._has_jumped:

@@ -36,7 +36,7 @@ def check_channel(channel: Any) -> Channel:
     """
     is_number = isinstance(channel, int) and not isinstance(channel, bool) and channel >= 1
     if not is_number and channel not in ("mix", "each"):
-        raise ConfigError(f"channel {channel!r} is no channel. Choose a number from 1, 'mix' or 'each'.")
+        raise ConfigError(f"{channel!r} is not a channel. Choose a number from 1, 'mix' or 'each'.")
     return channel
 
 

@@ -117,7 +117,7 @@ def _check_int32(samples: np.ndarray) -> None:
     bits, cure = (16, "samples.astype('int16')") if peak < 1 << 15 else (24, "samples / 2**23")
     raise AudioError(
         f"The int32 array holds values up to {peak}, as {bits}-bit samples do; in 32 bits they are "
-        f"{6 * (32 - bits)} dB too quiet. Pass {cure}; a recording that is as quiet as this, as samples / 2**31."
+        f"{6 * (32 - bits)} dB too quiet. Pass {cure}. If the recording is as quiet as that, pass samples / 2**31."
     )
 
 

@@ -55,9 +55,11 @@ class HeadPlan:
 
     def __post_init__(self) -> None:
         if self.kind not in HEADS:
-            raise ConfigError(f"Head {self.name!r}: there is no kind {self.kind!r}. {suggestion(self.kind, HEADS)}")
+            raise ConfigError(
+                f"The head {self.name!r} has the unknown kind {self.kind!r}. {suggestion(self.kind, HEADS)}"
+            )
         if not self.candidates:
-            raise ConfigError(f"Head {self.name!r} has no candidates. Omit `grid` to use its settings as they are.")
+            raise ConfigError(f"The head {self.name!r} has no candidates. Omit `grid` to use its settings as they are.")
 
     @property
     def has_steps(self) -> bool:

@@ -87,7 +87,7 @@ def labelled(
     if not kept:
         where = f" in the split {split!r}" if split else ""
         what = f"one of the classes {', '.join(occurring)}" if other and occurring else f"a label of the task {task!r}"
-        raise ManifestError(f"No utterance of the manifest has {what}{where}.")
+        raise ManifestError(f"No utterance of the manifest has {what}{where}. Check its column, --labels and --split.")
     return kept, other
 
 

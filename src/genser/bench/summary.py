@@ -157,7 +157,9 @@ def summarize(result: BenchResult, *, resampling: Resampling | None = None) -> t
     """
     pooled = pool(result.runs)
     if not pooled:
-        raise ConfigError(f"None of {len(result.runs)} runs completes a seed. Let the bench finish its folds first.")
+        raise ConfigError(
+            f"No seed is complete in the finished runs ({len(result.runs)}). Run the bench again, which continues."
+        )
     protocols = dict.fromkeys(one.protocol for one in pooled)
     return tuple(
         _summarize_protocol([one for one in pooled if one.protocol == protocol], resampling or Resampling())

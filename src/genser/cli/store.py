@@ -29,7 +29,7 @@ def store(
         print(f"{merge_stores(folder, other)} rows from {other} are new.", file=sys.stderr)
     found = stores(folder)
     if not found:
-        raise StoreError(f"{folder} is no feature store, since it has no settings.json in a subfolder. Check the path.")
+        raise StoreError(f"{folder} is not a feature store: no subfolder has a settings.json. Check the path.")
     problems = []
     for one in found:
         problems += check(one)

@@ -136,7 +136,7 @@ def validation_split(
             held_out.update(drawn[: min(max(1, round(fraction * len(drawn))), len(drawn) - 1)])
     if not held_out:
         raise ManifestError(
-            "No speaker can be held out: no corpus has two. Use validation 0, or fill the column 'split'."
+            "No speaker can be held out, since no corpus has two. Set validation to 0, or fill the column 'split'."
         )
     chosen = np.array([speaker in held_out for speaker in speakers])
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)

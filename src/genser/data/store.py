@@ -179,7 +179,9 @@ class FeatureStore:
         keys = list(keys)
         lost = self.missing(keys)
         if lost:
-            raise StoreError(f"{len(lost)} of {len(keys)} rows are not in {self.folder}, such as {lost[0]}.")
+            raise StoreError(
+                f"{len(lost)} of {len(keys)} rows are not in {self.folder}, such as {lost[0]}. Encode them first."
+            )
         rows, positions = np.empty((len(keys), *self.shape), np.float32), self._positions(keys)
         for place in np.argsort(positions).tolist():  # in the order of the disk
             position = int(positions[place])

@@ -68,7 +68,7 @@ def merge_stores(path: str | os.PathLike[str], other: str | os.PathLike[str]) ->
     """
     added, sources = 0, stores(other)
     if not sources:
-        raise StoreError(f"{other} is no feature store, since it has no settings.json in a subfolder. Check the path.")
+        raise StoreError(f"{other} is not a feature store: no subfolder has a settings.json. Check the path.")
     for source in sources:
         target = FeatureStore(path, source.encoder_fingerprint, source.shape, settings=source.settings)
         before = len(target)

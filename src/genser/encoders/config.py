@@ -99,7 +99,7 @@ class Pooling:
             if name not in STATISTICS:
                 raise ConfigError(f"There is no statistic {name!r}. Choose from {', '.join(STATISTICS)}.")
         if not statistics or len(set(statistics)) < len(statistics):
-            raise ConfigError(f"Name at least one statistic, and each once; got {list(statistics)}.")
+            raise ConfigError(f"Name at least one statistic, and each once, got {list(statistics)}.")
 
     @property
     def parts(self) -> tuple[tuple[str, str], ...]:

@@ -37,8 +37,8 @@ class PooledEncoder(SpeechEncoder):
         super().__init__()
         if not encoder.hop and (pooling.level or any(gate for gate, _ in pooling.parts)):
             raise ConfigError(
-                f"{encoder.name} cannot be gated or levelled, because its frames have no fixed position. "
-                "Use the statistics mean and std, without level."
+                f"{encoder.name} has no statistics of loud frames and no level, because its frames have no fixed "
+                "position. Use the statistics mean and std, without level."
             )
         self.chosen = pooling.states or tuple(range(encoder.states))
         if max(self.chosen) >= encoder.states or min(self.chosen) < 0:

@@ -41,12 +41,12 @@ def fetch(name: str, *, local_files_only: bool = False) -> Path:
     """
     repository, at, revision = name.removeprefix(PREFIX).partition("@")
     if repository.count("/") != 1 or (at and not revision):
-        raise ModelError(f"{name!r} is no model on the hub. Write hf:owner/name or hf:owner/name@revision.")
+        raise ModelError(f"{name!r} is not a model on the hub. Write hf:owner/name or hf:owner/name@revision.")
     patterns = ["*.onnx", *FOLDER_FILES]
     folder = download(repository, revision or None, patterns, local_files_only=local_files_only)
     found = model_in(folder)
     if found is None:
-        raise ModelError(f"{name} holds no model of genser: one ONNX file, or a model folder. Check the name.")
+        raise ModelError(f"{name} has no model of genser, which is one ONNX file or a model folder. Check the name.")
     return found
 
 

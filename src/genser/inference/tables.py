@@ -56,7 +56,7 @@ class TablePredictions:
             frame = narwhals.from_native(table, eager_only=True)
         except TypeError as error:
             raise ConfigError(
-                f"{type(table).__name__} is no table of pandas, Polars or Arrow in memory. Convert it to one."
+                f"{type(table).__name__} is not a table of pandas, Polars or Arrow in memory. Convert it to one."
             ) from error
         for name in filter(None, (path, start, end)):
             if name not in frame.columns:

@@ -58,7 +58,7 @@ class Resampling:
 
     def __post_init__(self) -> None:
         if self.resamples < 1:
-            raise ConfigError(f"resamples must be at least 1, got {self.resamples}. 2000 is a good number.")
+            raise ConfigError(f"resamples must be at least 1, got {self.resamples}. 2000 is usual.")
         if not 0 < self.level < 1:
             raise ConfigError(f"level must lie between 0 and 1, got {self.level}. 0.95 is usual.")
 

@@ -188,7 +188,9 @@ def check_probabilities(probabilities: np.ndarray, shape: tuple[int, ...]) -> No
     undefined = np.isnan(probabilities)
     answered = probabilities[~undefined.all(axis=-1)]
     if np.isnan(answered).any():
-        raise ConfigError("A row of probabilities is partly NaN. An utterance that failed needs NaN in every column.")
+        raise ConfigError(
+            "A row of probabilities has NaN in some columns only. A clip that failed needs NaN in all of them."
+        )
     wrong = (answered < 0).any(axis=-1) | (np.abs(answered.sum(axis=-1) - 1) > _SUM_TOLERANCE)
     if wrong.any():
         raise ConfigError(f"Scores {answered[wrong][0]} are not probabilities. Rows must be >= 0 and sum to 1.")

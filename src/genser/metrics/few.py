@@ -41,7 +41,7 @@ def intervals_of(
     remarks = [_speaker_remark(count)] if count < FEW_SPEAKERS else []
     if len(labels) < FEW_CLIPS:
         clips = counted(len(labels), "clip is", "clips are")
-        return {}, (*remarks, f"There are no intervals, as {clips} too few: test {FEW_CLIPS} or more.")
+        return {}, (*remarks, f"There are no intervals, since {clips} too few. Test {FEW_CLIPS} or more.")
     groups = speakers if count >= FEW_SPEAKERS else None
     intervals = score_intervals(decisions, labels, classes=len(classes), groups=groups, resampling=resampling)
     support = np.bincount(labels, minlength=len(classes))
@@ -56,7 +56,7 @@ def intervals_of(
     right = decisions == labels
     if right.all() or not right.any():
         share = "right" if right.all() else "wrong"
-        return {}, (*remarks, f"There are no intervals, as all answers are {share}: resamples of them do not differ.")
+        return {}, (*remarks, f"There are no intervals, since all answers are {share}: resamples would not differ.")
     if intervals and groups is None:
         remarks.append("Clips were resampled within each class for the intervals.")
     return intervals, tuple(remarks)

@@ -138,7 +138,7 @@ class EstimatorConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dim < 1 or self.conditions < 0:
-            raise ConfigError(f"dim and conditions are too small: {self.dim} and {self.conditions}.")
+            raise ConfigError(f"dim and conditions must be at least 1, got {self.dim} and {self.conditions}.")
         if self.inner % (2 * self.heads):
             raise ConfigError(f"network.width {self.inner} must be an even multiple of network.heads {self.heads}.")
 

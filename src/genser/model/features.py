@@ -58,7 +58,7 @@ class FeatureTransformConfig(TransformConfig):
         super().__post_init__()
         if self.components > self.states * self.dim:
             raise ConfigError(
-                f"{self.states} x {self.dim} features have no {self.components} components: lower "
+                f"{self.states} x {self.dim} features have fewer than {self.components} components. Lower "
                 "feature_transform.components."
             )
 
@@ -164,7 +164,8 @@ class PrincipalComponents(nn.Module):
         rows = self.standardizer(features[indices].float()).flatten(1)
         if len(rows) <= self.config.components:
             raise ConfigError(
-                f"{len(rows)} rows do not span {self.config.components} components: lower feature_transform.components."
+                f"{len(rows)} rows are too few for {self.config.components} components. Lower "
+                "feature_transform.components."
             )
         centre = rows.mean(0)
         basis = _principal_directions(rows - centre, self.config.components, self.config.flattening)

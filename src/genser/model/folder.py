@@ -246,7 +246,7 @@ def _read_files(folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
     contents = {}
     for name, checksum in checksums.items():
         if not (folder / name).is_file():  # a FIFO or a device could be read without end
-            raise ModelError(f"{folder / name} is missing or is no file. Copy the model folder again.")
+            raise ModelError(f"{folder / name} is missing or is not a file. Copy the model folder again.")
         try:
             contents[name] = (folder / name).read_bytes()
         except OSError as error:

@@ -64,15 +64,20 @@ class HeadConfig:
                 f"The estimator takes {size} conditions and width, but the feature transform gives {transform.shape}."
             )
         if len(set(self.labels)) != len(self.labels) or not self.labels:
-            raise ConfigError(f"Labels must be given, each once, got {list(self.labels)}.")
+            raise ConfigError(
+                f"A head needs labels, each once, got {list(self.labels)}. Remove those that occur twice."
+            )
         if self.state not in STATES:
             raise ConfigError(f"Unknown state {self.state!r}: use one of {', '.join(STATES)}.")
         if self.state == "posterior" and not transform.repeats:
-            raise ConfigError("state='posterior' needs x_1 among the conditions: set feature_transform.repeat.")
+            raise ConfigError(
+                "The state 'posterior' needs x_1 among the conditions. Set feature_transform.repeat to true."
+            )
         check_penalty(self.kind, self.ridge_prior)
         if self.ridge_prior < 0 or (self.ridge_prior and self.kind != "ridge" and not transform.repeats):
             raise ConfigError(
-                "A ridge prior needs a positive penalty, and x_1 among the conditions: set feature_transform.repeat."
+                "A ridge prior needs a positive penalty, and x_1 among the conditions. Set feature_transform.repeat to "
+                "true."
             )
         if not (self.exponent > 0 and self.out_of_domain_exponent > 0):
             raise ConfigError(

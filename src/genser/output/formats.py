@@ -177,7 +177,9 @@ def find_format(kind: Kind, output: Path | StoredFile | None, name: str | None, 
         if name is None:
             endings = ", ".join(ending for ending, format in ENDINGS.items() if format in known)
             folder = "" if kind == "predictions" else f" For a folder write {output}/."
-            raise ConfigError(f"The ending of {output} names no format. Use --format, or one of {endings}.{folder}")
+            raise ConfigError(
+                f"The ending of {output} is not that of a format. Use --format, or one of {endings}.{folder}"
+            )
     name = name or default
     if name not in FORMATS:
         raise ConfigError(f"Unknown format {name!r}. {suggestion(name, known)}")

@@ -78,7 +78,7 @@ def from_pretrained(model_class: str, folder: Path, **options: Any) -> tuple[Any
     missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
     if missing:
         raise ModelError(
-            f"{folder} lacks {len(missing)} tensors of {type(model).__name__}, such as {missing[0]}, which would be "
-            "random numbers. Copy the whole model, or name another."
+            f"{folder} lacks {len(missing)} tensors of {type(model).__name__}, such as {missing[0]}. Without them it "
+            "would guess. Copy the whole model, or name another."
         )
     return model.eval(), f"transformers {transformers.__version__}"

@@ -62,7 +62,7 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.shard_rows is not None and self.shard_rows < 1:
-            raise ConfigError(f"A shard of {self.shard_rows} rows is empty. Choose at least 1.")
+            raise ConfigError(f"A shard needs at least 1 row, got {self.shard_rows}. Choose more.")
 
     @property
     def block_rows(self) -> int:

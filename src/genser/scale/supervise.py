@@ -45,8 +45,8 @@ class Supervisor:
                 deaths[block.number] += 1
                 if deaths[block.number] == MOST_DEATHS:
                     raise GenserError(
-                        f"Shard {block.number} has ended its worker {MOST_DEATHS} times, and none of its rows does so "
-                        f"alone: {death} Check the memory of the machine."
+                        f"Shard {block.number} has ended its worker {MOST_DEATHS} times, but none of its rows alone: "
+                        f"{death} Check the memory of the machine."
                     ) from death
                 if deaths[block.number] % TRIES == 0:
                     waiting[0] = Order(block, self._guilty(block))

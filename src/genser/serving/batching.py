@@ -134,7 +134,7 @@ class Batcher:
         if count > self._max_queue:
             raise Problem(
                 413,
-                f"{count} clips are more than the server's queue of {self._max_queue} holds. Send less.",
+                f"{count} clips are more than the {self._max_queue} that may wait in the server. Send fewer at once.",
             )
         if count and waiting + count > self._max_queue:
             self._metrics.refused.labels("queue").inc(count)

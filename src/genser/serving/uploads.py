@@ -89,7 +89,9 @@ async def _body(request: Request, config: ServerConfig, max_bytes: int) -> Async
             async with asyncio.timeout(begin + allowed - time.monotonic()):
                 chunk = await anext(source, None)
         except TimeoutError:
-            raise Problem(408, f"Only {received} bytes of the body arrived in {allowed:.0f} s. Send faster.") from None
+            raise Problem(
+                408, f"Only {received} bytes of the body arrived in {allowed:.0f} s. Check the network, or send less."
+            ) from None
         if chunk is None:
             return
         received += len(chunk)

@@ -152,7 +152,7 @@ def build_dataset(
     if len(classes) < 2:
         raise ManifestError(
             f"The manifest has {counted(len(classes), 'class', 'classes')} of the task {task!r}. Training needs two or "
-            "more: check its column and the label map."
+            "more. Check its column and the label map."
         )
     opened = open_store(store, encoder, bf16=bf16)
     features, problems = _extracted("features", kept, encoder, opened, progress, processes)

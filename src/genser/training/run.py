@@ -286,7 +286,7 @@ def _calibrated(
         return trained
     if inside is None:
         drop_in_domain_score(head)
-        report("The model is not calibrated, since nothing was held out: set validation or calibration.folds.")
+        report("The model is not calibrated, since no clips were held out. Set validation or calibration.folds.")
         return trained
     if len(inside.rows) < FEWEST:
         report(f"The model is not calibrated, since there are fewer than {FEWEST} held-out clips: {len(inside.rows)}.")
@@ -302,7 +302,10 @@ def _gender_head(setup: TrainingSetup, dataset: Dataset, training: np.ndarray, r
     settings = setup.config.calibration
     labelled, rows = gender_rows(dataset, training)
     if len(labelled.classes) < 2:
-        report("The model does not recognise the gender, since the manifest does not have two in its column 'gender'.")
+        report(
+            "The model does not recognise the gender, since the column 'gender' of the manifest does not have two "
+            "values."
+        )
         return None
     genders = replace(setup, config=gender_config(setup.config), dataset=labelled)
     head, _ = replace(genders, group=ALONE).fit(labelled, rows)
@@ -313,7 +316,7 @@ def _gender_head(setup: TrainingSetup, dataset: Dataset, training: np.ndarray, r
     if settings.across_corpora and len(names) > 1:
         outside = genders.held_out((rows[corpora[rows] != name], np.flatnonzero(corpora == name)) for name in names)
     if inside is None and outside is None:
-        report("The gender is not calibrated, since nothing was held out: set calibration.folds.")
+        report("The gender is not calibrated, since no clips were held out. Set calibration.folds.")
     known = [inside, outside and outside.where(np.isin(outside.rows, rows))]
     calibrate_gender(head, [one for one in known if one is not None])
     return GenderHead(head, inside, outside)

@@ -47,7 +47,7 @@ class Sampler:
             raise ConfigError(f"Unknown sampler.readout {self.readout!r}: use one of {', '.join(READOUTS)}.")
         if self.readout == "state" and self.steps == 0:
             raise ConfigError(
-                "With 0 steps the state is still the speech feature: set sampler.readout estimate, or take a step."
+                "With 0 steps the state is still the speech feature. Set sampler.readout to estimate, or take a step."
             )
 
     def __call__(self, estimator: Estimator, path: BridgePath, x_1: Vectors, X_c: Conditions) -> Vectors:
