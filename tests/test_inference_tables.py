@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import genser
-from genser.errors import AudioError, ConfigError
+from genser.errors import ConfigError
 
 SPEECH, RATE = soundfile.read(Path(__file__).resolve().parent.parent / "examples/synthetic.flac", dtype="float32")
 ROWS = {
@@ -77,8 +77,16 @@ def test_a_prefix_avoids_columns_that_exist(recognizer, folder):
     table = pa.table({"path": [str(folder / "a.wav")], "label": ["sad"]})
     found = recognizer.predict_table(table, prefix="predicted_")
     assert found.column_names[:3] == ["path", "label", "predicted_label"]
-    with pytest.raises(AudioError, match=r"from 2\.0 s to 1\.0 s"):
-        recognizer.predict_table(pa.table({"path": ["a.wav"], "s": [2.0], "e": [1.0]}), start="s", end="e")
+
+
+def test_a_faulty_row_does_not_cost_the_others(recognizer, folder):
+    paths = ["a.wav", "a.wav", None, "a.wav", "a.wav"]
+    starts, ends = [2.0, 0.0, 0.0, "soon", None], [1.0, 1.0, 1.0, 1.0, None]
+    table = pd.DataFrame({"path": paths, "s": starts, "e": ends})
+    found = recognizer.predict_table(table, start="s", end="e", folder=folder)
+    assert found["label"].notna().tolist() == [False, True, False, False, True]
+    for number, reason in ((0, "from 2.0 s to 1.0 s"), (2, "The path is missing."), (3, "'soon' is no time")):
+        assert reason in found["error"][number]
 
 
 def test_an_index_of_audformat_comes_back(recognizer, folder):

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from genser.audio import AudioStream, stream_audio
-from genser.errors import ConfigError, MissingExtraError, suggestion
+from genser.audio import AudioLimits, AudioStream, stream_audio
+from genser.errors import AudioError, ConfigError, GenserError, MissingExtraError, suggestion
+from genser.inference.prediction import Prediction
 from genser.storage import is_url
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ TEXTS = ("label", "remark", "error")
 
 class TablePredictions:
     """What a recogniser does with tables."""
+
+    _limits: AudioLimits
 
     def predict_table(
         self,
@@ -41,11 +44,11 @@ class TablePredictions:
 
         Returns:
             A table of the same kind, with the columns label, remark, error, score, familiar, duration and one of each
-            class behind those of the table. A recording that cannot be read has the reason in error, and no label.
+            class behind those of the table. A recording that cannot be read, or a time that cannot be, has the reason
+            in error, and no label.
 
         Raises:
             ConfigError: It is no such table, a column is missing, or the table has one of the new names.
-            AudioError: A clip ends before it starts.
             MissingExtraError: It needs the extra [tables].
         """
         try:
@@ -92,7 +95,6 @@ class TablePredictions:
 
         Raises:
             ConfigError: The index has other levels.
-            AudioError: A segment ends before it starts.
         """
         import pandas
 
@@ -114,13 +116,28 @@ class TablePredictions:
         self, paths: Iterable[Any], starts: Iterable, ends: Iterable, folder: str | os.PathLike[str]
     ) -> list[dict[str, Any]]:
         """A prediction of each part of a recording."""
-        streams = _streams(zip(paths, starts, ends, strict=True), Path(folder))
-        predictions = cast("Recognizer", self).predict_many(streams)
-        return [{**prediction.to_dict(), **prediction.scores} for prediction in predictions]
+        parts, failed = list(zip(paths, starts, ends, strict=True)), dict[int, Prediction]()
+
+        def streams() -> Iterator[AudioStream]:
+            for number, part in enumerate(parts):
+                try:
+                    yield _stream(*part, Path(folder), self._limits)
+                except GenserError as error:
+                    failed[number] = Prediction(str(part[0]), None, error=str(error))
+
+        found = iter(list(cast("Recognizer", self).predict_many(streams())))
+        rows = [failed.get(number) or next(found) for number in range(len(parts))]
+        return [{**row.to_dict(), **row.scores} for row in rows]
 
 
-def _streams(parts: Iterable[tuple[Any, Any, Any]], folder: Path) -> Iterator[AudioStream]:
-    """Recordings, or their parts between two times in seconds; a missing time is the begin or the end."""
-    for path, start, end in parts:
-        start, end = (None if time is None or time != time else float(time) for time in (start, end))
-        yield stream_audio(path if is_url(path) else folder / str(path), start=start, end=end)
+def _stream(path: Any, start: Any, end: Any, folder: Path, limits: AudioLimits) -> AudioStream:
+    """A recording, or its part between two times in seconds; a missing time is the begin or the end."""
+    if path is None or path != path:
+        raise AudioError("The path is missing.")
+    times: list[float | None] = []
+    for time in (start, end):
+        try:
+            times.append(None if time is None or time != time else float(time))
+        except (TypeError, ValueError) as error:
+            raise AudioError(f"{path}: {time!r} is no time in seconds.") from error
+    return stream_audio(path if is_url(path) else folder / str(path), start=times[0], end=times[1], limits=limits)
