@@ -24,6 +24,8 @@ def test_the_site_builds_strictly_and_asks_no_other_host(tmp_path):
         r"<(?:script|link|img)[^>]+(?:src|href)=\"?(https?://[^\"> ]+)", (built / "index.html").read_text()
     )
     assert asked == []
+    broken = [path.name for path in built.rglob("*.html") if "```" in path.read_text("utf-8")]
+    assert broken == [], "A fenced block is not read as one: its first line may name a language and nothing else."
     pages = {path.relative_to(tmp_path / "docs").with_suffix("") for path in (tmp_path / "docs").rglob("*.md")}
     assert pages == {path.relative_to(built).with_suffix("") for path in built.rglob("*.html")} - {Path("404")}
 
