@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from toys import toy_folder, toy_weights
 
 from genser.encoders import KINDS, EncoderConfig, EncoderKind, Pooling, SpeechEncoder, load_encoder, named_encoder
+from genser.encoders.checkpoint import find_folder
 from genser.errors import ConfigError, ModelError
 from genser.export.quantize import SPARED
 from genser.model.folder import load_model, load_speech_model, save_model
@@ -145,3 +146,20 @@ def test_a_model_with_a_pooling_finds_its_moved_encoder_by_name(tmp_path):
 )
 def test_the_8_bit_export_knows_the_module_names_of_all_kinds(name, spared):
     assert bool(SPARED.search(name)) is spared
+
+
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ("owner/name", ("owner/name", None)),
+        ("owner/name@refs/pr/1", ("owner/name", "refs/pr/1")),
+        ("owner/name@0123abc", ("owner/name", "0123abc")),
+    ],
+)
+def test_a_hub_id_may_name_its_revision(monkeypatch, tmp_path, source, asked):
+    found = []
+    monkeypatch.setattr("genser.encoders.checkpoint.download", lambda *given: found.append(given[:2]) or tmp_path)
+    assert find_folder(source) == tmp_path
+    assert found == [asked]
+    (tmp_path / "a@b").mkdir()
+    assert find_folder(str(tmp_path / "a@b")) == tmp_path / "a@b", "a folder is a folder"

@@ -51,8 +51,8 @@ def bench(
         protocol: emobox, official, loso, kfold-speaker, loco, or random (speaker-dependent); or a corpus, such as meld.
         manifests: CSV, JSON lines or Parquet; EmoBox has folds for each corpus, all others span the manifests. For a
             corpus, its folder.
-        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank"; repeat for
-            several. By default the encoder of the recipe.
+        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, "fbank" or "egemaps";
+            repeat for several. By default the encoder of the recipe.
         revision: Commit of a hub id; the newest if omitted.
         plan: "default", "quick", "report", "ablations", "cross-corpus", "paper", or a YAML file; by default "paper"
             for a corpus, else "default".

@@ -31,8 +31,8 @@ def features(
     Args:
         manifest: CSV, JSON lines or Parquet; with --engine also a folder, an audio file, or a URL of any of them.
         recipe: Name of a packaged recipe, or a YAML file; the default is that of genser train.
-        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank". The default
-            is the encoder of the recipe.
+        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, "fbank" or "egemaps". The
+            default is the encoder of the recipe.
         revision: Commit of a hub id; the newest if omitted.
         store: Folder of the feature store; with --engine the folder or URL of the Parquet shards.
         device: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else the CPU.

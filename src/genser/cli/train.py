@@ -33,8 +33,9 @@ def train(
             corpus.
         recipe: "small" (a few thousand clips), "bundled" (as the bundled models: adapted encoder, two exponents of
             calibration; takes hours), "paper" (the paper's network), or a YAML file.
-        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, or "fbank". The default
-            is the encoder of the recipe. Settings that another kind cannot have are reset, and a message names them.
+        encoder: "whisper:FILE-OR-HUB-ID", "hubert:FOLDER-OR-HUB-ID", a path or hub id alone, "fbank" or "egemaps". The
+            default is the encoder of the recipe. Settings that another kind cannot have are reset, and a message names
+            them.
         output: Model folder; checkpoints and metrics.jsonl are in run/ inside.
         store: Folder of the feature store.
         device: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else the CPU.

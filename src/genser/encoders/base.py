@@ -21,6 +21,7 @@ class SpeechEncoder(nn.Module, ABC):
         states: Number of hidden states; the last is x_1, the others are the conditions X_c.
         max_samples: Longest waveform in samples; None if there is no limit.
         hop: Samples from one frame to the next; None if frames have no fixed position.
+        is_graph: Whether torch can trace it, so that it can be exported to ONNX.
     """
 
     name: str
@@ -28,6 +29,7 @@ class SpeechEncoder(nn.Module, ABC):
     states: int
     max_samples: int | None = None
     hop: int | None = None
+    is_graph: bool = True
 
     @property
     @abstractmethod

@@ -25,7 +25,7 @@ def find_folder(source: str, revision: str | None = None, weights: Sequence[str]
     """Return the folder of a checkpoint: a local one, or that of a hub id in the cache, downloaded if needed.
 
     Args:
-        source: Local folder or hub id.
+        source: Local folder, or hub id, optionally followed by ``@`` and a revision.
         revision: Branch, tag or commit of a hub id.
         weights: Patterns of the weight files to fetch.
 
@@ -35,6 +35,8 @@ def find_folder(source: str, revision: str | None = None, weights: Sequence[str]
     folder = expanded(source)
     if is_folder(folder):
         return folder
+    if revision is None and "@" in source:
+        source, _, revision = source.partition("@")
     if source.count("/") > 1 or source.startswith((".", "/", "~")):
         raise ModelError(f"There is no folder {source}. Check the path.")
     return download(source, revision, [*SETTINGS_FILES, *weights])

@@ -52,6 +52,7 @@ KINDS = Registry(
             "genser.encoders.whisper", ("whisper",), None, "conv1.weight", True, "layers", "self_attn", "fc2"
         ),
         "fbank": EncoderKind("genser.encoders.fbank"),
+        "egemaps": EncoderKind("genser.encoders.egemaps"),
     },
     group="genser.encoders",
     kind=EncoderKind,
@@ -118,7 +119,8 @@ class EncoderConfig:
 
     Attributes:
         kind: ``"hubert"`` is HuBERT and its family (WavLM, wav2vec 2.0, data2vec-audio),
-            ``"whisper"`` the encoder of Whisper, ``"fbank"`` log-mel filter banks, which have no weights.
+            ``"whisper"`` the encoder of Whisper. ``"fbank"``, log-mel filter banks, and ``"egemaps"``, which needs
+            openSMILE, have no weights.
         source: Local folder, local safetensors file (Whisper's, or the one of a model folder) or hub id. None means the
             paper's encoder for HuBERT.
         revision: Branch, tag or commit of a hub id; a commit pins the weights.

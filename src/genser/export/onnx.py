@@ -74,7 +74,7 @@ def export_onnx(
 
     Raises:
         ConfigError: The precision is unknown, or the target folder does not exist.
-        ModelError: The folder does not load, or the graph differs from the model.
+        ModelError: The folder does not load, its encoder is no network, or the graph differs from the model.
         MissingExtraError: onnx or onnxscript is not installed.
     """
     if precision not in PRECISIONS:
@@ -86,6 +86,9 @@ def export_onnx(
         raise ConfigError(f"The folder {path.parent} does not exist. Create it, or choose another output.")
     model = load_model(Path(folder))
     reference = load_speech_model(model, encoder)
+    if not getattr(reference.encoder, "encoder", reference.encoder).is_graph:  # inside a pooling
+        name = reference.encoder.name
+        raise ModelError(f"The encoder {name} is no network, so no ONNX graph can contain it. Use the model folder.")
     if card is None and (model.folder / CARD).is_file():
         card = (model.folder / CARD).read_text(encoding="utf-8")
     metadata = {**model.description, "info": {**model.info, **(info or {})}, "card": card, "precision": precision}

@@ -250,7 +250,7 @@ def _with_encoder(
     changes: dict[str, Any] = {"encoder.pooling": to_mapping(encoder.pooling)}
     if not KINDS[encoder.kind].embeds:
         changes["adaptation.rank"] = 0
-    if encoder.kind == "fbank" and old.feature_transform.components:
+    if not KINDS[encoder.kind].layers and old.feature_transform.components:
         changes |= {"feature_transform.components": 0, "feature_transform.repeat": True}
     before, after = to_mapping(old), {**mapping, "encoder": to_mapping(encoder)}
     reset = []
