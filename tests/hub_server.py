@@ -61,7 +61,8 @@ class FakeHub:
         assert what == "commit"
         lines = [json.loads(line) for line in body.splitlines()]
         new = {x["value"]["path"]: base64.b64decode(x["value"]["content"]) for x in lines if x["key"] == "file"}
-        sha = self.commit(name, {**files, **new})
+        gone = {x["value"]["path"] for x in lines if x["key"] == "deletedFile"}
+        sha = self.commit(name, {path: content for path, content in {**files, **new}.items() if path not in gone})
         return 200, {}, {"commitUrl": f"/{name}/commit/{sha}", "commitOid": sha, "pullRequestUrl": None}
 
 

@@ -149,6 +149,22 @@ def test_a_saved_model_loads_by_its_folder(tmp_path, toys):
     assert find_model(again) == again
 
 
+def test_a_used_folder_or_repository_holds_the_new_model_only(hub, tmp_path, toys):
+    folder, whole = tmp_path / "saved", genser.load(embedded(toys.folder, tmp_path))
+    for ours in (whole, genser.load(toys.int8), whole):
+        ours.save_pretrained(folder)
+        ours.push_to_hub("ann/used")
+        for theirs in (genser.load(folder), genser.load("hf:ann/used")):
+            assert theirs.metadata == ours.metadata
+        assert set(hub.at("ann/used", "main")[1]) == {one.name for one in folder.iterdir()}
+    genser.load(folder).save_pretrained(folder)  # its own
+    assert genser.load(folder).metadata == whole.metadata
+    (tmp_path / "taken").mkdir()
+    shutil.copy(toys.int8, tmp_path / "taken/other.onnx")
+    with pytest.raises(ModelError, match=r"holds another model, other\.onnx"):
+        genser.load(toys.int8).save_pretrained(tmp_path / "taken")
+
+
 def test_the_verbs_take_a_model_of_the_hub(hub, toys, capsys):
     pinned = genser.load(toys.float32).push_to_hub("ann/toy")
     assert cli.app(["info", pinned, "--json"], exit_on_error=False) == 0

@@ -109,10 +109,10 @@ class HubModel:
         their intervals. Chosen classes, their shares and a profile are not part of the model.
 
         Args:
-            folder: Created if it does not exist.
+            folder: Created if it does not exist. Files of an earlier model there are replaced or removed.
 
         Raises:
-            ModelError: The recogniser is not from a file or folder.
+            ModelError: The recogniser is not from a file or folder, or the folder holds an ONNX file of another name.
             MissingExtraError: It needs the extra [hub].
         """
         path, target = self._path(), Path(folder)
@@ -123,8 +123,16 @@ class HubModel:
         text = hub_card(metadata)
         target.mkdir(parents=True, exist_ok=True)
         names = [ONNX_FILE] if path.is_file() else [name for name in FOLDER_FILES if (path / name).is_file()]
-        for name in names:
-            shutil.copyfile(path if path.is_file() else path / name, target / name)
+        files = {name: path if path.is_file() else path / name for name in names}
+        if path.is_file() and (others := sorted({one.name for one in target.glob("*.onnx")} - {ONNX_FILE})):
+            raise ModelError(f"{target} holds another model, {others[0]}. Choose another folder, or remove it.")
+        for name in reversed([ONNX_FILE, *FOLDER_FILES]):  # the configuration of an earlier model goes first
+            if name not in files:
+                (target / name).unlink(missing_ok=True)
+        for name, source in files.items():
+            if not (target / name).exists() or not source.samefile(target / name):
+                shutil.copyfile(source, target / f"{name}.part")
+                (target / f"{name}.part").replace(target / name)
         atomic_write(target / "README.md", text.encode())
 
     def push_to_hub(self, name: str, *, private: bool = False, message: str = "Upload a model of genser") -> str:
@@ -156,7 +164,10 @@ class HubModel:
         with TemporaryDirectory(prefix="genser-") as folder:
             self.save_pretrained(folder)
             api.create_repo(name, private=private, exist_ok=True)
-            commit = api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
+            earlier = ["*.onnx", *FOLDER_FILES]  # of which none may stay beside the new files
+            commit = api.upload_folder(
+                repo_id=name, folder_path=folder, commit_message=message, delete_patterns=earlier
+            )
         return f"{PREFIX}{name}@{commit.oid}"
 
     def _path(self) -> Path:
