@@ -171,7 +171,7 @@ def test_the_card_lists_data_licence_and_scores(trained):
         "| a | 30 | 2 | merry ",
         "a, trained without it",
         "speech gate",
-        "validation side |",
+        "validation side, which also chose the weights: optimistic |",
     ):
         assert words in card
 

@@ -66,7 +66,9 @@ def _scores(info: Mapping[str, Any]) -> str:
     """Unweighted accuracy on whatever was held out."""
     lines = []
     if info.get("validation_ua") is not None:
-        note = ", random recordings: optimistic" if info.get("validation_split") == "recordings" else ""
+        whose = ", random recordings" if info.get("validation_split") == "recordings" else ""
+        chose = ", which also chose the weights" if info.get("recipe", {}).get("keep") == "best" else ""
+        note = f"{whose}{chose}: optimistic" if whose or chose else ""
         lines.append((f"validation side{note}", info["validation_ua"]))
     if "out_of_fold_ua" in info:
         lines.append(("speakers of the training side, each predicted without its fold", info["out_of_fold_ua"]))
