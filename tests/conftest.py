@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 LONGEST = (
-    *("export", "docs", "silence", "training_distributed", "benchmarks", "bench", "scale_ray", "scale"),
+    *("export", "docs", "notebooks", "silence", "training_distributed", "benchmarks", "bench", "scale_ray", "scale"),
     *("serving_page", "serving_hostile", "training_lora", "cli_resume", "serving_schema", "encoders_whisper"),
 )
 """Files whose tests take longest. They start first, so that no core idles at the end."""
