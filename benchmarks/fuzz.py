@@ -30,7 +30,9 @@ from pathlib import Path
 from _common import Claim, parser
 from _doors import DOORS, Door, Refused
 from _mutants import mutant
+from _outside_doors import OUTSIDE
 
+DOORS = DOORS | {door.name: door for door in OUTSIDE}
 SECONDS = 10  # of processor time of a case
 MEMORY = 1 << 30  # bytes that a case may add
 CHUNK = 20_000  # cases of a child process

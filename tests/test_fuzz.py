@@ -14,19 +14,20 @@ from _mutants import mutant  # noqa: E402
 sys.path.remove(str(BENCHMARKS))
 CASES = 100
 SLOW = {"audio": 30, "HTTP": 10, "WebSocket": 10, "command lines": 10, "settings": 5, "recipes": 5, "plans": 5}
-SLOW |= {"model file": 5, "model metadata": 5, "model folder": 5, "encoder weights": 5}
+SLOW |= {"HTTP profiles": 10, "profile of a request": 10, "hub configurations": 3, "hub weights": 3}
+SLOW |= {"hub model weights": 3, "model file": 5, "model metadata": 5, "model folder": 5, "encoder weights": 5}
 FIRST = 1_000_000_000
 """Number of the first case: behind those of the long runs."""
 
 
-@pytest.mark.parametrize("name", _doors.DOORS)
+@pytest.mark.parametrize("name", fuzz.DOORS)
 def test_damaged_inputs_are_refused_or_accepted(name, monkeypatch, toys):
     files = {file.name: file.read_bytes() for file in toys.folder.iterdir() if file.is_file()}
     weights = toys.folder.with_name("toy-encoder.safetensors").read_bytes()
     monkeypatch.setattr(_doors, "toy", lambda: (toys.float32.read_bytes(), files, weights))
     monkeypatch.chdir(Path.cwd())  # the door of command lines changes the folder
     seeds = range(3)
-    findings, ends = fuzz.attack(_doors.DOORS[name], [*seeds, *range(FIRST, FIRST + SLOW.get(name, CASES))])
+    findings, ends = fuzz.attack(fuzz.DOORS[name], [*seeds, *range(FIRST, FIRST + SLOW.get(name, CASES))])
     assert findings == []
     assert ends["accepted"], "not even a good input is accepted"
 

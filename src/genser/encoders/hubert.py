@@ -224,7 +224,7 @@ def _load_model(folder: Path, source: str) -> Any:
         raise MissingExtraError("train", f"Loading {source}") from error
     try:
         model, report = AutoModel.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, trust_remote_code=False
         )
     except Exception as error:  # a bad folder makes transformers raise many kinds of errors
         raise ModelError(f"{source} cannot be loaded by transformers: {error}. Copy the whole model folder.") from error

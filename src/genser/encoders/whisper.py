@@ -166,6 +166,8 @@ def load(source: str, revision: str | None = None) -> WhisperEncoder:
     path = expanded(source)
     path = path if is_file(path) else find_folder(source, revision)
     heads = None if path.is_file() else read_settings(path).get("encoder_attention_heads")
+    if heads is not None and type(heads) is not int:
+        raise ModelError(f"{source} has {heads!r} attention heads by its config.json. Copy the whole model folder.")
     tensors = _encoder_tensors(read_weights(path), source)
     try:
         encoder = WhisperEncoder(_whisper_config(tensors, heads), name=path.name.split(".")[0])

@@ -50,31 +50,23 @@ def load(request: PeerRequest) -> AudioClassifier:
     folder = find_folder(request.weights)
     weight_files(folder)
     model, library = from_pretrained("AutoModelForAudioClassification", folder)
-    from transformers import AutoFeatureExtractor
-
-    extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    names = model.config.id2label
+    if sorted(names) != list(range(len(names))) or not all(isinstance(name, str) for name in names.values()):
+        raise ModelError(f"{folder} does not name every class: {names}. Name another model.")
+    extractor = part_of("AutoFeatureExtractor", folder)
     return AudioClassifier(model.float().to(request.device), extractor, request.info(library))
 
 
 def from_pretrained(model_class: str, folder: Path, **options: Any) -> tuple[Any, str]:
     """A whole model of transformers from a folder, in evaluation mode, and the name and version of the library.
 
-    Code from the folder is never run.
-
     Raises:
         ModelError: transformers cannot load it, or tensors are missing.
     """
     import_torch_compiler()
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("train", f"Loading {folder}") from error
-    try:
-        model, report = getattr(transformers, model_class).from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
-        )
-    except Exception as error:  # a bad folder makes transformers raise many kinds of errors
-        raise ModelError(f"{folder} cannot be loaded by transformers: {error}. Copy the whole model folder.") from error
+    model, report = part_of(model_class, folder, use_safetensors=True, output_loading_info=True, **options)
+    import transformers
+
     missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
     if missing:
         raise ModelError(
@@ -82,3 +74,22 @@ def from_pretrained(model_class: str, folder: Path, **options: Any) -> tuple[Any
             "would guess. Copy the whole model, or name another."
         )
     return model.eval(), f"transformers {transformers.__version__}"
+
+
+def part_of(name: str, folder: Path, **options: Any) -> Any:
+    """What a class of transformers loads from a folder; code from the folder is never run.
+
+    Raises:
+        ModelError: transformers cannot load it.
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError("train", f"Loading {folder}") from error
+    try:
+        return getattr(transformers, name).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
+    except Exception as error:  # a bad folder makes transformers raise many kinds of errors
+        raise ModelError(f"{folder} cannot be loaded by transformers: {error}. Copy the whole model folder.") from error

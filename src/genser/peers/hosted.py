@@ -28,6 +28,9 @@ BUSY = (429, 500, 502, 503, 504)
 
 PAUSE = 1.0  # seconds before the second try; doubled for each further one
 
+MOST_BYTES = 1 << 24
+"""Length of an answer that is read."""
+
 MOST_DETAIL = 300
 """Characters of a server's answer in an error message."""
 
@@ -170,13 +173,23 @@ def _reply(url: str, headers: Mapping[str, str], body: Mapping[str, Any] | bytes
     for number in range(TRIES):
         try:
             with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=TIMEOUT) as reply:
-                return json.load(reply)
+                content = reply.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise GenserError(f"{url} answered more than {MOST_BYTES >> 20} MB. Check the address.")
+            return json.loads(content)
         except urllib.error.HTTPError as error:
             if error.code not in BUSY or number + 1 == TRIES:
-                detail = error.read(MOST_DETAIL).decode(errors="replace")
-                raise GenserError(f"{url} answered {error.code} {error.reason}: {detail}") from error
+                raise GenserError(f"{url} answered {error.code} {error.reason}: {_detail(error)}") from error
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             if number + 1 == TRIES:
                 raise GenserError(f"{url} cannot be reached: {error}. Check the address and the network.") from error
         time.sleep(PAUSE * 2**number)
     raise AssertionError("every try returns or raises")
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    """The beginning of what a server says about its refusal; its connection may end within it."""
+    try:
+        return error.read(MOST_DETAIL).decode(errors="replace")
+    except (OSError, ValueError, http.client.HTTPException):
+        return ""

@@ -7,7 +7,7 @@ import numpy as np
 from genser.audio import SAMPLE_RATE
 from genser.encoders.checkpoint import WEIGHTS_PATTERNS, find_folder, read_settings, weight_files
 from genser.errors import ModelError
-from genser.peers.audio_classifier import from_pretrained
+from genser.peers.audio_classifier import from_pretrained, part_of
 from genser.peers.peer import Answer, PeerInfo, PeerRequest
 from genser.peers.prompts import prompt_for, read_answer
 
@@ -71,14 +71,12 @@ def load(request: PeerRequest) -> PromptedModel:
 
     folder = find_folder(request.weights, weights=[*WEIGHTS_PATTERNS, *TOKENIZER_FILES])
     model_type = read_settings(folder).get("model_type")
-    if model_type not in MODEL_CLASSES:
+    if not isinstance(model_type, str) or model_type not in MODEL_CLASSES:
         known = ", ".join(MODEL_CLASSES)
         raise ModelError(f"{request.weights} is a {model_type!r} model. Name a model of one of the types {known}.")
     weight_files(folder)
     dtype = torch.float32 if request.device == "cpu" else torch.bfloat16
     model, library = from_pretrained(MODEL_CLASSES[model_type], folder, dtype=dtype)
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    processor = part_of("AutoProcessor", folder)
     info = request.info(library, prompt_for(request.task, request.classes))
     return PromptedModel(model.to(request.device), processor, info, request.classes)

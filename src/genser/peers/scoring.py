@@ -155,7 +155,7 @@ class AnswerFile:
         """Append an answer, so that it outlives this process."""
         if self._file is not None:
             line = {"clip": key, "scores": dict(answer.scores), "text": answer.text}
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(line) + "\n")  # ASCII: an answer may hold half a character
             self._file.flush()
 
     def __enter__(self) -> "AnswerFile":
