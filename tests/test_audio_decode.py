@@ -75,6 +75,12 @@ def test_every_kind_of_source_gives_the_same_samples(tmp_path, monkeypatch):
     np.testing.assert_allclose(load_audio((tone(0.5), SAMPLE_RATE)), wanted, atol=1 / 32768)
 
 
+def test_a_stream_that_was_read_has_no_more_samples():
+    stream = stream_audio((tone(0.5), SAMPLE_RATE))
+    assert len(stream.read()) == SAMPLE_RATE / 2
+    assert (stream.read().shape, stream.read().dtype) == ((0,), np.float32)
+
+
 @pytest.mark.parametrize("ending", ["wav", "mp3", "raw", "txt"])
 def test_the_content_decides_not_the_ending(tmp_path, ending):
     path = tmp_path / f"clip.{ending}"

@@ -41,6 +41,15 @@ def test_a_total_that_is_too_small_loses_nothing(total, noise):
     assert len(load_audio(data, start=2.0, end=2.5)) == SAMPLE_RATE / 2
 
 
+def test_times_after_a_seek_are_those_of_the_file(noise):
+    data = encoded(noise, "FLAC")
+    damaged = data + data[:42] + data[42 : len(data) // 2]
+    for start in (0.0, 2.5):
+        stream = stream_audio(damaged, start=start)
+        stream.read()
+        assert "In the part that begins at 3.00 s" in stream.remark
+
+
 def test_a_cut_file_says_how_much_is_missing(noise):
     data = encoded(noise, "FLAC")
     samples, rate, frames, remarks = read(data[: len(data) // 2])

@@ -45,6 +45,9 @@ def test_a_row_without_any_possible_class_gives_the_shares_and_nan_stays_nan():
     ("classes", "prior", "message"),
     [
         (["low", "hihg"], None, "no class 'hihg'. Did you mean 'high'"),
+        ([1, 2], None, "no class 1. Known are"),
+        (None, {"low": 10**400, "middle": 1}, "above 0"),
+        (None, {"low": "much", "middle": 1}, "above 0"),
         (["low"], None, "two or more"),
         ([], None, "got none"),
         (["low", "low"], None, "two or more different"),
@@ -58,6 +61,14 @@ def test_a_row_without_any_possible_class_gives_the_shares_and_nan_stays_nan():
 def test_wrong_classes_and_shares_are_refused(classes, prior, message):
     with pytest.raises(ConfigError, match=message):
         ClassPrior.of(LABELS, classes, prior)
+
+
+@pytest.mark.filterwarnings("error")
+def test_shares_of_any_size_are_relative():
+    for text in ("low=1e308,middle=1e308", "low=1e-320,middle=1e-320", "low=1.7e308,middle=1.7e308,high=1.7e308"):
+        prior = ClassPrior.of(LABELS, prior=text)
+        np.testing.assert_allclose(prior.shares, 1 / len(prior.shares))
+        assert prior.posterior(np.array([[0.5, 0.25, 0.25]])).sum() == pytest.approx(1)
 
 
 def test_texts_stand_for_classes_and_shares():

@@ -195,6 +195,8 @@ def test_measured_scores_are_those_of_the_tables_of_scores():
         "## A\n\n| corpus | UA % |\n| --- | --- |\n| x | 50.0 [40.1, 60] |\n| y | – |\n\n| noise | UA % |\n| z | 1 |\n"
     )
     assert list(measured(text)) == [("A", "x", 50.0, [40.1, 60.0])]
+    ragged = "| corpus | a | UA % |\n|---|---|---|\n| x |\n|\n||\n| y | 1 | 2.5 |\n| corpus |\n| z | 1 | 2 |"
+    assert list(measured(ragged)) == [("", "y", 2.5, None)]
 
 
 @pytest.mark.parametrize(

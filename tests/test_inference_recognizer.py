@@ -10,6 +10,7 @@ import wave
 import weakref
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from toys import toy_folder
 from voices import babble
 
 import genser
-from genser.audio import SAMPLE_RATE, load_audio
+from genser.audio import SAMPLE_RATE, AudioLimits, load_audio
 from genser.encoders.batches import batches_of, padded
 from genser.errors import AudioError, ConfigError, MissingExtraError, ModelError
 from genser.export.check import BATCH_DIFFERENCE
@@ -548,3 +549,31 @@ def test_too_little_memory_of_a_gpu_names_the_option(toys):
     backend = TorchBackend(run, {"labels": ["a", "b"]}, "cpu")
     with pytest.raises(ModelError, match=r"for a batch of 60 s\. Choose a shorter --batch-seconds"):
         Recognizer(backend).scores(sound(16_000))
+
+
+@pytest.mark.parametrize("use", ["each", "segments", "adapt"])
+def test_a_pipe_is_read_no_further_than_the_limit(monkeypatch, use):
+    read = 0
+
+    class Endless(io.RawIOBase):
+        def readinto(self, buffer):
+            nonlocal read
+            read += len(buffer)
+            assert read < 4 << 20
+            return len(buffer)
+
+        def readable(self):
+            return True
+
+    limits = AudioLimits(max_bytes=1 << 20)
+    recognizer = Recognizer(SimpleNamespace(info={}, labels=("a", "b"), tasks=()), limits=limits)
+    for piped in (True, False):
+        read = 0
+        source = "-" if piped else Endless()
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Endless(), isatty=lambda: False))
+        if use == "each":
+            ((clip,),) = Decoder(1, limits, channel="each").groups([source])
+            assert "the limit is 1048576" in clip.error
+            continue
+        with pytest.raises(AudioError, match="the limit is 1048576"):
+            recognizer.segments(source, channel="each" if use == "segments" else "mix", adapt=use == "adapt")

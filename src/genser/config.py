@@ -49,7 +49,7 @@ def build(kind: type[Config], mapping: Mapping[str, Any] | None, where: str = "C
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     for key in mapping:
         if key not in fields:
-            raise ConfigError(f"{where}: unknown key {key!r}. {suggestion(str(key), fields)}")
+            raise ConfigError(f"{where}: unknown key {key!r}. {suggestion(key, fields)}")
     for name, field in fields.items():
         if name not in mapping and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}: {name} is missing. Add it.")

@@ -48,12 +48,12 @@ class MissingExtraError(GenserError):
         super().__init__(f"{purpose} needs the extra [{extra}]. Install it with: pip install 'genser[{extra}]'")
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: object, known: Iterable[str]) -> str:
     """End of an error message: the known name that was probably meant, else all of them."""
     import difflib  # only where something went wrong
 
     known = list(known)
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
     return f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(known)}."
 
 

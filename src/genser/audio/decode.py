@@ -191,8 +191,8 @@ class AudioStream:
         return next(self._blocks)
 
     def read(self) -> np.ndarray:
-        """Decode the rest at once; shape (samples,)."""
-        return np.concatenate(list(self))
+        """Decode the rest at once; shape (samples,), without samples if it was read before."""
+        return np.concatenate([np.empty(0, np.float32), *self])
 
     def blocks(self, samples: int) -> Iterator[np.ndarray]:
         """The rest in blocks of another length."""
@@ -231,14 +231,14 @@ class AudioStream:
         return f"The header states {self._declared:.2f} s, but the recording ends after {self.heard:.2f} s."
 
 
-def count_channels(source: AudioSource) -> int:
+def count_channels(source: AudioSource, limits: AudioLimits = STREAM_LIMITS) -> int:
     """Number of channels of a source by its header.
 
     Raises:
-        AudioError: The source is missing, empty or not audio.
+        AudioError: The source is missing, empty, not audio or beyond the limits.
     """
-    with _audio_errors(describe(source)), open_reader(source, STREAM_LIMITS.max_bytes) as reader:
-        _check_header(reader, describe(source), STREAM_LIMITS)
+    with _audio_errors(describe(source)), open_reader(source, limits.max_bytes) as reader:
+        _check_header(reader, describe(source), limits)
         return reader.channels
 
 

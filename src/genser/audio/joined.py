@@ -48,9 +48,10 @@ class JoinedReader:
         """Go to a frame; in several streams by decoding what lies before it, as no header states where it is."""
         if self.frames and self._reader:
             self._reader.seek(frame)
+            self._position, self._pending = frame, self._pending[:0]
             return
-        while frame > 0 and (skipped := len(self.read(min(frame, 1 << 16)))):
-            frame -= skipped
+        while self._position < frame and len(self.read(min(frame - self._position, 1 << 16))):
+            pass
 
     def read(self, frames: int) -> np.ndarray:
         """Return the next frames.

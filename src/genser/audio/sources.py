@@ -39,16 +39,16 @@ def describe(source: AudioSource) -> str:
     return str(getattr(source, "name", "audio in a file object"))
 
 
-def reusable(source: AudioSource) -> AudioSource:
+def reusable(source: AudioSource, max_bytes: int) -> AudioSource:
     """The source if it can be opened several times at once, else its bytes: standard input and file objects are read.
 
     Raises:
-        AudioError: The source cannot be read.
+        AudioError: The source cannot be read, or has more bytes.
     """
     if source != "-" and isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | tuple):
         return source
     file = _standard_input() if isinstance(source, str) else _rewound(source, describe(source))
-    return b"".join(iter(lambda: _read_block(file, describe(source)), b""))
+    return b"".join(_blocks(file, max_bytes, describe(source)))
 
 
 @contextmanager
@@ -173,13 +173,18 @@ def _spooled(file: BinaryIO, max_bytes: int, name: str, stack: ExitStack) -> Byt
     """Copy a source that can only be read once, in bounded memory, as decoders must seek."""
     spool = tempfile.SpooledTemporaryFile(max_size=MEMORY_SPOOL)  # noqa: SIM115
     stack.callback(spool.close)
+    for block in _blocks(file, max_bytes, name):
+        spool.write(block)
+    spool.seek(0)
+    return UnnamedFile(spool)
+
+
+def _blocks(file: BinaryIO, max_bytes: int, name: str) -> Iterator[bytes]:
     size = 0
     while block := _read_block(file, name):
         size += len(block)
         _check_size(size, max_bytes, name)
-        spool.write(block)
-    spool.seek(0)
-    return UnnamedFile(spool)
+        yield block
 
 
 def _read_block(file: BinaryIO, name: str) -> bytes:

@@ -1,5 +1,6 @@
 """Which classes can occur in recordings and how often: scores become the posterior over these classes (Bayes)."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -58,13 +59,15 @@ class ClassPrior:
                 "every class that can occur, such as anger=0.2,neutral=0.8."
             )
         kept = tuple(label for label in labels if label in chosen)
-        shares = np.array([1.0 if prior is None else prior.get(label, np.nan) for label in kept], float)
         if prior is not None and set(prior) != set(kept):
             missing, further = sorted(set(kept) - set(prior)), sorted(set(prior) - set(kept))
             wrong = f"{', '.join(missing)} has no share" if missing else f"{', '.join(further)} is not one of them"
             raise ConfigError(f"The prior must give a share to each of {', '.join(kept)} and to no other: {wrong}.")
-        if not (np.isfinite(shares).all() and (shares > 0).all() and all(map(is_number, (prior or {}).values()))):
-            raise ConfigError(f"The shares of the prior must be numbers above 0, got {dict(prior or {})}.")
+        given = {label: 1.0 if prior is None else prior[label] for label in kept}
+        if not all(is_number(share) and 0 < share <= sys.float_info.max for share in given.values()):
+            raise ConfigError(f"The shares of the prior must be numbers above 0, got {given}.")
+        shares = np.array(list(given.values()), float)
+        shares /= shares.max()  # their sum may be beyond the largest number
         return cls(kept, np.array([labels.index(label) for label in kept]), shares / shares.sum())
 
     def posterior(self, scores: np.ndarray) -> np.ndarray:

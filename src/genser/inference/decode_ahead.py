@@ -189,8 +189,8 @@ class Decoder:
         if self._channel != "each":
             return [self._channel_clip(name, source, self._channel)]
         try:
-            source = reusable(source)
-            channels = count_channels(source)
+            source = reusable(source, self._limits.max_bytes)
+            channels = count_channels(source, self._limits)
         except MemoryError:
             raise
         except Exception as error:

@@ -45,7 +45,7 @@ def hub_card(metadata: Mapping[str, Any]) -> str:
         MissingExtraError: huggingface_hub is not installed.
     """
     hub, info, text = import_hub("The card of a model"), metadata["info"], card_of(metadata)
-    named = " ".join(info.get("language") or ())
+    named = str(info.get("language") or "")
     languages = [code for name, code in LANGUAGES.items() if re.search(rf"\b{name}\b", named)]
     results = [
         hub.EvalResult(
@@ -89,7 +89,7 @@ def measured(card: str) -> Iterator[tuple[str, str, float, list[float] | None]]:
             column = None
         elif cells[0] in GROUPS:
             column = next((cells.index(name) for name in COLUMNS if name in cells), None)
-        elif column is not None and (match := ACCURACY.fullmatch(cells[column])):
+        elif column is not None and column < len(cells) and (match := ACCURACY.fullmatch(cells[column])):
             value, low, high = match.groups()
             yield section, cells[0], float(value), [float(low), float(high)] if low else None
 

@@ -481,7 +481,7 @@ class Recognizer(HubModel, TablePredictions):
         from genser.segments.timeline import recognize_timeline
 
         given: dict[str, Any] = {"turns": turns, "channel": channel, "limits": self._limits}
-        source = reusable(source) if adapt else source
+        source = reusable(source, self._limits.max_bytes) if adapt else source
         scorer, speakers = self_adapted(self, source, options or DEFAULTS, **given) if adapt else (self, {})
         timeline = recognize_timeline(scorer, source, options or DEFAULTS, speakers=speakers, **given)
         for problem in timeline.problems:

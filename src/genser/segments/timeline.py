@@ -231,8 +231,8 @@ def _recognized_channels(
 
     Turns that name a channel are recognised there, and others in every channel.
     """
-    name, source = describe(source), source if _opens_again(source) else reusable(source)
-    channels = count_channels(source)
+    name, source = describe(source), source if _opens_again(source) else reusable(source, limits.max_bytes)
+    channels = count_channels(source, limits)
     common: dict[str, Any] = {"speakers": speakers, "limits": limits, "open_stream": open_stream}
     given: dict[int, list[Turn] | None] = dict.fromkeys(range(1, channels + 1))
     problems: list[str] = []

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from html import unescape
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def caption_turns(path: Path) -> Iterator[FoundTurn]:
         if (match := ARROW.match(line)) is None:
             continue
         voice = VOICE.match(lines[number].strip()) if number < len(lines) else None
-        speaker = (voice[1] or voice[2]).strip() if voice else None
+        speaker = (unescape(voice[1] or "") or voice[2]).strip() if voice else None
         start, end = match[1].strip(), match[2]
         problem = None if ":" in start and ":" in end else f"{line.strip()!r} holds no times."
         yield FoundTurn(f"line {number}", start, end, speaker, problem=problem)

@@ -162,7 +162,7 @@ def _decode(upload: Upload, query: PredictQuery, limits: AudioLimits) -> list[Cl
     source, channel, clips = cast(BinaryIO, upload), channel_of(query.channel), list[Clip]()
     with closing(upload):
         try:
-            channels = range(1, count_channels(source) + 1) if channel == "each" else (channel,)
+            channels = range(1, count_channels(source, limits) + 1) if channel == "each" else (channel,)
             for one in channels:
                 stream = stream_audio(source, start=query.start, end=query.end, channel=one, limits=limits)
                 clips.append(Clip(upload.name, None if one == "mix" else one, stream, stream.read()))
