@@ -60,6 +60,10 @@ def test_a_recording_without_speech_is_a_row_and_a_remark(talk, tmp_path, capsys
     ]
     assert [row["label"] for row in others] == list(LABELS)
     assert capsys.readouterr().err == f"genser: {tmp_path / 'quiet.wav'}: No speech was found.\n"
+    odd = (tmp_path / "quiet.wav").rename(tmp_path / "new\nline \x1b[2J.wav")
+    run(str(odd), talk, output=tmp_path / "out.csv")
+    assert capsys.readouterr().err == f"genser: {tmp_path}/new\\nline \\x1b[2J.wav: No speech was found.\n"
+    odd.rename(tmp_path / "quiet.wav")
     assert run(str(tmp_path / "quiet.wav"), output=tmp_path / "out.rttm") == 0
     assert (tmp_path / "out.rttm").read_bytes() == b""
     with pytest.raises(ManifestError, match="holds no turns"):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -80,6 +81,29 @@ def test_captions_and_diarisation_are_read_as_turns(tmp_path, format):
     (tmp_path / f"a.{format}").write_text(text(format, GOOD))
     turns = read_turns(tmp_path / f"a.{format}")
     assert [(turn.start, turn.end) for turn in turns] == [(one.start, one.end) for one in SEGMENTS]
+
+
+ODD = ("A --> <b> & c", "two\nlines\n\n00:01 --> 00:02\tx", "</v>&amp;", "\u2028\x85", 'a "b"')
+
+
+@pytest.mark.parametrize("format", ["labels", "rttm", "srt", "vtt", "textgrid", "text"])
+def test_a_name_or_label_with_marks_and_newlines_breaks_no_line(tmp_path, format):
+    spoken = [
+        Segment(start, start + 0.5, name, {name: 0.5}, True, name, (None, 2)[start % 2])
+        for start, name in enumerate(ODD)
+    ]
+    plain = [replace(one, label="a", speaker=f"b{one.start}", scores={"a": 0.5}) for one in spoken]
+    odd, usual = (content(format, replace(GOOD, segments=tuple(some))).decode() for some in (spoken, plain))
+    assert len(odd.splitlines()) == len(usual.splitlines())
+    if format in ("srt", "vtt", "rttm"):
+        (tmp_path / f"a.{format}").write_text(odd)
+        turns = read_turns(tmp_path / f"a.{format}")
+        assert [(turn.start, turn.end) for turn in turns] == [(one.start, one.end) for one in spoken]
+        if format == "vtt":
+            assert [turn.speaker for turn in turns] == [" ".join(one.voice.split()) for one in spoken]
+    if format == "textgrid":
+        (tmp_path / "a.TextGrid").write_text(odd)
+        assert len(list(pympi.TextGrid(str(tmp_path / "a.TextGrid")).get_tiers())) == len(ODD)
 
 
 def test_captions_doubt_what_is_not_confident():

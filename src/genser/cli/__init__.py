@@ -9,6 +9,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from genser._version import __version__
+from genser.cli._notes import note
 from genser.errors import GenserError
 
 VERBS = (
@@ -100,5 +101,5 @@ def _fail(message: str) -> NoReturn:
         import traceback
 
         traceback.print_exc()
-    print(f"genser: {message}", file=sys.stderr)
+    note(f"genser: {' '.join(line.strip() for line in message.splitlines())}")
     sys.exit(2)

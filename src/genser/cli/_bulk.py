@@ -1,12 +1,12 @@
 """Bulk runs of ``genser predict`` and ``genser features``: inputs of any size to Parquet shards."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from genser.cli._notes import note
 from genser.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def run_bulk(job: "Job", setup: "Setup", inputs: Sequence[str], output: str | No
     earlier = report.shards - report.computed
     again = f", {counted(earlier, 'shard')} of them from before" if earlier else ""
     rows = f"{counted(report.rows, 'row')} in {counted(report.shards, 'shard')}{again} → {report.place}"
-    print(f"genser: {rows}", file=sys.stderr)
+    note(f"genser: {rows}")
     if report.failed:
-        print(f"genser: {counted(report.failed, 'row')} failed; see the column 'error'.", file=sys.stderr)
+        note(f"genser: {counted(report.failed, 'row')} failed; see the column 'error'.")
     return 1 if report.failed else 0

@@ -1,7 +1,6 @@
 """Runs of ``genser predict`` that can be resumed: results are kept beside the output until it is complete."""
 
 import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genser._version import __version__
+from genser.cli._notes import note
 from genser.errors import ConfigError
 from genser.storage import StoredFile
 
@@ -104,4 +104,4 @@ def model_digest(model: str | None) -> str | None:
 
 
 def _report(sentence: str) -> None:
-    print(f"genser: {sentence}", file=sys.stderr)
+    note(f"genser: {sentence}")

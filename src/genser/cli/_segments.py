@@ -1,6 +1,5 @@
 """``genser predict --segments`` and ``--microphone``: recordings and live audio as timelines."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from genser.audio import Channel, describe
 from genser.cli._microphone import open_microphone
+from genser.cli._notes import note
 from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
 from genser.cli._progress import Bars, progress_bars, show_minutes
 from genser.cli._resume import fill, is_journaled, open_run
@@ -97,7 +97,7 @@ def predict_segments(
         usable = [name for name in given or recordings if name not in failed]
         remarks.append(unfamiliar_hint(len(unfamiliar), "recording", usable, scorer, model, **about_hint))
     for sentence in remarks + failures:
-        print(f"genser: {sentence}", file=sys.stderr)
+        note(f"genser: {sentence}")
     return 1 if failures else 0
 
 
@@ -237,7 +237,7 @@ def predict_microphone(
     labels = tuple(scorer.labels)
     with open_microphone(device) as (rate, blocks), open_output(None) as file:
         stream = Stream(scorer, options, rate)
-        print(f"genser: Listening with a latency of {stream.latency:.1f} s. Ctrl-C stops.", file=sys.stderr)
+        note(f"genser: Listening with a latency of {stream.latency:.1f} s. Ctrl-C stops.")
         live = (
             Timeline("microphone", segment.end, labels, (segment,), NO_WAVEFORM)
             for segment in _live_segments(stream, blocks)

@@ -1,11 +1,11 @@
 """``genser adapt``: learns a profile from unlabelled recordings."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from genser.cli._notes import note
 from genser.errors import ConfigError, counted
 
 
@@ -53,7 +53,7 @@ def adapt(
     profile = recognizer.learn_profile(inputs, channel=chosen)
     profile.save(path)
     clips = counted(profile.clips, "clip")
-    print(f"genser: Profile of {clips} with speech, {profile.duration:.0f} s → {path}", file=sys.stderr)
+    note(f"genser: Profile of {clips} with speech, {profile.duration:.0f} s → {path}")
     if profile.remark:
-        print(f"genser: {profile.remark}", file=sys.stderr)
+        note(f"genser: {profile.remark}")
     return 0

@@ -1,12 +1,12 @@
 """``genser bench``: compare heads and encoders on the folds of a protocol, and write the report."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from genser.cli._notes import note
 from genser.errors import ConfigError, ManifestError, counted
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def bench(
             chosen = tuple(PeerChoice.of(name, send_audio_to) for name in peer or ())
             for one in chosen:
                 if one.url:
-                    print(f"genser: every test clip is sent to {one.url} ({one.name}, {one.weights}).", file=sys.stderr)
+                    note(f"genser: every test clip is sent to {one.url} ({one.name}, {one.weights}).")
             named = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
             data = BenchSettings(
                 protocol,
@@ -131,12 +131,12 @@ def bench(
             benches = _of_corpus(data, task) if protocol in CORPORA else [data]
             if protocol in CORPORA:
                 for cost in estimate(benches, plans):
-                    print(f"genser: {cost}", file=sys.stderr, flush=True)
+                    note(f"genser: {cost}")
             with progress_bars() as bars:
                 problems = tuple(dict.fromkeys(line for one in benches for line in run_bench(one, plans, bars)))
         result, written = report_bench(output, title=title, resampling=resampling)
     for line in (*problems, *score_lines(result), *map(str, written)):
-        print(line, file=sys.stderr)
+        note(line)
     return 1 if problems else 0
 
 
@@ -155,7 +155,7 @@ def _of_corpus(given: "BenchSettings", task: str | None) -> list["BenchSettings"
         raise ConfigError(f"Name one folder, that of the whole corpus: genser bench {corpus} FOLDER.")
     report = prepare(corpus, folders[0])
     for problem in report.problems:
-        print(problem, file=sys.stderr)
+        note(problem)
     if report.missing and not given.incomplete:
         lacking = counted(len(report.missing), "clip or table is", "clips and tables are")
         raise ManifestError(

@@ -1,6 +1,5 @@
 """``genser evaluate``: score a model on a manifest, with intervals."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from genser.cli._notes import note
 from genser.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -111,14 +111,14 @@ def evaluate(
         warnings=[*speaker_warnings(scored), *(details.warnings() if details else ())],
     )
     for line in (*(f"genser: {remark}" for remark in choose.remarks), *scored.problems):
-        print(line, file=sys.stderr)
+        note(line)
     if output is None:
         print(to_markdown(document))
     else:
         for warning in document.data["warnings"]:
-            print(f"genser: {warning}", file=sys.stderr)
+            note(f"genser: {warning}")
         for path in write_report(document, output):
-            print(path, file=sys.stderr)
+            note(path)
     return 1 if scored.problems else 0
 
 
@@ -152,11 +152,11 @@ def _score_peer(
     from genser.bench.score_manifest import score_manifest_peer
 
     if peer.url:
-        print(f"genser: every clip is sent to {peer.url} ({peer.name}, {peer.weights}).", file=sys.stderr)
+        note(f"genser: every clip is sent to {peer.url} ({peer.name}, {peer.weights}).")
     data = (choose.utterances, choose.task, choose.label_map, lambda: choose.class_prior.labels)
     folder = output / "answers" if output else None
     scored, details = score_manifest_peer(peer, choose, *data, device=device, folder=folder, progress=progress)
-    print(f"genser: {peer.name}: {details.mapping}", file=sys.stderr)
+    note(f"genser: {peer.name}: {details.mapping}")
     return scored, details
 
 

@@ -1,10 +1,11 @@
 """``genser export``: writes a model folder as one ONNX file."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+
+from genser.cli._notes import note
 
 
 def export(
@@ -44,7 +45,7 @@ def export(
         ) from error
     with training_extra("Exporting"):
         from genser.export.onnx import export_onnx
-    print(f"genser: Exporting {model}.", file=sys.stderr)
+    note(f"genser: Exporting {model}.")
     exported = export_onnx(
         model,
         output,
@@ -54,9 +55,8 @@ def export(
         card=text,
     )
     parity = exported.parity
-    print(
+    note(
         f"{exported.path}: {exported.size / 1e6:.1f} MB, {precision}; over {parity.clips} clips scores differ from "
-        f"torch's by {parity.difference:.1e} at most, {100 * parity.agreement:.0f} % of the labels agree",
-        file=sys.stderr,
+        f"torch's by {parity.difference:.1e} at most, {100 * parity.agreement:.0f} % of the labels agree"
     )
     return 0

@@ -1,12 +1,12 @@
 """``genser features``: encodes every utterance of a manifest once, and stores its features."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from genser.cli._bulk import Bulk, bulk_of, run_bulk
+from genser.cli._notes import note
 
 
 def features(
@@ -74,14 +74,13 @@ def features(
             pool=pool,
         )
     for problem in done.problems:
-        print(problem, file=sys.stderr)
+        note(problem)
     kept = len(utterances) - len(done.problems)
     name = ":".join(filter(None, (config.kind, config.source)))
     statistics = ", ".join(config.pooling.statistics)
     states = ", ".join(map(str, config.pooling.states)) or "all"
-    print(
+    note(
         f"{kept} of {len(utterances)} utterances have features of {name} ({statistics}; states {states}), "
-        f"{done.computed} of them new → {opened.folder}",
-        file=sys.stderr,
+        f"{done.computed} of them new → {opened.folder}"
     )
     return 1 if done.problems else 0

@@ -1,12 +1,13 @@
 """``genser info``: what is installed, and the metadata of a model."""
 
 import re
-import sys
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+
+from genser.cli._notes import note
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*\bextra == ['\"]([\w-]+)['\"])?")
@@ -39,7 +40,7 @@ def info(model: str | None = None, *, card: Flag = False, json: Flag = False) ->
     except ModelError as error:
         if model:
             raise
-        print(f"genser: {error}", file=sys.stderr)  # an installation without models still has versions to show
+        note(f"genser: {error}")  # an installation without models still has versions to show
     installed = None if model else installation()
     if json:
         print(dumps({"installation": installed, "model": known}, ensure_ascii=False, indent=2))

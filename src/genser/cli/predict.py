@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from genser.cli._bulk import Bulk, bulk_of, predict_bulk
+from genser.cli._notes import note
 from genser.cli._over_time import OverTime, SegmentFlags, check_combination
 from genser.errors import ConfigError, counted
 
@@ -169,7 +170,7 @@ def _adapted(recognizer: "Recognizer", inputs: list[str], channel: "Channel") ->
     """The model, adapted to the inputs."""
     profile = recognizer.learn_profile(inputs, channel=channel)
     if profile.remark:
-        print(f"genser: {profile.remark}", file=sys.stderr)
+        note(f"genser: {profile.remark}")
     return recognizer.adapted(profile)
 
 
@@ -271,7 +272,7 @@ class _ClipRun:
                 "recording gets one label. To recognise emotion over time, add --segments."
             )
         for remark in remarks:
-            print(f"genser: {remark}", file=sys.stderr)
+            note(f"genser: {remark}")
         return 1 if self.failed else 0
 
 

@@ -1,11 +1,11 @@
 """``genser prepare``: makes a manifest of a corpus folder."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from genser.cli._notes import note
 from genser.data.corpora import CORPORA
 
 OFFICIAL = ", ".join(name for name in CORPORA if name not in ("folder", "csv"))
@@ -41,8 +41,8 @@ def prepare(
     report = read(corpus, folder)
     write_manifest(report.utterances, output, relative=relative)
     for problem in report.problems:
-        print(problem, file=sys.stderr)
+        note(problem)
     for missing in report.missing:
-        print(f"missing: {missing}", file=sys.stderr)
-    print(f"{report.summary()} → {output}", file=sys.stderr)
+        note(f"missing: {missing}")
+    note(f"{report.summary()} → {output}")
     return 1 if report.missing else 0

@@ -1,9 +1,9 @@
 """``genser serve``: HTTP, live audio over a WebSocket, and a page."""
 
 import os
-import sys
 from dataclasses import replace
 
+from genser.cli._notes import note
 from genser.errors import MissingExtraError
 from genser.serving.config import LOOPBACK, ServerConfig
 
@@ -30,10 +30,9 @@ def serve(config: ServerConfig | None = None) -> int:
     config = config or ServerConfig()
     keys = tuple(key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip())
     if config.host not in LOOPBACK and not keys:
-        print(
+        note(
             f"genser: Everyone who can reach {config.host}:{config.port} may call the server. "
-            f"Set {KEYS_VARIABLE} to require a key.",
-            file=sys.stderr,
+            f"Set {KEYS_VARIABLE} to require a key."
         )
     run(replace(config, api_keys=keys))
     return 0

@@ -1,6 +1,5 @@
 """``genser split``: divides a manifest into training, validation and test side."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from genser.cli._notes import note
 from genser.errors import counted
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ def split(
     divided = [replace(item, split=side) for item, side in zip(utterances, division.sides, strict=True)]
     write_manifest(divided, output)
     if by == "file":
-        print("genser: The sides may share speakers, so scores on them are optimistic.", file=sys.stderr)
+        note("genser: The sides may share speakers, so scores on them are optimistic.")
     for remark in division.remarks:
-        print(f"genser: {remark}", file=sys.stderr)
+        note(f"genser: {remark}")
     for side in shares:
-        print(_summary(side, divided), file=sys.stderr)
-    print(f"→ {output}", file=sys.stderr)
+        note(_summary(side, divided))
+    note(f"→ {output}")
     return 0
 
 

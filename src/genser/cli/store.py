@@ -1,10 +1,11 @@
 """``genser store``: checks a feature store, and adds other stores to it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+
+from genser.cli._notes import note
 
 
 def store(
@@ -26,7 +27,7 @@ def store(
     from genser.errors import StoreError
 
     for other in merge or []:
-        print(f"{merge_stores(folder, other)} rows from {other} are new.", file=sys.stderr)
+        note(f"{merge_stores(folder, other)} rows from {other} are new.")
     found = stores(folder)
     if not found:
         raise StoreError(f"{folder} is not a feature store: no subfolder has a settings.json. Check the path.")
@@ -37,5 +38,5 @@ def store(
         encoder = f"encoder {one.encoder_fingerprint[:12]}" + (f", augmented copy {copy['number']}" if copy else "")
         print(f"{one.folder}: {len(one)} rows of {shape} in {len(one.names)} shards, {encoder}")
     for problem in problems:
-        print(problem, file=sys.stderr)
+        note(problem)
     return 1 if problems else 0

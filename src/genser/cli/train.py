@@ -1,11 +1,12 @@
 """``genser train``: train a model on a manifest."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from genser.cli._notes import note
 
 if TYPE_CHECKING:
     from genser.training.run import TrainedModel
@@ -52,7 +53,7 @@ def train(
     from genser.cli._progress import progress_bars
 
     def report(sentence: str) -> None:
-        print(f"genser: {sentence}", file=sys.stderr)
+        note(f"genser: {sentence}")
 
     with training_extra("Training"):
         from genser.encoders import named_encoder
@@ -75,8 +76,8 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, the first reports
         return 0
     for problem in trained.dataset.problems:
-        print(problem, file=sys.stderr)
-    print(_summary(trained), file=sys.stderr)
+        note(problem)
+    note(_summary(trained))
     return 1 if trained.dataset.problems else 0
 
 

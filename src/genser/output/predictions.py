@@ -32,12 +32,13 @@ def prediction_lines(predictions: Iterable[Prediction], labels: Sequence[str]) -
             continue
         others = [item for item in prediction.scores.items() if item[0] != prediction.label]
         others.sort(key=lambda item: -item[1])
-        rest = ", ".join(f"{name} {score:.2f}" for name, score in others[:FURTHER_CLASSES])
+        rest = ", ".join(f"{printable(name)} {score:.2f}" for name, score in others[:FURTHER_CLASSES])
+        label = printable(prediction.label or NO_SPEECH)
         score = "    " if prediction.score is None else f"{prediction.score:.2f}"
         shown = "" if prediction.label == NO_SPEECH else f"  ({rest})"
         channel = "" if prediction.channel is None else f" channel {prediction.channel}"
         remark = f"  {printable(prediction.remark)}" if prediction.remark else ""
-        yield f"{prediction.label:{width}}  {score}  {printable(prediction.path)}{channel}{shown}{remark}"
+        yield f"{label:{width}}  {score}  {printable(prediction.path)}{channel}{shown}{remark}"
 
 
 def printable(text: str) -> str:

@@ -64,4 +64,4 @@ def _voice_lines(one: VoiceSummary, name: str) -> Iterator[str]:
         change, start = one.changes[label], one.longest_start[label]
         changed = "" if change is None else f"{round(change, 2) + 0.0:+.2f}"  # no "-0.00"
         longest = "" if start is None else f"{time_text(one.longest[label])} from {time_text(start)}"
-        yield f"  {label:{width}}  {share:5.0%}  {one.scores[label]:5.2f}  {changed:>6}  {longest}".rstrip()
+        yield f"  {printable(label):{width}}  {share:5.0%}  {one.scores[label]:5.2f}  {changed:>6}  {longest}".rstrip()

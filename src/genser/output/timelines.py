@@ -1,6 +1,7 @@
 """Timelines as rows of a table, as lines of text, and in the formats of annotation tools, diarisation and captions."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iter
         elif not timeline.segments:
             yield f"{0:9.2f} {timeline.end:9.2f}  {NO_SPEECH:{width}}        {path}"
         for one in timeline.segments:
-            label = one.label if one.confident else f"{one.label}?"
+            label = printable(one.label) + ("" if one.confident else "?")
             voice = f"  {printable(one.voice)}" if one.voice else ""
             yield f"{one.start:9.2f} {one.end:9.2f}  {label:{width}}  {one.scores[one.label]:.2f}{voice}  {path}"
 
@@ -54,7 +55,7 @@ def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iter
 def audacity_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
     """Label track of Audacity: start, end, label."""
     for segment in _segments(timelines):
-        yield f"{segment.start:.6f}\t{segment.end:.6f}\t{segment.label}"
+        yield f"{segment.start:.6f}\t{segment.end:.6f}\t{_one_line(segment.label)}"
 
 
 def rttm_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
@@ -71,15 +72,17 @@ def rttm_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
 def srt_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
     """Captions as SubRip."""
     for number, segment in enumerate(_segments(timelines), 1):
-        yield f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_caption(segment)}\n"
+        caption = _caption(segment).replace("-->", "->")
+        yield f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{caption}\n"
 
 
 def vtt_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
     """Captions as WebVTT, with the speaker as the voice."""
     yield "WEBVTT\n"
     for segment in _segments(timelines):
-        voice = f"<v {segment.voice}>" if segment.voice else ""
-        yield f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{voice}{_caption(segment)}\n"
+        voice = f"<v {escape(_one_line(segment.voice), quote=False)}>" if segment.voice else ""
+        caption = escape(_caption(segment), quote=False)
+        yield f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{voice}{caption}\n"
 
 
 def textgrid_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
@@ -115,8 +118,9 @@ def _tiers(segments: tuple[Segment, ...]) -> list[tuple[str, list[Segment]]]:
             tiers.append((name, [segment]))
     names: list[str] = []
     for voice, _ in tiers:  # libraries keep one tier of each name
-        further = (f"{voice} ({number})" for number in range(2, len(tiers) + 2))
-        names.append(next(name for name in (voice, *further) if name not in names))
+        line = _one_line(voice)
+        further = (f"{line} ({number})" for number in range(2, len(tiers) + 2))
+        names.append(next(name for name in (line, *further) if name not in names))
     return list(zip(names, (members for _, members in tiers), strict=True)) or [("emotion", [])]
 
 
@@ -125,7 +129,7 @@ def _intervals(segments: list[Segment], end: float) -> Iterator[tuple[float, flo
     for segment in segments:
         if segment.start > at:
             yield at, segment.start, ""
-        yield segment.start, segment.end, segment.label
+        yield segment.start, segment.end, _one_line(segment.label)
         at = segment.end
     if at < end:
         yield at, end, ""
@@ -141,7 +145,12 @@ def _segments(timelines: Iterable[Timeline]) -> Iterator[Segment]:
 
 def _caption(segment: Segment) -> str:
     doubt = "" if segment.confident else "?"
-    return f"{segment.label}{doubt} ({segment.scores[segment.label]:.0%})"
+    return f"{_one_line(segment.label)}{doubt} ({segment.scores[segment.label]:.0%})"
+
+
+def _one_line(text: str) -> str:
+    """Text for a format whose lines have a meaning."""
+    return " ".join(text.split())
 
 
 def _clock(seconds: float, mark: str) -> str:
