@@ -169,8 +169,9 @@ def load(source: str, revision: str | None = None) -> WhisperEncoder:
     if heads is not None and type(heads) is not int:
         raise ModelError(f"{source} has {heads!r} attention heads by its config.json. Copy the whole model folder.")
     tensors = _encoder_tensors(read_weights(path), source)
+    name = path.name if path.is_dir() else path.name.split(".")[0]
     try:
-        encoder = WhisperEncoder(_whisper_config(tensors, heads), name=path.name.split(".")[0])
+        encoder = WhisperEncoder(_whisper_config(tensors, heads), name=name)
         encoder.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
     except (LookupError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelError(
