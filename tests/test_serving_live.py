@@ -296,8 +296,7 @@ def test_open_streams_are_limited(server):
             socket = stack.enter_context(connect(url))
             socket.send('{"type": "start"}')
             assert json.loads(socket.recv(5))["type"] == "ready"
-        with connect(url) as one_too_many:
-            assert json.loads(one_too_many.recv(5))["status"] == 503
+        assert talk(server, {}, [])["error"][0]["status"] == 503
     deadline = time.monotonic() + 10
     while not talk(server, {}, [])["done"]:
         assert time.monotonic() < deadline
@@ -310,4 +309,23 @@ def test_configured_keys_are_required_in_the_first_message_or_a_header():
         for wrong in ({}, {"key": "wrong"}, {"key": "\ud800"}):
             assert talk(server, wrong, [])["error"][0]["status"] == 401
         assert talk(server, {"key": key}, [])["done"]
+        assert not [line for line in server.log if "Traceback" in line]
         assert talk(server, {}, [], additional_headers={"Authorization": f"Bearer {key}"})["done"]
+
+
+def test_streams_without_a_key_and_of_one_client_do_not_lock_out_others():
+    keys = ("0123456789abcdef", "fedcba9876543210")
+    with voice_server.running(api_keys=keys, max_streams=2, max_client_streams=1) as server, ExitStack() as stack:
+        url = f"ws://127.0.0.1:{server.port}/v1/stream"
+        for _ in range(4):
+            stack.enter_context(connect(url))  # says nothing, and has no key
+        for wrong in ({}, {"key": "wrong"}):
+            assert talk(server, wrong, [])["error"][0]["status"] == 401
+        socket = stack.enter_context(connect(url, additional_headers={"X-API-Key": keys[0]}))
+        socket.send('{"type": "start"}')
+        assert json.loads(socket.recv(5))["type"] == "ready"
+        for given in ({"key": keys[0]}, {"key": ""}):
+            headers = {"Authorization": f"Bearer {keys[0]}"}
+            assert talk(server, given, [], additional_headers=headers)["error"][0]["status"] == 429
+        assert talk(server, {"key": keys[1]}, [])["done"]
+        assert talk(server, {"key": keys[1]}, [], additional_headers={"X-API-Key": keys[0]})["done"]

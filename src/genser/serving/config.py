@@ -45,6 +45,7 @@ class ServerConfig:
         max_client_requests: Most requests in progress per API key, or per address if there are no keys.
         max_recordings: Most recordings in progress.
         max_streams: Most live streams.
+        max_client_streams: Most live streams per API key, or per address if there are no keys.
         grace: Seconds that a stopping server may take to finish accepted work.
     """
 
@@ -73,6 +74,7 @@ class ServerConfig:
     max_client_requests: Annotated[int, LIMITS] = 128
     max_recordings: Annotated[int, LIMITS] = 2
     max_streams: Annotated[int, LIMITS] = 256
+    max_client_streams: Annotated[int, LIMITS] = 128
     grace: Annotated[float, LIMITS] = 30.0
 
     def __post_init__(self) -> None:

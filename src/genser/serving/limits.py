@@ -22,7 +22,8 @@ class Admission:
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         self._config, self._metrics = config, metrics
-        self._clients: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
         self._in_progress = Counter(recordings=0, streams=0)
 
     @contextmanager
@@ -32,38 +33,48 @@ class Admission:
         Raises:
             Problem: 429 too many of this client, 503 too many in all, or the server stopped before the work was done.
         """
-        if self._clients[client] >= self._config.max_client_requests:
-            self._metrics.refused.labels("client").inc()
-            raise Problem(
-                429,
-                f"{counted(self._clients[client], 'request')} of yours in progress is the limit. Wait for one to end.",
-                retry_after=1,
-            )
-        if self._clients.total() >= self._config.max_requests:
-            self._metrics.refused.labels("requests").inc()
-            raise Problem(
-                503,
-                f"{counted(self._clients.total(), 'request')} in progress is the limit. Try again later.",
-                retry_after=2,
-            )
-        self._clients[client] += 1
-        self._metrics.working.inc()
-        try:
-            yield
-        except asyncio.CancelledError:  # uvicorn cancels what a stopping server did not finish within its grace
-            raise Problem(503, "The server stopped before it could finish. Try again later.", retry_after=5) from None
-        finally:
-            self._metrics.working.dec()
-            self._clients[client] -= 1
-            self._clients += Counter()  # forgets clients at zero
+        with self._of_client(self._requests, "request", client, self._config.max_client_requests):
+            if self._requests.total() > self._config.max_requests:
+                self._metrics.refused.labels("requests").inc()
+                limit = counted(self._config.max_requests, "request")
+                raise Problem(503, f"{limit} in progress is the limit. Try again later.", retry_after=2)
+            self._metrics.working.inc()
+            try:
+                yield
+            except asyncio.CancelledError:  # uvicorn cancels what a stopping server did not finish within its grace
+                stopped = "The server stopped before it could finish. Try again later."
+                raise Problem(503, stopped, retry_after=5) from None
+            finally:
+                self._metrics.working.dec()
 
     def recording(self) -> AbstractContextManager[None]:
         """Count a recording while it is in progress; raises Problem 503 beyond the limit."""
         return self._counted("recordings", self._config.max_recordings, retry_after=15)
 
-    def stream(self) -> AbstractContextManager[None]:
-        """Count a live stream while it is open; raises Problem 503 beyond the limit."""
-        return self._counted("streams", self._config.max_streams, retry_after=30)
+    @contextmanager
+    def stream(self, client: str) -> Iterator[None]:
+        """Count a live stream while it is open.
+
+        Raises:
+            Problem: 429 too many of this client, 503 too many in all.
+        """
+        mine = self._of_client(self._streams, "stream", client, self._config.max_client_streams)
+        with mine, self._counted("streams", self._config.max_streams, retry_after=30):
+            yield
+
+    @contextmanager
+    def _of_client(self, clients: Counter[str], what: str, client: str, limit: int) -> Iterator[None]:
+        if clients[client] >= limit:
+            self._metrics.refused.labels("client").inc()
+            mine = f"{counted(limit, what)} of yours in progress is the limit. Wait for one to end."
+            raise Problem(429, mine, retry_after=1)
+        clients[client] += 1
+        try:
+            yield
+        finally:
+            clients[client] -= 1
+            if not clients[client]:
+                del clients[client]  # forgets clients at zero
 
     @contextmanager
     def _counted(self, kind: str, limit: int, retry_after: float) -> Iterator[None]:

@@ -21,7 +21,7 @@ from genser.serving.batching import long_enough, row_of
 from genser.serving.connection import STOPPING
 from genser.serving.errors import Problem, problem_of, problem_of_faults
 from genser.serving.options import SegmentParameters
-from genser.serving.security import check_key, check_origin, key_of, refuse_query
+from genser.serving.security import check_key, check_origin, client_of, key_of, refuse_query
 from genser.serving.service import Service
 
 DTYPES = {"s16le": "<i2", "f32le": "<f4"}
@@ -29,7 +29,7 @@ START_TIMEOUT = 10.0  # s until the first message
 IDLE_TIMEOUT = 60.0  # s between messages
 PROGRESS_INTERVAL = 0.5  # s of audio
 SERVICE_RESTART = 1012  # WebSocket close code of a server that stops: connect again later
-CLOSE_CODES = {401: 1008, 403: 1008, 413: 1009, 500: 1011, 503: 1013}
+CLOSE_CODES = {401: 1008, 403: 1008, 413: 1009, 429: 1013, 500: 1011, 503: 1013}
 INVALID = 1007  # WebSocket close code of data that cannot be used
 
 LOGGER = logging.getLogger("genser.serving")
@@ -64,12 +64,13 @@ async def stream(websocket: WebSocket) -> None:
     try:
         check_origin(websocket)
         await refuse_query(websocket)  # settings belong in the first message
-        with service.admission.stream(), service.metrics.streams.track_inprogress():
-            message = await _receive(websocket, START_TIMEOUT)
-            if message == STOPPING:
-                raise Problem(503, "The server is stopping. Connect again later.", retry_after=5)
-            start = parse_start(message)
-            check_key(start.key or key_of(websocket.headers), service.config.api_keys)
+        message = await _receive(websocket, START_TIMEOUT)
+        if message == STOPPING:
+            raise Problem(503, "The server is stopping. Connect again later.", retry_after=5)
+        start = parse_start(message)
+        key = start.key or key_of(websocket.headers)
+        check_key(key, service.config.api_keys)
+        with service.admission.stream(client_of(websocket, key)), service.metrics.streams.track_inprogress():
             await _Session(websocket, service, start).run()
     except WebSocketDisconnect:
         service.metrics.abandoned.inc()

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from genser.audio import AudioLimits, count_channels, stream_audio
-from genser.errors import AudioError
+from genser.errors import GenserError
 from genser.inference.decode_ahead import Clip
 from genser.inference.profile import MOST_BYTES, Profile
 from genser.inference.recognizer import Recognizer
@@ -101,13 +101,15 @@ class _Learning:
         for upload in self._uploads:
             source = cast(BinaryIO, upload)
             try:
-                channels = range(1, count_channels(source) + 1) if self._channel == "each" else (self._channel,)
+                channels = (
+                    range(1, count_channels(source, self._limits) + 1) if self._channel == "each" else (self._channel,)
+                )
                 for channel in channels:
                     if self.cancelled.is_set():
                         return
                     waveform = stream_audio(source, end=end, channel=channel, limits=self._limits).read()
                     yield [Clip(upload.name, cut(waveform))]
-            except AudioError as error:
+            except GenserError as error:  # such as a missing extra, which other recordings do not need
                 self.failed[upload.name] = str(error)
                 yield [Clip(upload.name, error=str(error))]
 

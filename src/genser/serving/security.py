@@ -48,11 +48,16 @@ async def require_key(request: Request, _described: Annotated[object, Security(B
     check_key(key_of(request.headers), request.app.state.service.config.api_keys)
 
 
-def client_of(request: Request) -> str:
-    """Return what the limit per client counts by: the key if the server requires one, else the address."""
-    if request.app.state.service.config.api_keys:
-        return key_of(request.headers)
-    return request.client.host if request.client else ""
+def client_of(connection: HTTPConnection, key: str = "") -> str:
+    """Return what the limits per client count by: the key if the server requires one, else the address.
+
+    Args:
+        connection: A request or a WebSocket.
+        key: Its key; empty means that of its headers.
+    """
+    if connection.app.state.service.config.api_keys:
+        return key or key_of(connection.headers)
+    return connection.client.host if connection.client else ""
 
 
 def check_origin(websocket: WebSocket) -> None:

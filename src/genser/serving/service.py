@@ -27,7 +27,7 @@ class Service:
     def __init__(self, config: ServerConfig, recognizer: Recognizer) -> None:
         cores = usable_cores()
         self.config, self.recognizer, self.metrics = config, recognizer, Metrics()
-        self.name = Path(config.model).stem if config.model else "base"
+        self.name = Path(config.model).name.removesuffix(".onnx") if config.model else "base"
         self._recognizers: dict[str, Recognizer] = {}
         self.admission = Admission(config, self.metrics)
         self.batcher = Batcher(self.metrics, config.max_batch, config.max_queue, cores)

@@ -61,10 +61,11 @@ async def read_uploads(request: Request, config: ServerConfig, max_bytes: int) -
             415 not an audio type.
     """
     kind = request.headers.get("content-type", "application/octet-stream")
+    media_type = kind.partition(";")[0].strip().lower()
     chunks = _body(request, config, max_bytes)
-    if kind.startswith("multipart/form-data"):
+    if media_type == "multipart/form-data":
         return await _multipart(request, chunks, config.max_files)
-    if not RAW_TYPES.fullmatch(kind.partition(";")[0].strip().lower()):
+    if not RAW_TYPES.fullmatch(media_type):
         raise Problem(415, f"A body of type {kind[:100]!r} is not audio. Send audio/*, or multipart/form-data.")
     spool: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed with its Upload; lacks only a name
     upload = UploadFile(spool)
