@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from genser.cli import app
 from genser.data.corpora import CORPORA, crema_d, prepare
 from genser.data.corpora.report import same_bytes, sound_files
 from genser.data.manifest import read_manifest, write_manifest
 from genser.data.splits import emobox_tests
-from genser.errors import ManifestError
+from genser.errors import ConfigError, ManifestError
 
 RAVDESS = ("calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 
@@ -340,6 +341,18 @@ def test_a_table_with_other_columns(tmp_path):
     ]
     assert report.utterances[0].extra == {"mood": "x"}
     assert prepare("csv", tmp_path / "list.csv", columns={"label": "mood"}).utterances[0].label == "x"
+
+
+def test_columns_are_named_on_the_command_line(tmp_path):
+    tree(tmp_path, "a.wav")
+    (tmp_path / "list.csv").write_text('clip,"mood, in words",person\na.wav,joy,x=y\n')
+    named = ["--columns", "label=mood, in words", "--columns", "speaker=person"]
+    app(["prepare", "csv", str(tmp_path / "list.csv"), "-o", str(tmp_path / "out.csv"), *named])
+    (item,) = read_manifest(tmp_path / "out.csv")
+    assert (item.label, item.speaker) == ("joy", "x=y")
+    for wrong in ("label", "=mood", "label="):
+        with pytest.raises(ConfigError, match="names no two columns"):
+            app(["prepare", "csv", str(tmp_path), "-o", str(tmp_path / "out.csv"), "--columns", wrong])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from genser.audio.view import ByteStream, Range, View, find_all, read_at, size_o
 Order = Literal["little", "big"]
 
 W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the identifiers of all chunks but the first
-W64_RIFF = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
 
 
 class Layout(NamedTuple):

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from genser.cli._notes import note
 from genser.data.corpora import CORPORA
+from genser.errors import ConfigError
 
 OFFICIAL = ", ".join(name for name in CORPORA if name not in ("folder", "csv"))
 
@@ -17,6 +18,7 @@ def prepare(
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("manifest.csv"),
     relative: bool = True,
+    columns: Annotated[list[str] | None, Parameter(negative="")] = None,
 ) -> int:
     """Read a corpus in its official folder layout, and write a table of its clips for the other verbs.
 
@@ -30,6 +32,9 @@ def prepare(
         output: Manifest to write; .csv, .tsv, .jsonl or .parquet.
         relative: Whether paths start at the folder of the manifest; else they are absolute.
 
+        columns: For "csv", the name of a column in the table if it is not a usual one, such as label=mood; may be given
+            several times.
+
     Returns:
         0 if the corpus is complete, 1 if clips of its official release are missing.
     """
@@ -38,7 +43,8 @@ def prepare(
     from genser.data.manifest import write_manifest
 
     check_file(output, [str(folder)])
-    report = read(corpus, folder)
+    named = dict(_renamed(pair) for pair in columns or ())
+    report = read(corpus, folder, columns=named)
     write_manifest(report.utterances, output, relative=relative)
     for problem in report.problems:
         note(problem)
@@ -46,3 +52,10 @@ def prepare(
         note(f"missing: {missing}")
     note(f"{report.summary()} → {output}")
     return 1 if report.missing else 0
+
+
+def _renamed(pair: str) -> tuple[str, str]:
+    ours, sign, theirs = pair.partition("=")
+    if not (ours and sign and theirs):
+        raise ConfigError(f"--columns {pair} names no two columns. Write --columns OURS=THEIRS, such as label=mood.")
+    return ours, theirs

@@ -50,11 +50,6 @@ class ClassMapping:
         """Classes of the corpus that the peer cannot name."""
         return tuple(name for name in self.classes if name not in self.targets.values())
 
-    @property
-    def unmapped(self) -> tuple[str, ...]:
-        """Own classes that the corpus does not have."""
-        return tuple(name for name, target in self.targets.items() if target is None)
-
     def __str__(self) -> str:
         return ", ".join(f"{own} → {target or '(none)'}" for own, target in self.targets.items())
 

@@ -1,7 +1,7 @@
 """Recipes: all settings of a training run, read from YAML and overridden key by key."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -189,10 +189,6 @@ class TrainConfig:
                 f"adaptation.rank is {self.adaptation.rank}, but a model folder cannot contain an adapted encoder of "
                 f"kind {self.encoder.kind!r}. Use adaptation.rank 0."
             )
-
-    def without_augmentation(self) -> "TrainConfig":
-        """The same without augmented copies."""
-        return replace(self, augmented_copies=0)
 
     def head_config(self, labels: tuple[str, ...], states: int, dim: int) -> HeadConfig:
         """The head that this recipe makes of features of shape (rows, states, dim)."""
