@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -29,7 +30,7 @@ class OnnxBackend:
     Windows are run one by one, never as a padded batch: over 64 clips of 2 to 5 s a batch of eight took 7 % more time
     in float32 and 13 % more in int8. A few windows share the cores inside each operator, and so do windows of more than
     12 s, because of the memory of attention: 30 s take 350 MB. Many shorter windows run in parallel on one core each,
-    in a session of its own, without waiting for each other. Concurrent callers get one core each as well.
+    in a session of its own, without waiting for each other. While other calls are running, a call gets one core.
 
     Args:
         path: ONNX file written by ``genser export``.
@@ -106,20 +107,26 @@ class OnnxBackend:
 
     def _shared(self, waveforms: np.ndarray, lengths: np.ndarray, shift: np.ndarray | None) -> ModelOutput:
         """Run on all cores, or on one if other calls are running."""
-        with self._lock:
-            self._callers += 1
-            threads = self.threads if self._callers == 1 else 1
-        try:
-            return self.run(waveforms, lengths, shift, threads=threads)
-        finally:
-            with self._lock:
-                self._callers -= 1
+        with self._cores() as cores:
+            return self.run(waveforms, lengths, shift, threads=cores)
 
     def _parallel(self, windows: Sequence[np.ndarray], shift: np.ndarray | None) -> list[ModelOutput]:
         """Run each window on one core; a list, as a generator that is abandoned would wait for its threads anywhere."""
         run = partial(self.run, shift=shift, threads=1)
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="genser-run") as executor:
+        with self._cores() as cores, ThreadPoolExecutor(cores, thread_name_prefix="genser-run") as executor:
             return list(executor.map(lambda window: run(*padded([window])), windows))
+
+    @contextmanager
+    def _cores(self) -> Iterator[int]:
+        """Number of cores for a call: all, or one if other calls are running."""
+        with self._lock:
+            self._callers += 1
+            cores = self.threads if self._callers == 1 else 1
+        try:
+            yield cores
+        finally:
+            with self._lock:
+                self._callers -= 1
 
     def _session(self, threads: int) -> Any:
         future = self._start(threads)
