@@ -435,6 +435,13 @@ def test_a_killed_process_and_a_failing_task_are_reported():
         perform(running, [Fails()], lambda *_: None)
 
 
+def test_a_stop_does_not_wait_for_the_runs_at_hand():
+    with pytest.raises(KeyboardInterrupt), workers(dataset(), 1) as running:  # noqa: PT012
+        running.submit(len, "a").result()
+        running.submit(time.sleep, 3600)
+        raise KeyboardInterrupt
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,13 @@ def workers(dataset: Dataset, jobs: int) -> Iterator[ProcessPoolExecutor]:
         )
         try:
             yield pool
+        except (
+            KeyboardInterrupt,
+            SystemExit,
+        ):  # a stop must not wait for the runs at hand, each of which may last for minutes
+            for process in active_children():
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
