@@ -71,29 +71,34 @@ def random_head(labels: tuple[str, ...], states: int, dim: int, steps: int, stat
     return TransportHead(config).eval()
 
 
-def head_session(*, steps: int, state: str, toy: bool = False) -> tuple[Any, np.ndarray, int]:
-    """A session from pooled features to the outputs of a head, one row of features, and the number of graph nodes."""
+def head_session(*, steps: int, state: str, toy: bool = False) -> tuple[Any, dict[str, np.ndarray], int]:
+    """A session from pooled features to the outputs of a head, its inputs for one clip, and its number of nodes."""
     import torch
-    from torch import nn
 
+    from genser.encoders import SpeechEncoder
     from genser.model.speech_model import SpeechModel
     from genser.onnx_runtime import import_onnxruntime
 
-    class Unpooled(nn.Module):
-        """Stands in for an encoder: the waveform is already its features."""
+    states, dim = (2, 64) if toy else (7, 512)
 
-        def forward(self, features: torch.Tensor, _lengths: None) -> torch.Tensor:
-            return features
+    class Unpooled(SpeechEncoder):
+        """Stands in for an encoder: the samples of the waveform are already its features."""
+
+        settings = frame_states = None
+
+        def forward(self, waveforms: torch.Tensor, _lengths: torch.Tensor) -> torch.Tensor:
+            return waveforms.unflatten(1, (states, dim))
 
     torch.manual_seed(0)
-    states, dim = (2, 64) if toy else (7, 512)
     model = SpeechModel(Unpooled(), random_head(LABELS, states, dim, steps, state)).eval().requires_grad_(False)
-    names = {"input_names": ["features"], "output_names": ["scores", "trajectory", "states"]}
-    batch = ({0: torch.export.Dim("batch", min=1, max=4096)}, None)
-    features = torch.randn(2, states, dim)
-    graph = torch.onnx.export(model, (features, None), dynamo=True, dynamic_shapes=batch, verbose=False, **names)
+    names = {"input_names": ["waveform", "lengths"], "output_names": list(model.outputs)}
+    batch = {0: torch.export.Dim("batch", min=1, max=4096)}
+    inputs = (torch.randn(2, states * dim), torch.tensor([1, 1]))
+    graph = torch.onnx.export(model, inputs, dynamo=True, dynamic_shapes=(batch, batch), verbose=False, **names)
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph.model_proto.SerializeToString(), options)
-    return session, features[:1].numpy(), len(graph.model_proto.graph.node)
+    given = {"waveform": inputs[0][:1].numpy(), "lengths": np.array([1])}
+    known = {one.name for one in session.get_inputs()}
+    return session, {name: given[name] for name in given if name in known}, len(graph.model_proto.graph.node)

@@ -1,9 +1,8 @@
-"""Measures how the cost of recognition grows with the length, classes, N, batch and number of clips.
+"""Measures how the cost of recognition grows with the length, batch and number of clips.
 
     python benchmarks/growth.py [--model base] [--json FILE]
 
-One quantity grows, the others stay: clips of 3.5 s, one at a time, the classes and N of the model. To vary classes and
-N, models of the size of Whisper base with random weights are used.
+One quantity grows, the others stay: clips of 3.5 s, one at a time. ``transport_steps.py`` measures the steps.
 """
 
 import argparse
@@ -11,15 +10,13 @@ import tempfile
 from pathlib import Path
 
 from _common import Claim, alternated, parser
-from _model import add_model_option, clip_of, model_for, random_model
+from _model import add_model_option, clip_of, model_for
 
 import genser
 
 LENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
 BATCHES = (1, 2, 4, 8, 16)
 ITEMS = (1, 10, 100, 400)
-CLASSES = (2, 8, 64)
-STEPS = (0, 1, 4, 20)
 CLIP = 3.5  # seconds
 
 
@@ -48,20 +45,14 @@ def measure(claim: Claim, arguments: argparse.Namespace, folder: Path) -> None:
         batch = {n: n * CLIP if what == "batch" else 60.0 for n in sizes}
         works = {n: lambda c=c, b=batch[n]: model.scores(c, batch_seconds=b) for n, c in sets.items()}
         grown(claim, what, works, {n: n * CLIP for n in sizes}, repeats if what == "batch" else 3)
-    clip = clip_of(CLIP)
-    for what, sizes, name in (("classes", CLASSES, "classes"), ("N =", STEPS, "steps")):
-        sizes = sizes[:1] if small else sizes
-        models = {n: genser.load(random_model(folder / f"{name}{n}.onnx", **{name: n}, toy=small)) for n in sizes}
-        works = {n: lambda m=m: m.scores([clip]) for n, m in models.items()}
-        grown(claim, what, works, dict.fromkeys(sizes, CLIP), repeats)
 
 
 def main() -> None:
-    options = parser(__doc__, toy="tiny models")
+    options = parser(__doc__, toy="a tiny model")
     add_model_option(options)
     options.set_defaults(repeats=11)
     arguments = options.parse_args()
-    claim = Claim("growth", "cost is linear in the length of the audio and hardly depends on classes and N")
+    claim = Claim("growth", "cost is linear in the length of the audio")
     claim.settings |= {"toy": arguments.toy}
     with tempfile.TemporaryDirectory() as folder:
         measure(claim, arguments, Path(folder))

@@ -3,7 +3,9 @@
     python benchmarks/real_time.py [--also FILE ...] [--json FILE]
 
 Both bundled models, and further ONNX files such as the same model in float32, run in turn. Each recognises a few clips
-in a row, because the threads of the previous model spin for a while after its answer.
+in a row, because the threads of the previous model spin for a while after its answer. The last rows give the largest
+difference of a score between one and two threads: sums in float32 then differ in their last bits, and the rounding to
+eight bits enlarges the difference.
 """
 
 import argparse
@@ -12,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from _common import Claim, alternated, parser
 from _model import clip_of, random_model
 
@@ -33,6 +36,18 @@ def measure(claim: Claim, models: dict[str, str], lengths: tuple[float, ...], re
             claim.add(f"{name}, {length:g} s", **{"share of real time": share, **goal, "processor ms": worked})
 
 
+def compare_threads(claim: Claim, models: dict[str, str], lengths: tuple[float, ...], seeds: int) -> None:
+    """Add the largest difference of a score between one thread and two, over clips of all lengths."""
+    clips = [clip_of(length, seed) for length in lengths for seed in range(seeds)]
+    for name, path in models.items():
+        # alone: several clips at once would run on one thread each
+        one, two = (
+            np.concatenate([model.scores([clip]) for clip in clips])
+            for model in (genser.load(path, threads=threads) for threads in (1, THREADS))
+        )
+        claim.add(f"{name}, 1 and {THREADS} threads", **{"largest difference": float(np.abs(one - two).max())})
+
+
 def recognise(model: Any, clip: Any) -> None:
     """Recognise a clip a few times in a row."""
     for _ in range(IN_A_ROW):
@@ -50,7 +65,9 @@ def main() -> None:
         models = {"base": "base", "tiny": "tiny"} | {Path(path).stem: path for path in arguments.also}
         if arguments.toy:
             models = {"toy": str(random_model(Path(folder) / "toy.onnx", toy=True))}
-        measure(claim, models, LENGTHS[:2] if arguments.toy else LENGTHS, arguments.repeats)
+        lengths = LENGTHS[:2] if arguments.toy else LENGTHS
+        measure(claim, models, lengths, arguments.repeats)
+        compare_threads(claim, models, lengths, 1 if arguments.toy else 8)
     claim.report(arguments.json)
 
 

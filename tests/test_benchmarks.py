@@ -15,16 +15,17 @@ GOALS = {
     "encode_gpu": ("transformers, bfloat16", "genser, bfloat16", "packed, bfloat16", "decoding"),
     "cold_start": ("genser predict", "floor"),
     "folder_throughput": ("predict_many", "one thread", "transformers' pipeline", "resident"),
-    "transport_steps": ("N = 0", "N = 4"),
+    "transport_steps": ("clip of 1 s", "state: network, N = 0", "state: posterior, N = 4"),
     "long_file": ("decoding alone", "predict", "segments"),
     "store_overhead": ("encoded", "encoded and stored", "store alone"),
     "feature_store": ("7 x 512", "1,024 rows"),
-    "real_time": ("toy, 1 s", "toy, 2 s"),
+    "real_time": ("toy, 1 s", "toy, 2 s", "toy, 1 and 2 threads"),
+    "peer_encoder": ("toy, 1 s", "limit, 1 s"),
     "memory": ("library, 40 clips", "server, 40 clips", "WebSocket"),
     "faults": ("predict -o out.csv: kill", "predict --segments -o out.csv: full disk"),
     "resume": ("csv, 60 files", "json, 60 files"),
     "gpu_inference": ("clips of 10 s", "products in bfloat16", "from FLAC", "processes", "toy, CPU", "modules"),
-    "growth": ("length in s 1.0", "batch 2", "classes 2", "N = 0"),
+    "growth": ("length in s 1.0", "batch 2", "clips in memory 10"),
 }
 WITH_MODELS = (
     "folder_throughput",
@@ -33,6 +34,7 @@ WITH_MODELS = (
     "growth",
     "cold_start",
     "real_time",
+    "peer_encoder",
     "memory",
     "gpu_inference",
 )

@@ -144,11 +144,32 @@ class WhisperAttention(nn.Module):
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
         """Return the attention output, (batch, frames, dim)."""
         query, key, value = (
-            projection(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
+            projection(hidden).unflatten(-1, (self.heads, -1)) for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
+        if torch.onnx.is_in_onnx_export():
+            return self.out_proj(_fused_attention(query, key, value, bias))
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Attention as one operator of ONNX Runtime, from (batch, frames, heads, width) to (batch, frames, dim).
+
+    Without a mask, it never holds a matrix of frames by frames. So the bias, 0 or lower than any product, becomes one
+    more number of each key, and the query multiplies it by 1.
+    """
+    scale = query.shape[-1] ** -0.5
+    query = torch.cat([query, torch.ones_like(query[..., :1])], dim=-1)
+    key = torch.cat([key, bias.permute(0, 3, 1, 2).expand_as(key[..., :1])], dim=-1)
+    return torch.onnx.ops.symbolic(
+        "com.microsoft::MultiHeadAttention",
+        (query.flatten(2), key.flatten(2), value.flatten(2)),
+        {"num_heads": value.shape[2], "scale": scale},
+        dtype=value.dtype,
+        shape=value.flatten(2).shape,
+        version=1,
+    )
 
 
 def load(source: str, revision: str | None = None) -> WhisperEncoder:

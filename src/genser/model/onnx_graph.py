@@ -215,6 +215,13 @@ def _integer_product(
     return (a.float() - a_zero) @ (b.float() - b_zero)
 
 
+def _attention(attributes: Attributes, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """MultiHeadAttention of ONNX Runtime without a mask, (batch, frames, dim)."""
+    parts = (x.unflatten(-1, (attributes["num_heads"], -1)).transpose(1, 2) for x in (query, key, value))
+    mixed = functional.scaled_dot_product_attention(*parts, scale=attributes.get("scale"))
+    return mixed.transpose(1, 2).flatten(2)
+
+
 def _quantized(attributes: Attributes, x: Tensor, scale: Tensor, zero: Tensor | float = 0.0) -> Tensor:
     """QuantizeLinear to unsigned bytes, which are stored as float32."""
     if scale.ndim:
@@ -330,6 +337,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Max": _folded(torch.maximum),
     "Min": _folded(torch.minimum),
     "Mod": _mod,
+    "MultiHeadAttention": _attention,
     "Pad": _pad,
     "QuantizeLinear": _quantized,
     "Range": lambda _, start, end, step: torch.arange(start.item(), end.item(), step.item()),
