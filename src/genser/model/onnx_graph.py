@@ -217,8 +217,8 @@ def _integer_product(
 
 def _attention(attributes: Attributes, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """MultiHeadAttention of ONNX Runtime without a mask, (batch, frames, dim)."""
-    parts = (x.unflatten(-1, (attributes["num_heads"], -1)).transpose(1, 2) for x in (query, key, value))
-    mixed = functional.scaled_dot_product_attention(*parts, scale=attributes.get("scale"))
+    query, key, value = (x.unflatten(-1, (attributes["num_heads"], -1)).transpose(1, 2) for x in (query, key, value))
+    mixed = functional.scaled_dot_product_attention(query, key, value, scale=attributes.get("scale"))
     return mixed.transpose(1, 2).flatten(2)
 
 
