@@ -219,6 +219,27 @@ def test_every_tool_says_the_same(tmp_path, name, encoding, line_end):
     assert read_turns(tmp_path / name, "a") == wanted
 
 
+def with_media(**origins):
+    """ELAN's file with media, and the TIME_ORIGIN of each in milliseconds."""
+    media = "".join(
+        f'<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/my%20data/{name}.wav" MIME_TYPE="" TIME_ORIGIN="{origin}"/>'
+        for name, origin in origins.items()
+    )
+    return ELAN.replace('"milliseconds"/>', f'"milliseconds">{media}</HEADER>')
+
+
+def test_the_time_origin_of_elan_is_where_its_times_begin_in_the_medium(tmp_path):
+    path = tmp_path / "a.eaf"
+    for origins in ({"a": 1500}, {"a": 1500, "video": 1500}, {"a": 1500, "b": 0}):
+        path.write_text(with_media(**origins))
+        assert read_turns(path, "a.wav") == [Turn(1.75, 2.75), Turn(3.5, 5.0, "anna")]
+    assert read_turns(path, "b.wav") == [Turn(0.25, 1.25), Turn(2.0, 3.5, "anna")]
+    path.write_text(with_media(a=-1000))
+    found = read_turn_file(path)
+    assert found.of() == [Turn(1.0, 2.5, "anna")]
+    assert found.problems[0].startswith("annotation a1: ")
+
+
 def test_words_of_several_speakers_are_several_turns(tmp_path):
     words = [("a", 0.0, "A"), ("b", 0.5, "A"), ("2", None, None), ("c", 1.0, "B"), ("d", 1.5, "A")]
     words = [
@@ -274,6 +295,8 @@ HOSTILE = {
     "outside.eaf": '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
     "none.eaf": "<a",
     "digits.eaf": ELAN.replace('"250"', f'"{"9" * 5000}"').replace('"3500"', '"1"'),
+    "frames.eaf": ELAN.replace("milliseconds", "PAL-frames"),
+    "origin.eaf": with_media(a="1.5 s"),
     "digits.TextGrid": TEXTGRID.replace("size = 3", f"size = {'9' * 5000}", 1),
     "deep.json": "[" * 100_000,
     "other.json": '{"a": 1}',

@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from genser.data.columns import Column, find_columns, known_names
@@ -57,6 +58,7 @@ class FoundTurn:
         recording: Name of the recording, if the file has it.
         duration: Instead of the end, in any notation.
         unit: Unit of start, end and duration in seconds.
+        shift: Seconds to add to start and end, as they count from another time than the recording's begin.
         problem: Why the turn cannot be used, if it is known already.
     """
 
@@ -69,6 +71,7 @@ class FoundTurn:
     unit: float = 1.0
     problem: str | None = None
     channel: int | None = None
+    shift: float = 0.0
 
 
 def rttm_turns(path: Path) -> Iterator[FoundTurn]:
@@ -232,7 +235,9 @@ def _runs(segment: Mapping[str, Any], place: str) -> Iterator[FoundTurn]:
 def elan_turns(path: Path) -> Iterator[FoundTurn]:
     """Turns of ELAN: the annotations of the tiers that depend on no other one. The speaker is the participant.
 
-    A document type is refused, so no entity is expanded and nothing else is opened.
+    A medium may begin before the time 0 of the annotations, by its TIME_ORIGIN in milliseconds. Where that differs
+    between media, the turns are given for each one by its name. A document type is refused, so no entity is expanded
+    and nothing else is opened. Source: the schema EAFv3.0.
     """
     text = decode_text(path)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -241,6 +246,35 @@ def elan_turns(path: Path) -> Iterator[FoundTurn]:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise ManifestError(f"{path} is not XML: {error}. Save it from ELAN.") from error
+    unit = root.find("HEADER[@TIME_UNITS]")
+    if unit is not None and unit.get("TIME_UNITS") != "milliseconds":
+        raise ManifestError(
+            f"{path} states its times in {unit.get('TIME_UNITS')}, of which programs have different opinions; ELAN "
+            'takes them for milliseconds. Convert them, and write TIME_UNITS="milliseconds".'
+        )
+    origins = _time_origins(root, path)
+    for turn in _annotations(root):
+        yield from (replace(turn, recording=name, shift=shift) for name, shift in origins)
+
+
+def _time_origins(root: ElementTree.Element, path: Path) -> list[tuple[str | None, float]]:
+    """The media with the time in each, in seconds, that is the time 0 of the annotations; one without a name if equal.
+
+    Raises:
+        ManifestError: A time is no whole number.
+    """
+    origins = {}
+    for medium in root.iterfind("HEADER/MEDIA_DESCRIPTOR"):
+        name, origin = re.split(r"[/\\]", medium.get("MEDIA_URL", ""))[-1], medium.get("TIME_ORIGIN", "0")
+        if not re.fullmatch(r"[+-]?\d{1,12}", origin):
+            raise ManifestError(f"{path}: The TIME_ORIGIN {origin!r} of {name} is no whole number of milliseconds.")
+        origins[unquote(name)] = int(origin) / 1000
+    if len(set(origins.values())) > 1:
+        return list(origins.items())
+    return [(None, next(iter(origins.values()), 0.0))]
+
+
+def _annotations(root: ElementTree.Element) -> Iterator[FoundTurn]:
     slots = _slot_times(root.iterfind("TIME_ORDER/TIME_SLOT"))
     for tier in root.iterfind("TIER"):
         if tier.get("PARENT_REF"):

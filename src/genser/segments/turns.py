@@ -158,4 +158,4 @@ def _turn(found: FoundTurn) -> Turn:
         end = start + duration
     if start is None or end is None:
         raise ManifestError(f"The {'start' if start is None else 'end'} is missing.")
-    return Turn(start, end, found.speaker or None, found.channel)
+    return Turn(start + found.shift, end + found.shift, found.speaker or None, found.channel)
