@@ -2,6 +2,7 @@
 
 import ctypes
 import http.server
+import io
 import os
 import struct
 import sys
@@ -126,7 +127,8 @@ def test_joined_files(name):
     check_low_then_high(b"".join(files))
 
 
-OTHERS = {"avi": "pcm_s16le", "asf": "wmav2", "flv": "aac", "tta": "tta"}
+OTHERS = {"avi": "pcm_s16le", "asf": "wmav2", "flv": "aac", "tta": "tta", "wv": "wavpack", "voc": "pcm_s16le"}
+OTHERS |= {"rm": "ac3"}
 
 
 def other(container, samples):
@@ -143,7 +145,7 @@ def test_joined_files_of_other_containers(container):
     assert remarks_of(low + low) == ""
 
 
-@pytest.mark.parametrize("container", ["avi", "asf"])
+@pytest.mark.parametrize("container", ["avi", "asf", "flv"])
 def test_a_file_that_is_smaller_than_its_header_states_is_cut_off(container):
     data = other(container, tone(4.0, LOW, 44_100))
     assert remarks_of(data) == ""
@@ -151,6 +153,16 @@ def test_a_file_that_is_smaller_than_its_header_states_is_cut_off(container):
     samples, rate, _, remarks = read(data[:size])
     assert 1.5 < len(samples) / rate < 3
     assert remarks[0] == f"The file is cut off: it has {size} of {len(data)} bytes."
+
+
+@pytest.mark.parametrize("name", ["voc", "rm", "ac3", "eac3", "mpeg"])
+def test_a_file_that_is_cut_within_a_frame_has_a_remark(name):
+    data = muxed(name, {"mpeg": "mp2", "voc": "pcm_s16le", "rm": "ac3"}.get(name, name), tone(4.0, LOW, 48_000), 48_000)
+    assert remarks_of(data) == ""
+    samples, rate, _, remarks = read(data[: len(data) * 6 // 10 + 1400])
+    assert 1.5 < len(samples) / rate < 3
+    assert len(remarks) == 1
+    assert remarks[0].startswith(("The file is cut off", "Sound is missing: "))
 
 
 def test_a_voc_file_of_several_blocks():
@@ -210,6 +222,15 @@ def test_a_hole_is_an_error_or_has_a_remark(container, codec, is_removed):
     assert is_said
 
 
+@pytest.mark.parametrize(("container", "codec"), [("matroska", "aac"), ("wv", "wavpack")])
+def test_damage_behind_which_ffmpeg_finds_nothing_is_an_error_and_no_end(container, codec):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(8 * 48_000).astype(np.float32)
+    data = muxed(container, codec, noise, 48_000, 64_000)
+    start, length = len(data) * 2 // 5, len(data) // 5
+    with pytest.raises(AudioError, match=r"damaged at or after [23]\.\d\d s\. Copy"):
+        load_audio(data[:start] + bytes(length) + data[start + length :])
+
+
 def test_an_mp4_without_its_index_says_so():
     data = two_tones("m4a")
     with pytest.raises(AudioError, match=r"never finished: it lacks its index \(moov\)"):
@@ -233,18 +254,21 @@ def test_transport_streams(packet):
         assert len(load_audio(piece)) / SAMPLE_RATE == pytest.approx(3, abs=0.3)
 
 
-def test_a_second_audio_track_is_named():
+@pytest.mark.parametrize(("default", "which"), [(None, "the first"), (0, "the first"), (1, "number 2, its default,")])
+def test_of_several_audio_tracks_the_default_is_read_and_named(default, which):
     av = pytest.importorskip("av")
-    import io
-
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska") as file:
         tracks = [file.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
-        for track in tracks:
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.int16), "s16", "mono")
+        for index, track in enumerate(tracks):
+            track.disposition = int(index == default)
+        for level, track in enumerate(tracks, 1):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 16_000), level * 100, np.int16), "s16", "mono")
             frame.sample_rate = 16_000
             file.mux(track.encode(frame))
-    assert remarks_of(buffer.getvalue()) == "The file has 2 audio tracks; only the first was read."
+    samples, _, _, remarks = read(buffer.getvalue())
+    assert remarks == [f"The file has 2 audio tracks; only {which} was read."]
+    assert samples[0] == (200 if default else 100) / 32768
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch):

@@ -97,7 +97,7 @@ def test_a_stream_may_begin_within_a_frame(cut):
 def test_damage_between_frames_is_an_error():
     data = bytearray(mp3(np.random.default_rng(0).uniform(-0.5, 0.5, 160_000).astype(np.float32), has_xing=False))
     data[30_000:33_000] = bytes(3_000)
-    with pytest.raises(AudioError, match="damaged at or after"):
+    with pytest.raises(AudioError, match=r"damaged at or after 3\.[67]\d s\. Copy"):
         load_audio(bytes(data))
 
 

@@ -63,6 +63,13 @@ def test_values_of_their_own_type_are_read(samples):
     np.testing.assert_allclose(with_type, samples / scale, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_arrays_of_other_classes():
+    with pytest.raises(AudioError, match=r"masked array has no samples where .* samples\.filled\(0\)"):
+        load_audio((np.ma.masked_array(SPEECH, SPEECH > 0.1), SAMPLE_RATE))
+    np.testing.assert_array_equal(load_audio((np.asmatrix(SPEECH), SAMPLE_RATE)), SPEECH)
+
+
 def test_a_stream_refuses_the_same_until_a_block_uses_the_range():
     full, quiet = whole(SPEECH, 32, np.int32), whole(SPEECH, 16, np.int32)
     stream = Stream(PitchRecognizer())

@@ -3,10 +3,17 @@
 FFmpeg is always given the demuxer. Left to choose, it would accept a playlist, and open the files and URLs in it.
 """
 
+from struct import Struct
+
 from genser.audio.view import MOST_PARTS, ByteStream, find_all, read_at, size_of
 from genser.errors import AudioError
 
 EBML = b"\x1a\x45\xdf\xa3"  # begins a Matroska or WebM file
+
+FLV_SIZE = b"\0\x08filesize\0"  # name of a property, and the type of a number
+DOUBLE = Struct(">d")
+WAVPACK = Struct("<4sI2xBx4xIII")
+INITIAL_BLOCK = 1 << 11  # flag of a block of WavPack; the others of several channels follow it
 
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -209,16 +216,52 @@ def avi_files(stream: ByteStream) -> list[int]:
     return [at - 8 for at in find_all(stream, b"AVI LIST", 8, size_of(stream)) if read_at(stream, at - 8, 4) == b"RIFF"]
 
 
-def declared_size(stream: ByteStream, demuxer: str) -> int | None:
-    """Return the size in bytes that the header of an AVI or ASF file states; None if it does not.
+def wavpack_files(stream: ByteStream) -> list[int]:
+    """Return where each WavPack file begins in files one after the other: at the block of the first sample.
 
-    Source: ASF specification, section 3.2.
+    Source: WavPack 4 & 5 binary file format, section 2.0.
+    """
+    offset, size, starts = 0, size_of(stream), []
+    while offset < size and len(starts) <= MOST_PARTS:
+        head = read_at(stream, offset, WAVPACK.size)
+        if len(head) < WAVPACK.size or head[:4] != b"wvpk":  # a tag, or damage
+            offset = next(find_all(stream, b"wvpk", offset + 1, size), size)
+            continue
+        _, length, high, first, samples, flags = WAVPACK.unpack(head)
+        if samples and flags & INITIAL_BLOCK and not high and not first:
+            starts.append(offset)
+        offset += max(length + 8, WAVPACK.size)
+    return starts or [0]
+
+
+def _voc_end(stream: ByteStream) -> int | None:
+    """Where the last block of a VOC file should end; None if its last block, the terminator, is there."""
+    offset, size = int.from_bytes(read_at(stream, 20, 2), "little"), size_of(stream)
+    for _ in range(MOST_BOXES):
+        head = read_at(stream, offset, 4)
+        if not head or not head[0]:
+            return None
+        offset += 4 + int.from_bytes(head[1:], "little")
+        if len(head) < 4 or offset >= size:
+            break
+    return offset
+
+
+def declared_size(stream: ByteStream, demuxer: str) -> int | None:
+    """Return the size in bytes that the header of an AVI, ASF, FLV or VOC file states; None if it does not.
+
+    Sources: ASF specification, section 3.2; Adobe Flash Video File Format Specification 10.1, E.5.
     """
     head, size = read_at(stream, 0, 4096), 0
     if demuxer == "avi":
         size = int.from_bytes(head[4:8], "little") + 8
     elif demuxer == "asf" and (at := head.find(ASF_PROPERTIES)) > 0 and not head[at + 88] & 1:  # else live
         size = int.from_bytes(head[at + 40 : at + 48], "little")
+    elif demuxer == "flv" and (at := head.find(FLV_SIZE)) > 0 and len(head) >= at + len(FLV_SIZE) + 8:
+        number = DOUBLE.unpack_from(head, at + len(FLV_SIZE))[0]
+        size = int(number) if 0 < number < 1 << 53 else 0
+    elif demuxer == "voc":
+        size = _voc_end(stream) or 0
     return size if 8 < size < 0xFFFF_0000 else None
 
 

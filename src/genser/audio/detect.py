@@ -17,6 +17,7 @@ from genser.audio.containers import (
     mov_files,
     refused_format,
     same_beginnings,
+    wavpack_files,
     why_not_audio,
 )
 from genser.audio.flac import MOST_SAMPLES, declared_samples, flac_files, last_sample, with_total
@@ -34,7 +35,8 @@ PARTS = {
     "matroska": matroska_files,
     "amr": amr_files,
     "avi": avi_files,
-    **dict.fromkeys(("asf", "flv", "tta", "ape"), same_beginnings),
+    "wv": wavpack_files,
+    **dict.fromkeys(("asf", "flv", "tta", "ape", "voc", "rm"), same_beginnings),
 }
 """Containers of which FFmpeg reads the first file only, and what finds the others."""
 

@@ -1,4 +1,4 @@
-"""Reads the first audio track of a container through PyAV, on the recording's own clock."""
+"""Reads the default audio track of a container through PyAV, on the recording's own clock."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from genser.audio.converter import Converter
-from genser.audio.readers import CHANNELS_CHANGE, CUT_OFF, LACKS, scaled
-from genser.audio.view import ByteStream
+from genser.audio.ogg import has_page
+from genser.audio.readers import CHANNELS_CHANGE, CUT_OFF, DAMAGED, LACKS, scaled
+from genser.audio.view import ByteStream, size_of
 from genser.errors import AudioError, MissingExtraError
 
 INDEXED = {"mov", "matroska"}
@@ -16,21 +17,26 @@ STAMPED = INDEXED | {"asf", "avi", "flv", "mpeg", "mpegts", "mxf", "nut", "ogg"}
 """Demuxers of containers with times of their own; in the others, the samples count."""
 START_TOLERANCE = 0.01  # seconds by which a track may begin late or early, as codecs with a delay do
 TOLERANCE = 0.1  # seconds by which a time may differ from the samples: containers round, and clocks drift
-STATED = INDEXED | {"avi", "caf", "tta", "wv"}
+STATED = INDEXED | {"avi", "caf", "flv", "rm", "tta", "wv"}
 """Demuxers of containers whose headers state the length; elsewhere, FFmpeg may have estimated it."""
 CHECKED = ("flac", "tta", "wavpack")
 """Decoders that compare sums of what they decode, if they are asked to."""
+CONSTANT = ("dca", "mp1float", "mp2float")
+"""Decoders of codings whose packets have one size, so a shorter last one is cut off; they do not say so."""
 LONGEST_OVERLAP = 1.0  # seconds; a longer step back is another count of time, as where two recordings were joined
 LONGEST_GAP = {"mpegts": 10.0, "mpeg": 10.0}  # seconds; there, a longer one is another count of time
 LONGEST_GAP_ELSEWHERE = 3 * 3600.0
 SILENCE = 1 << 16  # frames of silence given at once
 LONGEST_FRAME = 0.3  # seconds that the last frame may hold beyond the declared length, or lack
 MOST_CUT = 3  # packets at the end that may be broken
+LARGEST_REST = {True: 0.05, False: 0.3}
+"""Share of a file behind the last packet beyond which it is damaged, not cut off; by whether sound is all it holds."""
+LONGEST_PACKET = 1 << 14  # bytes of a packet that may be cut off
 NAMED_GAP = 0.5  # seconds of missing or overlapping sound that a remark must name
 
 
 class MediaReader:
-    """Frames of the first audio track of a container.
+    """Frames of the default audio track of a container, which is the first if none is marked.
 
     Frames lie where the container's times put them: silence stands before a track that begins late and where packets
     are missing, and what overlaps is cut.
@@ -60,15 +66,21 @@ class MediaReader:
             options = {"protocol_whitelist": "none", "format_whitelist": demuxer}
             self._container = av.open(stream, mode="r", format=demuxer, container_options=options)
         except (av.FFmpegError, ValueError) as error:
-            raise AudioError(f"{name} cannot be read as {demuxer}: {error}. Convert it to wav or flac.") from error
+            raise AudioError(
+                f"{name} cannot be read as {demuxer}: its header is damaged, incomplete or of an unknown kind. "
+                "Copy it again, or convert it to wav or flac."
+            ) from error
         tracks = self._container.streams.audio
         if not tracks:
             raise AudioError(f"{name} has no audio track. Choose a recording with audio.")
+        index = next((index for index, track in enumerate(tracks) if track.disposition & 1), 0)  # 1: default
         if len(tracks) > 1:
-            self.remarks.append(f"The file has {len(tracks)} audio tracks; only the first was read.")
-        self._track = tracks[0]
+            which = "the first" if index == 0 else f"number {index + 1}, its default,"
+            self.remarks.append(f"The file has {len(tracks)} audio tracks; only {which} was read.")
+        self._track = tracks[index]
         if self._track.codec_context.name in CHECKED:
             self._track.codec_context.options = {"err_detect": "crccheck+explode"}
+        self._stream, self._position, self._reached = stream, 0, 0
         self._decoded_frames = self._decoded()
         first = next(self._decoded_frames, None)
         if first is None:
@@ -91,7 +103,7 @@ class MediaReader:
         if first.time is not None and first.time - self._origin > self._longest_gap:
             self.remarks.append(f"The times in the file begin at {first.time:.0f} s; they are counted from there.")
             self._origin, self.frames, self._stated = first.time, None, 0.0
-        self._start = self._position = self._silence = self._overlap = 0
+        self._start = self._silence = self._overlap = 0
         self._is_cut = self._has_jumped = False
         self._pending = np.empty((0, self.channels), np.float32)
         # Elsewhere the first time may be that of a packet whose samples the decoder does not return.
@@ -121,7 +133,9 @@ class MediaReader:
         try:
             self._container.seek(int((seconds + self._origin) / self._track.time_base), stream=self._track)
         except self._av.FFmpegError as error:
-            raise AudioError(f"{self._name} cannot be cut at {seconds:.1f} s: {error}. Convert it to wav.") from error
+            raise AudioError(
+                f"{self._name} cannot be cut at {seconds:.1f} s: it is damaged. Convert it to wav."
+            ) from error
         self._decoded_frames = self._decoded()
         first = next(self._decoded_frames, None)
         if first is None:
@@ -149,6 +163,7 @@ class MediaReader:
         """Yield the frames of the decoder; where it fails at the end only, the file is cut off."""
         packets = self._container.demux(self._track)
         failures, error, is_begun = 0, None, False
+        sizes, broken = [], []  # of the packets; which of the last ones lack a part
         while True:
             packet = None
             try:
@@ -156,20 +171,30 @@ class MediaReader:
                 frames = packet.decode() if packet else []
             except self._av.EOFError:
                 break
+            except IndexError as problem:  # of PyAV, if FFmpeg took damaged data for the begin of another track
+                if self._is_followed():
+                    raise self._damaged() from problem
+                break
             except (self._av.FFmpegError, ValueError) as problem:
                 frames = []
                 if is_begun:  # a dump may begin within a frame
                     error, failures = problem, failures + 1
             if error and (failures > MOST_CUT or (frames and packet and packet.size)):
-                raise AudioError(
-                    f"{self._name} is damaged at or after {self._position / self.sample_rate:.2f} s ({error}). "
-                    "Copy or encode it again."
-                ) from error
+                raise self._damaged() from error
+            if packet and packet.size:
+                if packet.pos is not None:
+                    self._reached = max(self._reached, packet.pos + packet.size)
+                sizes, broken = [*sizes[:1], packet.size], broken[1 - MOST_CUT :]
+                broken.append(packet.is_corrupt or any(frame.is_corrupt for frame in frames))
             yield from frames
             is_begun |= bool(frames)
             if packet is None:  # the end, or damage to the container
                 break
-        self._is_cut = error is not None
+        is_short = self._track.codec_context.name in CONSTANT and sizes and sizes[-1] < sizes[0] - 1
+        self._is_cut = error is not None or any(broken) or bool(is_short)
+
+    def _damaged(self) -> AudioError:
+        return AudioError(DAMAGED.format(self._name, self._position / self.sample_rate if self._position else 0.0))
 
     def _clocked(self, first: Any, tolerance: float) -> Iterator[np.ndarray]:
         """Yield the sound from the start on, with silence where the container's times leave gaps."""
@@ -180,12 +205,19 @@ class MediaReader:
                 yield from self._placed(None, converter.flush(), TOLERANCE)
                 form = frame.sample_rate, frame.layout.nb_channels
                 converter = self._converter(*form)
-            block = converter.convert(_samples(frame))
+            block = converter.convert(self._samples(frame))
             yield from self._placed(frame.time, block, tolerance)
             tolerance = TOLERANCE
             frame = next(self._decoded_frames, None)
         yield from self._placed(None, converter.flush(), TOLERANCE)
         self._remark_at_end()
+
+    def _samples(self, frame: Any) -> np.ndarray:
+        """The samples of a frame of PyAV as float32, shape (frames, channels)."""
+        if frame.format.name.startswith("s64"):  # NumPy's conversion in PyAV has none
+            frame = self._av.AudioResampler("dbl").resample(frame)[0]
+        array = frame.to_ndarray()
+        return scaled(array.T if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels))
 
     def _converter(self, sample_rate: int, channels: int) -> Converter:
         if channels != self.channels:
@@ -241,15 +273,21 @@ class MediaReader:
                 f"By the file's times, {self._overlap / self.sample_rate:.2f} s of sound overlap; they were cut."
             )
         lacks = self._stated - seconds > LONGEST_FRAME
+        if (lacks or self._is_cut) and self._is_followed():
+            raise self._damaged()
         if lacks and self._demuxer in INDEXED:
             self.remarks.append(CUT_OFF.format(seconds, self._stated))
         elif lacks and not self.remarks:
             self.remarks.append(LACKS.format(seconds, self._stated))
-        elif self._is_cut:
+        elif self._is_cut and not any(remark.startswith("The file is cut off") for remark in self.remarks):
             self.remarks.append(f"The file is cut off after {seconds:.2f} s.")
 
-
-def _samples(frame: Any) -> np.ndarray:
-    """The samples of a frame of PyAV as float32, shape (frames, channels)."""
-    array = frame.to_ndarray()
-    return scaled(array.T if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels))
+    def _is_followed(self) -> bool:
+        """Whether much of the file lies behind the last packet, so that it is damaged there and not cut off."""
+        if not self._reached:
+            return False
+        if self._demuxer == "ogg":
+            return has_page(self._stream, self._reached)
+        size = size_of(self._stream)
+        share = LARGEST_REST[len(self._container.streams) == 1]
+        return size - self._reached > max(share * size, LONGEST_PACKET)

@@ -74,6 +74,11 @@ def ogg_links(stream: ByteStream) -> list[Link]:
     return links
 
 
+def has_page(stream: ByteStream, offset: int) -> bool:
+    """Whether an intact page begins at or after an offset."""
+    return next(_pages(stream, offset), None) is not None
+
+
 def _most_samples(first: bytes, page: Page) -> float:
     """Bound of the samples that a page holds, by the first page of its stream; infinite if the coding has none."""
     if first.startswith(b"OpusHead") and not page.flags & CONTINUED and len(page.head) > 1:
@@ -90,8 +95,8 @@ def _most_samples(first: bytes, page: Page) -> float:
     return math.inf
 
 
-def _pages(stream: ByteStream) -> Iterator[Page]:
-    offset, size, data, base = 0, size_of(stream), b"", 0
+def _pages(stream: ByteStream, offset: int = 0) -> Iterator[Page]:
+    size, data, base = size_of(stream), b"", offset
     while offset + HEADER.size <= size:
         at = offset - base
         if at + LONGEST_PAGE > len(data) and base + len(data) < size:

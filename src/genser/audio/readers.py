@@ -1,6 +1,7 @@
 """Readers of audio: frames of float32 in order, from arrays or libsndfile."""
 
 import io
+from contextlib import suppress
 from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
@@ -11,8 +12,10 @@ from genser.errors import AudioError
 
 CUT_OFF = "The file is cut off: it holds {:.2f} s of {:.2f} s."
 LACKS = "Sound is missing: {:.2f} s could be read, and the header states {:.2f} s."
+DAMAGED = "{} is damaged at or after {:.2f} s. Copy or encode it again."
 MORE = "The file holds {:.2f} s, more than the {:.2f} s of its header; all was read."
 CHANNELS_CHANGE = "From {:.2f} s on there are {} channels instead of {}; their mean stands in for each."
+LITTLE = 1152  # frames, one frame of MP3
 LEAST_CUT = 0.05  # seconds by which a header may state more than there is
 INTEGER_DTYPES = ("int8", "uint8", "int16", "int32")
 
@@ -67,6 +70,11 @@ class ArrayReader:
                 "Convert a list by numpy.array."
             )
         samples, rate = source
+        if isinstance(samples, np.ma.MaskedArray):
+            raise AudioError(
+                "A masked array has no samples where it is masked. Pass samples.filled(0), or an unmasked part."
+            )
+        samples = np.asarray(samples)  # of a subclass such as numpy.matrix, which has methods of its own
         if samples.ndim not in (1, 2) or not (samples.dtype.kind == "f" or samples.dtype.name in INTEGER_DTYPES):
             raise AudioError(
                 f"An array of shape {samples.shape} and type {samples.dtype} is not audio. "
@@ -241,10 +249,8 @@ class SoundReader:
                 self._position += decoded
                 self._remark_at_end()
                 return block[:decoded]
-            raise AudioError(
-                f"{self._name} is damaged at or after {(position + decoded) / self.sample_rate:.2f} s "
-                f"({error.error_string}) Copy or encode it again."
-            ) from error
+            damage = (position + decoded) / self.sample_rate if decoded else self._damage()
+            raise AudioError(DAMAGED.format(self._name, damage)) from error
 
     def _remark_at_end(self) -> None:
         there = self._position / self.sample_rate
@@ -254,6 +260,15 @@ class SoundReader:
             self.remarks.append(CUT_OFF.format(there, self.frames / self.sample_rate))
         elif self._is_cut:
             self.remarks.append(f"The file is cut off after {there:.2f} s.")
+
+    def _damage(self) -> float:
+        """The time in seconds up to which a second decoder, which reads little at once, can read."""
+        self._stream.seek(0)
+        frames = 0
+        with suppress(soundfile.LibsndfileError), _InOrder(self._stream) as again:
+            while block := len(again.read(LITTLE)):
+                frames += block
+        return frames / self.sample_rate
 
     def _readable_near_end(self) -> bool:
         self._stream.seek(0)

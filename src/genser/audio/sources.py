@@ -210,8 +210,11 @@ class UnnamedFile(io.RawIOBase):
         return len(block)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move as `io.IOBase.seek` does."""
-        self._file.seek(offset, whence)
+        """Move as `io.IOBase.seek` does, but to the beginning where damaged data lead before it."""
+        try:
+            self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            self._file.seek(0)
         return self._file.tell()
 
     def tell(self) -> int:
