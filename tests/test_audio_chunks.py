@@ -72,11 +72,28 @@ LIST = b"LIST" + struct.pack("<I", 4) + b"INFO"
 TAGS = (b"id3 \2\0\0\0ab", b"TAG" + bytes(125), b"ID3\3\0\0\0\0\1\0" + bytes(128))
 
 
+ID3, OGG = TAGS[2], encoded(tone(1.0), "OGG", "VORBIS")
+
+
 @pytest.mark.parametrize("after", [LIST, *TAGS, bytes(5000)])
 def test_what_follows_the_sound_and_is_none_is_not_read(after, noise):
     samples, _, _, remarks = read(encoded(noise) + after)
     assert len(samples) == len(noise)
     assert remarks == []
+
+
+CLOSED = ("WAV", "RF64", "W64", "AIFF")  # formats whose headers state where the file ends
+
+
+@pytest.mark.parametrize("form", FIELDS)
+@pytest.mark.parametrize("tag", [b"", ID3])
+def test_what_follows_the_sound_and_is_another_format_is_named(form, tag, noise):
+    junk = np.random.default_rng(1).bytes(3000)
+    for after in (OGG, tag + junk) if tag or form in CLOSED else (OGG,):
+        samples, _, frames, remarks = read(encoded(noise, form, "PCM_16") + after)
+        assert frames == len(samples) == pytest.approx(len(noise), abs=8)
+        assert len(remarks) == 1
+        assert remarks[0].endswith(f" bytes after 3.00 s are not {form}, and were not read.")
 
 
 @pytest.mark.parametrize("form", FIELDS)

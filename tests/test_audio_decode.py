@@ -3,6 +3,7 @@ import math
 import os
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,6 +216,39 @@ def test_missing_folder_and_empty_files_are_named(tmp_path):
 def test_what_is_no_sound_is_refused(data):
     with pytest.raises(AudioError, match="not audio"):
         load_audio(b"\x01" + data)
+
+
+def test_an_endless_source_that_is_no_sound_is_refused_by_its_beginning():
+    class Endless(io.RawIOBase):
+        count, noise = 0, np.random.default_rng(0).bytes(1 << 16)
+
+        def read(self, size=-1):
+            self.count += 1
+            assert self.count < 100
+            return self.noise
+
+    with pytest.raises(AudioError, match="not audio"):
+        load_audio(Endless())
+    if Path("/dev/zero").exists():
+        with pytest.raises(AudioError, match="zeros only"):
+            load_audio("/dev/zero")
+
+
+def test_a_long_source_that_can_be_read_once_is_read():
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+    data = encoded(tone(40.0))
+    assert len(data) > 1 << 20
+    np.testing.assert_array_equal(load_audio(Pipe(data)), load_audio(data))
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "AIFF"])
+@pytest.mark.parametrize("lines", [b"HTTP/1.1 200 OK\r\nContent-Type: audio/x\r\n\r\n", b"ICY 200 OK\r\n\r\n"])
+def test_lines_of_http_before_the_sound_are_skipped(form, lines):
+    data = encoded(tone(1.0), form=form)
+    np.testing.assert_array_equal(load_audio(lines + data), load_audio(data))
 
 
 @pytest.mark.parametrize(("form", "subtype"), FORMATS)

@@ -89,6 +89,18 @@ def test_joined_files():
     assert "2 channels" in remarks_of(low + other)
 
 
+@pytest.mark.parametrize("size", [20_000, 200_000])
+def test_another_format_behind_the_sound_is_named(size, noise):
+    data = encoded(noise, "FLAC")
+    samples, _, _, remarks = read(data + np.random.default_rng(1).bytes(size))
+    assert len(samples) == len(noise)
+    assert len(remarks) == 1
+    count = int(remarks[0].removeprefix("At least ").split()[0])
+    assert size - 10_000 < count <= size
+    assert remarks[0].endswith(" bytes after 3.00 s are not FLAC, and were not read.")
+    assert remarks_of(data + bytes(size)) == ""
+
+
 def test_a_file_twice_is_read_twice():
     data = encoded(tone(2.0), "FLAC")
     stream = stream_audio(data * 3)

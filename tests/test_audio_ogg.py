@@ -100,6 +100,17 @@ def test_a_cut_stream_has_a_remark(coding):
     assert remarks[0].startswith("The file is cut off")
 
 
+@pytest.mark.parametrize("coding", ["vorbis", "opus", "flac"])
+def test_another_format_behind_or_between_the_streams_is_named(coding):
+    low, other = tones(coding, 2.0, LOW), encoded(tone(1.0), "FLAC")
+    wanted = f"{len(other)} bytes"
+    assert remarks_of(low + other).startswith(wanted)
+    data = low + other + tones(coding, 2.0, HIGH)
+    check_low_then_high(data)
+    assert remarks_of(data).startswith(wanted)
+    assert remarks_of(data).endswith("are not Ogg, and were not read.")
+
+
 @given(st.data())
 def test_no_bytes_make_the_search_fail(data):
     whole = bytearray(encoded(tone(0.5), "OGG", "VORBIS")[:6000])

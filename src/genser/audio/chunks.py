@@ -40,6 +40,8 @@ LAYOUTS = {
 AU_ORDERS: dict[bytes, Order] = {b".snd": "big", b"dns.": "little"}
 AU_CHUNKS = Layout(24, 4, 4, "big", 0, 1, b"", 0)  # it has none; what follows its sound can only be another file
 WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+OTHERS = (b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3")
+"""First bytes of other formats, with which no chunk begins."""
 MOST_CHUNKS = 10_000
 MOST_REMAINDER = 16  # bytes at the end of a file that cannot be sound worth a remark
 FREE_SIZES = ((0x7FFF_0000, 0x8001_0000), (0xFFFF_0000, 0x1_0000_0000), (1 << 62, 1 << 64))
@@ -68,6 +70,7 @@ class Sound:
         coding: Format tag of a WAV.
         corrected: The file with the right size.
         next_file: Where another file follows; None without one.
+        unread: Bytes at the end of the file that are neither sound nor chunks.
     """
 
     start: int
@@ -76,6 +79,7 @@ class Sound:
     coding: int
     corrected: ByteStream
     next_file: int | None
+    unread: int
 
 
 def find_sound(stream: ByteStream) -> Sound | None:
@@ -88,18 +92,23 @@ def find_sound(stream: ByteStream) -> Sound | None:
     if declared is None or declared.start >= size:
         return None
     start, length = declared.start, max(declared.size, 0)
-    end, next_file = _end_of(stream, declared, layout, size)
+    end, next_file, rest = _end_of(stream, declared, layout, size)
     is_open = length == 0 or (end - start < length and any(low <= length < high for low, high in FREE_SIZES))
     if end == start:
         return None
     corrected = stream
-    if length != end - start or head[:4] == b"BW64" or next_file:
+    if length != end - start or head[:4] == b"BW64" or next_file or rest < size:
         first, last = declared.field
+        # libsndfile reads tags behind the sound of a Wave64 as sound; only CAF has chunks there that it needs.
+        last_byte = rest if rest == size or head[:4] == b"caff" else end
         right = end - start + declared.extra & (1 << 8 * (last - first)) - 1
         order = AU_ORDERS.get(head[:4], layout.order)
         magic = b"RF64" if head[:4] == b"BW64" else head[:4]
-        corrected = View(stream, [magic, (4, first), right.to_bytes(last - first, order), (last, next_file or size)])
-    return Sound(start, end, None if is_open else length, declared.coding, corrected, next_file)
+        corrected = View(
+            stream, [magic, (4, first), right.to_bytes(last - first, order), (last, next_file or last_byte)]
+        )
+    unread = size - rest if any(read_at(stream, rest, 4096)) else 0  # else filled up with zeros
+    return Sound(start, end, None if is_open else length, declared.coding, corrected, next_file, unread)
 
 
 def _au(head: bytes) -> Declared:
@@ -130,28 +139,42 @@ def _walk(stream: ByteStream, layout: Layout) -> Declared | None:
     return None
 
 
-def _end_of(stream: ByteStream, declared: Declared, layout: Layout, size: int) -> tuple[int, int | None]:
-    """Where the sound ends, and where another file begins.
+def _end_of(stream: ByteStream, declared: Declared, layout: Layout, size: int) -> tuple[int, int | None, int]:
+    """Where the sound ends, where another file begins, and where what is neither sound nor a chunk begins.
 
-    What follows the declared end and is not a chunk belongs to the sound: the size was not brought up to date.
+    What follows the declared end and is not a chunk belongs to the sound, as the size was not brought up to date,
+    unless the header gives the whole file the same end, or another format begins there.
     """
     stated = declared.start + max(declared.size, 0)
     if stated > size:
         return _before_next_wave(stream, declared.start, size)
-    for offset in (_aligned(stated, layout), stated):
+    ends = _aligned(stated, layout), stated
+    for offset in ends:
         if size - offset < MOST_REMAINDER or _is_file(stream, offset) or _chunk_end(stream, offset, layout, size):
-            return stated, _next_file(stream, offset, layout, size)
+            return stated, *_next_file(stream, offset, layout, size)
     if declared.size > 0 and not any(read_at(stream, stated, 4096)):  # filled up with zeros
-        return stated, None
+        return stated, None, size
+    if declared.size > 0 and (_stated_end(stream) in ends or read_at(stream, stated, 4) in OTHERS):
+        return stated, None, stated
     return _before_next_wave(stream, declared.start, size)
 
 
-def _before_next_wave(stream: ByteStream, start: int, size: int) -> tuple[int, int | None]:
+def _stated_end(stream: ByteStream) -> int | None:
+    """Where a file ends by its header; None if its format does not state it."""
+    head = read_at(stream, 0, 28)
+    if head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
+        return int.from_bytes(head[20:28], "little") + 8
+    if head[:4] in (b"RIFF", b"RIFX", b"FORM"):
+        return int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big") + 8
+    return int.from_bytes(head[16:24], "little") if head[:4] == b"riff" else None
+
+
+def _before_next_wave(stream: ByteStream, start: int, size: int) -> tuple[int, int | None, int]:
     """The end of a sound of open length, which is that of the file unless another WAV follows."""
     for offset in find_all(stream, b"WAVEfmt ", start, size):
         if read_at(stream, offset - 8, 4) in WAVES:
-            return offset - 8, offset - 8
-    return size, None
+            return offset - 8, offset - 8, size
+    return size, None, size
 
 
 def _aligned(offset: int, layout: Layout) -> int:
@@ -176,12 +199,13 @@ def _is_file(stream: ByteStream, offset: int) -> bool:
     return magic in LAYOUTS or magic in AU_ORDERS
 
 
-def _next_file(stream: ByteStream, offset: int, layout: Layout, size: int) -> int | None:
+def _next_file(stream: ByteStream, offset: int, layout: Layout, size: int) -> tuple[int | None, int]:
+    """Where another file begins, and where what is not a chunk begins."""
     for _ in range(MOST_CHUNKS):
         if _is_file(stream, offset):
-            return offset
+            return offset, size
         end = _chunk_end(stream, offset, layout, size)
         if end is None or end >= size:
-            return None
+            return None, offset if end is None else size
         offset = end
-    return None
+    return None, size

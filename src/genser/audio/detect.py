@@ -1,5 +1,6 @@
 """Decides by a file's content how it is decoded: by libsndfile where it does so correctly, else by PyAV."""
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from genser.audio.containers import (
     wavpack_files,
     why_not_audio,
 )
-from genser.audio.flac import MOST_SAMPLES, declared_samples, flac_files, last_sample, with_total
+from genser.audio.flac import MOST_SAMPLES, declared_samples, flac_files, last_sample, unread_bytes, with_total
 from genser.audio.joined import FileReader, JoinedReader
 from genser.audio.media import MediaReader
 from genser.audio.mpeg import LONGEST_FRAME, SEARCHED, after_tags, first_frame, mpeg_parts
@@ -30,6 +31,8 @@ from genser.audio.view import MOST_PARTS, ByteStream, View, read_at, size_of
 from genser.errors import AudioError
 
 HEAD = 4096  # bytes by which a format is recognised
+HTTP = (b"ICY ", b"HTTP/")
+UNREAD = "{} bytes{} are not {}, and were not read."
 PARTS = {
     "mov": mov_files,
     "matroska": matroska_files,
@@ -39,6 +42,8 @@ PARTS = {
     **dict.fromkeys(("asf", "flv", "tta", "ape", "voc", "rm"), same_beginnings),
 }
 """Containers of which FFmpeg reads the first file only, and what finds the others."""
+CLOSED = ("avi", "asf")
+"""Containers whose headers state where the file ends."""
 
 
 def open_file(stream: ByteStream, name: str) -> FileReader:
@@ -55,6 +60,9 @@ def open_file(stream: ByteStream, name: str) -> FileReader:
     head = read_at(stream, 0, HEAD)
     if problem := why_not_audio(head):
         raise AudioError(f"{name} {problem}")
+    if start := _after_http(stream, head):
+        stream = View(stream, [(start, size_of(stream))])
+        head = read_at(stream, 0, HEAD)
     if start := after_tags(stream):
         stream = View(stream, [(start, size_of(stream))])
         head = read_at(stream, 0, HEAD)
@@ -66,6 +74,30 @@ def open_file(stream: ByteStream, name: str) -> FileReader:
         starts = PARTS[demuxer](stream) if demuxer in PARTS else [0]
         return _joined([partial(_media, part, demuxer, name) for part in _split(stream, starts)], name)
     return _open_sound(stream, name) or _open_mpeg(stream, head, name)
+
+
+def check_beginning(block: bytes, name: str) -> None:
+    """Refuse a source by the beginning of its content, so that the rest of an endless one need not be read.
+
+    Args:
+        block: More bytes than the first sound of any format needs to be found.
+        name: Its name for messages.
+
+    Raises:
+        AudioError: No format begins so.
+    """
+    head = block[:HEAD]
+    if not (media_format(head) or refused_format(head) or head.startswith((b"ID3", *HTTP))):
+        open_file(io.BytesIO(block), name).close()
+
+
+def _after_http(stream: ByteStream, head: bytes) -> int:
+    """Where a file begins behind lines of HTTP, 0 without; :func:`_open_mpeg` finds MP3 and AAC behind them."""
+    end = head.find(b"\r\n\r\n") + 4
+    if not head.startswith(HTTP) or end < 4:
+        return 0
+    inner = read_at(stream, end, HEAD)
+    return end if media_format(inner) or refused_format(inner) else 0
 
 
 def _split(stream: ByteStream, starts: Sequence[int]) -> list[ByteStream]:
@@ -82,7 +114,7 @@ def _joined(openers: Sequence[Callable[[], FileReader]], name: str) -> FileReade
     return JoinedReader(iter(openers))
 
 
-def _decoder(stream: ByteStream, name: str, declared: float = 1.0) -> FileReader:
+def _decoder(stream: ByteStream, name: str, declared: float = 1.0) -> SoundReader | MediaReader:
     """Open with libsndfile, or with PyAV what libsndfile refuses, such as rare codings and short Opus files of FFmpeg.
 
     In these all packets are on one page, whose granule position may be beyond them (RFC 7845, section 4.5).
@@ -103,6 +135,7 @@ def _decoder(stream: ByteStream, name: str, declared: float = 1.0) -> FileReader
 
 def _media(stream: ByteStream, demuxer: str, name: str) -> MediaReader:
     size, declared = size_of(stream), declared_size(stream, demuxer)
+    after = read_at(stream, declared or size, HEAD)
     try:
         reader = MediaReader(stream, demuxer, name)  # from here on, only it may move the stream
     except AudioError as error:
@@ -114,6 +147,8 @@ def _media(stream: ByteStream, demuxer: str, name: str) -> MediaReader:
         ) from error
     if declared and size < declared:
         reader.remarks.append(f"The file is cut off: it has {size} of {declared} bytes.")
+    elif declared and demuxer in CLOSED and any(after) and not after.startswith(b"RIFF"):  # as OpenDML has more of them
+        _remark_on_unread(reader, size - declared, demuxer.upper())
     return reader
 
 
@@ -127,7 +162,7 @@ def _open_ogg(stream: ByteStream, name: str) -> FileReader:
 def _ogg_link(stream: ByteStream, link: Link | None, name: str) -> FileReader:
     needs_clock = link is not None and (link.has_gap or link.tracks > 1)
     if needs_clock and find_spec("av"):
-        reader: FileReader = MediaReader(stream, "ogg", name)
+        reader: SoundReader | MediaReader = MediaReader(stream, "ogg", name)
     else:
         reader = _decoder(stream, name)
     if link and link.has_gap and isinstance(reader, SoundReader):
@@ -136,6 +171,7 @@ def _ogg_link(stream: ByteStream, link: Link | None, name: str) -> FileReader:
         )
     if link and not link.is_ended:
         reader.remarks.append(f"The file is cut off{_where(reader)}: the last page of its stream is missing.")
+    _remark_on_unread(reader, link.unread if link else 0, "Ogg")
     return reader
 
 
@@ -147,7 +183,7 @@ def _open_flac(stream: ByteStream, name: str) -> FileReader:
 
 
 def _flac_openers(stream: ByteStream, name: str) -> Iterator[Callable[[], FileReader]]:
-    yield partial(_decoder, stream, name)
+    yield partial(_flac_file, stream, name)
     for part in _split(stream, flac_files(stream))[1:]:
         yield partial(_flac_file, part, name)
 
@@ -155,8 +191,11 @@ def _flac_openers(stream: ByteStream, name: str) -> Iterator[Callable[[], FileRe
 def _flac_file(stream: ByteStream, name: str) -> FileReader:
     head, last = read_at(stream, 0, 42), last_sample(stream) or 0
     declared = declared_samples(head)
-    if not declared < last < MOST_SAMPLES:
-        return _decoder(stream, name)
+    unread = unread_bytes(stream, declared) if declared else 0
+    if unread or not declared < last < MOST_SAMPLES:
+        reader = _decoder(stream, name)
+        _remark_on_unread(reader, unread, "FLAC", "At least ")
+        return reader
     reader = _decoder(View(stream, [with_total(head, last), (42, size_of(stream))]), name)
     if declared:
         reader.remarks.append(MORE.format(last / reader.sample_rate, declared / reader.sample_rate))
@@ -187,7 +226,9 @@ def _sound(stream: ByteStream, sound: Sound, name: str) -> FileReader:
         content = View(stream, [(sound.start, sound.end)])
         if parts := first_frame(content) == 0 and mpeg_parts(content):
             return _joined([partial(_mpeg, *part, name) for part in parts], name)
-    return _decoder(sound.corrected, name, (sound.declared or there) / there)
+    reader = _decoder(sound.corrected, name, (sound.declared or there) / there)
+    _remark_on_unread(reader, sound.unread, reader.format.removesuffix("EX"))  # libsndfile has a format WAVEX
+    return reader
 
 
 def _open_mpeg(stream: ByteStream, head: bytes, name: str) -> FileReader:
@@ -195,7 +236,7 @@ def _open_mpeg(stream: ByteStream, head: bytes, name: str) -> FileReader:
 
     The dump of a stream may begin within a frame, or with a line of HTTP.
     """
-    start = first_frame(stream) if head.startswith((b"\xff", b"ICY ", b"HTTP/")) else None
+    start = first_frame(stream) if head.startswith((b"\xff", *HTTP)) else None
     if start is None:
         try:
             return _decoder(stream, name)
@@ -210,13 +251,17 @@ def _open_mpeg(stream: ByteStream, head: bytes, name: str) -> FileReader:
     return _joined([partial(_mpeg, *part, name) for part in mpeg_parts(stream) or [(stream, 0)]], name)
 
 
-def _mpeg(stream: ByteStream, unread: int, name: str) -> FileReader:
+def _mpeg(stream: ByteStream, unread: int, name: str) -> SoundReader | MediaReader:
     reader = _decoder(stream, name)
-    if unread > LONGEST_FRAME:
-        reader.remarks.append(f"{unread} bytes{_where(reader)} are not MP3, and were not read.")
-    elif unread:
+    _remark_on_unread(reader, unread, "MP3")
+    if 0 < unread <= LONGEST_FRAME:
         reader.remarks.append(f"The file is cut off{_where(reader)}, within a frame.")
     return reader
+
+
+def _remark_on_unread(reader: SoundReader | MediaReader, unread: int, name: str, least: str = "") -> None:
+    if unread > LONGEST_FRAME:
+        reader.remarks.append(least + UNREAD.format(unread, _where(reader), name))
 
 
 def _where(reader: FileReader) -> str:

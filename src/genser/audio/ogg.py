@@ -41,12 +41,14 @@ class Link:
         tracks: Number of streams that run at the same time.
         is_ended: Whether its last page is there.
         has_gap: Whether packets are missing in it.
+        unread: Bytes after it that are not Ogg.
     """
 
     range: Range
     tracks: int = 0
     is_ended: bool = False
     has_gap: bool = False
+    unread: int = 0
 
 
 def ogg_links(stream: ByteStream) -> list[Link]:
@@ -71,6 +73,10 @@ def ogg_links(stream: ByteStream) -> list[Link]:
             if page.time > 0:
                 link.has_gap |= 0 <= time < page.time - _most_samples(head, page)
                 time = page.time
+    for link, next_start in zip(links, [*(link.range[0] for link in links[1:]), size_of(stream)], strict=False):
+        end = link.range[1]
+        is_damaged = next(find_all(stream, b"OggS", end, next_start), None) is not None
+        link.unread = 0 if is_damaged or not any(read_at(stream, end, 4096)) else next_start - end
     return links
 
 

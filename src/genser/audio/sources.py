@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from genser.audio.detect import open_file
+from genser.audio.detect import check_beginning, open_file
 from genser.audio.readers import ArrayReader, Reader
 from genser.audio.view import ByteStream, size_of
 from genser.errors import AudioError, StorageError, cause, counted
@@ -180,8 +180,12 @@ def _spooled(file: BinaryIO, max_bytes: int, name: str, stack: ExitStack) -> Byt
 
 
 def _blocks(file: BinaryIO, max_bytes: int, name: str) -> Iterator[bytes]:
-    size = 0
+    size, beginning = 0, b""
     while block := _read_block(file, name):
+        if size < COPY_BLOCK:
+            beginning += block
+            if len(beginning) >= COPY_BLOCK:
+                check_beginning(beginning, name)
         size += len(block)
         _check_size(size, max_bytes, name)
         yield block
