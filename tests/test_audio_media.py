@@ -254,6 +254,11 @@ def test_transport_streams(packet):
         assert len(load_audio(piece)) / SAMPLE_RATE == pytest.approx(3, abs=0.3)
 
 
+def test_samples_of_64_bits_are_read():
+    samples = muxed("nut", "pcm_s64le", tone(1.0))
+    np.testing.assert_allclose(load_audio(samples), tone(1.0), atol=1e-6)
+
+
 @pytest.mark.parametrize(("default", "which"), [(None, "the first"), (0, "the first"), (1, "number 2, its default,")])
 def test_of_several_audio_tracks_the_default_is_read_and_named(default, which):
     av = pytest.importorskip("av")
