@@ -260,3 +260,52 @@ def test_long_recordings_get_one_hint_at_segments(clips, toys, tmp_path):
     assert answer.returncode == 0
     assert answer.stderr.count(b"--segments") == 1
     assert b"2 recordings are longer than 2 minutes" in answer.stderr
+
+
+def test_adapt_reports_each_input_that_failed_and_learns_from_the_others(clips, toys):
+    run = genser("adapt", "b.wav", "nope.wav", "folder", "-o", "p.json", "--model", toys.int8, cwd=clips)
+    assert run.returncode == 1
+    assert (clips / "p.json").exists()
+    assert b"nope.wav does not exist." in run.stderr
+    assert b"lacks 2 inputs" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("predict", ""), "empty name"),
+        (("predict", "--", "a.wav", "--format", "text"), "'--format' stands after '--'"),
+        (("adapt", "-", "-o", "p.json"), "adapt takes no standard input"),
+        (("features", "-", "-o", "f"), "features takes no standard input"),
+    ],
+)
+def test_a_word_that_is_no_input_is_named(words, message):
+    run = genser(*words)
+    assert run.returncode == 2
+    assert message in run.stderr.decode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="The shell of Windows closes no streams.")
+def test_closed_streams_and_a_width_of_zero_are_sentences():
+    def end(words, closing):
+        shell = f'"$0" -m genser {words} {closing}'
+        found = subprocess.run(
+            ["sh", "-c", shell, sys.executable], capture_output=True, text=True, env={**os.environ, "COLUMNS": "0"}
+        )
+        assert "Traceback" not in found.stderr + found.stdout
+        return found
+
+    assert "Usage" in end("--help", "").stdout
+    assert "cannot be used" in end("--help", ">&-").stderr
+    assert "Standard input is closed." in end("predict -", "<&-").stdout
+    assert end("predict nope.wav", "2>&-").returncode == 1
+    assert "Standard output cannot be written: it is closed." in end("predict nope.wav", ">&-").stderr
+
+
+def test_a_file_that_is_read_only_is_not_replaced(clips, toys):
+    (clips / "out.csv").write_text("mine")
+    (clips / "out.csv").chmod(0o444)
+    run = genser("predict", "a.wav", "-o", "out.csv", "--model", toys.int8, cwd=clips)
+    assert run.returncode == 2
+    assert b"out.csv is read-only." in run.stderr
+    assert (clips / "out.csv").read_text() == "mine"

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from genser import cli
+from genser.cli._resume import journal_path, locked
 from genser.errors import ConfigError
 from genser.files import open_locked
 from genser.inference.recognizer import Recognizer
@@ -331,3 +332,10 @@ def test_sigterm_keeps_the_results_and_ends_with_143(calls, toys):
     assert answer.returncode == 143
     assert answer.stderr.strip().endswith("4 results are kept in out.csv.part. Continue with --resume.")
     assert cli.app(words_of(toys, "out.csv", "--resume")) == 0
+
+
+def test_two_runs_with_one_input_on_one_output_are_refused(calls, toys):
+    out = calls.parent / "out.csv"
+    with locked(out), pytest.raises(ConfigError, match="Another run is writing"):
+        cli.app(["predict", "calls/1.wav", "-o", "out.csv", "--model", str(toys.int8)])
+    assert not journal_path(out).exists()

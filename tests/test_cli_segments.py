@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from voices import LABELS, PITCHES, RATE, PitchRecognizer, babble, hush
 
+from genser.cli._outputs import file_names
 from genser.cli._segments import predict_microphone, predict_segments
 from genser.errors import AudioError, ConfigError, ManifestError, MissingExtraError
 from genser.output.formats import FORMATS, names_of
@@ -95,8 +96,6 @@ def test_recordings_with_one_name_get_a_file_each(talk, tmp_path):
         "x_mic.wav.srt",
         "y_mic.wav.srt",
     ]
-    with pytest.raises(ConfigError, match="Name each recording once"):
-        run(talk, talk, output=tmp_path / "three", format="srt")
 
 
 def test_a_name_with_a_dot_is_a_folder_if_it_exists_or_ends_with_a_separator(talk, tmp_path):
@@ -232,3 +231,10 @@ def test_a_microphone_that_cannot_be_used(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MissingExtraError, match=r"\[live\]"):
         predict_microphone(PitchRecognizer, LIVE)
+
+
+def test_names_in_a_folder_that_would_collide_get_numbers():
+    names = ["/x/A.wav", "/x/a.wav", "/x/a.wav (2)", "/x/b/c.wav", "/x/b_c.wav"]
+    found = file_names(names, ".srt")
+    assert found == ["A.wav.srt", "a.wav (3).srt", "a.wav (2).srt", "b_c.wav.srt", "b_c.wav (2).srt"]
+    assert file_names(["/x/a.wav", "/x/b.wav"], ".srt") == ["a.srt", "b.srt"]

@@ -154,3 +154,26 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert ".genser" not in str(failure.value)
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="This system has no /dev/fd.")
+def test_pipes_and_descriptors_are_written_directly(tmp_path):
+    source, target = os.pipe()
+    atomic_write(f"/dev/fd/{target}", b"piped")
+    os.close(target)
+    assert os.read(source, 100) == b"piped"
+    os.close(source)
+    with (tmp_path / "all.txt").open("ab") as file:
+        file.write(b"before, ")
+        file.flush()
+        atomic_write(f"/dev/fd/{file.fileno()}", b"after")
+    assert (tmp_path / "all.txt").read_bytes() == b"before, after"
+
+
+def test_a_read_only_file_is_not_replaced(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match="read-only"):
+        atomic_write(path, b"new")
+    assert path.read_bytes() == b"old"

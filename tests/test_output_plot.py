@@ -1,6 +1,9 @@
 """Pictures of timelines: what is drawn is where the segments are, at any length, per voice, and nowhere else."""
 
 import io
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -138,3 +141,17 @@ def test_names_and_labels_are_shown_as_they_are():
         content = io.BytesIO()
         draw_timelines([odd], content, LABELS, format)
         assert len(content.getvalue()) > 1000
+
+
+def test_a_backend_that_is_not_installed_does_not_matter():
+    code = (
+        "from genser.output.figures import import_figure; import io, os; "
+        "import_figure('x')().savefig(io.BytesIO(), format='png'); assert os.environ['MPLBACKEND'] == 'module://no.such'"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MPLBACKEND": "module://no.such"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr

@@ -14,6 +14,8 @@ from typing import BinaryIO
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """File in which Linux limits the processor time of a container."""
 
+LINKS = 40  # that are followed to a file
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 FAR = 1 << 40  # byte of a file that is locked on Windows
 
 
@@ -38,7 +40,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     The bytes go to a temporary file in the same folder, reach the disk, and take the name in one step. If the body
     raises, an existing file stays as it was. A symbolic link is kept, and its target is replaced. An existing file
-    keeps its permissions. A device or a FIFO cannot be replaced, so it is written directly.
+    keeps its permissions. A device or a FIFO cannot be replaced, so it is written directly, and so is a file that is
+    named by its descriptor, such as ``/dev/stdout``.
 
     The name of the temporary file follows from the name of the file. So what a kill leaves behind is used by the next
     attempt, and does not add up.
@@ -50,13 +53,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OSError: The folder does not exist, the path is a folder, or the disk is full.
     """
     target = Path(os.path.realpath(path))
-    mode = target.stat().st_mode if target.exists() else None
+    mode = os.stat(path).st_mode if os.path.exists(path) else None  # noqa: PTH110, PTH116 - a pipe has no real path
     if mode is not None and stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{path} is a folder, so no file can be written there.")
-    if mode is not None and not stat.S_ISREG(mode):
-        with target.open("wb") as file:
+    if mode is not None and (not stat.S_ISREG(mode) or _is_descriptor(path)):
+        with open(path, "ab") as file:  # noqa: PTH123
             yield file
         return
+    if mode is not None and not mode & WRITABLE:
+        raise PermissionError(errno.EACCES, "it is read-only", os.fspath(path))
     with _named(path):
         file, temporary = _temporary(target)
     with file:
@@ -76,6 +81,19 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
             raise
     _sync_folder(target.parent)
+
+
+def _is_descriptor(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names an open file by its number, such as ``/dev/stdout`` or ``/proc/self/fd/3``."""
+    name = os.path.abspath(path)  # noqa: PTH100
+    for _ in range(LINKS):
+        folder = os.path.realpath(os.path.dirname(name))  # noqa: PTH120
+        if folder == "/dev/fd" or (folder.startswith("/proc/") and os.path.basename(folder) == "fd"):  # noqa: PTH119
+            return True
+        if not os.path.islink(name):  # noqa: PTH114
+            return False
+        name = os.path.join(folder, os.readlink(name))  # noqa: PTH115, PTH118
+    return False
 
 
 @contextmanager

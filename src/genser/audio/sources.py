@@ -151,7 +151,9 @@ def _check_size(size: int, max_bytes: int, name: str) -> None:
 
 
 def _standard_input() -> BinaryIO:
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin is None:
+        raise AudioError("Standard input is closed. Pipe a file into it: genser predict - < a.wav")
+    if sys.stdin.isatty():
         raise AudioError("Standard input is a terminal, not audio. Pipe a file into it: genser predict - < a.wav")
     return sys.stdin.buffer
 

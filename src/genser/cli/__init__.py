@@ -59,6 +59,9 @@ def main() -> None:
     ``--verbose`` shows log messages, and the traceback of that error.
     """
     signal.signal(signal.SIGTERM, _stop)
+    _open_closed_streams()
+    if not os.environ.get("COLUMNS", "1").strip("0"):
+        del os.environ["COLUMNS"]  # a width of 0 is unknown, and nothing can be printed in it
     words = [word for word in sys.argv[1:] if word not in LOUDNESS]
     if words in HELP:
         list(map(app.__getitem__, VERBS))  # imports the verbs, so that the help shows what each does
@@ -93,6 +96,23 @@ def main() -> None:
         name, reason = error.filename or "A file or standard output", error.strerror or error
         _fail(f"{name} cannot be used: {reason}. Check the path and the disk.")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Open the standard streams that the calling program has closed, as in ``genser predict a.wav >&-``.
+
+    Else the first file that is opened would take the number of such a stream, and get what is meant for the stream.
+    Each write to standard output then fails as one to a full disk does; what goes to standard error is lost.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if number == 0 else os.O_RDONLY)  # the lowest free number, which is this
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def _fail(message: str) -> NoReturn:

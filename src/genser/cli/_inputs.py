@@ -18,8 +18,11 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
     list and fails when it is read, and so do a folder that holds no audio files and one that cannot be read.
 
     Raises:
-        ConfigError: No input is given, or there are only folders without audio files.
+        ConfigError: No input is given, one has no name, or there are only folders without audio files.
     """
+    paths = list(paths)
+    if "" in paths:
+        raise ConfigError("An input is the empty name ''. Name a file; a variable in the command may be empty.")
     found: list[str] = []
     empty: list[str] = []
     for path in map(_spelled, paths):

@@ -15,15 +15,25 @@ def unknown_option(verb: str, option: str, keys: Iterable[str] = ()) -> str:
         option: The option as it was given, such as ``--modell`` or ``--modell=base``.
         keys: Further names that the verb takes as options, such as the keys of a recipe.
     """
-    from genser.cli import LOUDNESS, app
-
-    names = [name for argument in app[verb].assemble_argument_collection() for name in argument.names]
-    known = [name.removeprefix("--") for name in [*names, *LOUDNESS] if name.startswith("--")]
+    if option == "-":
+        return f"genser {verb} takes no standard input. Name a file."
+    known = [name.removeprefix("--") for name in _options(verb) if name.startswith("--")]
     name = option.partition("=")[0]
     first, dot, rest = name.strip("-").partition(".")
     close = get_close_matches(first.lower(), [*known, *keys], n=1, cutoff=0.5)
     cure = f"Did you mean '--{close[0]}{dot}{rest}'?" if close else f"See: genser {verb} --help."
     return f"Unknown option {name!r}. {cure}"
+
+
+def is_option(verb: str, word: str) -> bool:
+    """Whether a word, such as ``--model`` or ``--model=base``, is an option of a verb."""
+    return word.partition("=")[0] in _options(verb)
+
+
+def _options(verb: str) -> list[str]:
+    from genser.cli import LOUDNESS, app
+
+    return [*(name for argument in app[verb].assemble_argument_collection() for name in argument.names), *LOUDNESS]
 
 
 def usage_message(error: CycloptsError) -> str:
@@ -33,5 +43,7 @@ def usage_message(error: CycloptsError) -> str:
     if isinstance(error, UnknownOptionError) and verb:
         return unknown_option(verb, error.token.keyword or error.token.value)
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        if error.unused_tokens[0] == "-":
+            return unknown_option(verb, "-")
         return f"Unexpected argument {error.unused_tokens[0]!r}. See: genser {verb} --help."
     return str(error)

@@ -1,5 +1,6 @@
 """Where results go: standard output, a file, or a folder with one file per recording; checked before work starts."""
 
+import errno
 import os
 import sys
 import unicodedata
@@ -7,13 +8,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import count, takewhile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from genser.audio import describe
 from genser.errors import ConfigError
-from genser.files import atomic_file
+from genser.files import WRITABLE, atomic_file
 from genser.output.formats import Format, Kind, find_format
 from genser.segments.segment import Timeline
 from genser.storage import StoredFile, is_url
@@ -45,7 +46,8 @@ def open_output(path: Path | StoredFile | None) -> Iterator[BinaryIO]:
         if path is None:
             close_stdout()
         name = "Standard output" if path is None else path
-        raise ConfigError(f"{name} cannot be written: {error.strerror or error}. Choose another output.") from error
+        reason = "it is closed" if path is None and error.errno == errno.EBADF else error.strerror or error
+        raise ConfigError(f"{name} cannot be written: {reason}. Choose another output.") from error
 
 
 def close_stdout() -> None:
@@ -111,6 +113,8 @@ def _check_files(paths: Iterable[Path], inputs: Sequence[str]) -> None:
             raise ConfigError(f"{path} is a folder. Name a file with -o.")
         if not path.is_file():
             continue
+        if not path.stat().st_mode & WRITABLE or not os.access(path, os.W_OK):
+            raise ConfigError(f"{path} is read-only. Allow writing to it, or choose another output.")
         if taken is None:
             found = [(os.stat(name), name) for name in inputs if name != "-" and os.path.isfile(name)]  # noqa: PTH113, PTH116
             taken = {(about.st_dev, about.st_ino): name for about, name in found}
@@ -140,10 +144,8 @@ def file_names(recordings: Sequence[str], ending: str) -> list[str]:
     """Distinct names of files for recordings, such as ``talk.srt`` for ``calls/talk.wav``.
 
     If two recordings would share a name, all names keep the ending of the recording (``talk.wav.srt``); if they still
-    would, the folders come first (``calls_talk.wav.srt``). Upper and lower case do not make a difference.
-
-    Raises:
-        ConfigError: A recording is given twice.
+    would, the folders come first (``calls_talk.wav.srt``), and a name that is taken gets a number, as in
+    ``calls_talk.wav (2).srt``. Upper and lower case do not make a difference, as not all file systems tell them apart.
     """
     paths = [Path("recording" if name == "-" else name) for name in recordings]
     parts = [Path(os.path.abspath(path)).parts for path in paths]  # noqa: PTH100
@@ -151,11 +153,22 @@ def file_names(recordings: Sequence[str], ending: str) -> list[str]:
     shared = len(list(takewhile(lambda names: len(set(names)) == 1, folders)))
     full = ["_".join(one[shared:]) for one in parts]
     for names in ([path.stem for path in paths], [path.name for path in paths], full):
-        keys = [unicodedata.normalize("NFC", name).casefold() for name in names]
-        if len(set(keys)) == len(keys):
+        if len(set(map(_spelling, names))) == len(names):
             return [f"{name}{ending}" for name in names]
-    twice = next(name for name, key in zip(recordings, keys, strict=True) if keys.count(key) > 1)
-    raise ConfigError(f"{twice} would be written twice into one folder. Name each recording once.")
+    taken = set(map(_spelling, full))
+    used: set[str] = set()
+    for place, name in enumerate(full):
+        numbered = (f"{name} ({number})" for number in count(2))
+        if _spelling(name) in used:
+            full[place] = next(other for other in numbered if _spelling(other) not in taken)
+        used.add(_spelling(full[place]))
+        taken |= used
+    return [f"{name}{ending}" for name in full]
+
+
+def _spelling(name: str) -> str:
+    """What is equal for names that a file system may hold to be one."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 @dataclass(frozen=True)

@@ -51,15 +51,40 @@ def open_run(output: Path, about: Mapping[str, Any], *, resume: bool, is_folder:
     from genser.output.journal import open_journal
 
     path = journal_path(output, is_folder=is_folder)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path.parent} cannot be made: {error.strerror}. Choose another output.") from error
+    _make_folder(path.parent)
     about = {"genser": __version__, **about}
     with open_journal(path, about, resume=resume, report=_report) as journal:
         if output.is_file():
             path.chmod(stat.S_IMODE(output.stat().st_mode))
         yield journal
+
+
+@contextmanager
+def locked(output: Path | StoredFile | None) -> Iterator[None]:
+    """Lock the output of one input against other runs, by the journal that several inputs have.
+
+    Raises:
+        ConfigError: Another run writes this output.
+    """
+    if not isinstance(output, Path) or (output.exists() and not output.is_file()):
+        yield
+        return
+    from genser.output.journal import open_alone
+
+    path = journal_path(output)
+    _make_folder(path.parent)
+    with open_alone(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}. Choose another output.") from error
 
 
 def fill(

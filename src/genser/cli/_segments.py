@@ -13,7 +13,7 @@ from genser.cli._microphone import open_microphone
 from genser.cli._notes import note
 from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
 from genser.cli._progress import Bars, progress_bars, show_minutes
-from genser.cli._resume import fill, is_journaled, open_run
+from genser.cli._resume import fill, is_journaled, locked, open_run
 from genser.cli._unfamiliar import unfamiliar_hint
 from genser.config import to_mapping
 from genser.errors import ConfigError
@@ -91,7 +91,8 @@ def predict_segments(
             about |= {"--summary": main.names and summary}
             _write_resumable(main, recordings, recognize, scorer.labels, about, resume)
         else:
-            main.write(recognize(recordings), scorer.labels)
+            with locked(main.path if main.names is None else None):
+                main.write(recognize(recordings), scorer.labels)
     if unfamiliar:
         about_hint = {"options": "--summary" if summary else "--segments", "is_adapted": adapt}
         usable = [name for name in given or recordings if name not in failed]

@@ -37,7 +37,7 @@ def adapt(
             GPU if there is one, else the CPU.
 
     Returns:
-        0.
+        0 if all went well, 1 if some inputs could not be read; the profile is then learned from the others.
     """
     from genser.audio.mixing import check_channel
     from genser.cli._inputs import find_inputs
@@ -50,10 +50,15 @@ def adapt(
     check_file(path, inputs)
     chosen = check_channel(int(channel) if channel.isdecimal() else channel)
     recognizer = load(model, threads=threads, device=device, encoder=encoder)
-    profile = recognizer.learn_profile(inputs, channel=chosen)
+    failures: list[str] = []
+    profile = recognizer.learn_profile(inputs, channel=chosen, report=failures.append)
     profile.save(path)
     clips = counted(profile.clips, "clip")
     note(f"genser: Profile of {clips} with speech, {profile.duration:.0f} s → {path}")
     if profile.remark:
         note(f"genser: {profile.remark}")
-    return 0
+    for failure in failures:
+        note(f"genser: {failure}")
+    if failures:
+        note(f"genser: The profile lacks {counted(len(failures), 'input')} that failed.")
+    return 1 if failures else 0

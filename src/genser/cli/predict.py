@@ -195,14 +195,14 @@ class _ClipRun:
         """Write the results as they come, or keep them in a journal until the output can be written."""
         from genser.cli._outputs import open_output
         from genser.cli._progress import progress_bars
-        from genser.cli._resume import fill, is_journaled, open_run
+        from genser.cli._resume import fill, is_journaled, locked, open_run
         from genser.inference.prediction import Prediction
 
         is_shown = len(self.inputs) == 1 or output is not None or not sys.stdout.isatty()  # rows show progress too
         labels = self.recognizer.labels
         with progress_bars(is_shown) as bars:
             if output is None or not is_journaled(output, self.inputs):
-                with open_output(output) as file:
+                with locked(output), open_output(output) as file:
                     results = chain.from_iterable(self._recognized(self.inputs, bars))
                     self.format.write("predictions", self._counted(results), file, labels)
                 return
@@ -290,6 +290,8 @@ def _refuse_options(paths: tuple[str, ...]) -> None:
     """
     for path in paths:
         if path.startswith("-") and path != "-" and not os.path.exists(path):  # noqa: PTH110
-            from genser.cli._options import unknown_option
+            from genser.cli._options import is_option, unknown_option
 
+            if is_option("predict", path):
+                raise ConfigError(f"The option {path!r} stands after '--', where all words are files. Put it before.")
             raise ConfigError(f"{unknown_option('predict', path)} A file of that name is './{path}'.")

@@ -150,7 +150,13 @@ class Recognizer(HubModel, TablePredictions):
         options = {"limits": self._limits, "decoders": self._decoders}
         return Recognizer(self._backend, prior=prior, profile=profile, **options)
 
-    def learn_profile(self, sources: Iterable[AudioSource], *, channel: Channel = "mix") -> Profile:
+    def learn_profile(
+        self,
+        sources: Iterable[AudioSource],
+        *,
+        channel: Channel = "mix",
+        report: Callable[[str], None] = lambda _: None,
+    ) -> Profile:
         """Learn what these recordings have in common, other than emotion, see :class:`Profile`.
 
         Recordings without speech, and those that cannot be read, do not count. A long recording counts as its windows.
@@ -158,17 +164,21 @@ class Recognizer(HubModel, TablePredictions):
         Args:
             sources: Recordings of one microphone, room, language or speaker; a hundred short clips are plenty.
             channel: As for :meth:`predict_many`.
+            report: Called with the reason for each recording that cannot be read.
 
         Raises:
             ConfigError: No recording holds speech, or the model has no features to adapt.
         """
-        return self.learn_profile_of_clips(self._decoded(sources, channel))
+        return self.learn_profile_of_clips(self._decoded(sources, channel), report)
 
-    def learn_profile_of_clips(self, groups: Iterable[list[Clip]]) -> Profile:
+    def learn_profile_of_clips(
+        self, groups: Iterable[list[Clip]], report: Callable[[str], None] = lambda _: None
+    ) -> Profile:
         """Learn a profile from clips that were decoded before, see :meth:`learn_profile`.
 
         Args:
             groups: Clips; the windows of a group go to the model in batches.
+            report: As for :meth:`learn_profile`.
 
         Raises:
             ConfigError: As for :meth:`learn_profile`.
@@ -178,7 +188,9 @@ class Recognizer(HubModel, TablePredictions):
         samples, failure = 0, None
         for clip, outputs in self._outputs_of(groups, _features):
             failure = failure or clip.error
-            if clip.error is None:
+            if clip.error is not None:
+                report(clip.error)
+            else:
                 spoken = [output for output in outputs if self._is_speech(output.speech)]
                 rows += [output.values for output in spoken]
                 samples += sum(output.samples for output in spoken)

@@ -21,6 +21,9 @@ def import_figure(purpose: str) -> "type[Figure]":
     it. Here both are written into a temporary folder, which is then removed. A list of fonts that matplotlib made
     before is used, as it saves the search. Where ``MPLCONFIGDIR`` names a folder, matplotlib writes there.
 
+    A figure needs no backend, which only windows use. But the import fails where ``MPLBACKEND`` names one that is not
+    installed, as in programs that a notebook starts. So matplotlib does not see that name during its import.
+
     Args:
         purpose: What the figure is for, as the start of an error message.
 
@@ -28,12 +31,30 @@ def import_figure(purpose: str) -> "type[Figure]":
         MissingExtraError: matplotlib is not installed.
     """
     try:
-        if "matplotlib" in sys.modules or "MPLCONFIGDIR" in os.environ:
+        if "matplotlib" in sys.modules:
+            from matplotlib.figure import Figure
+        else:
+            Figure = _imported()
+    except ImportError as error:
+        raise MissingExtraError("plot", purpose) from error
+    return Figure
+
+
+def _imported() -> "type[Figure]":
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        if "MPLCONFIGDIR" in os.environ:
             from matplotlib.figure import Figure
         else:
             Figure = _imported_in_temporary_folder()
-    except ImportError as error:
-        raise MissingExtraError("plot", purpose) from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        import matplotlib
+
+        with suppress(ValueError):  # for windows that the program of the user opens later
+            matplotlib.rcParams["backend"] = backend
     return Figure
 
 

@@ -138,6 +138,22 @@ class Journal:
         return start
 
 
+def open_alone(path: Path) -> BinaryIO:
+    """Open and lock the file that keeps other runs from the same output.
+
+    Raises:
+        ConfigError: Another run writes this output, or the file cannot be written.
+    """
+    try:
+        return open_locked(path)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"Another run is writing {path}. Wait until it has finished, or choose another output."
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}. Choose another output.") from error
+
+
 @contextmanager
 def open_journal(
     path: Path, about: Mapping[str, Any], *, resume: bool, report: Callable[[str], None]
@@ -153,15 +169,7 @@ def open_journal(
     Raises:
         ConfigError: Another run writes this output, or ``resume`` or ``about`` do not fit an earlier run.
     """
-    try:
-        file = open_locked(path)
-    except BlockingIOError as error:
-        raise ConfigError(
-            f"Another run is writing {path}. Wait until it has finished, or choose another output."
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}. Choose another output.") from error
-    with file:
+    with open_alone(path) as file:
         journal = Journal(path, file)
         if resume and journal.about is None:
             report("No run was stopped, so all inputs are recognised.")
