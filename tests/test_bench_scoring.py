@@ -12,7 +12,16 @@ from toys import LABELS, toy_folder, toy_weights
 
 from genser import load
 from genser.audio import SAMPLE_RATE
-from genser.bench.score_manifest import Scored, labelled, score_folder, score_recognizer, speaker_warnings, unseen
+from genser.bench.score_manifest import (
+    Scored,
+    _problem,
+    labelled,
+    late_ends,
+    score_folder,
+    score_recognizer,
+    speaker_warnings,
+    unseen,
+)
 from genser.cli.evaluate import evaluate as evaluate_verb
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, ManifestError, ModelError
@@ -57,6 +66,7 @@ def test_evaluate_and_predict_give_the_same_probabilities_for_clips_of_any_lengt
     from_audio = score_recognizer(recognizer, lambda *_: [*items, cropped])
     np.testing.assert_allclose(found.predictions.probabilities, from_audio.predictions.probabilities, atol=2e-5)
     assert not found.problems
+    assert found.refused == from_audio.refused
 
 
 def test_other_numbers_of_steps_reach_long_clips_too(home, tmp_path):
@@ -234,3 +244,15 @@ def test_the_verb_scores_the_classes_that_can_occur(home, many, tmp_path, capsys
 def test_wrong_classes_are_refused(home, many, tmp_path, chosen, words):
     with pytest.raises(ConfigError, match=words):
         evaluate_verb(str(home / "model"), many, store=tmp_path / "s", **chosen)
+
+
+def test_ends_behind_the_file_are_counted_and_a_problem_names_its_clip_once(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(16_000), 16_000)
+    path = str(tmp_path / "a.wav")
+    ends = (None, 0.5, 1.05, 1.5, 900.0)
+    clips = [Utterance(path, start=None if end is None else 0.0, end=end) for end in ends]
+    assert late_ends(clips).startswith("2 clips end behind the end of the file, by up to 899.00 s.")
+    assert late_ends([*clips[:3], Utterance("gone.wav", start=0.0, end=9.0)]) is None
+    assert _problem(clips[0], f"{path} is empty.") == f"{path} is empty."
+    assert _problem(clips[1], f"{path} is empty.") == f"{path}#t=0,0.5 is empty."
+    assert _problem(clips[1], "No sound.") == f"{path}#t=0,0.5: No sound."

@@ -310,3 +310,20 @@ def test_columns_are_the_fields_of_an_utterance():
 def test_different_clips_have_different_keys(one, other):
     same = (one.path, one.start or 0.0, one.end) == (other.path, other.start or 0.0, other.end)
     assert same or one.key != other.key or "#" in one.path + other.path
+
+
+@pytest.mark.parametrize("column", ["length", "dur", "duration"])
+def test_a_duration_without_a_start_is_another_column(tmp_path, column):
+    (tmp_path / "a.csv").write_text(f"path,label,{column}\na.wav,joy,12 words\n")
+    (row,) = read_manifest(tmp_path / "a.csv", check_files=False)
+    assert (row.end, row.extra) == (None, {column: "12 words"})
+
+
+def test_a_name_that_genser_has_escaped_is_found(tmp_path):
+    name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
+    try:
+        (tmp_path / name).touch()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (tmp_path / "a.csv").write_text("path\ncaf\\udce9.wav\n")
+    assert read_manifest(tmp_path / "a.csv")[0].path == str(tmp_path / name)

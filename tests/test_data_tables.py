@@ -190,3 +190,13 @@ def test_files_are_found_as_other_systems_name_them(tmp_path):
 def test_labels_differ_only_in_what_one_sees(tmp_path):
     items = manifest(tmp_path, "path,label\na.wav,high\u00a0 arousal\u200b\nb.wav, high arousal \n")
     assert {item.label for item in items} == {"high arousal"}
+
+
+def test_json_lines_of_any_ending_and_a_nul_byte_in_utf_8_are_read(tmp_path):
+    (tmp_path / "a.json").write_text('{"path": "a.wav"}\n{"path": "b.wav"}\n')
+    assert [row["path"] for _, row in read_table(tmp_path / "a.json").rows] == ["a.wav", "b.wav"]
+    (tmp_path / "a.csv").write_bytes("path,label\na\0.wav,joy\nü.wav,joy\n".encode())
+    assert read_table(tmp_path / "a.csv").columns == ("path", "label")
+    for text in ("path,label\na.wav,joy\n", "文件,标签\n一二三四五六七八九十.wav,快乐\n"):
+        (tmp_path / "b.csv").write_bytes(text.encode("utf-16-le"))
+        assert len(read_table(tmp_path / "b.csv").rows) == 1

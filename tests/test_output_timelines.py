@@ -177,8 +177,8 @@ def test_a_recording_without_speech_is_a_row_of_parquet():
 def test_a_name_that_is_not_utf_8_is_written():
     name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
     timeline = Timeline(name, 9.0, LABELS, SEGMENTS[:1], ENVELOPE)
-    for format in ("text", "csv", "tsv"):
-        assert b"caf\xe9.wav" in content(format, timeline)
+    for format in ("text", "csv", "tsv", "rttm"):
+        assert b"caf\\udce9" in content(format, timeline)
     assert json.loads(content("jsonl", timeline))["path"] == name
 
 
@@ -190,3 +190,24 @@ def test_pictures_are_drawn(timeline):
     svg = text("svg", timeline)
     for one in timeline.segments[:1]:
         assert one.label in svg
+
+
+def test_speakers_and_recordings_come_back_from_annotations(tmp_path):
+    """Emotions without speakers are no speakers, and recordings with one name keep their own turns."""
+    spoken = replace(SEGMENTS[0], speaker="anna b")
+    for format, name in (("rttm", "a.rttm"), ("labels", "a.txt")):
+        for segment, speaker in ((SEGMENTS[0], {None}), (spoken, {"anna b", "anna_b"})):
+            (tmp_path / name).write_text(text(format, Timeline("a.wav", 9.0, LABELS, (segment,), ENVELOPE)))
+            assert {turn.speaker for turn in read_turns(tmp_path / name, "a.wav")} <= speaker
+    paths = ["x/talk.wav", "talk.wav", "x/y/talk.wav", "x/talk.flac", "other.wav", "a b.wav", "a_b.wav", "e\x1bf.wav"]
+    lengths = {path: 1.0 + place for place, path in enumerate(paths)}
+    timelines = [
+        Timeline(path, 99.0, LABELS, (replace(SEGMENTS[0], start=0.0, end=end),), ENVELOPE)
+        for path, end in lengths.items()
+    ]
+    (tmp_path / "all.rttm").write_text(text("rttm", *timelines))
+    names = [line.split()[1] for line in (tmp_path / "all.rttm").read_text().splitlines()]
+    assert (names[0], names[4], names[-1], len(set(names))) == ("talk", "other", "e\\x1bf", len(names))
+    for path, end in lengths.items():
+        if path != "a_b.wav":  # RTTM cannot tell it from "a b.wav"
+            assert [turn.end for turn in read_turns(tmp_path / "all.rttm", path)] == [end]

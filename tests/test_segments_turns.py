@@ -67,7 +67,7 @@ def test_turns_of_several_recordings_need_a_name(tmp_path):
 def test_the_channel_of_a_turn_is_a_number_from_1(tmp_path):
     line = "SPEAKER a {} 0 1 <NA> <NA> b <NA> <NA>\n"
     (tmp_path / "a.rttm").write_text("".join(map(line.format, ("1", "2", "0", "<NA>", "x", "-1"))))
-    assert [turn.channel for turn in read_turns(tmp_path / "a.rttm")] == [1, 2, None, None, None, None]
+    assert [turn.channel for turn in read_turns(tmp_path / "a.rttm")] == [1, 2, None]
     (tmp_path / "a.csv").write_text("start,end,channel\n0,1,2\n1,2,\n2,3,1\n")
     assert [turn.channel for turn in read_turns(tmp_path / "a.csv")] == [2, None, 1]
 
@@ -316,3 +316,12 @@ def test_hostile_files_are_refused_in_a_sentence(tmp_path, name):
     (tmp_path / name).write_text(HOSTILE[name], encoding="utf-16")
     with pytest.raises(ManifestError, match=name):
         read_turns(tmp_path / name)
+
+
+def test_turns_that_are_listed_twice_count_once_and_an_end_makes_a_duration_needless(tmp_path):
+    (tmp_path / "a.rttm").write_text("SPEAKER a 1 0 1 <NA> <NA> b <NA> <NA>\n" * 2)
+    assert len(read_turns(tmp_path / "a.rttm")) == 1
+    (tmp_path / "b.csv").write_text("start,end,length\n0,1,12 words\n")
+    assert read_turns(tmp_path / "b.csv") == [Turn(0, 1)]
+    (tmp_path / "a.json").write_text('{"start": 0, "end": 1}\n{"start": 1, "end": 2}\n')
+    assert len(read_turns(tmp_path / "a.json")) == 2

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import sys
 
 import fsspec
@@ -14,7 +15,7 @@ from genser.cli._inputs import find_inputs
 from genser.cli._outputs import open_output, output_path
 from genser.cli.predict import predict
 from genser.errors import AudioError, ConfigError, MissingExtraError, StorageError
-from genser.storage import StoredFile, is_url, walk_stored
+from genser.storage import StoredFile, ending_of, is_url, open_stored, put_stored, walk_stored
 
 
 @pytest.fixture
@@ -130,3 +131,38 @@ def test_without_fsspec_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "fsspec.core", raising=False)
     with pytest.raises(MissingExtraError, match=r"Using s3://b/x\.wav needs the extra \[s3\]"):
         list(walk_stored("s3://b/x.wav", {".wav"}))
+
+
+def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
+    url = f"local://{tmp_path}/new/out.csv"
+    with StoredFile(url).open() as file:
+        file.write(b"old")
+
+    def broken(*_):
+        raise OSError("No space left")
+
+    monkeypatch.setattr(shutil, "copyfileobj", broken)
+    with pytest.raises(StorageError, match="No space"), StoredFile(url).open() as file:
+        file.write(b"new")
+    assert [path.read_bytes() for path in (tmp_path / "new").iterdir()] == [b"old"]
+
+
+def test_a_signed_web_address_is_one_file_and_its_query_no_ending():
+    url = "https://host/talk.wav?X-Signature=a[b]*&path=a/b.c"
+    assert list(walk_stored(url, {".wav"})) == [url]
+    assert ending_of(url) == ".wav"
+    assert ending_of("s3://b/a?.csv") == ".csv"
+
+
+def test_a_name_like_a_pattern_that_exists_is_that_file():
+    put_stored("memory://odd/talk [1].wav", b"")
+    assert list(walk_stored("memory://odd/talk [1].wav", {".wav"})) == ["memory:///odd/talk [1].wav"]
+
+
+def test_a_file_url_needs_no_package_and_an_url_without_its_package_costs_itself_only(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").touch()
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    url = f"file://{tmp_path}/a.wav"
+    assert find_inputs([url, "s3://b/c.wav"]) == [str(tmp_path / "a.wav"), "s3://b/c.wav"]
+    assert open_stored(url).read() == b""

@@ -1,15 +1,16 @@
 """Files on other storage, such as ``s3://bucket/talk.wav``, by their URLs, through fsspec."""
 
+import io
 import os
 import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, TypeGuard, cast
+from typing import IO, Any, BinaryIO, TypeGuard, cast
 from urllib.parse import unquote, urlsplit
 
 from genser.errors import MissingExtraError, StorageError, cause
@@ -26,6 +27,20 @@ def is_url(name: object) -> TypeGuard[str]:
     return isinstance(name, str) and URL.match(name) is not None
 
 
+def local_name(name: str) -> str:
+    """A name as it is; of a ``file:`` URL its path, which needs no package."""
+    return path_of(name) if is_url(name) and name.lower().startswith("file:") else name
+
+
+def ending_of(name: str) -> str:
+    """Ending of a file's name or URL; the query of a web address, such as a signature, is no part of it."""
+    return PurePosixPath(urlsplit(name).path if _is_web(name) else name).suffix
+
+
+def _is_web(name: str) -> bool:
+    return name.lower().startswith(("http://", "https://"))
+
+
 def path_of(url: str) -> str:
     """The path that a ``file:`` URL names."""
     return unquote(urlsplit(url).path).lstrip("/" if os.name == "nt" else "")
@@ -39,12 +54,16 @@ def open_stored(url: str) -> BinaryIO:
         MissingExtraError: fsspec is not installed.
     """
     with _sentences(url, "read"):
+        if (name := local_name(url)) != url:
+            return open(name, "rb")  # noqa: PTH123
         system, path = _system(url)
         return system.open(path, "rb")
 
 
 def walk_stored(url: str, endings: Collection[str]) -> Iterator[str]:
     """URLs of the files of some endings that match a pattern or lie below a folder; else the URL itself.
+
+    A name with ``?`` or ``[`` that exists is that file, and a web address with a query is no pattern.
 
     Folders are read one after the other, so memory holds one at a time. The order and what is skipped are those of
     :func:`genser.audio.folders.walk`: hidden files and folders, whose names begin with a dot, and ``__MACOSX``.
@@ -53,9 +72,14 @@ def walk_stored(url: str, endings: Collection[str]) -> Iterator[str]:
         StorageError: The storage cannot be read.
         MissingExtraError: fsspec is not installed.
     """
+    if _is_web(url) and urlsplit(url).query:
+        yield url
+        return
     with _sentences(url, "read"):
         system, path = _system(url)
         fixed = re.split(r"[*?\[]", path)[0]
+        if fixed != path and not _is_web(url) and system.exists(path):
+            fixed = path
         if fixed != path:
             files = (name for name, about in system.glob(path, detail=True).items() if about["type"] == "file")
             found = (name for name in sorted(files) if _is_shown(name.removeprefix(fixed)))
@@ -106,15 +130,26 @@ def put_stored(url: str, content: bytes) -> None:
         MissingExtraError: fsspec is not installed.
     """
     with _sentences(url, "written"):
-        system, path = _system(url)
-        protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
-        if protocols & OBJECT_STORES:
-            system.pipe_file(path, content)
-            return
+        _put(url, io.BytesIO(content))
+
+
+def _put(url: str, content: IO[bytes]) -> None:
+    system, path = _system(url)
+    protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
+    is_object = bool(protocols & OBJECT_STORES)
+    unfinished = path if is_object else f"{system._parent(path)}/.{PurePosixPath(path).name}-{secrets.token_hex(4)}"
+    if not is_object:
         system.makedirs(system._parent(path), exist_ok=True)
-        unfinished = f"{system._parent(path)}/.{PurePosixPath(path).name}-{secrets.token_hex(4)}"
-        system.pipe_file(unfinished, content)
-        system.mv(unfinished, path)
+    try:
+        with system.open(unfinished, "wb") as target:
+            shutil.copyfileobj(content, target, BLOCK)
+        if not is_object:
+            system.mv(unfinished, path)
+    except BaseException:
+        if not is_object:
+            with suppress(Exception):  # the storage that failed may also refuse this
+                system.rm_file(unfinished)
+        raise
 
 
 @dataclass(frozen=True)
@@ -133,7 +168,7 @@ class StoredFile:
     @property
     def suffix(self) -> str:
         """The ending of the name."""
-        return PurePosixPath(self.url).suffix
+        return ending_of(self.url)
 
     def check(self) -> None:
         """Refuse storage that is unknown or not installed.
@@ -156,14 +191,7 @@ class StoredFile:
             yield cast(BinaryIO, spool)
             spool.seek(0)
             with _sentences(self.url, "written"):
-                system, path = _system(self.url)
-                try:
-                    target = system.open(path, "wb")
-                except FileNotFoundError:  # a folder of a real file system
-                    system.makedirs(system._parent(path), exist_ok=True)
-                    target = system.open(path, "wb")
-                with target:
-                    shutil.copyfileobj(spool, target, BLOCK)
+                _put(self.url, cast(BinaryIO, spool))
 
 
 def _system(url: str) -> tuple[Any, str]:

@@ -82,6 +82,7 @@ def find_matches(pattern: str) -> list[str]:
         return sorted(glob.glob(pattern))  # noqa: PTH207
     first = parts.index("**")
     starts = sorted(glob.glob(os.path.join(*parts[:first]))) if first else ["."]  # noqa: PTH118, PTH207
+    starts = [start for start in starts if os.path.isdir(start)]  # noqa: PTH112
     return [path for start in starts for path in _below(start, parts[first:])]
 
 

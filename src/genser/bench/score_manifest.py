@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genser.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio
-from genser.data.labels import LabelMap, classes_of, for_task
+from genser.data.labels import NO_SPEECH, LabelMap, classes_of, for_task
 from genser.data.utterance import Utterance
-from genser.errors import GenserError, ManifestError
+from genser.errors import GenserError, ManifestError, counted
 from genser.inference.class_prior import ClassPrior
 from genser.inference.windows import WINDOW, cut, window_weights
 from genser.metrics.evaluate import Predictions
@@ -21,6 +21,9 @@ from genser.peers.scoring import PeerScores, score_peer
 if TYPE_CHECKING:
     from genser.model.speech_model import SpeechModel
     from genser.transport import Sampler
+
+GATED = 4096  # clips that the speech gate gets at once
+LOST = 0.1  # s that a clip may end behind the end of its file without a remark
 
 Progress = Callable[[int, int], None]
 Choose = Callable[[Sequence[str], Mapping[str, Any]], list[Utterance]]
@@ -37,6 +40,7 @@ class Scored:
         utterances: The scored utterances.
         info: How the model was made, as recorded in its file.
         problems: One sentence for each utterance without an answer, whose row is NaN.
+        refused: Number of utterances in which the speech gate finds no speech; they are scored like all others.
     """
 
     predictions: Predictions
@@ -44,6 +48,7 @@ class Scored:
     utterances: tuple[Utterance, ...]
     info: dict[str, Any]
     problems: tuple[str, ...]
+    refused: int = 0
 
 
 def labelled(
@@ -159,18 +164,30 @@ def score_folder(
     short = [item for item, long in zip(utterances, is_long, strict=True) if not long]
     features, found = extract_features(short, model.encoder, open_store(store, model.encoder), progress=progress)
     rows = np.full((len(samplers), len(utterances), len(head.config.labels)), np.nan, np.float32)
+    refused = 0
     if short:
         tensor = torch.from_numpy(features)
+        if model.gate is not None:
+            with torch.inference_mode():
+                speech = [model.gate(part.float().to(device)).cpu() for part in tensor.split(GATED)]
+            refused = int((torch.cat(speech) < model.gate.threshold).sum())
         rows[:, ~is_long] = np.stack([predict(head, tensor, sampler=one) for one in samplers])
     problems = [str(problem) for problem in found]
     for index in np.flatnonzero(is_long):
         item = utterances[index]
         try:
-            rows[:, index] = _score_windows(model, item, samplers, device)
+            rows[:, index], is_refused = _score_windows(model, item, samplers, device)
+            refused += is_refused
         except (GenserError, OSError) as error:
-            problems.append(f"{item.key}: {error}")
+            problems.append(_problem(item, str(error)))
     by_steps = dict(zip(counts, rows[1:], strict=True))
-    return _scored(rows[0], utterances, head.config.labels, stored.info, problems, by_steps)
+    scored = _scored(rows[0], utterances, head.config.labels, stored.info, problems, by_steps)
+    return replace(scored, refused=refused)
+
+
+def _problem(item: Utterance, error: str) -> str:
+    """A sentence on a clip that names it once."""
+    return f"{item.key}{error.removeprefix(item.path)}" if error.startswith(item.path) else f"{item.key}: {error}"
 
 
 def _may_be_long(item: Utterance) -> bool:
@@ -182,8 +199,13 @@ def _may_be_long(item: Utterance) -> bool:
     return (duration if item.end is None else min(item.end, duration)) - (item.start or 0.0) > WINDOW / SAMPLE_RATE
 
 
-def _score_windows(model: "SpeechModel", item: Utterance, samplers: Sequence["Sampler"], device: str) -> np.ndarray:
-    """Probabilities of a long clip with each sampler, (samplers, classes): averages over its windows."""
+def _score_windows(
+    model: "SpeechModel", item: Utterance, samplers: Sequence["Sampler"], device: str
+) -> tuple[np.ndarray, bool]:
+    """Probabilities of a long clip with each sampler, (samplers, classes), and whether the gate finds no speech.
+
+    The probabilities are averages over its windows.
+    """
     import torch
 
     from genser.encoders import encode
@@ -197,7 +219,8 @@ def _score_windows(model: "SpeechModel", item: Utterance, samplers: Sequence["Sa
             speech = model.gate(features.to(device)).cpu().numpy()
         threshold = model.gate.threshold
     weights = window_weights([len(window) for window in windows], speech, threshold)
-    return np.stack([weights @ predict(model.head, features, sampler=sampler) for sampler in samplers])
+    rows = np.stack([weights @ predict(model.head, features, sampler=sampler) for sampler in samplers])
+    return rows, speech is not None and threshold is not None and max(speech) < threshold
 
 
 def score_recognizer(recognizer: Any, choose: Choose, *, progress: Progress = lambda *_: None) -> Scored:
@@ -216,13 +239,15 @@ def score_recognizer(recognizer: Any, choose: Choose, *, progress: Progress = la
         else stream_audio(item.path, start=item.start, end=item.end)
         for item in utterances
     )
-    rows, problems = [], []
+    rows, problems, refused = [], [], 0
     for done, (item, answer) in enumerate(zip(utterances, recognizer.predict_many(sources), strict=True), 1):
         rows.append([answer.scores.get(name, np.nan) for name in recognizer.labels])
         if answer.error:
-            problems.append(f"{item.key}: {answer.error}")
+            problems.append(_problem(item, answer.error))
+        refused += answer.label == NO_SPEECH
         progress(done, len(utterances))
-    return _scored(np.array(rows), utterances, recognizer.labels, info, problems, {})
+    scored = _scored(np.array(rows), utterances, recognizer.labels, info, problems, {})
+    return replace(scored, refused=refused)
 
 
 def score_manifest_peer(
@@ -278,6 +303,26 @@ def _scored(
     speakers = names if len(names) == len(keys) else None
     predictions = Predictions.named(probabilities, [item.label or "" for item in utterances], classes, speakers)
     return Scored(predictions, steps, tuple(utterances), dict(info), tuple(problems))
+
+
+def late_ends(utterances: Sequence[Utterance]) -> str | None:
+    """A sentence on ends behind the end of their file, such as milliseconds that are read as seconds, or None."""
+    lengths: dict[str, float] = {}
+    excess = []
+    for item in utterances:
+        if item.end is None:
+            continue
+        if item.path not in lengths:
+            try:
+                lengths[item.path] = probe_audio(item.path).duration
+            except (GenserError, OSError):
+                lengths[item.path] = np.inf  # a problem of its row
+        excess.append(item.end - lengths[item.path])
+    late = [one for one in excess if one > LOST]
+    if not late:
+        return None
+    clips = counted(len(late), "clip ends", "clips end")
+    return f"{clips} behind the end of the file, by up to {max(late):.2f} s. Check the times and their unit."
 
 
 def speaker_warnings(scored: Scored) -> list[str]:

@@ -79,7 +79,7 @@ def run_bulk(job: "Job", setup: "Setup", inputs: Sequence[str], output: str | No
     """Run a job, and report on it.
 
     Returns:
-        0 if all went well, 1 if rows of this run failed.
+        0 if all went well, 1 if rows failed, in this run or before.
     """
     from genser.cli._progress import progress_bars
     from genser.scale import process

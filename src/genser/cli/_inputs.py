@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from genser.audio.endings import AUDIO_ENDINGS
 from genser.audio.folders import find_audio, find_matches
-from genser.errors import ConfigError
-from genser.storage import is_url, walk_stored
+from genser.errors import ConfigError, MissingExtraError, StorageError
+from genser.storage import is_url, local_name, walk_stored
 
 
 def find_inputs(paths: Iterable[str]) -> list[str]:
@@ -25,10 +25,13 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
         raise ConfigError("An input is the empty name ''. Name a file; a variable in the command may be empty.")
     found: list[str] = []
     empty: list[str] = []
-    for path in map(_spelled, paths):
+    for path in map(_spelled, map(local_name, paths)):
         if is_url(path):
-            content = list(walk_stored(path, AUDIO_ENDINGS))
-            empty += [] if content else [path]
+            try:
+                content = list(walk_stored(path, AUDIO_ENDINGS))
+                empty += [] if content else [path]
+            except (MissingExtraError, StorageError):
+                content = []  # the reason becomes the error of this input when it is read
             found += content or [path]
             continue
         matches = [path] if os.path.exists(path) or not glob.has_magic(path) else find_matches(path)  # noqa: PTH110

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from genser.audio import describe
@@ -17,7 +17,7 @@ from genser.errors import ConfigError
 from genser.files import WRITABLE, atomic_file
 from genser.output.formats import Format, Kind, find_format
 from genser.segments.segment import Timeline
-from genser.storage import StoredFile, is_url
+from genser.storage import StoredFile, ending_of, is_url, local_name
 
 
 @contextmanager
@@ -68,9 +68,9 @@ def output_path(option: str | None) -> Path | StoredFile | None:
         return None
     if option.startswith("-"):
         raise ConfigError(f"-o is followed by the option {option!r}. Name a file; a file of that name is './{option}'.")
-    if not is_url(option):
-        return Path(option)
-    if not PurePosixPath(option).suffix:
+    if not is_url(local_name(option)):
+        return Path(local_name(option))
+    if not ending_of(option):
         raise ConfigError(
             f"-o {option} is a folder, but other storage gets one file. Name one, such as out.csv in it, or add "
             "--engine for Parquet shards."
@@ -196,9 +196,13 @@ class TimelineOutput:
             deque(self.pass_on(timelines, labels), maxlen=0)
 
     def pass_on(self, timelines: Iterable[Timeline], labels: Sequence[str]) -> Iterator[Timeline]:
-        """Write a file for each timeline and yield the timeline; a recording that failed gets no file."""
+        """Write a file for each timeline and yield the timeline.
+
+        For a recording that failed, a file of the folder holds the row with the reason, if its format has rows.
+        """
+        has_rows = self.names is not None and self.format.predictions is not None
         for timeline in timelines:
-            if timeline.error is None:
+            if timeline.error is None or has_rows:
                 path = self.path
                 if isinstance(path, Path) and self.names is not None:
                     path /= self.names[timeline.path]

@@ -108,10 +108,12 @@ def evaluate(
             count: score(replace(predictions, probabilities=rows), resampling=resampling)
             for count, rows in sorted(scored.steps.items())
         },
-        warnings=[*speaker_warnings(scored), *(details.warnings() if details else ())],
+        warnings=[*speaker_warnings(scored), *_clip_warnings(scored), *(details.warnings() if details else ())],
     )
     for line in (*(f"genser: {remark}" for remark in choose.remarks), *scored.problems):
         note(line)
+    if any("does not exist" in problem for problem in scored.problems):
+        note(f"genser: Relative paths start at the folder of the table, {manifest.parent.absolute()}.")
     if output is None:
         print(to_markdown(document))
     else:
@@ -120,6 +122,21 @@ def evaluate(
         for path in write_report(document, output):
             note(path)
     return 1 if scored.problems else 0
+
+
+def _clip_warnings(scored: "Scored") -> list[str]:
+    """Sentences on clips that the scores count in another way than genser predict would answer."""
+    from genser.bench.score_manifest import late_ends
+
+    late = late_ends(scored.utterances)
+    warnings = [late] if late else []
+    if scored.refused:
+        clips = counted(scored.refused, "clip", "clips")
+        warnings.append(
+            f"For {clips} of {len(scored.utterances):,}, genser predict answers 'no speech'. These scores do not use "
+            "the speech gate: they take the class with the highest score for each clip."
+        )
+    return warnings
 
 
 def _score_model(
@@ -181,6 +198,7 @@ class _Choice:
 
     def __call__(self, known: Sequence[str], info: Mapping[str, Any]) -> "list[Utterance]":
         from genser.bench.score_manifest import labelled, unseen
+        from genser.data.labels import for_task
         from genser.inference.class_prior import ClassPrior
 
         self.class_prior = ClassPrior.of(known, self.classes, self.prior)
@@ -190,6 +208,10 @@ class _Choice:
         if other:
             counts = ", ".join(f"{name} {count}" for name, count in other.most_common())
             self.remarks.append(f"Clips of classes that cannot occur are omitted: {counts}. See --classes.")
+        chosen = [one for one in self.utterances if self.split is None or one.split == self.split]
+        if omitted := len(for_task(chosen, self.task, self.label_map)[1]):
+            words = counted(omitted, "row without a class is", "rows without a class are")
+            self.remarks.append(f"{words} omitted: no label of the task {self.task!r}, or one that --labels drops.")
         if trained := len(inside) - len(kept):
             words = counted(trained, "clip of training speakers is", "clips of training speakers are")
             self.remarks.append(f"{words} omitted. See --speakers.")

@@ -66,7 +66,8 @@ def find_columns(columns: Sequence[str], rows: Iterable[Mapping[str, Any]] = ())
     """Find the columns of a manifest, and ``duration``, by their names.
 
     Capitals, spaces, hyphens and units make no difference. A column with the name of a field is that field. Otherwise
-    the only column with one of its usual names is; two of them are ambiguous, and neither is taken.
+    the only column with one of its usual names is; two of them are ambiguous, and neither is taken. A duration without
+    a start is not taken either.
 
     Args:
         columns: Names of the columns of the table.
@@ -85,6 +86,8 @@ def find_columns(columns: Sequence[str], rows: Iterable[Mapping[str, Any]] = ())
         named = exact or usual
         if len(named) == 1 and (exact or field != "split" or _holds_splits(named[0], rows)):
             found[field] = Column(named[0], plain[named[0]][1] if field in ("start", "end", "duration") else 1.0)
+    if "start" not in found:
+        found.pop("duration", None)  # of a whole file, in any unit
     return found
 
 

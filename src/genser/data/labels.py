@@ -78,6 +78,11 @@ class LabelMap:
         )
 
 
+def is_emotion(label: str) -> bool:
+    """Whether a label is the name of an emotion in any case."""
+    return label.casefold().replace("_", " ").strip() in _canonical_names()
+
+
 def canonical(label: str) -> str:
     """Canonical name of an emotion in any case, such as ``"happiness"`` for ``"Joy"``; other labels as they are."""
     return _canonical_names().get(label.casefold().replace("_", " ").strip(), label)

@@ -9,6 +9,7 @@ from typing import Any
 
 from genser.data.columns import COLUMNS, Column, find_columns, refuse_misspelt
 from genser.data.tables import read_table, write_table
+from genser.data.text import unescaped
 from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, Utterance
 from genser.errors import ManifestError, suggestion
 from genser.files import is_file, is_folder
@@ -86,6 +87,8 @@ def parse_row(
     fields: dict[str, Any] = {"extra": extra}
     reasons = []
     for field, column in columns.items():
+        if field == "duration" and "end" in columns:
+            continue
         try:
             if field in TIMES:
                 fields[field] = column.seconds(record, decimal_comma=decimal_comma)
@@ -94,7 +97,7 @@ def parse_row(
         except ManifestError as error:
             reasons.append(str(error))
     duration = fields.pop("duration", None)
-    if duration is not None and "start" in columns and "end" not in columns:
+    if duration is not None:
         fields["end"] = (fields.get("start") or 0.0) + duration
     fields["path"] = found_file(folder, fields["path"]) if fields.get("path") else ""
     if fields.get("gender"):
@@ -111,7 +114,7 @@ def found_file(folder: Path, name: str) -> str:
     """Absolute path of a file.
 
     If there is none of this name, it is looked for without spaces around the name, with slashes for backslashes, and in
-    both Unicode forms, in which systems differ.
+    both Unicode forms, in which systems differ, and with the characters that genser's own tables escape.
     """
     if name.lower().startswith("file:"):
         name = path_of(name)
@@ -119,6 +122,7 @@ def found_file(folder: Path, name: str) -> str:
     plain = name.strip()
     spellings = (plain, plain.replace("\\", "/"))
     others = {unicodedata.normalize(form, spelling) for spelling in spellings for form in ("NFC", "NFD")} - {name}
+    others |= {unescaped(name)} if "\\" in name else set()
     if not others or os.path.exists(path):  # noqa: PTH110 - a Path raises if a name is too long
         return path
     found = (os.path.normpath(os.path.join(folder, other)) for other in sorted(others))  # noqa: PTH118
@@ -169,6 +173,8 @@ def _listing(path: Path, problems: Sequence[tuple[int, str]]) -> str:
     lines = [f"  row {number}: {reason}" for number, reason in problems[:MAX_LISTED]]
     if len(problems) > MAX_LISTED:
         lines.append(f"  … and {len(problems) - MAX_LISTED} more")
+    if any(reason.endswith("does not exist.") for _, reason in problems):
+        lines.append(f"Relative paths start at the folder of the table, {path.parent.absolute()}.")
     return "\n".join([f"In {path} {rows} {'row' if rows == 1 else 'rows'} cannot be used:", *lines])
 
 

@@ -161,6 +161,9 @@ def _read_json(path: Path) -> Table:
     try:
         records = json.loads(decode_text(path))
     except (ValueError, RecursionError) as error:
+        lines = _read_jsonl(path)
+        if lines.rows and not lines.problems:
+            return lines
         raise ManifestError(f"{path} is not JSON: {error}. Check the file.") from error
     if not isinstance(records, list):
         raise ManifestError(f"{path} is not a table. It must be an array with one object per row.")

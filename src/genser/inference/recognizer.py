@@ -155,7 +155,7 @@ class Recognizer(HubModel, TablePredictions):
         sources: Iterable[AudioSource],
         *,
         channel: Channel = "mix",
-        report: Callable[[str], None] = lambda _: None,
+        report: Callable[[str], None] | None = None,
     ) -> Profile:
         """Learn what these recordings have in common, other than emotion, see :class:`Profile`.
 
@@ -172,7 +172,7 @@ class Recognizer(HubModel, TablePredictions):
         return self.learn_profile_of_clips(self._decoded(sources, channel), report)
 
     def learn_profile_of_clips(
-        self, groups: Iterable[list[Clip]], report: Callable[[str], None] = lambda _: None
+        self, groups: Iterable[list[Clip]], report: Callable[[str], None] | None = None
     ) -> Profile:
         """Learn a profile from clips that were decoded before, see :meth:`learn_profile`.
 
@@ -188,9 +188,9 @@ class Recognizer(HubModel, TablePredictions):
         samples, failure = 0, None
         for clip, outputs in self._outputs_of(groups, _features):
             failure = failure or clip.error
-            if clip.error is not None:
+            if clip.error is not None and report:
                 report(clip.error)
-            else:
+            if clip.error is None:
                 spoken = [output for output in outputs if self._is_speech(output.speech)]
                 rows += [output.values for output in spoken]
                 samples += sum(output.samples for output in spoken)

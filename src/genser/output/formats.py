@@ -88,7 +88,7 @@ def _lines(lines: Callable[[Iterable[Any], Sequence[str]], Iterable[str]]) -> Wr
 
     def write(items: Iterable[Any], file: BinaryIO, labels: Sequence[str]) -> None:
         for line in lines(items, labels):
-            file.write(f"{line}\n".encode("utf-8", "surrogateescape"))
+            file.write(f"{line}\n".encode("utf-8", "backslashreplace"))
             file.flush()
 
     return write

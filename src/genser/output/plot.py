@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from genser.data.text import printable
 from genser.output.figures import import_figure
-from genser.output.predictions import printable
 from genser.output.time_axis import draw_times, time_text
 from genser.segments.segment import Segment, Timeline, by_voice, voice_name
 

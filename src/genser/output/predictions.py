@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from genser.data.text import printable
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.output.tables import PerClass, Rows
 
@@ -39,8 +40,3 @@ def prediction_lines(predictions: Iterable[Prediction], labels: Sequence[str]) -
         channel = "" if prediction.channel is None else f" channel {prediction.channel}"
         remark = f"  {printable(prediction.remark)}" if prediction.remark else ""
         yield f"{label:{width}}  {score}  {printable(prediction.path)}{channel}{shown}{remark}"
-
-
-def printable(text: str) -> str:
-    """Escape control characters, so that a file name can neither control the terminal nor look like another line."""
-    return "".join(char if char.isprintable() or "\udc80" <= char <= "\udcff" else repr(char)[1:-1] for char in text)

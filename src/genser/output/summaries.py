@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from genser.data.text import printable
 from genser.inference.prediction import NO_SPEECH
-from genser.output.predictions import printable
 from genser.output.tables import PerClass, Rows
 from genser.output.time_axis import time_text
 from genser.output.timelines import RECORDING, about_recording

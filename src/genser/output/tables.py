@@ -52,7 +52,7 @@ class Rows:
 
 
 def write_csv(rows: Rows, file: BinaryIO, delimiter: str = ",") -> None:
-    """Write a header and one line per row; file names that are not UTF-8 keep their bytes."""
+    """Write a header and one line per row; bytes of file names that are not UTF-8 are escaped."""
     for record in chain([list(rows.header())], rows.cells()):
         buffer = io.StringIO(newline="")
         # The csv module leaves a lone carriage return unquoted, and then reads it as the end of a row.
@@ -60,7 +60,7 @@ def write_csv(rows: Rows, file: BinaryIO, delimiter: str = ",") -> None:
         quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
         words = [str(cell).lower() if isinstance(cell, bool) else cell for cell in record]
         csv.writer(buffer, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerow(words)
-        file.write(buffer.getvalue().encode("utf-8", "surrogateescape"))
+        file.write(buffer.getvalue().encode("utf-8", "backslashreplace"))
         file.flush()
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
+from genser.data.text import printable
 from genser.inference.prediction import NO_SPEECH
-from genser.output.predictions import printable
 from genser.output.tables import PerClass, Rows
+from genser.segments.recording_names import ShortNames
 from genser.segments.segment import Segment, Timeline
 
 VOICE = {"speaker": str, "channel": int, "familiar": float}
@@ -53,20 +53,26 @@ def timeline_lines(timelines: Iterable[Timeline], labels: Sequence[str]) -> Iter
 
 
 def audacity_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
-    """Label track of Audacity: start, end, label."""
+    """Label track of Audacity: start, end, label, which names the speaker too if there is one."""
     for segment in _segments(timelines):
-        yield f"{segment.start:.6f}\t{segment.end:.6f}\t{_one_line(segment.label)}"
+        label = f"{segment.speaker}: {segment.label}" if segment.speaker else segment.label
+        yield f"{segment.start:.6f}\t{segment.end:.6f}\t{_one_line(label)}"
 
 
 def rttm_lines(timelines: Iterable[Timeline]) -> Iterator[str]:
-    """RTTM with the emotion in the place of the speaker's name, so that every RTTM tool can read it."""
+    """RTTM with the emotion as the subtype. The name is that of the speaker; without one the emotion again.
+
+    So every RTTM tool shows either, and what is read again is the speaker.
+    """
+    short = ShortNames()
     for timeline in timelines:
-        name = "_".join(Path(timeline.path).stem.split()) or "recording"
+        name = printable(short(timeline.path))
         for one in timeline.segments:
             label = "_".join(one.label.split())
+            voice = printable("_".join((one.speaker or label).split()))
             score = one.scores[one.label]
             channel = one.channel or 1
-            yield f"SPEAKER {name} {channel} {one.start:.3f} {one.duration:.3f} <NA> <NA> {label} {score:.3f} <NA>"
+            yield f"SPEAKER {name} {channel} {one.start:.3f} {one.duration:.3f} <NA> {label} {voice} {score:.3f} <NA>"
 
 
 def srt_lines(timelines: Iterable[Timeline]) -> Iterator[str]:

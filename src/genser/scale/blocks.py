@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from genser.data.tables import MAX_FIELD, PARQUET, find_dialect, import_parquet
 from genser.data.text import encoding_of
 from genser.errors import ConfigError, ManifestError, cause
 from genser.files import is_file, is_folder
-from genser.storage import is_url, open_stored, walk_stored
+from genser.storage import ending_of, is_url, local_name, open_stored, walk_stored
 
 TEXT = (".csv", ".tsv")
 LINES = (".jsonl", ".ndjson")
@@ -89,7 +90,8 @@ def read_rows(inputs: Iterable[str]) -> Iterator[Row]:
     """The rows of an input, see :func:`read_blocks`."""
     number = 0
     for name in inputs:
-        for row in _manifest(name) if name.lower().endswith(MANIFESTS) else map(_of_file, _files(name)):
+        name = local_name(name)
+        for row in _manifest(name) if ending_of(name).lower() in MANIFESTS else map(_of_file, _files(name)):
             yield Row(number, *row)
             number += 1
 
@@ -120,9 +122,9 @@ def _files(name: str) -> Iterator[str]:
 
 def _manifest(name: str) -> Iterator[Fields]:
     """The rows of a manifest, read as they are needed."""
-    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    ending = ending_of(name).lower()
     found: dict[tuple[str, ...], dict[str, Column]] = {}
-    base = name.rpartition("/")[0] if is_url(name) else Path(name).absolute().parent
+    base = re.split(r"[?#]", name)[0].rpartition("/")[0] if is_url(name) else Path(name).absolute().parent
     with closing(_opened(name)) as file:
         if ending in PARQUET:
             records, decimal_comma = _parquet_records(file, name), False
@@ -173,12 +175,12 @@ def _fields(
         times = {
             field: column.seconds(record, decimal_comma=decimal_comma)
             for field, column in columns.items()
-            if field != "path"
+            if field != "path" and not (field == "duration" and "end" in columns)
         }
     except ManifestError as error:
         return path, None, None, f"{path}: {error}"
     start, end, duration = times.get("start"), times.get("end"), times.get("duration")
-    if "start" in columns and "end" not in columns and duration is not None:
+    if duration is not None:
         end = (start or 0.0) + duration
     return path, start, end, None
 
@@ -208,6 +210,8 @@ def _csv_records(file: BinaryIO, name: str, ending: str) -> tuple[Iterator[dict[
                     continue
                 if header is None:
                     header = [" ".join(field.split()) for field in fields]
+                    if twice := [one for place, one in enumerate(header) if one and one in header[:place]]:
+                        raise ManifestError(f"{name} has two columns {twice[0]!r}. Keep one.")
                 elif len(fields) < len(header) or any(map(str.strip, fields[len(header) :])):
                     line = reader.line_num + skipped
                     yield f"Line {line} of {name} has {len(fields)} fields, its header {len(header)}. Correct it."

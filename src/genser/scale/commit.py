@@ -46,6 +46,23 @@ class Shards:
         """Names of the shards that are there."""
         return {name for name in _names(self.place) if PART.fullmatch(name)}
 
+    def failed(self, name: str) -> int:
+        """Number of rows of the input with an error in a shard.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        from pyarrow import ArrowException, parquet
+
+        where = f"{self.place}/{name}"
+        try:
+            with open_stored(where) if is_url(where) else Path(where).open("rb") as file:
+                table = parquet.read_table(file, columns=["row", "error"])
+        except (OSError, ArrowException) as error:
+            raise StorageError(f"{where} cannot be read: {cause(error)}. Delete it, and run again.") from error
+        errors = zip(table["row"].to_pylist(), table["error"].to_pylist(), strict=True)
+        return len({row for row, error in errors if error is not None})
+
     def commit(self, block: Block, content: bytes) -> None:
         """Write the shard of a block in one step; one of the same name has the same content, and is replaced.
 

@@ -30,7 +30,7 @@ class Report:
         rows: Rows of the input.
         shards: Shards in the folder.
         computed: Shards that this run computed; the others were there.
-        failed: Rows with an error in the shards that this run computed.
+        failed: Rows of the input with an error, also in shards that were there.
     """
 
     place: str
@@ -89,7 +89,7 @@ def process(
     pending = (block for block in read_blocks(names, job.block_rows) if shards.name(block) not in done)
     tasks = _batched(pending, min(TASK_BLOCKS, max(count // 16, 1)))
     given = engine, job, setup, shards, tasks, address, workers
-    finished, computed, failed = min(len(done) * job.block_rows, rows), 0, 0
+    finished, computed, failed = min(len(done) * job.block_rows, rows), 0, sum(map(shards.failed, sorted(done)))
     for summary in _computed(*given) if len(done) < count else ():
         finished, computed, failed = finished + summary.rows, computed + 1, failed + summary.failed
         if progress:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from genser.data.columns import Column, find_columns, known_names
-from genser.data.labels import NO_SPEECH
+from genser.data.labels import NO_SPEECH, is_emotion
 from genser.data.tables import Table, read_table
 from genser.data.text import decode_text, lines_of
 from genser.errors import ManifestError
@@ -75,13 +75,15 @@ class FoundTurn:
 
 
 def rttm_turns(path: Path) -> Iterator[FoundTurn]:
-    """Turns of RTTM: the lines that begin with SPEAKER."""
+    """Turns of RTTM: the lines that begin with SPEAKER. A name that is also the subtype is an emotion, no speaker."""
     for number, line in enumerate(lines_of(decode_text(path)), 1):
         fields = line.split()
         if fields[:1] != ["SPEAKER"]:
             continue
-        _, recording, channel, start, duration, _, _, speaker = (*fields[:8], *[""] * (8 - len(fields)))
+        _, recording, channel, start, duration, _, subtype, speaker = (*fields[:8], *[""] * (8 - len(fields)))
         recording, speaker = ("" if name == "<NA>" else name for name in (recording, speaker))
+        if speaker == subtype:
+            speaker = ""  # an emotion without a speaker, as genser writes it
         yield FoundTurn(
             f"line {number}",
             start,
@@ -104,6 +106,8 @@ def _rows(table: Table, path: Path) -> Iterator[FoundTurn]:
         listed = ", ".join(table.columns) or "none"
         cures = " ".join(f"For the {name}: {known_names(name)}" for name in missing)
         raise ManifestError(f"{path}: The columns start and end (or duration) are needed; there are {listed}. {cures}")
+    if "end" in found:
+        found.pop("duration", None)  # that of the recording in genser's own tables, or a length in any unit
     columns = [found.get(name, Column("")) for name in ("start", "end", "duration")]
     # Whisper writes start, end and text in whole milliseconds, separated by tabs, without saying so.
     is_whisper = table.columns == ("start", "end", "text") and path.suffix.lower() == ".tsv"
@@ -120,10 +124,9 @@ def _rows(table: Table, path: Path) -> Iterator[FoundTurn]:
         # genser's own tables have a row without times for a failed recording, and one for a recording without speech.
         if times[:2] != [None, None] and label != NO_SPEECH:
             problem = "The recording is not named." if "path" in found and recording is None else None
-            duration = None if "end" in found else times[2]
             unit = 1e-3 if is_whisper else 1.0
             channel = _channel(row.get("channel"))
-            yield FoundTurn(f"row {number}", times[0], times[1], speaker, recording, duration, unit, problem, channel)
+            yield FoundTurn(f"row {number}", times[0], times[1], speaker, recording, times[2], unit, problem, channel)
 
 
 def _channel(value: Any) -> int | None:
@@ -150,13 +153,18 @@ def caption_turns(path: Path) -> Iterator[FoundTurn]:
 
 
 def label_turns(path: Path) -> Iterator[FoundTurn]:
-    """Turns of a label track of Audacity; point labels and the frequencies of spectral labels are no turns."""
+    """Turns of a label track of Audacity; point labels and the frequencies of spectral labels are no turns.
+
+    The speaker is the label, or what precedes the emotion in ``anna: anger``. An emotion alone is no speaker.
+    """
     for number, line in enumerate(lines_of(decode_text(path)), 1):
         if not line.strip() or line.startswith("\\"):
             continue
         start, end, label = (*line.split("\t", 2), "", "")[:3]
         if start != end or not end:
-            yield FoundTurn(f"line {number}", start, end, speaker=label.strip() or None)
+            speaker, _, emotion = label.strip().rpartition(": ")
+            speaker = speaker if is_emotion(emotion) else label.strip()
+            yield FoundTurn(f"line {number}", start, end, speaker=speaker or None)
 
 
 def textgrid_turns(path: Path) -> Iterator[FoundTurn]:
@@ -203,8 +211,8 @@ def json_turns(path: Path) -> Iterator[FoundTurn]:
     """
     try:
         content = json.loads(decode_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{path} is not JSON: {error}. Check the file.") from error
+    except (ValueError, RecursionError):
+        content = []  # JSON lines, or no JSON
     if isinstance(content, list):
         yield from table_turns(path)
         return

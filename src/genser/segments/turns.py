@@ -1,13 +1,13 @@
 """Speaker turns of recordings, read from a file of any format in ``turn_formats.py``."""
 
 import os
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from genser.data.times import seconds
 from genser.errors import ManifestError, counted
+from genser.segments.recording_names import exactness, names_of, plain
 from genser.segments.turn_formats import TURN_FORMATS, FoundTurn
 
 LONGEST_FILE = 256 << 20  # bytes
@@ -57,8 +57,9 @@ class TurnFile:
     def of(self, recording: str | None = None) -> list[Turn]:
         """Turns of one recording in the order of their start.
 
-        A recording is found by its path, else by its file name, else by its name without the ending. White space and
-        ``_`` are equal, as RTTM cannot hold spaces. Turns that name no recording belong to any.
+        A recording is found by the longest end of its path that the file names, such as ``b/talk.wav``; else by its
+        file name, else by its name without the ending. White space and ``_`` are equal, as RTTM cannot hold spaces.
+        Turns that name no recording belong to any.
 
         Args:
             recording: Path or name of the recording; None is allowed if the file holds turns of one recording.
@@ -73,8 +74,11 @@ class TurnFile:
             )
         chosen = set(names)
         if recording is not None:
+            answered = names_of(recording)
+            exact = {name: place for name in names if (place := exactness(name, answered)) is not None}
+            found = {name for name, place in exact.items() if place == max(exact.values())}
             matches = ({name for name in names if form(name) == form(recording)} for form in _NAME_FORMS)
-            chosen = next(filter(None, matches), set())
+            chosen = found or next(filter(None, matches), set())
         turns = [turn for name, turn in self.turns if name is None or name in chosen]
         if not turns:
             raise ManifestError(f"{self.path} holds no turns of {recording}, but of {_listed(names)}.")
@@ -85,14 +89,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN_PROBLEMS]) + (", …" if len(names) > SHOWN_PROBLEMS else "")
 
 
-def _plain(name: str) -> str:
-    return "_".join(unicodedata.normalize("NFC", name).split())
-
-
 _NAME_FORMS: tuple[Callable[[str], str], ...] = (
-    lambda name: _plain(os.path.normpath(name)),
-    lambda name: _plain(Path(name).name),
-    lambda name: _plain(Path(name).stem),
+    lambda name: plain(Path(name).name),
+    lambda name: plain(Path(name).stem),
 )
 
 
@@ -140,7 +139,7 @@ def read_turn_file(path: str | os.PathLike) -> TurnFile:
         raise _faulty(path, problems)
     if not turns:
         raise ManifestError(f"{path} holds no turns. Check the file.")
-    return TurnFile(path, turns, tuple(problems))
+    return TurnFile(path, list(dict.fromkeys(turns)), tuple(problems))  # one that is listed twice counts once
 
 
 def _faulty(path: str | os.PathLike, problems: Sequence[str]) -> ManifestError:
