@@ -156,7 +156,7 @@ def test_a_signed_web_address_is_one_file_and_its_query_no_ending():
 
 def test_a_name_like_a_pattern_that_exists_is_that_file():
     put_stored("memory://odd/talk [1].wav", b"")
-    assert list(walk_stored("memory://odd/talk [1].wav", {".wav"})) == ["memory:///odd/talk [1].wav"]
+    assert list(walk_stored("memory://odd/talk [1].wav", {".wav"})) == ["memory://odd/talk [1].wav"]
 
 
 def test_a_file_url_needs_no_package_and_an_url_without_its_package_costs_itself_only(tmp_path, monkeypatch):

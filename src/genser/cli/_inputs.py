@@ -18,6 +18,8 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
     list and fails when it is read, and so do a folder that holds no audio files and one that cannot be read.
 
     Raises:
+        StorageError: No input is left, as their storage cannot be read.
+        MissingExtraError: No input is left, as the extra for their storage is missing.
         ConfigError: No input is given, one has no name, or there are only folders without audio files.
     """
     paths = list(paths)
@@ -25,13 +27,15 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
         raise ConfigError("An input is the empty name ''. Name a file; a variable in the command may be empty.")
     found: list[str] = []
     empty: list[str] = []
+    unlisted: list[MissingExtraError | StorageError] = []
     for path in map(_spelled, map(local_name, paths)):
         if is_url(path):
             try:
                 content = list(walk_stored(path, AUDIO_ENDINGS))
                 empty += [] if content else [path]
-            except (MissingExtraError, StorageError):
+            except (MissingExtraError, StorageError) as error:
                 content = []  # the reason becomes the error of this input when it is read
+                unlisted.append(error)
             found += content or [path]
             continue
         matches = [path] if os.path.exists(path) or not glob.has_magic(path) else find_matches(path)  # noqa: PTH110
@@ -44,6 +48,8 @@ def find_inputs(paths: Iterable[str]) -> list[str]:
                 empty.append(match)
                 found.append(match)
             found += content.files + content.unreadable
+    if unlisted and len(unlisted) == len(found):
+        raise unlisted[0]
     inputs: dict[str, str] = {}  # the first spelling of each, at its place
     for path in found:
         inputs.setdefault(path if path == "-" or is_url(path) else os.path.abspath(path), path)  # noqa: PTH100
