@@ -176,6 +176,8 @@ class Handler(BaseHTTPRequestHandler):
         replies = self.server.replies[self.path]
         status, reply = replies.pop(0) if len(replies) > 1 else replies[0]
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", reply)
         self.end_headers()
         self.wfile.write(json.dumps(reply).encode())
 
@@ -235,6 +237,16 @@ def test_gemini_and_refusals(serve, monkeypatch):
     monkeypatch.delenv("GEMINI_API_KEY")
     with pytest.raises(ConfigError, match="environment variable GEMINI_API_KEY"):
         PeerChoice.of("gemini", f"gemini={server.url}").load("emotion", SEVEN)
+
+
+def test_a_redirect_to_another_address_is_not_followed(serve, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    other = serve({"/v1/chat/completions": [(200, chat("Sad."))]})
+    server = serve({"/v1/chat/completions": [(302, f"{other.url}/v1/chat/completions")]})
+    peer = PeerChoice.of("openai=gpt-x", f"openai={server.url}/v1").load("emotion", SEVEN)
+    with pytest.raises(GenserError, match="answered 302"):
+        peer(NOISE)
+    assert other.received == []
 
 
 def test_hume_runs_a_job(serve, monkeypatch):

@@ -35,6 +35,15 @@ MOST_DETAIL = 300
 """Characters of a server's answer in an error message."""
 
 Found = TypeVar("Found")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Answers of 301 to 308 are refusals: sound and key go to the named address only."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing."""
+
+
 HUME_EMOTIONS = ("Anger", "Joy", "Sadness", "Fear", "Disgust", "Surprise (positive)", "Surprise (negative)", "Calmness")
 """Those of Hume's 48 expressions that are emotions of speech corpora; it has none for neutral."""
 
@@ -169,10 +178,10 @@ def _send(
 
 def _reply(url: str, headers: Mapping[str, str], body: Mapping[str, Any] | bytes | None) -> Any:
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", **headers}
+    headers, opener = {"Content-Type": "application/json", **headers}, urllib.request.build_opener(_NoRedirects)
     for number in range(TRIES):
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=TIMEOUT) as reply:
+            with opener.open(urllib.request.Request(url, data, headers), timeout=TIMEOUT) as reply:
                 content = reply.read(MOST_BYTES + 1)
             if len(content) > MOST_BYTES:
                 raise GenserError(f"{url} answered more than {MOST_BYTES >> 20} MB. Check the address.")
