@@ -40,7 +40,7 @@ Found = TypeVar("Found")
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Answers of 301 to 308 are refusals: sound and key go to the named address only."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         """Follow nothing."""
 
 
