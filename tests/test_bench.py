@@ -583,7 +583,7 @@ def test_unreadable_clips_are_reported_and_omitted(home, inline, words, capsys):
     ("arguments", "words"),
     [
         ((), "Name a protocol"),
-        (("loso",), "one manifest or more"),
+        (("loso",), "and its manifests or its folder"),
         (("emobx", Path("x.csv")), "x.csv"),
     ],
 )

@@ -201,7 +201,21 @@ def test_info_shows_a_model(toys):
 def test_info_reports_versions_and_complete_extras():
     shown = json.loads(genser("info", "--json").stdout)["installation"]
     assert shown["base"]["onnxruntime"] == metadata.version("onnxruntime")
-    extras = {"train", "parquet", "media", "live", "plot", "hub", "sklearn", "tables", "serve", "s3", "scale", "docs"}
+    extras = {
+        "train",
+        "track",
+        "parquet",
+        "media",
+        "live",
+        "plot",
+        "hub",
+        "sklearn",
+        "tables",
+        "serve",
+        "s3",
+        "scale",
+        "docs",
+    }
     assert set(shown["extras"]) == extras
     for extra, module in (("train", "torch"), ("parquet", "pyarrow"), ("media", "av"), ("plot", "matplotlib")):
         assert shown["extras"][extra] == (find_spec(module) is not None)

@@ -62,7 +62,7 @@ def test_a_table_of_pandas_keeps_its_index(recognizer, folder):
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        ({"path": []}, {}, "dict is no table"),
+        ({"path": []}, {}, "dict is not a table"),
         (pa.table({"file": ["a.wav"]}), {}, "no column 'path'"),
         (pa.table({"path": ["a.wav"], "label": ["sad"]}), {}, r"prefix='predicted_'"),
         (pa.table({"path": ["a.wav"]}), {"start": "begin"}, "no column 'begin'"),

@@ -319,7 +319,7 @@ def test_head_learns_a_separable_problem_and_gives_probabilities():
         (lambda: HeadConfig(("a", "b"), state="posterior"), "feature_transform.repeat"),
         (lambda: HeadConfig(("a", "b"), state="given"), "given"),
         (lambda: HeadConfig(("a", "a"), TINY), "each once"),
-        (lambda: HeadConfig((), TINY), "must be given"),
+        (lambda: HeadConfig((), TINY), "needs labels"),
         (lambda: HeadConfig(("a",), TINY, exponent=0), "exponent"),
         (lambda: HeadConfig(("a",), TINY, ridge_prior=1.0), "repeat"),
         (lambda: HeadConfig(("a",), TINY, feature_transform=FeatureTransformConfig(4, 30)), "feature transform gives"),

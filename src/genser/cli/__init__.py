@@ -9,7 +9,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from genser._version import __version__
-from genser.cli._notes import note
+from genser.cli._notes import notes
 from genser.errors import GenserError
 
 VERBS = (
@@ -121,5 +121,5 @@ def _fail(message: str) -> NoReturn:
         import traceback
 
         traceback.print_exc()
-    note(f"genser: {' '.join(line.strip() for line in message.splitlines())}")
+    notes(f"genser: {message}")
     sys.exit(2)

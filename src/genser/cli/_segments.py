@@ -10,7 +10,7 @@ import numpy as np
 
 from genser.audio import Channel, describe
 from genser.cli._microphone import open_microphone
-from genser.cli._notes import note
+from genser.cli._notes import note, notes
 from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
 from genser.cli._progress import Bars, progress_bars, show_minutes
 from genser.cli._resume import fill, is_journaled, locked, open_run
@@ -96,7 +96,7 @@ def predict_segments(
     if unfamiliar:
         about_hint = {"options": "--summary" if summary else "--segments", "is_adapted": adapt}
         usable = [name for name in given or recordings if name not in failed]
-        remarks.append(unfamiliar_hint(len(unfamiliar), "recording", usable, scorer, model, **about_hint))
+        notes(f"genser: {unfamiliar_hint(len(unfamiliar), 'recording', usable, scorer, model, **about_hint)}")
     for sentence in remarks + failures:
         note(f"genser: {sentence}")
     return 1 if failures else 0

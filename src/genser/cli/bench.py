@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from genser.cli._notes import note
+from genser.cli._notes import note, notes
 from genser.errors import ConfigError, ManifestError, counted
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def bench(
             benches = _of_corpus(data, task) if protocol in CORPORA else [data]
             if protocol in CORPORA:
                 for cost in estimate(benches, plans):
-                    note(f"genser: {cost}")
+                    notes(f"genser: {cost}")
             with progress_bars() as bars:
                 problems = tuple(dict.fromkeys(line for one in benches for line in run_bench(one, plans, bars)))
         result, written = report_bench(output, title=title, resampling=resampling)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from genser.cli._bulk import Bulk, bulk_of, predict_bulk
-from genser.cli._notes import note
+from genser.cli._notes import note, notes
 from genser.cli._over_time import OverTime, SegmentFlags, check_combination
 from genser.errors import ConfigError, counted
 
@@ -272,7 +272,7 @@ class _ClipRun:
                 "recording gets one label. To recognise emotion over time, add --segments."
             )
         for remark in remarks:
-            note(f"genser: {remark}")
+            notes(f"genser: {remark}")
         return 1 if self.failed else 0
 
 
