@@ -119,6 +119,11 @@ def digests(*speakers):
         ({"split": "validation"}, {}, ["3 of 3 clips"]),
         ({}, {"corpora": ["toy"]}, ["the corpora toy, but does not record its training speakers"]),
         ({}, {"corpora": ["toy"], "training_speakers": digests("toy/s9", "other/s0")}, []),
+        (
+            {"corpus": "mine"},
+            {"corpora": ["toy"], "training_speakers": digests("toy/s2", "toy/s7")},
+            ["1 of 3 speakers have the name of a training speaker of toy"],
+        ),
         ({"speaker": None}, {"training_speakers": digests("toy/s9")}, ["3 of 3 clips name no speaker"]),
         (
             {},

@@ -209,7 +209,7 @@ def test_a_head_on_components_transports_them():
 
 
 def test_too_few_rows_for_the_components_are_named():
-    with pytest.raises(ConfigError, match="10 rows"):
+    with pytest.raises(ConfigError, match="10 training rows"):
         PrincipalComponents(FeatureTransformConfig(4, 16, components=12)).fit(torch.randn(10, 4, 16))
 
 

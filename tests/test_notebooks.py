@@ -27,7 +27,7 @@ def executed(path):
     for cell in book.cells:
         cell.metadata.clear()
     where = {"metadata": {"path": str(path.parent)}}
-    client = nbclient.NotebookClient(book, timeout=300, resources=where, record_timing=False)
+    client = nbclient.NotebookClient(book, timeout=300, resources=where, record_timing=False, coalesce_streams=True)
     client.execute()
     book.metadata.pop("language_info", None)  # it names the version of Python
     return book

@@ -325,6 +325,25 @@ def late_ends(utterances: Sequence[Utterance]) -> str | None:
     return f"{clips} behind the end of the file, by up to {max(late):.2f} s. Check the times and their unit."
 
 
+def _namesakes(scored: Scored) -> list[str]:
+    """A sentence on speakers of other or unnamed corpora that have the names of training speakers."""
+    trained, corpora = set(scored.info["training_speakers"]), scored.info.get("corpora", ())
+    others = [item for item in scored.utterances if item.speaker and item.corpus not in corpora]
+    found = {
+        item.speaker: corpus
+        for item in others
+        for corpus in corpora
+        if replace(item, corpus=corpus).speaker_digest in trained
+    }
+    if not found:
+        return []
+    speakers, named = {item.speaker for item in others}, ", ".join(sorted(set(found.values())))
+    return [
+        f"{len(found)} of {counted(len(speakers), 'speaker')} have the name of a training speaker of {named}. If they "
+        "are the same people, these scores say little about unseen speakers: name the corpus in the column 'corpus'."
+    ]
+
+
 def speaker_warnings(scored: Scored) -> list[str]:
     """Sentences on speakers that are evaluated and were also trained on, as far as the model and the manifest show.
 
@@ -347,6 +366,7 @@ def speaker_warnings(scored: Scored) -> list[str]:
                 f"{len(shared)} of {len(known)} evaluated speakers are training speakers of the model, such as "
                 f"{shared[0]}. These scores say little about unseen speakers."
             )
+        warnings += _namesakes(scored)
         unnamed = sum(item.speaker is None for item in scored.utterances)
         if unnamed:
             warnings.append(

@@ -94,7 +94,7 @@ def predict_segments(
             with locked(main.path if main.names is None else None):
                 main.write(recognize(recordings), scorer.labels)
     if unfamiliar:
-        about_hint = {"options": "--summary" if summary else "--segments", "is_adapted": adapt}
+        about_hint = {"options": "--summary" if summary else "--segments", "channel": channel, "is_adapted": adapt}
         usable = [name for name in given or recordings if name not in failed]
         notes(f"genser: {unfamiliar_hint(len(unfamiliar), 'recording', usable, scorer, model, **about_hint)}")
     for sentence in remarks + failures:

@@ -265,7 +265,8 @@ class _ClipRun:
             from genser.cli._unfamiliar import unfamiliar_hint
 
             usable = [name for name in self.given if name not in self.failed]
-            remarks.append(unfamiliar_hint(self.out_of_domain, "result", usable, self.recognizer, self.model))
+            about = self.out_of_domain, "result", usable, self.recognizer, self.model
+            remarks.append(unfamiliar_hint(*about, channel=self.channel))
         if self.long:
             remarks.append(
                 f"{counted(self.long, 'recording is', 'recordings are')} longer than {LONG / 60:.0f} minutes, and a "

@@ -48,6 +48,7 @@ def split(
     from genser.data.divide import divide
     from genser.data.manifest import read_manifest, write_manifest
     from genser.errors import ConfigError, ManifestError
+    from genser.metrics.bootstrap import FEW_SPEAKERS
 
     check_file(output, [str(manifest)])
     utterances = read_manifest(manifest)
@@ -71,6 +72,12 @@ def split(
         note("genser: The sides may share speakers, so scores on them are optimistic.")
     for remark in division.remarks:
         note(f"genser: {remark}")
+    tested = {item.speaker_key for item in divided if item.split == "test"}
+    if by == "speaker" and 0 < len(tested) < FEW_SPEAKERS:
+        note(
+            f"genser: The test side has {counted(len(tested), 'speaker')}; intervals over speakers need {FEW_SPEAKERS} "
+            "or more. Raise --test if there are more speakers."
+        )
     for side in shares:
         note(_summary(side, divided))
     note(f"→ {output}")

@@ -164,8 +164,8 @@ class PrincipalComponents(nn.Module):
         rows = self.standardizer(features[indices].float()).flatten(1)
         if len(rows) <= self.config.components:
             raise ConfigError(
-                f"{len(rows)} rows are too few for {self.config.components} components. Lower "
-                "feature_transform.components."
+                f"{len(rows)} training rows are too few for {self.config.components} components; a clip is several "
+                f"rows. Lower feature_transform.components, such as to {max(len(rows) // 4, 1)}, or add recordings."
             )
         centre = rows.mean(0)
         basis = _principal_directions(rows - centre, self.config.components, self.config.flattening)
