@@ -284,3 +284,25 @@ def test_each_recording_over_time_gets_a_profile_of_its_own(toys, tmp_path, caps
     together = table(*paths, "--adapt")
     assert together == table(paths[0], "--adapt") + table(paths[1], "--adapt")
     assert together != table(*paths)
+
+
+def test_evaluate_measures_what_a_profile_changes(toy, toys, tmp_path):
+    paths = []
+    for number, (clip, rate) in enumerate(sounds(12)):
+        paths.append(tmp_path / f"{number}.wav")
+        soundfile.write(paths[-1], clip, rate, "FLOAT")
+    profile = toy.learn_profile(paths)
+    profile.save(tmp_path / "p.json")
+    rows = "".join(f"{path},sadness\n" for path in paths)
+    (tmp_path / "m.csv").write_text("path,label\n" + rows)
+    command = ["evaluate", str(toys.float32), str(tmp_path / "m.csv"), "-o", str(tmp_path / "out")]
+    assert app([*command, "--profile", str(tmp_path / "p.json")]) == 0
+    found = json.loads((tmp_path / "out/report.json").read_text())["evaluation"]["calibration"]["nll"]
+    plain, adapted = (
+        -np.log([one.scores["sadness"] for one in recognizer.predict_many(paths)]).mean()
+        for recognizer in (toy, toy.adapted(profile))
+    )
+    assert found == pytest.approx(adapted, abs=1e-4)
+    assert abs(found - plain) > 1e-3
+    with pytest.raises(ConfigError, match="a peer is none"):
+        app(["evaluate", "peer:emotion2vec=x", str(tmp_path / "m.csv"), "--profile", str(tmp_path / "p.json")])

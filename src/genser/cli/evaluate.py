@@ -31,6 +31,7 @@ def evaluate(
     labels: str | None = None,
     classes: str | None = None,
     prior: str | None = None,
+    profile: Path | None = None,
     steps: str = "1,2,4,10,20",
     store: Path = Path("features"),
     device: str = "cpu",
@@ -57,7 +58,9 @@ def evaluate(
             are.
         classes: Classes that can occur, such as anger,happiness,neutral; clips of other classes are omitted.
         prior: Share of each class, such as anger=0.2,neutral=0.8; equal shares if omitted.
-        steps: Numbers N of transport steps to compare (model folders only; the N of an ONNX file is fixed).
+        profile: Adapt the model first, by a file of genser adapt, to see what the profile changes.
+        steps: Numbers N of transport steps to compare (model folders without --profile only; the N of an ONNX file is
+            fixed).
         store: Folder of the feature store (model folders only).
         device: Where the model runs: "cpu", a GPU such as "cuda" or "cuda:1", or "auto": the GPU if there is one, else
             the CPU.
@@ -82,6 +85,8 @@ def evaluate(
     if output is not None:
         check_folder(output)
     peer = PeerChoice.of(model.removeprefix("peer:"), send_audio_to) if model.startswith("peer:") else None
+    if peer and profile:
+        raise ConfigError("--profile fits models of genser, and a peer is none. Omit it.")
     device = found_device(device)
     resampling, counts = Resampling(resamples), _step_counts(steps)
     utterances = read_manifest(manifest, check_files=False)
@@ -92,11 +97,12 @@ def evaluate(
         if peer is not None:
             scored, details = _score_peer(peer, choose, device, output, progress)
         else:
-            scored, details = _score_model(model, choose, store, encoder, counts, device, progress), None
+            scored, details = _score_model(model, choose, store, encoder, counts, device, progress, profile), None
     scored = under(scored, choose.class_prior)
     predictions = scored.predictions
     about = {"model": model, "manifest": str(manifest), "task": task, "split": split or "all", "speakers": speakers}
-    about |= {name: value for name, value in (("classes", classes), ("prior", prior)) if value}
+    settings = {"classes": classes, "prior": prior, "profile": str(profile or "")}
+    about |= {name: value for name, value in settings.items() if value}
     evaluation = score(predictions, resampling=resampling)
     if details is not None and not details.gives_scores:
         evaluation = replace(evaluation, calibration=None)
@@ -147,16 +153,18 @@ def _score_model(
     steps: list[int],
     device: str,
     progress: "Progress",
+    profile: Path | None,
 ) -> "Scored":
-    """Score with a model folder, from stored features, or with an ONNX file, from audio."""
+    """Score with a model folder, from stored features, or with an ONNX file or a profile, from audio."""
     from genser.bench.score_manifest import score_folder, score_recognizer
     from genser.cli._extras import training_extra
     from genser.cli._outputs import check_folder
     from genser.inference.load import find_model, load
 
     located = find_model(model)
-    if not located.is_dir():
-        return score_recognizer(load(located, encoder=encoder, device=device), choose, progress=progress)
+    if profile or not located.is_dir():
+        recognizer = load(located, encoder=encoder, device=device, profile=profile)
+        return score_recognizer(recognizer, choose, progress=progress)
     with training_extra("Evaluating a model folder"):
         check_folder(store)
         return score_folder(located, choose, store, encoder=encoder, steps=steps, device=device, progress=progress)
