@@ -31,6 +31,17 @@ def model_for(arguments: argparse.Namespace, folder: Path) -> str:
     return str(random_model(folder / "random.onnx", toy=arguments.toy))
 
 
+def add_also_option(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--also", nargs="*", default=[], help="further ONNX files")
+
+
+def compared_models(arguments: argparse.Namespace, folder: Path) -> dict[str, str]:
+    """The bundled models and the files of ``--also`` by name; of a toy run, a tiny one written to the folder."""
+    if arguments.toy:
+        return {"toy": str(random_model(folder / "toy.onnx", toy=True))}
+    return {"base": "base", "tiny": "tiny"} | {Path(path).stem: path for path in arguments.also}
+
+
 def random_model(
     path: Path,
     *,

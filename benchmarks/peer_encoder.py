@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 from _common import Claim, alternated, parser
-from _model import clip_of, random_model
+from _model import add_also_option, clip_of, compared_models
 
 import genser
 
 LENGTHS = (1.0, 3.0, 10.0, 30.0)  # s
+PEERS = ((6, "int8"), (3, "int8"), (3, "float32"))  # layers and precision
 DIM, HEADS, INNER, MELS = 512, 8, 2048, 80
 
 
@@ -84,20 +85,17 @@ def measure(claim: Claim, models: dict[str, str], peers: dict[str, Callable], le
 
 def main() -> None:
     options = parser(__doc__, toy="a tiny model without the peer")
-    options.add_argument("--also", nargs="*", default=[], help="further ONNX files")
+    add_also_option(options)
     options.set_defaults(repeats=9)
     arguments: argparse.Namespace = options.parse_args()
     claim = Claim("peer_encoder", "half the time of CTranslate2's encoder in int8, at any length")
     claim.settings |= {"toy": arguments.toy, "threads": 1}
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.toy:
-            models, peers = {"toy": str(random_model(Path(folder) / "toy.onnx", toy=True))}, {}
-        else:
-            models = {"base": "base", "tiny": "tiny"} | {Path(path).stem: path for path in arguments.also}
-            peers = {
-                f"CTranslate2, {layers} layers, {kind}": peer(Path(folder), layers, kind)
-                for layers, kind in ((6, "int8"), (3, "int8"), (3, "float32"))
-            }
+        models = compared_models(arguments, Path(folder))
+        peers = {
+            f"CTranslate2, {layers} layers, {kind}": peer(Path(folder), layers, kind)
+            for layers, kind in (() if arguments.toy else PEERS)
+        }
         measure(claim, models, peers, LENGTHS[:1] if arguments.toy else LENGTHS, arguments.repeats)
     claim.report(arguments.json)
 

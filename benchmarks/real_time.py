@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from _common import Claim, alternated, parser
-from _model import clip_of, random_model
+from _model import add_also_option, clip_of, compared_models
 
 import genser
 
@@ -56,15 +56,13 @@ def recognise(model: Any, clip: Any) -> None:
 
 def main() -> None:
     options = parser(__doc__, toy="a tiny model")
-    options.add_argument("--also", nargs="*", default=[], help="further ONNX files")
+    add_also_option(options)
     options.set_defaults(repeats=9)
     arguments: argparse.Namespace = options.parse_args()
     claim = Claim("real_time", "base takes 0.012 of real time at most and tiny 0.006, on two threads, at any length")
     claim.settings |= {"toy": arguments.toy, "threads": THREADS}
     with tempfile.TemporaryDirectory() as folder:
-        models = {"base": "base", "tiny": "tiny"} | {Path(path).stem: path for path in arguments.also}
-        if arguments.toy:
-            models = {"toy": str(random_model(Path(folder) / "toy.onnx", toy=True))}
+        models = compared_models(arguments, Path(folder))
         lengths = LENGTHS[:2] if arguments.toy else LENGTHS
         measure(claim, models, lengths, arguments.repeats)
         compare_threads(claim, models, lengths, 1 if arguments.toy else 8)

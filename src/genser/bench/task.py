@@ -228,10 +228,8 @@ def workers(dataset: Dataset, jobs: int) -> Iterator[ProcessPoolExecutor]:
         )
         try:
             yield pool
-        except (
-            KeyboardInterrupt,
-            SystemExit,
-        ):  # a stop must not wait for the runs at hand, each of which may last for minutes
+        except (KeyboardInterrupt, SystemExit):
+            # a stop must not wait for the runs at hand, each of which may last for minutes
             for process in active_children():
                 process.terminate()
             raise

@@ -114,22 +114,11 @@ def bench(
                 if one.url:
                     note(f"genser: every test clip is sent to {one.url} ({one.name}, {one.weights}).")
             named = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
-            data = BenchSettings(
-                protocol,
-                manifests,
-                output,
-                store,
-                task or "emotion",
-                labels,
-                named,
-                k,
-                incomplete,
-                jobs,
-                device,
-                chosen,
-            )
-            benches = _of_corpus(data, task) if protocol in CORPORA else [data]
+            of_clips = protocol, manifests, output, store, task or "emotion", labels, named
+            data = BenchSettings(*of_clips, k, incomplete, jobs, device, chosen)
+            benches = [data]
             if protocol in CORPORA:
+                benches = _of_corpus(data, task)
                 for cost in estimate(benches, plans):
                     notes(f"genser: {cost}")
             with progress_bars() as bars:

@@ -31,7 +31,6 @@ def prepare(
         folder: Folder of the corpus, or a table for "csv".
         output: Manifest to write; .csv, .tsv, .jsonl or .parquet.
         relative: Whether paths start at the folder of the manifest; else they are absolute.
-
         columns: For "csv", the name of a column in the table if it is not a usual one, such as label=mood; may be given
             several times.
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 from genser.errors import ModelError
-from genser.files import atomic_write
+from genser.files import atomic_file, atomic_write
 from genser.hub import PREFIX, download, import_hub, pinned_name
 from genser.inference.hub_card import hub_card
 
@@ -27,6 +27,9 @@ FOLDER_FILES = (
 )
 """Files of a model folder; the configuration is last, so that a copy that was stopped does not load."""
 
+PATTERNS = ["*.onnx", *FOLDER_FILES]
+"""The files of a model in a repository."""
+
 
 def fetch(name: str, *, local_files_only: bool = False) -> Path:
     """File or folder of a model on the hub, in the cache of huggingface_hub.
@@ -42,8 +45,7 @@ def fetch(name: str, *, local_files_only: bool = False) -> Path:
     repository, at, revision = name.removeprefix(PREFIX).partition("@")
     if repository.count("/") != 1 or (at and not revision):
         raise ModelError(f"{name!r} is not a model on the hub. Write hf:owner/name or hf:owner/name@revision.")
-    patterns = ["*.onnx", *FOLDER_FILES]
-    folder = download(repository, revision or None, patterns, local_files_only=local_files_only)
+    folder = download(repository, revision or None, PATTERNS, local_files_only=local_files_only)
     found = model_in(folder)
     if found is None:
         raise ModelError(f"{name} has no model of genser, which is one ONNX file or a model folder. Check the name.")
@@ -131,8 +133,8 @@ class HubModel:
                 (target / name).unlink(missing_ok=True)
         for name, source in files.items():
             if not (target / name).exists() or not source.samefile(target / name):
-                shutil.copyfile(source, target / f"{name}.part")
-                (target / f"{name}.part").replace(target / name)
+                with source.open("rb") as original, atomic_file(target / name) as copy:
+                    shutil.copyfileobj(original, copy)
         atomic_write(target / "README.md", text.encode())
 
     def push_to_hub(self, name: str, *, private: bool = False, message: str = "Upload a model of genser") -> str:
@@ -164,9 +166,8 @@ class HubModel:
         with TemporaryDirectory(prefix="genser-") as folder:
             self.save_pretrained(folder)
             api.create_repo(name, private=private, exist_ok=True)
-            earlier = ["*.onnx", *FOLDER_FILES]  # of which none may stay beside the new files
-            commit = api.upload_folder(
-                repo_id=name, folder_path=folder, commit_message=message, delete_patterns=earlier
+            commit = api.upload_folder(  # no file of an earlier model may stay beside the new ones
+                repo_id=name, folder_path=folder, commit_message=message, delete_patterns=PATTERNS
             )
         return f"{PREFIX}{name}@{commit.oid}"
 

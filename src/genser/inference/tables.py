@@ -44,8 +44,8 @@ class TablePredictions:
 
         Returns:
             A table of the same kind, with the columns label, remark, error, score, familiar, duration and one of each
-            class behind those of the table. A recording that cannot be read, or a time that cannot be, has the reason
-            in error, and no label.
+            class behind those of the table. A row whose recording or times cannot be used has the reason in error, and
+            no label.
 
         Raises:
             ConfigError: It is no such table, a column is missing, or the table has one of the new names.
