@@ -14,6 +14,7 @@ from genser.audio.mixing import BLOCK, Mixer, kept_channels
 from genser.audio.mono import MonoConverter
 from genser.errors import AudioError, ConfigError
 
+DIFFERENT = "2 different channels were mixed to one."
 VOICE, OTHER = babble(4.0, 120.0), babble(4.0, 210.0)
 
 
@@ -58,7 +59,48 @@ def test_ordinary_stereo_is_the_plain_mean(second):
     frames = np.stack([VOICE, second.astype(np.float32)], axis=1)
     stream = stream_audio((frames, RATE))
     np.testing.assert_array_equal(stream.read(), mono(frames.mean(axis=1)))
-    assert stream.remark is None
+    assert stream.remark == (DIFFERENT if second is OTHER else None)
+
+
+SIDES = np.concatenate([VOICE, 0 * VOICE]), np.concatenate([0 * OTHER, OTHER])  # of a call
+
+
+@pytest.mark.parametrize(("leak", "level"), [(0.0, 1.0), (0.1, 1.0), (0.0, 0.1), (0.02, 0.1)])
+@pytest.mark.parametrize("rate", [8_000, RATE, 44_100])
+def test_the_sides_of_a_call_are_different_channels(leak, level, rate):
+    one, two = SIDES[0], level * SIDES[1]
+    frames = np.stack([one + leak * two, two + leak * one], axis=1) + 0.01  # with an offset
+    stream = stream_audio((frames.astype(np.float32), rate))
+    stream.read()
+    assert stream.remark == DIFFERENT
+    chosen = stream_audio((frames.astype(np.float32), rate), channel=2)
+    chosen.read()
+    assert chosen.remark is None
+
+
+def test_stereo_of_one_scene_is_alike():
+    rng = np.random.default_rng(0)
+    room = rng.standard_normal((len(VOICE), 2)) * level(VOICE) / 2  # 6 dB below the voice, another one on each side
+    panned = np.stack([VOICE + 0.4 * OTHER, 0.4 * VOICE + OTHER], axis=1)
+    for frames in (VOICE[:, None] + room, panned, np.stack([VOICE, -0.1 * VOICE], axis=1)):
+        stream = stream_audio((frames.astype(np.float32), RATE))
+        stream.read()
+        assert stream.remark is None
+
+
+def test_of_many_channels_those_that_differ_are_counted():
+    third = babble(4.0, 300.0, seed=1)
+    frames = np.stack([VOICE, OTHER, 0 * VOICE, VOICE, third, 0.01 * babble(4.0, 150.0, seed=2)], axis=1)
+    stream = stream_audio((frames, RATE))
+    stream.read()
+    assert stream.remark == "3 different channels were mixed to one."
+
+
+def test_a_part_that_cancels_and_one_that_differs_are_both_named():
+    frames = np.concatenate([np.stack([VOICE, -VOICE], axis=1), np.stack([VOICE, OTHER], axis=1)])
+    stream = stream_audio((frames, RATE))
+    stream.read()
+    assert stream.remark == f"Channels cancel each other in 4.0 of 8.0 s; there channel 1 was used. {DIFFERENT}"
 
 
 def test_the_louder_of_cancelling_channels_is_used_and_a_third_one_is_kept():

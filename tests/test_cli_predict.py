@@ -131,7 +131,24 @@ def test_a_folder_becomes_rows_in_order(clips, toys):
 def test_standard_input_is_an_input(clips, toys):
     answer = genser("predict", "-", "--model", toys.int8, "--format", "jsonl", stdin=(clips / "b.wav").read_bytes())
     row = json.loads(answer.stdout)
-    assert (answer.returncode, row["path"], row["error"], row["duration"]) == (0, "-", None, 0.5)
+    assert (answer.returncode, row["path"], row["error"], row["duration"]) == (0, "standard input", None, 0.5)
+
+
+@pytest.mark.parametrize("use", [(), ("--segments",), ("--summary",), ("--channel", "each")])
+@pytest.mark.parametrize("sound", ["good", "bad"])
+def test_standard_input_has_one_name_everywhere(clips, toys, use, sound):
+    data = (clips / "b.wav").read_bytes() if sound == "good" else b"no sound at all"
+    for format in ("jsonl", "csv", "text"):
+        answer = genser("predict", "-", *use, "--model", toys.int8, "--format", format, stdin=data)
+        output, errors = answer.stdout.decode(), answer.stderr.decode()
+        assert answer.returncode == (sound == "bad")
+        assert "standard input" in output
+        rows = [json.loads(output)] if format == "jsonl" else csv.DictReader(io.StringIO(output))
+        if format != "text":
+            assert {row["path"] for row in rows} == {"standard input"}
+        for line in (*output.splitlines(), *errors.splitlines()):
+            assert not line.startswith(("-", "genser: -"))
+            assert "  -" not in line
 
 
 def test_text_has_one_line_per_input(clips, toys):

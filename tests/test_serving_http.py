@@ -205,6 +205,40 @@ def test_an_unknown_query_parameter_is_refused_with_the_nearest_known_one(client
     assert words in problem(client.post(f"/v1/{path}", content=encoded(babble(1.0))), 422)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("segments?channel=1&channel=mix", "channel"),
+        ("segments?format=csv&summary=true&format=csv", "format"),
+        ("predict?classes=low,high&start=0&classes=low,middle", "classes"),
+        ("profile?channel=1&channel=1", "channel"),
+        ("predict?x=1&x=2", "x"),
+    ],
+)
+def test_a_parameter_that_is_given_twice_is_refused(client, path, name):
+    detail = problem(client.post(f"/v1/{path}", content=encoded(babble(1.0))), 422)
+    assert detail == f"The parameter {name!r} is given 2 times. Give it once."
+
+
+def test_fields_of_which_there_is_one_are_refused_twice(client):
+    for field, path, words in (
+        ("profile", "predict", "at most one profile, not 2"),
+        ("profile", "segments", "at most one profile, not 2"),
+        ("turns", "segments", "at most one file of turns, not 1 and 2"),
+        ("file", "segments", "Send one recording"),
+    ):
+        files = [("file", ("a.wav", encoded(babble(1.0)))), *[(field, ("b.json", b"{}"))] * 2]
+        assert words in problem(client.post(f"/v1/{path}", files=files), 400)
+
+
+def test_different_channels_that_were_mixed_are_a_remark(client):
+    sound = np.stack([babble(2.0, PITCHES[0]), babble(2.0, PITCHES[2])], axis=1)
+    for channel, remark in (("mix", "2 different channels were mixed to one."), ("each", None), ("2", None)):
+        answer = client.post(f"/v1/segments?channel={channel}", content=encoded(sound)).json()
+        (first, *_) = client.post(f"/v1/predict?channel={channel}", content=encoded(sound)).json()["predictions"]
+        assert (answer["remark"], first["remark"]) == (remark, remark)
+
+
 def test_turns_are_taken_from_a_second_field(client):
     turns = "SPEAKER talk 1 1.0 2.0 <NA> <NA> anna <NA> <NA>\nSPEAKER other 1 0 9 <NA> <NA> x <NA> <NA>\n"
     files = {"file": ("talk.wav", encoded(TALK)), "turns": ("turns.rttm", turns.encode())}

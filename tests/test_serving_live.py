@@ -63,6 +63,15 @@ def test_the_gender_of_live_sound(server):
     assert [one["label"] for one in messages["segment"]] == ["male", "male", "female"]
 
 
+@pytest.mark.parametrize("setting", ['"channel": 1, "channel": "mix"', '"profile": {"a": 1, "a": 2}'])
+def test_a_setting_that_is_given_twice_is_refused(server, setting):
+    with connect(f"ws://127.0.0.1:{server.port}/v1/stream") as socket:
+        socket.send(f'{{"type": "start", {setting}}}')
+        answer = json.loads(socket.recv(20))
+    assert (answer["type"], answer["status"]) == ("error", 422)
+    assert "is given 2 times in the first message. Give it once." in answer["detail"]
+
+
 def test_live_sound_is_recognised_with_a_profile(server):
     data = np.round(TALK * 32767).astype("<i2").tobytes()
     profile = Profile("voices", np.zeros((1, 1), np.float32), 1, 2.0).to_dict()

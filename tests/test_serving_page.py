@@ -225,6 +225,44 @@ def test_each_channel_is_shown_and_saved_as_the_server_writes_it(page, server, f
     assert int.from_bytes(picture[16:20]) == 3200  # pixels wide
 
 
+def test_a_call_whose_sides_were_mixed_is_analysed_again_by_channel(page, folder):
+    upload(page, folder, "call.wav")
+    assert find(page, "#remark").text == "2 different channels were mixed to one."
+    button = find(page, "#each-channel")
+    assert button.accessible_name == "Analyse each channel"
+    button.send_keys(Keys.ENTER)
+    finish(page, 1)
+    wait(page, lambda: "channel 2" in "".join(rows(page)))
+    assert find(page, "#channel").get_attribute("value") == "each"
+    assert not find(page, "#remark").is_displayed()
+    assert not button.is_displayed()
+    assert "pick" in page.switch_to.active_element.get_attribute("class")
+    upload(page, folder)
+    click(page, "#recordings li:last-child .pick")
+    assert not button.is_displayed()
+
+
+def test_the_kind_of_recording_decides_how_it_is_cut(page, folder):
+    parts = [babble(0.15, PITCHES[0]) if at % 2 else hush(0.4) for at in range(9)]
+    soundfile.write(folder / "answers.wav", np.concatenate([*parts, babble(2.0, PITCHES[0]), hush(1.0)]), RATE)
+    upload(page, folder, "answers.wav")
+    talk = rows(page)
+    click(page, "summary")
+    chosen = find(page, "#cut")
+    assert chosen.accessible_name == "Kind of recording"
+    assert (
+        "not for live sound"
+        in page.execute_script(
+            "return document.getElementById(arguments[0].getAttribute('aria-describedby')).innerText", chosen
+        ).lower()
+    )
+    chosen.send_keys("call")
+    assert chosen.get_attribute("value") == "calls"
+    find(page, "#settings button").click()
+    finish(page, 1)
+    assert rows(page) != talk
+
+
 def test_several_recordings_are_analysed_in_turn_and_nothing_stale_is_shown(page, folder):
     upload(page, folder, NAME, "notes.txt", RIGHT_TO_LEFT)
     assert texts(page, "#recordings bdi") == [NAME, "notes.txt", RIGHT_TO_LEFT]

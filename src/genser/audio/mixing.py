@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from genser.audio.likeness import Likeness, mixed_remark
 from genser.errors import AudioError, ConfigError
 
 Channel = int | Literal["mix", "each"]
@@ -63,6 +64,7 @@ class Mixer:
         self._before: tuple[int, ...] | None = None
         self._kept: set[int] = set()
         self._frames = self._cancelled = 0
+        self._likeness = Likeness(channels)
 
     @property
     def delay(self) -> float:
@@ -71,7 +73,12 @@ class Mixer:
 
     @property
     def remark(self) -> str | None:
-        """A sentence on channels that cancelled each other so far; None if none did."""
+        """Sentences on channels that cancelled each other or differ so far; None if there are none."""
+        different = self._likeness.different
+        sentences = [self._cancelling(), mixed_remark(different) if different > 1 else None]
+        return " ".join(filter(None, sentences)) or None
+
+    def _cancelling(self) -> str | None:
         if not self._cancelled:
             return None
         used = "some of them were used" if len(self._kept) > 1 else f"channel {min(self._kept) + 1} was used"
@@ -108,6 +115,8 @@ class Mixer:
         if len(kept) < self._channels:
             self._cancelled += len(frames)
             self._kept.update(kept)
+        else:
+            self._likeness.add(frames)
         mono, before = _mean(frames, kept), self._before
         self._before = kept
         if before is not None and before != kept:

@@ -32,6 +32,8 @@ def describe(source: AudioSource) -> str:
     """Name of a source for messages."""
     if isinstance(source, str | os.PathLike):
         return "standard input" if source == "-" else os.fspath(source)
+    if isinstance(source, NamedBytes):
+        return source.name
     if isinstance(source, bytes | bytearray | memoryview):
         return f"audio in {counted(len(source), 'byte')}"
     if isinstance(source, tuple):
@@ -48,7 +50,15 @@ def reusable(source: AudioSource, max_bytes: int) -> AudioSource:
     if source != "-" and isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | tuple):
         return source
     file = _standard_input() if isinstance(source, str) else _rewound(source, describe(source))
-    return b"".join(_blocks(file, max_bytes, describe(source)))
+    content = NamedBytes(b"".join(_blocks(file, max_bytes, describe(source))))
+    content.name = describe(source)
+    return content
+
+
+class NamedBytes(bytes):
+    """Bytes that were read from a source, with its name for messages."""
+
+    name: str
 
 
 @contextmanager

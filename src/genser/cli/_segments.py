@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genser.audio import Channel, describe
+from genser.cli._channels import MixedChannels
 from genser.cli._microphone import open_microphone
 from genser.cli._notes import note, notes
 from genser.cli._outputs import TimelineOutput, is_folder, open_output, timeline_output
@@ -45,6 +46,7 @@ def predict_segments(
     resume: bool = False,
     model: str | None = None,
     given: Sequence[str] = (),
+    mixed: MixedChannels | None = None,
 ) -> int:
     """Recognise the emotions of recordings over time, and write them.
 
@@ -63,6 +65,7 @@ def predict_segments(
         resume: Whether to continue a run that was stopped.
         model: The model as it was named, for the hint.
         given: The inputs as they were named, such as a folder, for the hint.
+        mixed: Collects the recordings whose different channels were mixed.
 
     Returns:
         0 if all went well, 1 if recordings failed. Each failure is a line on standard error, and a row of a table.
@@ -71,6 +74,7 @@ def predict_segments(
         ConfigError: The outputs cannot hold what is asked for.
         ManifestError: The file of turns holds no turn that can be used; others are failures.
     """
+    mixed = mixed or MixedChannels()
     main = timeline_output(output, format, recordings, "summaries" if summary else "timelines")
     drawing = _picture_output(picture, recordings) if picture is not None else None
     turn_file = None if turns is None else _turns_for(turns, recordings)
@@ -82,7 +86,7 @@ def predict_segments(
 
     def recognize(some: Sequence[str]) -> Iterator[Timeline]:
         timelines = _recognized(scorer, some, options, turn_file, channel, bars, len(recordings), failures, adapt)
-        timelines = _noted(timelines, remarks, unfamiliar, failed)
+        timelines = _noted(timelines, remarks, unfamiliar, failed, mixed)
         return drawing.pass_on(timelines, scorer.labels) if drawing else timelines
 
     with progress_bars() as bars:
@@ -97,7 +101,7 @@ def predict_segments(
         about_hint = {"options": "--summary" if summary else "--segments", "channel": channel, "is_adapted": adapt}
         usable = [name for name in given or recordings if name not in failed]
         notes(f"genser: {unfamiliar_hint(len(unfamiliar), 'recording', usable, scorer, model, **about_hint)}")
-    for sentence in remarks + failures:
+    for sentence in [*mixed.hint(), *remarks, *failures]:
         note(f"genser: {sentence}")
     return 1 if failures else 0
 
@@ -113,14 +117,18 @@ def _turns_for(path: str, recordings: Sequence[str]) -> TurnFile:
 
 
 def _noted(
-    timelines: Iterable[Timeline], remarks: list[str], unfamiliar: list[str], failed: set[str]
+    timelines: Iterable[Timeline],
+    remarks: list[str],
+    unfamiliar: list[str],
+    failed: set[str],
+    mixed: MixedChannels,
 ) -> Iterator[Timeline]:
     """Pass timelines on; collect remarks, and recordings that failed or are unlike the training recordings."""
     for timeline in timelines:
         if timeline.error is not None:
             failed.add(timeline.path)
-        if timeline.remark:
-            remarks.append(f"{timeline.path}: {timeline.remark}")
+        if remark := mixed.others(timeline.path, timeline.remark):
+            remarks.append(f"{timeline.path}: {remark}")
         if timeline.is_unfamiliar:
             unfamiliar.append(timeline.path)
         yield timeline

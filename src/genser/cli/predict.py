@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from genser.audio import Channel
+    from genser.cli._channels import MixedChannels
     from genser.cli._progress import Bars
     from genser.inference.prediction import Prediction
     from genser.inference.recognizer import Recognizer
@@ -38,7 +39,7 @@ def predict(
     task: str | None = None,
     format: str | None = None,
     output: Annotated[str | None, Parameter(alias="-o", allow_leading_hyphen=True)] = None,
-    channel: str = "mix",
+    channel: str | None = None,
     batch_seconds: float | None = None,
     threads: int | None = None,
     device: str = "cpu",
@@ -70,7 +71,8 @@ def predict(
         output: File or URL to write instead of standard output ("-"); it appears once it is complete. With --segments
             also a folder (an existing one, or a name without an ending or with a final "/") for one file per recording.
         channel: Channel to recognise: a number from 1, "each" for a result per channel, or "mix" (default) for the
-            mean of all channels, of those that cancel each other one.
+            mean of all channels, of those that cancel each other one. Mixing different channels, such as the two sides
+            of a call, gives a hint unless this is given.
         batch_seconds: Length of audio in a batch in seconds, if omitted 60, on a GPU 600; smaller batches need less
             memory.
         threads: CPU cores to use; all if omitted.
@@ -92,6 +94,7 @@ def predict(
         0 if all went well, 1 if some inputs failed.
     """
     from genser.audio.mixing import check_channel
+    from genser.cli._channels import MixedChannels
     from genser.cli._inputs import find_inputs
     from genser.cli._outputs import check_file, output_path
     from genser.cli._resume import model_digest
@@ -101,7 +104,8 @@ def predict(
 
     _refuse_options(paths)
     over_time = over_time or OverTime()
-    chosen_channel = check_channel(int(channel) if channel.isdecimal() else channel)
+    mixed = MixedChannels(is_chosen=channel is not None)
+    chosen_channel = check_channel("mix" if channel is None else int(channel) if channel.isdecimal() else channel)
     options = check_combination(over_time, segment_flags, paths, output, batch_seconds)
     given = {"--format": format, "--adapt": adapt, "--resume": resume}
     if chosen_bulk := bulk_of(bulk, _without_bulk(given, over_time, paths)):
@@ -114,9 +118,8 @@ def predict(
         raise ConfigError("--resume continues the output of -o. Name a local file or folder.")
     if adapt and profile:
         raise ConfigError("--adapt learns a profile, and --profile names one. Omit one of them.")
-    occurring = {"classes": classes, "prior": prior}
     learned = Profile.load(profile) if profile else None
-    about_model = {"task": task, "encoder": encoder, "profile": learned, **occurring}
+    about_model = {"task": task, "encoder": encoder, "profile": learned, "classes": classes, "prior": prior}
     load_model = partial(load, model, threads=threads, device=device, **about_model)
     if over_time.microphone:
         if adapt:
@@ -129,15 +132,15 @@ def predict(
     inputs = find_inputs(paths)
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
     about = {"--segments": over_time.of_recordings, "--model": model_digest(model), "--channel": chosen_channel}
-    about |= {f"--{name}": value for name, value in occurring.items()}
-    about |= {"--task": task, "--adapt": adapt, "--profile": learned and learned.digest}
+    about |= {"--classes": classes, "--prior": prior, "--task": task}
+    about |= {"--adapt": adapt, "--profile": learned and learned.digest}
     if adapt and "-" in inputs:
         raise ConfigError("--adapt reads every input twice, which standard input does not allow. Name files.")
     if over_time.of_recordings:
         from genser.cli._segments import predict_segments
 
         how: dict[str, Any] = {"format": format, "channel": chosen_channel, "adapt": adapt, "about": about}
-        how |= {"resume": resume, "model": model, "summary": over_time.summary, "given": paths}
+        how |= {"resume": resume, "model": model, "summary": over_time.summary, "given": paths, "mixed": mixed}
         files = {"output": output, "picture": over_time.picture, "turns": over_time.turns}
         return predict_segments(load_model, inputs, options, **files, **how)
     if path is not None:
@@ -147,7 +150,7 @@ def predict(
     if adapt and recognizer.profile:  # other recordings, or mended ones, give all of them other results
         about["--adapt with the profile"] = recognizer.profile.digest
     with _pool(device, inputs) as pool:
-        run = _ClipRun(recognizer, paths, inputs, chosen, chosen_channel, batch_seconds, model, pool)
+        run = _ClipRun(recognizer, paths, inputs, chosen, chosen_channel, mixed, batch_seconds, model, pool)
         run.write(path, about, resume)
     return run.report()
 
@@ -183,6 +186,7 @@ class _ClipRun:
     inputs: list[str]
     format: "Format"
     channel: "Channel"
+    mixed: "MixedChannels"
     batch_seconds: float | None
     model: str | None
     pool: "Executor | None" = None
@@ -247,7 +251,7 @@ class _ClipRun:
         for prediction in predictions:
             if prediction.error is not None:
                 self.failed.add(prediction.path)
-            self.remarked += prediction.remark is not None
+            self.remarked += self.mixed.others(prediction.path, prediction.remark) is not None
             self.out_of_domain += prediction.is_out_of_domain
             self.long += (prediction.duration or 0) > LONG
             yield prediction
@@ -272,7 +276,7 @@ class _ClipRun:
                 f"{counted(self.long, 'recording is', 'recordings are')} longer than {LONG / 60:.0f} minutes, and a "
                 "recording gets one label. To recognise emotion over time, add --segments."
             )
-        for remark in remarks:
+        for remark in [*remarks, *self.mixed.hint()]:
             notes(f"genser: {remark}")
         return 1 if self.failed else 0
 

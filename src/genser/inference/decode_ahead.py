@@ -57,7 +57,7 @@ class Clip:
     """A clip on its way to the model.
 
     Attributes:
-        name: The source as it was given.
+        name: The source as it was given, or what describes it.
         windows: Its first windows, usually all.
         rest: The other windows of a clip that does not fit into the buffer, decoded as they are taken; may raise.
         error: Why decoding failed.
@@ -185,7 +185,7 @@ class Decoder:
             return []
         if isinstance(source, AudioStream):
             return [self._clip(source.name, lambda: source)]
-        name = os.fspath(source) if isinstance(source, str | os.PathLike) else describe(source)
+        name = describe(source)
         if self._channel != "each":
             return [self._channel_clip(name, source, self._channel)]
         try:

@@ -12,7 +12,7 @@ class Prediction:
     """Label and scores of one clip, or the reason why there are none.
 
     Attributes:
-        path: The input as it was given; a description if the clip was in memory.
+        path: The input as it was given; "standard input" for "-", and a description if the clip was in memory.
         label: Class with the largest score, :data:`NO_SPEECH` if the clip holds no speech, None if the input failed.
         scores: Class → probability; empty if the input failed. For a clip without speech they mean nothing.
         error: Why the input failed; None if it did not.
@@ -25,7 +25,8 @@ class Prediction:
             errors are more frequent on out-of-domain clips.
         heard: Seconds that were decoded and recognised; None if the input failed.
         channel: Number of the channel from 1; None if the channels were mixed.
-        remark: What was unusual about the input, such as that the file is cut off; None if nothing was.
+        remark: What was unusual about the input, such as that the file is cut off, or that different channels were
+            mixed; None if nothing was.
     """
 
     path: str

@@ -78,7 +78,8 @@ class Timeline:
         error: Why recognition failed; None if it did not.
         problems: Sentences on turns behind the end of the recording, which have no segment.
         heard: Seconds that were decoded and recognised; the envelope spans them. None if recognition failed.
-        remark: What was unusual about the recording, such as that it is cut off; None if nothing was.
+        remark: What was unusual about the recording, such as that it is cut off, or that different channels were
+            mixed; None if nothing was.
         channels: Numbers of the channels that were recognised apart, also of those without segments; empty if they
             were mixed.
     """

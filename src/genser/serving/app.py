@@ -20,7 +20,7 @@ from genser.serving import live, predict, profiles, segments, status
 from genser.serving.config import ServerConfig
 from genser.serving.errors import ProblemDetails, handle_problems
 from genser.serving.metrics import Observer
-from genser.serving.security import Guard, require_key
+from genser.serving.security import Guard, refuse_repeated, require_key
 from genser.serving.service import Service
 
 STATIC = Path(__file__).parent / "static"
@@ -53,7 +53,7 @@ def create_app(config: ServerConfig, recognizer: Recognizer) -> FastAPI:
     )
     app.state.service = service
     for router in (predict.router, segments.router, profiles.router, status.models_router):
-        app.include_router(router, dependencies=[Depends(require_key)])
+        app.include_router(router, dependencies=[Depends(require_key), Depends(refuse_repeated)])
     app.include_router(status.health_router)
     app.include_router(live.router)
     app.mount("/static", StaticFiles(directory=STATIC))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from collections import Counter
 from typing import Any, Literal
 
 import numpy as np
@@ -92,7 +93,7 @@ def parse_start(message: bytes | str) -> Start:
         Problem: 400 it is not a start message, 422 one of its values is not usable.
     """
     try:
-        values: Any = json.loads(message)
+        values: Any = json.loads(message, object_pairs_hook=_members)
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict) or values.get("type") != "start":
@@ -105,6 +106,18 @@ def parse_start(message: bytes | str) -> Start:
         return Start.model_validate(values)
     except ValidationError as error:
         raise problem_of_faults(error.errors(), list(Start.model_fields)) from error
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of a JSON object.
+
+    Raises:
+        Problem: 422 one is given several times.
+    """
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise Problem(422, f"{name[:100]!r} is given {count} times in the first message. Give it once.")
+    return dict(pairs)
 
 
 async def _receive(websocket: WebSocket, seconds: float) -> bytes | str:

@@ -1,6 +1,7 @@
 """Access control: API keys, the server's host names, and the browser's security headers."""
 
 import hmac
+from collections import Counter
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -79,6 +80,18 @@ async def refuse_query(connection: HTTPConnection) -> None:
     """
     for name in connection.query_params:
         raise Problem(422, f"Unknown parameter {name[:100]!r}: {connection.url.path} has none. Remove it.")
+
+
+async def refuse_repeated(request: Request) -> None:
+    """Refuse a query parameter that is given several times, as each has one value.
+
+    Raises:
+        Problem: 422 there is one.
+    """
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in counts.items():
+        if count > 1:
+            raise Problem(422, f"The parameter {name[:100]!r} is given {count} times. Give it once.")
 
 
 class Guard:

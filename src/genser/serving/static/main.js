@@ -13,6 +13,7 @@ import { Transport } from "./transport.js";
 import { View } from "./view.js";
 
 const CONTEXT = 0.2; // s around a segment that the model also receives, unless windows are cut
+const MIXED = /different channels were mixed to one/; // in the remark of the server
 const SAMPLE = "synthetic-sample.mp3";
 const player = element("player");
 const view = new View(viewChanged);
@@ -57,12 +58,12 @@ function options() {
   const chosen = { confidence: element("confidence").value || "0.5" };
   const classes = element("classes").value.trim();
   if (classes) chosen.classes = classes;
-  const window = element("cut").value;
+  const window = element("window").value;
   return window ? { ...chosen, window, hop: String(window / 2) } : chosen;
 }
 
 async function analyse({ file }, signal) {
-  const chosen = { ...options(), channel: element("channel").value };
+  const chosen = { ...options(), channel: element("channel").value, cut: element("cut").value };
   const { profile } = adaptation;
   const answer = await recognizeSegments(file, { ...chosen, summary: "true" }, { profile, key: key(), signal });
   return { answer, profile, margin: chosen.window ? chosen.window / 4 : CONTEXT };
@@ -85,6 +86,7 @@ function show(item) {
   element("file-name").textContent = item.name;
   element("remark").hidden = !answer.remark;
   element("remark").textContent = answer.remark || "";
+  element("mixed-channels").hidden = !MIXED.test(answer.remark || "");
   player.hidden = !file;
   if (file) player.src = URL.createObjectURL(file);
   showFamiliarity(answer.familiar, Boolean(item.profile || model.profile));
@@ -228,6 +230,12 @@ async function trySample() {
   }
 }
 
+function analyseEachChannel() {
+  element("channel").value = "each";
+  recordings.again();
+  recordings.focus(); // the button is gone
+}
+
 function againAdapted(text) {
   recordings.again();
   report(text);
@@ -257,6 +265,7 @@ async function start() {
   onClick("record", (event) => toggle(event.currentTarget, record));
   onClick("live", (event) => toggle(event.currentTarget, listenLive));
   onClick("sample", trySample);
+  onClick("each-channel", analyseEachChannel);
   onClick("save-json", () => saveJson(shown.answer));
   onClick("save-csv", () => saveCsv(shown.answer));
   onClick("save-srt", () => saveSrt(shown.answer));

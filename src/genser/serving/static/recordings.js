@@ -77,6 +77,9 @@ export class Recordings {
     this.onShow(item);
   }
 
+  /** Move the keyboard's focus to the item that is shown. */
+  focus() { this.shown?.row.querySelector(".pick").focus(); }
+
   remove(item) {
     item.stop?.abort();
     const at = this.items.indexOf(item);
