@@ -41,7 +41,9 @@ def rows_of(count: int, states: int, dim: int) -> TrainingData:
     return TrainingData(features, labels)
 
 
-def recipe(arguments: argparse.Namespace, precision: str, steps: int, seed: int = 0) -> TrainConfig:
+def recipe(
+    arguments: argparse.Namespace, precision: str, steps: int, seed: int = 0, *, is_recorded: bool = False
+) -> TrainConfig:
     return TrainConfig(
         network=NetworkConfig(depth=2, heads=2) if arguments.toy else NetworkConfig(),
         objective=Objective(time_power=4.0, mixup=0.7, noise=0.3),
@@ -51,20 +53,18 @@ def recipe(arguments: argparse.Namespace, precision: str, steps: int, seed: int 
         evaluate_every=max(steps // 10, 1),
         checkpoint_every=steps,
         precision=precision,
+        unmeasured_cuda_graph=is_recorded,
         seed=seed,
     )
 
 
-def step_of(data: TrainingData, config: TrainConfig, device: torch.device, *, is_recorded: bool) -> Step:
-    """A step with fresh weights, recorded if the device supports it."""
+def step_of(data: TrainingData, config: TrainConfig, device: torch.device) -> Step:
+    """A step with fresh weights."""
     torch.manual_seed(0)
     head = make_head(config.head_config(LABELS, *data.features.shape[1:])).to(device)
     state = TrainState(head, [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
-    step = Step(state, data, config)
-    if not is_recorded:
-        step.differentiate, step.update = step._differentiate, step._update
-    return step
+    return Step(state, data, config)
 
 
 def take(step: Step) -> None:
@@ -80,7 +80,8 @@ def measure_steps(claim: Claim, arguments: argparse.Namespace, data: TrainingDat
     for precision in ("float32", "bfloat16"):
         for name, is_recorded in (("plain", False), ("recorded", True)):
             with part(claim, f"{name}, {precision}"):
-                step = step_of(data, recipe(arguments, precision, PAPER_STEPS), device, is_recorded=is_recorded)
+                config = recipe(arguments, precision, PAPER_STEPS, is_recorded=is_recorded)
+                step = step_of(data, config, device)
                 for _ in range(2 if arguments.toy else 10):
                     take(step)
                 taken = device_median(lambda step=step: take(step), arguments.repeats, device, inner=arguments.steps)

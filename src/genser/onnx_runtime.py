@@ -18,7 +18,9 @@ def import_onnxruntime() -> ModuleType:
     return onnxruntime
 
 
-def cpu_session(path: str | os.PathLike[str], threads: int, *, spinning: bool = True) -> Any:
+def cpu_session(
+    path: str | os.PathLike[str], threads: int, *, spinning: bool = True, content: bytes | None = None
+) -> Any:
     """Make an ``InferenceSession`` that runs the graph of a file on the CPU.
 
     Memory patterns are off: they let a session keep 17 KB for every new length of audio, without end. Weights outside
@@ -28,6 +30,7 @@ def cpu_session(path: str | os.PathLike[str], threads: int, *, spinning: bool = 
         path: ONNX file.
         threads: Threads within one operator; operators run one after another.
         spinning: Whether threads spin until more work comes; see :class:`genser.inference.onnx_backend.OnnxBackend`.
+        content: Content of the file, if it was read already.
 
     Raises:
         OSError: The file cannot be read.
@@ -43,4 +46,5 @@ def cpu_session(path: str | os.PathLike[str], threads: int, *, spinning: bool = 
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
     providers = ["CPUExecutionProvider"]
     # A fallback would print to standard output and try the same provider again.
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers, enable_fallback=0)
+    content = path.read_bytes() if content is None else content
+    return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)

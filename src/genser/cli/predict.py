@@ -131,7 +131,8 @@ def predict(
         return predict_microphone(load_model, options, format=format, device=over_time.input_device)
     inputs = find_inputs(paths)
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
-    about = {"--segments": over_time.of_recordings, "--model": model_digest(model), "--channel": chosen_channel}
+    digest = model_digest(model) if isinstance(path, Path) else None  # what is printed cannot be resumed
+    about = {"--segments": over_time.of_recordings, "--model": digest, "--channel": chosen_channel}
     about |= {"--classes": classes, "--prior": prior, "--task": task}
     about |= {"--adapt": adapt, "--profile": learned and learned.digest}
     if adapt and "-" in inputs:

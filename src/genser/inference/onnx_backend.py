@@ -15,7 +15,7 @@ from genser.encoders.batches import padded
 from genser.errors import ConfigError, ModelError
 from genser.files import usable_cores
 from genser.inference.backend import MOST_THREADS, ModelOutput
-from genser.inference.onnx_file import EXPORT_AGAIN, read_metadata
+from genser.inference.onnx_file import EXPORT_AGAIN, read_checked
 from genser.onnx_runtime import cpu_session, import_onnxruntime
 
 LONGEST_PARALLEL = 12 * 16_000  # samples of a window that may run in parallel with others
@@ -47,12 +47,12 @@ class OnnxBackend:
         if threads is not None and (isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS):
             raise ConfigError(f"threads must lie in [1, {MOST_THREADS}], got {threads}.")
         self.path, self.threads, self.shared = Path(path), threads or usable_cores(), shared
-        self.metadata: dict[str, Any] = read_metadata(self.path)
+        content, self.metadata = read_checked(self.path)
         self.labels = tuple(self.metadata["labels"])
         self._sessions: dict[int, Future] = {}
         self._lock = Lock()
         self._callers = 0
-        self._start(self.threads)
+        self._start(self.threads, content)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle names the file, which is opened again where it is loaded."""
@@ -134,19 +134,19 @@ class OnnxBackend:
             raise ModelError(str(error))
         return future.result()
 
-    def _start(self, threads: int) -> Future:
+    def _start(self, threads: int, content: bytes | None = None) -> Future:
         """Create the session with that many threads, once, in the background."""
         with self._lock:
             if threads not in self._sessions:
                 executor = ThreadPoolExecutor(1, thread_name_prefix="genser-session")
-                self._sessions[threads] = executor.submit(_make_session, self.path, threads, self.shared)
+                self._sessions[threads] = executor.submit(_make_session, self.path, threads, self.shared, content)
                 executor.shutdown(wait=False)
             return self._sessions[threads]
 
 
-def _make_session(path: Path, threads: int, shared: bool) -> Any:
+def _make_session(path: Path, threads: int, shared: bool, content: bytes | None) -> Any:
     try:
-        return cpu_session(path, threads, spinning=not shared)
+        return cpu_session(path, threads, spinning=not shared, content=content)
     except Exception as error:  # the errors of ONNX Runtime have no common base
         version = import_onnxruntime().__version__
         raise ModelError(f"{path} cannot be loaded by onnxruntime {version}: {error}. Upgrade onnxruntime.") from error

@@ -48,6 +48,15 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """Read the metadata of an ONNX file, and check that the file is complete and unaltered.
 
     Raises:
+        ModelError: As :func:`read_checked`.
+    """
+    return read_checked(path)[1]
+
+
+def read_checked(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """Read an ONNX file, its content and its metadata, and check that it is complete and unaltered.
+
+    Raises:
         ModelError: The file is missing, was not made by genser, was cut short or changed, or has an unknown format.
     """
     try:
@@ -76,13 +85,14 @@ def read_metadata(path: Path) -> dict[str, Any]:
     is_usable = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     if not is_usable or not isinstance(threshold, float | int | None):
         raise ModelError(f"The metadata of {path} holds no class names or a wrong threshold. {EXPORT_AGAIN}.")
-    return metadata
+    return content, metadata
 
 
 def _json_entry(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
     """JSON of the last entry ``genser``, and the position behind it."""
-    start = content.find(b"{", content.rfind(START) + 1)
-    if START not in content or start < 0:
+    entry = content.rfind(START)  # from the end, where it lies: a search from the front would take 15 ms for 20 MB
+    start = content.find(b"{", entry)
+    if min(entry, start) < 0:
         raise ModelError(f"{path} has no genser metadata: it was not made by genser, or was cut short. {EXPORT_AGAIN}.")
     try:
         text = content[start:].decode(errors="surrogateescape")

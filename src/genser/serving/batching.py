@@ -44,7 +44,7 @@ class Batcher:
 
     Args:
         metrics: Counts and times are recorded here.
-        max_batch: Most waveforms in a batch of one thread.
+        max_batch: Most waveforms that a thread takes at once.
         max_queue: Most waveforms that wait.
         workers: Threads.
     """

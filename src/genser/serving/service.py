@@ -9,11 +9,15 @@ from fastapi import Depends, Request
 
 from genser.audio import SAMPLE_RATE, AudioLimits
 from genser.files import usable_cores
+from genser.inference.load import found_device
 from genser.inference.recognizer import Recognizer
 from genser.serving.batching import Batcher
 from genser.serving.config import ServerConfig
 from genser.serving.limits import Admission
 from genser.serving.metrics import Metrics
+
+BATCHES = {"cpu": 1, "gpu": 16}
+"""Most clips in a batch. On a CPU the clips of a batch run one by one, so a larger one only delays the first results."""
 
 
 class Service:
@@ -30,7 +34,8 @@ class Service:
         self.name = Path(config.model).name.removesuffix(".onnx") if config.model else "base"
         self._recognizers: dict[str, Recognizer] = {}
         self.admission = Admission(config, self.metrics)
-        self.batcher = Batcher(self.metrics, config.max_batch, config.max_queue, cores)
+        max_batch = config.max_batch or BATCHES["cpu" if found_device(config.device) == "cpu" else "gpu"]
+        self.batcher = Batcher(self.metrics, max_batch, config.max_queue, cores)
         self.clip_limits = AudioLimits(max_duration=config.max_duration, max_channels=config.max_channels)
         self.recording_limits = AudioLimits(max_duration=config.max_recording, max_channels=config.max_channels)
         self.decoders = ThreadPoolExecutor(cores, "genser-decoder")
@@ -61,7 +66,7 @@ class Service:
             pool.shutdown(cancel_futures=True)
 
 
-def _service_of(request: Request) -> Service:
+async def _service_of(request: Request) -> Service:
     return request.app.state.service
 
 

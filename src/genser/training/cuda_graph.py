@@ -1,7 +1,7 @@
 """Record work on a GPU as a CUDA graph: one launch instead of a thousand.
 
 Randomness still follows from the seed: a replay reads the seed of torch's generator, which is set before every step.
-It works on an H200; what it gains over plain steps has not been measured yet.
+Used only with ``unmeasured_cuda_graph``: it has run on an H200, but what it gains over plain steps is unmeasured.
 """
 
 from collections.abc import Callable

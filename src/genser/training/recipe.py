@@ -137,6 +137,8 @@ class TrainConfig:
         checkpoint_every: Steps between two checkpoints.
         keep: Which weights become the model: ``"best"`` by validation UA, or ``"last"``.
         precision: Arithmetic of the network; features and optimiser stay in float32.
+        unmeasured_cuda_graph: Whether the step is recorded once on a GPU and then replayed, so that its many small
+            kernels do not wait for their launches. Unmeasured: it has run on an H200, but its gain is unknown.
         license: Licence of the trained weights, written into the model and its card; empty means unknown.
         seed: Seed of everything random.
     """
@@ -169,6 +171,7 @@ class TrainConfig:
     checkpoint_every: int = 500
     keep: str = "best"
     precision: str = "float32"
+    unmeasured_cuda_graph: bool = False
     license: str = ""
     seed: int = 0
 

@@ -10,9 +10,7 @@ From Python: ``train(make_head(config.head_config(...)), data, config, validatio
 
 A step draws rows, mixes them up and adds noise, draws a time t for each and a state x_t on its path, lets the head
 estimate x_0, and moves the weights along the gradient of the squared error (Eq. 8) by AdamW; an exponential moving
-average of the weights becomes the model. It is the same step everywhere. On a GPU it is recorded once as a CUDA graph
-and replayed, because the thousand small kernels of a plain step wait for their launches (4.5 ms a step in bfloat16 on
-an H200). With several processes all draw the same batch, and each computes its share of it; they have the loss of one
+average of the weights becomes the model. It is the same step everywhere. With several processes all draw the same batch, and each computes its share of it; they have the loss of one
 process, but for rounding, if the batch size is a multiple of processes times networks of the ensemble. The first
 process alone needs a copy of the rows; the others map its files.
 
@@ -195,8 +193,10 @@ class Step:
         self.labels = torch.zeros_like(self.indices)
         self.ema_weight = torch.zeros((), device=self.device)
         self.share = len(processes.slice(self.labels)) / config.batch_size
-        self.differentiate = recorded(self._differentiate, self.device)
-        self.update = recorded(self._update, self.device)
+        self.differentiate, self.update = self._differentiate, self._update
+        if config.unmeasured_cuda_graph:
+            self.differentiate = recorded(self._differentiate, self.device)
+            self.update = recorded(self._update, self.device)
 
     def __call__(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """Learn from some rows; return the loss and the norm of the gradient without waiting for the device."""
