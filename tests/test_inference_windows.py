@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genser.inference.windows import BLOCK, STEP, WINDOW, cut, window_weights, windows_of
+from genser.inference.windows import LONGEST, STEP, WINDOW, cut, window_weights, windows_of
 
 
-@given(st.integers(1, 5 * WINDOW + 7))
+@given(st.integers(1, 9 * WINDOW + 7))
 @settings(max_examples=30)
 def test_windows_partition_a_clip_evenly(samples):
     waveform = np.arange(samples, dtype=np.float32)
@@ -17,16 +17,21 @@ def test_windows_partition_a_clip_evenly(samples):
     if samples <= WINDOW:
         assert len(windows) == 1
     else:
-        assert all(len(window) == BLOCK for window in windows[:-2])
-        assert BLOCK // 2 - STEP < len(windows[-1]) <= len(windows[-2]) <= BLOCK
+        assert all(len(window) == WINDOW for window in windows[:-2])
+        assert WINDOW // 2 - STEP < len(windows[-1]) <= len(windows[-2]) <= WINDOW
     assert all(len(window) % STEP == 0 for window in windows[:-1])
+
+
+def test_a_clip_of_at_most_the_given_length_stays_whole():
+    assert [len(window) for window in cut(np.zeros(LONGEST, np.float32), LONGEST)] == [LONGEST]
+    assert [len(window) for window in cut(np.zeros(LONGEST, np.float32))] == [WINDOW] * 3
 
 
 def test_no_blocks_give_no_windows():
     assert list(windows_of([])) == []
 
 
-WINDOWS = st.lists(st.tuples(st.integers(1, BLOCK), st.floats(0, 1)), min_size=1, max_size=8)
+WINDOWS = st.lists(st.tuples(st.integers(1, WINDOW), st.floats(0, 1)), min_size=1, max_size=8)
 
 
 @given(WINDOWS, st.floats(0, 1))

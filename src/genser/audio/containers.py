@@ -143,10 +143,12 @@ def _is_adts(head: bytes) -> bool:
 
 
 def _is_transport_stream(head: bytes) -> bool:
+    starts = [start for start, byte in enumerate(head[: max(TS_PACKETS)]) if byte == ord("G")]
     return any(
         head[start : start + TS_CONFIRMING * size : size] == b"G" * TS_CONFIRMING
         for size in TS_PACKETS
-        for start in range(min(size, len(head)))
+        for start in starts
+        if start < size
     )
 
 

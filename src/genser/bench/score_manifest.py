@@ -133,7 +133,7 @@ def score_folder(
 ) -> Scored:
     """Score with a model folder.
 
-    Clips of up to 30 s are scored from stored features; longer ones are cut into windows as in ``genser predict``.
+    Clips of up to 10 s are scored from stored features; longer ones are cut into windows as in ``genser predict``.
 
     Args:
         folder: Model folder.
@@ -191,7 +191,7 @@ def _problem(item: Utterance, error: str) -> str:
 
 
 def _may_be_long(item: Utterance) -> bool:
-    """Whether the header allows more than 30 s; if the file cannot be read, extraction reports the problem."""
+    """Whether the header allows more than one window; if the file cannot be read, extraction reports the problem."""
     try:
         duration = probe_audio(item.path).duration
     except (GenserError, OSError):

@@ -24,12 +24,12 @@ from genser.audio import (
     reusable,
     stream_audio,
 )
-from genser.inference.windows import BLOCK, WINDOW, windows_of
+from genser.inference.windows import LONGEST, WINDOW, windows_of
 
 BUFFER_SECONDS = 600.0  # of decoded audio that waits for the model: 38 MB
 GROUP_CLIPS = 128  # clips in a group at most
 SENT_CLIPS = 4  # files that a process decodes at once, as sending takes time
-SENT_SECONDS = WINDOW / SAMPLE_RATE  # of audio in a file that a process decodes, at most
+SENT_SECONDS = LONGEST / SAMPLE_RATE  # of audio in a file that a process decodes, at most
 
 
 class Known(Protocol):
@@ -207,7 +207,7 @@ class Decoder:
         clip = Clip(name)
         try:
             clip.stream = open_stream()
-            clip.rest = windows_of(clip.stream.blocks(BLOCK))
+            clip.rest = windows_of(clip.stream.blocks(WINDOW))
             while self._has_room() and (window := next(clip.rest, None)) is not None:
                 clip.windows.append(window)
                 self._count(len(window))

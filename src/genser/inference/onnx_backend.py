@@ -18,7 +18,6 @@ from genser.inference.backend import MOST_THREADS, ModelOutput
 from genser.inference.onnx_file import EXPORT_AGAIN, read_checked
 from genser.onnx_runtime import cpu_session, import_onnxruntime
 
-LONGEST_PARALLEL = 12 * 16_000  # samples of a window that may run in parallel with others
 OUTPUTS = ("scores", "trajectory", "states", "speech", "familiar", "gender", "features")
 
 
@@ -28,9 +27,9 @@ class OnnxBackend:
     The file is checked at once. The session is created in a thread, so that audio can be decoded meanwhile.
 
     Windows are run one by one, never as a padded batch: over 64 clips of 2 to 5 s a batch of eight took 7 % more time
-    in float32 and 13 % more in int8. A few windows share the cores inside each operator, and so do windows of more than
-    12 s, because of the memory of attention: 30 s take 350 MB. Many shorter windows run in parallel on one core each,
-    in a session of its own, without waiting for each other. While other calls are running, a call gets one core.
+    in float32 and 13 % more in int8. A few windows share the cores inside each operator. Many run in parallel on one
+    core each, in a session of its own, without waiting for each other. While other calls are running, a call gets one
+    core.
 
     Args:
         path: ONNX file written by ``genser export``.
@@ -69,15 +68,11 @@ class OnnxBackend:
         Raises:
             ModelError: ONNX Runtime cannot load or run the graph.
         """
-        short = [index for index, window in enumerate(windows) if len(window) <= LONGEST_PARALLEL]
-        if self.threads == 1 or len(short) < 2 * self.threads or self._callers:
-            short = []
-        for index in sorted(set(range(len(windows))) - set(short)):
-            yield [index], self._shared(*padded([windows[index]]), shift)
-        if short:
-            yield from zip(
-                ([index] for index in short), self._parallel([windows[index] for index in short], shift), strict=True
-            )
+        if self.threads == 1 or len(windows) < 2 * self.threads or self._callers:
+            for index, window in enumerate(windows):
+                yield [index], self._shared(*padded([window]), shift)
+        else:
+            yield from (([index], output) for index, output in enumerate(self._parallel(windows, shift)))
 
     def run(
         self,

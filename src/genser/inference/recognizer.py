@@ -26,7 +26,7 @@ from genser.inference.profile import Profile, training_mean
 from genser.inference.progress import ClipProgress, Progress
 from genser.inference.second_task import for_task
 from genser.inference.tables import TablePredictions
-from genser.inference.windows import BLOCK, cut, window_weights
+from genser.inference.windows import WINDOW, cut, window_weights
 from genser.segments.scores import GatedScores
 from genser.transport.codes import class_codes, projections
 
@@ -60,7 +60,7 @@ class Recognizer(HubModel, TablePredictions):
     A clip gets the same scores alone and in a batch, from a path and from an array. If the model has eight-bit
     products, the number of threads changes the scores a little: between one and two threads by 0.0015 at most on 183
     real clips. Many clips run on one thread each and a single clip on all of them; in a server the load decides. Clips
-    over 30 s are cut into windows, see :mod:`genser.inference.windows`.
+    over 10 s are cut into windows, see :mod:`genser.inference.windows`.
 
     Args:
         backend: Runs the model.
@@ -272,7 +272,7 @@ class Recognizer(HubModel, TablePredictions):
             workers: Threads that decode; None means one per core, at most four, for a GPU at most 16.
             pool: Processes that decode files of up to 30 s, see :func:`genser.data.features.decoding_pool`. From eight
                 cores on they are faster than threads, which counts with a GPU.
-            progress: Called with the seconds of a clip that are recognised and its length, for every window of 30 s.
+            progress: Called with the seconds of a clip that are recognised and its length, for every window of 10 s.
 
         Yields:
             One prediction per source, with "each" one per channel of it, in order. If a source cannot be read, its
@@ -636,7 +636,7 @@ def _batched(windows: Iterator[np.ndarray], samples: float) -> Iterator[list[np.
     batch: list[np.ndarray] = []
     for window in windows:
         batch.append(window)
-        if sum(map(len, batch)) + BLOCK > samples:
+        if sum(map(len, batch)) + WINDOW > samples:
             yield batch
             batch = []
     if batch:

@@ -14,7 +14,7 @@ from genser.audio import load_audio
 from genser.data.labels import LabelMap
 from genser.data.utterance import Utterance
 from genser.errors import reason
-from genser.inference.windows import cut, window_weights
+from genser.inference.windows import LONGEST, cut, window_weights
 from genser.peers.mapping import ClassMapping
 from genser.peers.peer import Answer, Peer, PeerInfo
 
@@ -82,7 +82,7 @@ def score_peer(
 ) -> PeerScores:
     """Ask a peer for every utterance.
 
-    A clip over 30 s is cut into windows, as for the models of genser; the scores of its windows are averaged.
+    A clip over 30 s is cut into windows of 10 s, whose scores are averaged.
 
     Args:
         peer: The peer.
@@ -118,7 +118,7 @@ def score_peer(
 
 
 def _answer(peer: Peer, item: Utterance) -> Answer:
-    windows = cut(load_audio(item.path, start=item.start, end=item.end))
+    windows = cut(load_audio(item.path, start=item.start, end=item.end), LONGEST)
     parts = [peer(window) for window in windows]
     if len(parts) == 1:
         return parts[0]

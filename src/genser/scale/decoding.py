@@ -10,7 +10,7 @@ import numpy as np
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, Channel, count_channels, stream_audio
 from genser.errors import AudioError, GenserError
 from genser.inference.decode_ahead import Clip
-from genser.inference.windows import WINDOW, windows_of
+from genser.inference.windows import LONGEST, cut, windows_of
 from genser.scale.blocks import Row
 from genser.scale.child import ChildDiedError, Children, Limits
 
@@ -34,7 +34,7 @@ class Decoders:
         self._children = Children(limits)
 
     def clips(self, row: Row, channel: Channel) -> list[Clip]:
-        """One clip, or one per channel: in memory if it takes a single window, else decoded as it is taken."""
+        """One clip, or one per channel: in memory up to 30 s, else decoded as it is taken."""
         if row.error is not None:
             return [Clip(row.path, error=row.error)]
         try:
@@ -46,13 +46,13 @@ class Decoders:
     def _clip(self, row: Row, channel: int | Literal["mix"]) -> Clip:
         number = None if channel == "mix" else channel
         try:
-            samples, about = self._one(row.path, whole, row, channel, WINDOW)
+            samples, about = self._one(row.path, whole, row, channel, LONGEST)
         except GenserError as error:
             return Clip(row.path, error=str(error), channel=number)
         if samples is None:
             stream = Stream(self, row, channel)
             return Clip(row.path, rest=windows_of(stream), stream=stream, channel=number)
-        return Clip(row.path, [samples], stream=about, channel=number)
+        return Clip(row.path, cut(samples), stream=about, channel=number)
 
     def waveform(self, row: Row) -> np.ndarray:
         """The whole clip, mono at 16 kHz.

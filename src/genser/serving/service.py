@@ -17,7 +17,7 @@ from genser.serving.limits import Admission
 from genser.serving.metrics import Metrics
 
 BATCHES = {"cpu": 1, "gpu": 16}
-"""Most clips in a batch. On a CPU the clips of a batch run one by one, so a larger one only delays the first results."""
+"""Most clips in a batch. On a CPU they run one by one, so a larger batch only delays its first results."""
 
 
 class Service:

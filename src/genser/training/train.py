@@ -10,9 +10,10 @@ From Python: ``train(make_head(config.head_config(...)), data, config, validatio
 
 A step draws rows, mixes them up and adds noise, draws a time t for each and a state x_t on its path, lets the head
 estimate x_0, and moves the weights along the gradient of the squared error (Eq. 8) by AdamW; an exponential moving
-average of the weights becomes the model. It is the same step everywhere. With several processes all draw the same batch, and each computes its share of it; they have the loss of one
-process, but for rounding, if the batch size is a multiple of processes times networks of the ensemble. The first
-process alone needs a copy of the rows; the others map its files.
+average of the weights becomes the model. It is the same step everywhere. With several processes all draw the same
+batch, and each computes its share of it; they have the loss of one process, but for rounding, if the batch size is a
+multiple of processes times networks of the ensemble. The first process alone needs a copy of the rows; the others map
+its files.
 
 Everything random in step n follows from the seed and n: the rows, their augmented copies, mix-up, noise, times and
 dropout. So the same seed gives the same model, and a resumed run equals an uninterrupted one.
