@@ -131,10 +131,9 @@ def predict(
         return predict_microphone(load_model, options, format=format, device=over_time.input_device)
     inputs = find_inputs(paths)
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
-    digest = model_digest(model) if isinstance(path, Path) else None  # what is printed cannot be resumed
-    about = {"--segments": over_time.of_recordings, "--model": digest, "--channel": chosen_channel}
-    about |= {"--classes": classes, "--prior": prior, "--task": task}
-    about |= {"--adapt": adapt, "--profile": learned and learned.digest}
+    about = {"--segments": over_time.of_recordings, "--model": output and model_digest(model), "--task": task}
+    about |= {"--channel": chosen_channel, "--classes": classes, "--prior": prior, "--adapt": adapt}
+    about["--profile"] = learned and learned.digest
     if adapt and "-" in inputs:
         raise ConfigError("--adapt reads every input twice, which standard input does not allow. Name files.")
     if over_time.of_recordings:
