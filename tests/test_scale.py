@@ -20,7 +20,7 @@ from genser.audio import load_audio
 from genser.cli import app
 from genser.data.tables import write_table
 from genser.encoders import encode, load_encoder
-from genser.errors import ConfigError, ManifestError, ModelError
+from genser.errors import ConfigError, ManifestError, ModelError, StorageError
 from genser.scale import process
 from genser.scale.blocks import read_blocks, read_rows
 from genser.scale.child import Limits
@@ -28,7 +28,7 @@ from genser.scale.commit import JOB, Shards
 from genser.scale.job import Job, Setup
 from genser.segments.options import SegmentOptions
 
-pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="bulk runs need Linux or macOS")
 POISON = Path(__file__).parent / "poison"
 
@@ -207,6 +207,33 @@ def test_a_run_continues_and_ends_in_the_same_shards(clips, toys, tmp_path):
     assert process(job_of(toys), clips, out).computed == 1
     (out / ".genser-0.part").unlink()
     assert contents(out) == whole
+
+
+@pytest.mark.parametrize("kind", ["predict", "segments", "features"])
+def test_failed_rows_of_earlier_shards_are_counted_by_the_footers_alone(clips, toys, tmp_path, kind):
+    out, options = tmp_path / "out", {"segments": SegmentOptions(window=4.0)} if kind == "segments" else {}
+    job = job_of(toys, kind, **options)
+    if kind == "features":
+        job = Job("features", encoder=toy_weights(tmp_path / "toy.safetensors"), shard_rows=3)
+    process(job, clips, out)
+    for path in out.glob("part-*"):
+        shard = parquet.ParquetFile(path)
+        errors = {one["row"] for one in shard.read(["row", "error"]).to_pylist() if one["error"]}
+        assert int(shard.metadata.metadata[b"failed"]) == len(errors)
+        size = 8 + int.from_bytes(path.read_bytes()[-8:-4], "little")  # the footer, its length and the magic bytes
+        path.write_bytes(bytes(path.stat().st_size - size) + path.read_bytes()[-size:])
+    assert process(job, clips, out).failed == 1
+    assert process(job, clips, f"local://{out}").failed == 1
+
+
+def test_failed_rows_of_shards_without_a_count_are_read(clips, toys, tmp_path):
+    process(job_of(toys), clips, tmp_path)
+    for path in tmp_path.glob("part-*"):
+        parquet.write_table(parquet.read_table(path).replace_schema_metadata(None), path)
+    assert process(job_of(toys), clips, tmp_path).failed == 1
+    path.write_bytes(b"PAR1")
+    with pytest.raises(StorageError, match="Delete it, and run again"):
+        process(job_of(toys), clips, tmp_path)
 
 
 def test_another_run_is_refused_in_the_same_folder(clips, toys, tmp_path):

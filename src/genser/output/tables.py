@@ -88,8 +88,13 @@ def _json(row: dict[str, Any]) -> bytes:
         return json.dumps(row).encode("ascii")
 
 
-def write_parquet(rows: Rows, file: BinaryIO) -> None:
+def write_parquet(rows: Rows, file: BinaryIO, metadata: Mapping[str, str] | None = None) -> None:
     """Write a Parquet table in row groups; bytes of file names that are not UTF-8 are escaped.
+
+    Args:
+        rows: The rows.
+        file: A binary file.
+        metadata: Keys and values for the footer.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -100,7 +105,7 @@ def write_parquet(rows: Rows, file: BinaryIO) -> None:
     import pyarrow as pa
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in rows.header().items()])
+    schema = pa.schema([(name, kinds[kind]) for name, kind in rows.header().items()], metadata)
     cells = rows.cells()
     with parquet.ParquetWriter(file, schema) as writer:
         while group := list(islice(cells, ROW_GROUP)):

@@ -3,8 +3,9 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from genser.storage import is_url, open_stored, path_of, put_stored, stored_name
 
 JOB = "_job.json"
 """Name of the file that says what a folder holds; readers of Parquet folders skip names that begin with ``_``."""
+FAILED = "failed"
+"""Key in the footer of a shard: the number of rows of the input with an error."""
+READERS = 16  # footers that are read at once, since other storage needs time for each
 PART = re.compile(r"part-(\d{6,})-([0-9a-f]{16})\.parquet")
 
 
@@ -46,22 +50,29 @@ class Shards:
         """Names of the shards that are there."""
         return {name for name in _names(self.place) if PART.fullmatch(name)}
 
-    def failed(self, name: str) -> int:
-        """Number of rows of the input with an error in a shard.
+    def failed(self, names: Iterable[str]) -> int:
+        """Number of rows of the input with an error in some shards, by their footers.
 
         Raises:
-            StorageError: It cannot be read.
+            StorageError: A shard cannot be read.
         """
+        with ThreadPool(READERS) as pool:
+            return sum(pool.imap_unordered(self._failed, names, chunksize=READERS))
+
+    def _failed(self, name: str) -> int:
         from pyarrow import ArrowException, parquet
 
         where = f"{self.place}/{name}"
         try:
             with open_stored(where) if is_url(where) else Path(where).open("rb") as file:
-                table = parquet.read_table(file, columns=["row", "error"])
-        except (OSError, ArrowException) as error:
+                shard = parquet.ParquetFile(file)
+                known = (shard.metadata.metadata or {}).get(FAILED.encode())
+                if known is not None:
+                    return int(known)
+                errors = shard.read(["row", "error"]).to_pylist()  # a shard of an earlier version
+        except (OSError, ValueError, ArrowException) as error:
             raise StorageError(f"{where} cannot be read: {cause(error)}. Delete it, and run again.") from error
-        errors = zip(table["row"].to_pylist(), table["error"].to_pylist(), strict=True)
-        return len({row for row, error in errors if error is not None})
+        return len({one["row"] for one in errors if one["error"] is not None})
 
     def commit(self, block: Block, content: bytes) -> None:
         """Write the shard of a block in one step; one of the same name has the same content, and is replaced.

@@ -16,6 +16,7 @@ from genser.output.predictions import prediction_rows
 from genser.output.tables import Rows, write_parquet
 from genser.output.timelines import timeline_rows
 from genser.scale.blocks import Row
+from genser.scale.commit import FAILED
 from genser.scale.decoding import Decoders
 from genser.scale.job import Job, Setup
 from genser.segments.segment import Timeline
@@ -77,8 +78,8 @@ class Predictions:
             for row, cells in zip(of_clips, table.rows, strict=True)
         )
         first = {"row": int, "path": str, "start": float, "end": float}
-        content = _parquet(Rows({**first, **table.columns}, table.labels, rows))
-        return content, len({row.number for row, one in zip(of_clips, predictions, strict=True) if one.error})
+        failed = len({row.number for row, one in zip(of_clips, predictions, strict=True) if one.error})
+        return _shard(Rows({**first, **table.columns}, table.labels, rows), failed)
 
 
 def _moved(cells: dict[str, Any], shift: float) -> dict[str, Any]:
@@ -125,8 +126,8 @@ class Segments:
             for row, timeline in timelines
             for cells in timeline_rows([timeline], self._recognizer.labels).rows
         )
-        content = _parquet(Rows({"row": int, **table.columns}, table.labels, rows))
-        return content, sum(timeline.error is not None for _, timeline in timelines)
+        failed = sum(timeline.error is not None for _, timeline in timelines)
+        return _shard(Rows({"row": int, **table.columns}, table.labels, rows), failed)
 
     def _timeline(self, row: Row) -> Timeline:
         """The timeline of a recording or of a part of it; its times begin with 0."""
@@ -183,7 +184,9 @@ class Features:
                 group = []
         found += self._encoded(group)
         size = self._encoder.states * self._encoder.dim
+        failed = sum(isinstance(one, str) for one in found)
         about = {"states": self._encoder.states, "dim": self._encoder.dim, "encoder": self._encoder.fingerprint}
+        about[FAILED] = failed
         columns = {
             "row": pa.array([row.number for row in rows], pa.int64()),
             "path": pa.array([row.path.encode("utf-8", "backslashreplace").decode() for row in rows], pa.string()),
@@ -197,7 +200,7 @@ class Features:
         table = pa.table(columns).replace_schema_metadata({name: str(value) for name, value in about.items()})
         buffer = io.BytesIO()
         parquet.write_table(table, buffer, use_dictionary=["path", "error"])
-        return buffer.getvalue(), sum(isinstance(one, str) for one in found)
+        return buffer.getvalue(), failed
 
     def _encoded(self, group: list[np.ndarray | str]) -> list[np.ndarray | str]:
         """Features of each clip, or why there are none; if a group fails, its clips are encoded one by one."""
@@ -217,7 +220,7 @@ class Features:
         return [one if isinstance(one, str) or np.isfinite(one).all() else bad for one in results]
 
 
-def _parquet(rows: Rows) -> bytes:
+def _shard(rows: Rows, failed: int) -> Shard:
     buffer = io.BytesIO()
-    write_parquet(rows, buffer)
-    return buffer.getvalue()
+    write_parquet(rows, buffer, {FAILED: str(failed)})
+    return buffer.getvalue(), failed

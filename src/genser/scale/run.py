@@ -89,7 +89,7 @@ def process(
     pending = (block for block in read_blocks(names, job.block_rows) if shards.name(block) not in done)
     tasks = _batched(pending, min(TASK_BLOCKS, max(count // 16, 1)))
     given = engine, job, setup, shards, tasks, address, workers
-    finished, computed, failed = min(len(done) * job.block_rows, rows), 0, sum(map(shards.failed, sorted(done)))
+    finished, computed, failed = min(len(done) * job.block_rows, rows), 0, shards.failed(sorted(done))
     for summary in _computed(*given) if len(done) < count else ():
         finished, computed, failed = finished + summary.rows, computed + 1, failed + summary.failed
         if progress:
