@@ -153,7 +153,9 @@ def test_labels_in_other_capitals_are_those_of_the_model():
 
 def test_clips_of_classes_that_cannot_occur_are_omitted():
     items = [Utterance(f"{name}.wav", name) for name in ("Anger", "joy", "awe")] + [Utterance("b.wav", "joy")]
-    kept, other = labelled(items, ("anger", "joy", "sadness"), "emotion", None, None, ("anger", "sadness"))
+    items.append(Utterance("c.wav", "no speech"))
+    kept, other, unlabelled = labelled(items, ("anger", "joy", "sadness"), "emotion", None, None, ("anger", "sadness"))
+    assert unlabelled == 1
     assert [item.path for item in kept] == ["Anger.wav"]
     assert other == {"joy": 2, "awe": 1}, "a class that the model does not know cannot occur either"
     with pytest.raises(ManifestError, match="No utterance of the manifest has one of the classes sadness, awe"):

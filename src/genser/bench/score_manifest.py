@@ -58,7 +58,7 @@ def labelled(
     chosen: LabelMap | None,
     split: str | None,
     occurring: Sequence[str] | None = None,
-) -> tuple[list[Utterance], Counter[str]]:
+) -> tuple[list[Utterance], Counter[str], int]:
     """The utterances of a split that have a class of the model; capitals make no difference.
 
     Args:
@@ -70,13 +70,14 @@ def labelled(
         occurring: Classes that can occur; utterances of other classes are omitted. None means all of the model.
 
     Returns:
-        The utterances, and how many were omitted of each class that cannot occur.
+        The utterances, how many were omitted of each class that cannot occur, and how many that have no class, see
+        :func:`genser.data.labels.for_task`.
 
     Raises:
         ManifestError: A label is not a class of the model, or no utterance is left.
     """
     inside = [item for item in utterances if split is None or item.split == split]
-    kept, _ = for_task(inside, task, chosen)
+    kept, unlabelled = for_task(inside, task, chosen)
     spelled = {name.casefold(): name for name in classes}
     kept = [replace(item, label=spelled.get((item.label or "").casefold(), item.label)) for item in kept]
     other: Counter[str] = Counter()
@@ -93,7 +94,7 @@ def labelled(
         where = f" in the split {split!r}" if split else ""
         what = f"one of the classes {', '.join(occurring)}" if other and occurring else f"a label of the task {task!r}"
         raise ManifestError(f"No utterance of the manifest has {what}{where}. Check its column, --labels and --split.")
-    return kept, other
+    return kept, other, len(unlabelled)
 
 
 def under(scored: Scored, prior: ClassPrior) -> Scored:

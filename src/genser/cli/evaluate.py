@@ -206,19 +206,18 @@ class _Choice:
 
     def __call__(self, known: Sequence[str], info: Mapping[str, Any]) -> "list[Utterance]":
         from genser.bench.score_manifest import labelled, unseen
-        from genser.data.labels import for_task
         from genser.inference.class_prior import ClassPrior
 
         self.class_prior = ClassPrior.of(known, self.classes, self.prior)
         occurring = self.class_prior.labels if self.classes or self.prior else None
-        inside, other = labelled(self.utterances, known, self.task, self.label_map, self.split, occurring)
+        given = self.utterances, known, self.task, self.label_map, self.split, occurring
+        inside, other, unlabelled = labelled(*given)
         kept = inside if self.speakers == "all" else unseen(inside, info)
         if other:
             counts = ", ".join(f"{name} {count}" for name, count in other.most_common())
             self.remarks.append(f"Clips of classes that cannot occur are omitted: {counts}. See --classes.")
-        chosen = [one for one in self.utterances if self.split is None or one.split == self.split]
-        if omitted := len(for_task(chosen, self.task, self.label_map)[1]):
-            words = counted(omitted, "row without a class is", "rows without a class are")
+        if unlabelled:
+            words = counted(unlabelled, "row without a class is", "rows without a class are")
             self.remarks.append(f"{words} omitted: no label of the task {self.task!r}, or one that --labels drops.")
         if trained := len(inside) - len(kept):
             words = counted(trained, "clip of training speakers is", "clips of training speakers are")
