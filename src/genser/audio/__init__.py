@@ -12,7 +12,7 @@ from genser.audio.decode import (
     probe_audio,
     stream_audio,
 )
-from genser.audio.mixing import Channel
+from genser.audio.mixing import Channel, channels_of
 from genser.audio.mono import SAMPLE_RATE
 from genser.audio.sources import AudioSource, describe, reusable
 
@@ -26,6 +26,7 @@ __all__ = [
     "AudioSource",
     "AudioStream",
     "Channel",
+    "channels_of",
     "count_channels",
     "describe",
     "load_audio",

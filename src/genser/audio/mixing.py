@@ -7,6 +7,7 @@ wired cable) or delayed (spaced microphones, which make a comb filter): their cr
 are the plain mean. At a change, 10 ms are faded.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +40,16 @@ def check_channel(channel: Any) -> Channel:
     if not is_number and channel not in ("mix", "each"):
         raise ConfigError(f"{channel!r} is not a channel. Choose a number from 1, 'mix' or 'each'.")
     return channel
+
+
+def channels_of(channel: Channel, count: Callable[[], int]) -> Sequence[int | Literal["mix"]]:
+    """What is recognised of a recording, one after the other: each of its channels for "each", else the channel itself.
+
+    Args:
+        channel: Number of a channel from 1, "mix" or "each".
+        count: Returns the number of channels of the recording; called for "each" only.
+    """
+    return range(1, count() + 1) if channel == "each" else [channel]
 
 
 class Mixer:

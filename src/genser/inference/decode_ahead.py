@@ -19,6 +19,7 @@ from genser.audio import (
     AudioSource,
     AudioStream,
     Channel,
+    channels_of,
     count_channels,
     describe,
     reusable,
@@ -186,16 +187,14 @@ class Decoder:
         if isinstance(source, AudioStream):
             return [self._clip(source.name, lambda: source)]
         name = describe(source)
-        if self._channel != "each":
-            return [self._channel_clip(name, source, self._channel)]
         try:
-            source = reusable(source, self._limits.max_bytes)
-            channels = count_channels(source, self._limits)
+            source = reusable(source, self._limits.max_bytes) if self._channel == "each" else source
+            channels = channels_of(self._channel, lambda: count_channels(source, self._limits))
         except MemoryError:
             raise
         except Exception as error:
             return [Clip(name, error=str(error) or repr(error))]
-        return [self._channel_clip(name, source, number) for number in range(1, channels + 1)]
+        return [self._channel_clip(name, source, one) for one in channels]
 
     def _channel_clip(self, name: str, source: AudioSource, channel: int | Literal["mix"]) -> Clip:
         clip = self._clip(name, lambda: stream_audio(source, channel=channel, limits=self._limits))

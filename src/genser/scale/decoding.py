@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, Channel, count_channels, stream_audio
+from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, Channel, channels_of, count_channels, stream_audio
 from genser.errors import AudioError, GenserError
 from genser.inference.decode_ahead import Clip
 from genser.inference.windows import LONGEST, cut, windows_of
@@ -38,7 +38,7 @@ class Decoders:
         if row.error is not None:
             return [Clip(row.path, error=row.error)]
         try:
-            channels = [channel] if channel != "each" else range(1, self.count_channels(row.path) + 1)
+            channels = channels_of(channel, lambda: self.count_channels(row.path))
         except GenserError as error:
             return [Clip(row.path, error=str(error))]
         return [self._clip(row, one) for one in channels]

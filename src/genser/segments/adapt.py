@@ -69,7 +69,7 @@ def _clips(
     """Speaker and waveform of every turn; long turns in parts."""
     numbers: Sequence[Channel] = (channel,)
     if channel == "each":  # turns on channels that the recording does not have are a problem of its timeline
-        channels = count_channels(source)
+        channels = count_channels(source, limits)
         numbers = sorted({turn.channel or 0 for turn in turns if (turn.channel or 0) <= channels})
     for number in numbers:
         chosen = turns if channel != "each" else [turn for turn in turns if (turn.channel or 0) == number]

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from genser.audio import AudioLimits, AudioStream, count_channels, stream_audio
+from genser.audio import AudioLimits, AudioStream, channels_of, count_channels, stream_audio
 from genser.errors import AudioError, GenserError, ModelError
 from genser.inference.class_prior import ClassPrior
 from genser.inference.prediction import Prediction
@@ -162,8 +162,7 @@ def _decode(upload: Upload, query: PredictQuery, limits: AudioLimits) -> list[Cl
     source, channel, clips = cast(BinaryIO, upload), channel_of(query.channel), list[Clip]()
     with closing(upload):
         try:
-            channels = range(1, count_channels(source, limits) + 1) if channel == "each" else (channel,)
-            for one in channels:
+            for one in channels_of(channel, lambda: count_channels(source, limits)):
                 stream = stream_audio(source, start=query.start, end=query.end, channel=one, limits=limits)
                 clips.append(Clip(upload.name, None if one == "mix" else one, stream, stream.read()))
         except GenserError as error:

@@ -4,13 +4,14 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Annotated, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from genser.audio import AudioLimits, count_channels, stream_audio
+from genser.audio import AudioLimits, channels_of, count_channels, stream_audio
 from genser.errors import GenserError
 from genser.inference.decode_ahead import Clip
 from genser.inference.profile import MOST_BYTES, Profile
@@ -101,10 +102,7 @@ class _Learning:
         for upload in self._uploads:
             source = cast(BinaryIO, upload)
             try:
-                channels = (
-                    range(1, count_channels(source, self._limits) + 1) if self._channel == "each" else (self._channel,)
-                )
-                for channel in channels:
+                for channel in channels_of(self._channel, partial(count_channels, source, self._limits)):
                     if self.cancelled.is_set():
                         return
                     waveform = stream_audio(source, end=end, channel=channel, limits=self._limits).read()
