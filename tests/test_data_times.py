@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genser.data.times import seconds
+from genser.data.times import duration_text, seconds
 from genser.errors import ManifestError
 
 
@@ -89,3 +89,19 @@ def test_every_number_is_read_exactly(value):
 def test_every_timedelta_is_read_exactly(value):
     delta = timedelta(milliseconds=value)
     assert seconds(str(delta)) == pytest.approx(delta.total_seconds())
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        *((0.0, "0 ms"), (0.00325, "3.25 ms"), (0.9994, "999 ms"), (0.9996, "1 s"), (1.5, "1.5 s"), (99.96, "100 s")),
+        *((119.4, "119 s"), (119.6, "2 min"), (5400.0, "90 min"), (9000.0, "2.5 h"), (4e6, "1110 h")),
+    ],
+)
+def test_a_duration_is_printed_in_a_readable_unit(duration, text):
+    assert duration_text(duration) == text
+
+
+@given(st.floats(1e-6, 1e8))
+def test_a_printed_duration_is_read_as_the_same_time(duration):
+    assert seconds(duration_text(duration)) == pytest.approx(duration, rel=0.006)

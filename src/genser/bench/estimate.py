@@ -18,6 +18,7 @@ from genser.bench.runner import BenchSettings
 from genser.data.features import decoders
 from genser.data.manifest import read_manifest
 from genser.data.splits import folds
+from genser.data.times import duration_text
 from genser.data.utterance import Utterance
 from genser.encoders import EncoderConfig, encode, load_encoder
 from genser.errors import GenserError, ManifestError, counted
@@ -104,7 +105,7 @@ class Estimate:
         encoder, features = self.encoder, _size(self.feature_bytes)
         job = _size(2 * self.feature_bytes + COPIES_OF_WEIGHTS * max(head.bytes for head in self.heads))
         steps = "; ".join(
-            f"{head.name} {counted(head.runs, 'run')} of {counted(head.steps, 'step')} at {1000 * head.seconds:.3g} ms"
+            f"{head.name} {counted(head.runs, 'run')} of {counted(head.steps, 'step')} at {duration_text(head.seconds)}"
             for head in self.heads
             if head.seconds
         )
@@ -112,13 +113,13 @@ class Estimate:
         return "\n".join(
             (
                 f"Cost with {encoder.name}, from the start (what is finished is not repeated):",
-                f"  time: about {_time(self.encode_seconds + self.train_seconds)}: {_time(self.encode_seconds)} for "
-                f"features, {_time(self.train_seconds)} for training",
+                f"  time: about {duration_text(self.encode_seconds + self.train_seconds)}: "
+                f"{duration_text(self.encode_seconds)} for features, {duration_text(self.train_seconds)} for training",
                 f"  disk: {features} of features, which stay, and the same again while heads are trained",
                 f"  memory: {_size(together)} for encoder and features, and up to {job} for each of "
                 f"{counted(self.jobs, 'job')}",
-                f"  assumed: {counted(self.rows, 'clip')} of {encoder.audio:.1f} s, {1000 * encoder.seconds:.3g} ms to "
-                f"decode and encode one (means of {counted(encoder.clips, 'clip')}, measured here on {self.device})",
+                f"  assumed: {counted(self.rows, 'clip')} of {encoder.audio:.1f} s, {duration_text(encoder.seconds)} "
+                f"to decode and encode one (means of {counted(encoder.clips, 'clip')}, measured here on {self.device})",
                 f"  assumed: {steps or 'no steps'} (measured here, one job at a time)",
                 "  not counted: downloads, scoring, the report, and intermediate results in memory",
             )
@@ -195,12 +196,6 @@ def _time_head(plan: BenchPlan, head: HeadPlan, shape: tuple[int, int], parts: i
     seconds = median(after - before for before, after in pairwise(stamps)) if len(stamps) > 1 else 0.0
     size = sum(tensor.nbytes for tensor in network.parameters())
     return HeadTiming(head.name, runs, config.steps, seconds, size)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: float) -> str:

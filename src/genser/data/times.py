@@ -1,4 +1,4 @@
-"""Times as people and programs write them, in seconds."""
+"""Times as people and programs write them, in seconds; and durations for people to read."""
 
 import math
 import re
@@ -26,6 +26,8 @@ PARTS = re.compile(
 UNITS = (86400, 3600, 60, 1)
 ISO = re.compile(r"p(?:(\d+)d)?(?:t(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:[.,]\d+)?)s)?)?", re.ASCII)  # PT1M2.5S
 MILLISECONDS = re.compile(r"(\d+(?:[.,]\d+)?) ?m(?:illi)?s(?:ec(?:onds?|s)?)?", re.ASCII)  # 1500ms
+READABLE = (("ms", 0.001, 1.0), ("s", 1.0, 120.0), ("min", 60.0, 7200.0))
+"""Units in which durations are printed: name, seconds, and the duration from which on a larger unit is used."""
 
 
 def seconds(value: Any, *, decimal_comma: bool = False) -> float | None:
@@ -65,6 +67,15 @@ def seconds(value: Any, *, decimal_comma: bool = False) -> float | None:
     if found is None:
         raise ManifestError(f"{value!r} is not a time in seconds, such as 1.5.")
     return found
+
+
+def duration_text(duration: float) -> str:
+    """A duration in seconds as text of three digits, such as ``3.25 ms``, ``1.5 s``, ``20 min`` and ``2.5 h``."""
+    for unit, size, end in READABLE:
+        count = float(f"{duration / size:.3g}")
+        if count * size < end:
+            return f"{count:g} {unit}"
+    return f"{float(f'{duration / 3600:.3g}'):g} h"
 
 
 def _number(text: str, decimal_comma: bool) -> float | None:

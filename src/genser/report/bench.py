@@ -10,6 +10,7 @@ from genser.bench.published import Published, published
 from genser.bench.runs import BenchResult, BenchRun, bench_result, entries
 from genser.bench.summary import Ablation, FoldScores, ProtocolSummary, Score, summarize
 from genser.bench.trace import Trace
+from genser.data.times import duration_text
 from genser.errors import counted
 from genser.metrics.bootstrap import PairedDifference, Resampling
 from genser.metrics.classification import confusion_matrices, decide, unweighted_accuracy
@@ -340,21 +341,14 @@ def _cost(summary: ProtocolSummary) -> Table:
         (
             short_name(one.system, summary),
             f"{one.cost.parameters:,}",
-            _time(one.cost.train_seconds),
-            _time(one.cost.predict_milliseconds / 1000),
+            duration_text(one.cost.train_seconds),
+            duration_text(one.cost.predict_milliseconds / 1000),
             one.cost.device,
         )
         for one in (*summary.systems, *ablated)
     )
     head = ("system", "parameters of the head", "training of one fold", "head, one utterance", "device")
     return Table("Cost on stored features", head, rows)
-
-
-def _time(seconds: float) -> str:
-    """Seconds in a readable unit."""
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
 
 
 def _figure_1(title: str, trace: Trace) -> list[Block]:
