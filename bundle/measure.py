@@ -69,7 +69,7 @@ def summary_of(scores: np.ndarray, utterances: Sequence[Utterance], labels: Sequ
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray, utterances: Sequence[Utterance], labels: Sequence[str]) -> Any:
-    """UA of one set of scores minus that of another, on the same resamples of speakers."""
+    """UA of one set of scores minus that of another, on the same resamples; see :func:`evaluation`."""
     speakers = np.array(["/".join(item.speaker_key) for item in utterances])
     truth = np.array([list(labels).index(item.label) for item in utterances])
     found = paired_bootstrap(ours, theirs, truth, speakers, classes=len(labels)).interval.to_dict()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from genser.errors import ConfigError
 from genser.metrics.bootstrap import FEW_SPEAKERS, Resampling, paired_bootstrap, paired_differences, score_intervals
 from genser.metrics.classification import METRICS, NO_ANSWER, confusion_matrix, decide, f1_scores, precisions, recalls
-from genser.metrics.evaluate import Predictions, evaluate, several_speakers
+from genser.metrics.evaluate import Predictions, evaluate
 from genser.metrics.reliability import (
     SCHEMES,
     brier_score,
@@ -268,12 +268,22 @@ def test_draws_do_not_depend_on_the_size_of_the_parts_in_memory(monkeypatch):
     assert score_intervals(probabilities, labels, classes=4, groups=voices) == expected
 
 
-@pytest.mark.parametrize(("speakers", "few"), [(FEW_SPEAKERS - 1, True), (FEW_SPEAKERS, False)])
-def test_an_interval_over_few_speakers_is_marked(speakers, few):
+@pytest.mark.parametrize("speakers", [1, 2, FEW_SPEAKERS - 1])
+def test_of_few_speakers_clips_are_resampled_whatever_is_computed(speakers):
     probabilities, labels, voices = corpus(speakers=speakers)
-    assert score_intervals(probabilities, labels, classes=4, groups=voices)["ua"].has_few_speakers is few
-    one_clip_each = score_intervals(probabilities[:4], labels[:4], classes=4)["ua"]
-    assert not one_clip_each.has_few_speakers, "these are utterances"
+    other = corpus(speakers=speakers, seed=1)[0]
+    assert score_intervals(probabilities, labels, classes=4, groups=voices) == score_intervals(
+        probabilities, labels, classes=4
+    )
+    found = paired_bootstrap(probabilities, other, labels, voices, classes=4)
+    assert found == paired_bootstrap(probabilities, other, labels, classes=4)
+    assert (found.interval.unit, found.interval.units) == ("utterance", len(labels))
+
+
+def test_from_five_speakers_on_speakers_are_resampled():
+    probabilities, labels, voices = corpus(speakers=FEW_SPEAKERS)
+    found = score_intervals(probabilities, labels, classes=4, groups=voices)["ua"]
+    assert (found.unit, found.units) == ("speaker", FEW_SPEAKERS)
 
 
 def test_score_intervals_hold_the_scores_and_repeat():
@@ -366,7 +376,6 @@ def test_a_system_ties_with_itself_whatever_the_number_of_equal_seeds():
     ("call", "message"),
     [
         (lambda p, y, s: score_intervals(p, y, classes=4, groups=s[:-1]), "groups do not fit"),
-        (lambda p, y, s: score_intervals(p, y, classes=4, groups=np.full(len(s), "x")), "'x' is the only speaker"),
         (lambda p, y, s: score_intervals(p, y, classes=4, groups=s, metrics=("auc",)), "no metric 'auc'"),
         (lambda p, y, s: score_intervals(p[:-1], y, classes=4, groups=s), "do not fit"),
         (lambda p, y, s: paired_bootstrap(p, p[:-1], y, s, classes=4), "do not fit"),
@@ -482,8 +491,6 @@ def test_one_speaker_falls_back_to_utterances():
     found = evaluate(one, resampling=Resampling(20))
     assert found.intervals["ua"].unit == "utterance"
     assert "a single speaker" in found.interval_remarks[0]
-    assert several_speakers(None) is None
-    assert several_speakers(np.array(["a", "b"])).tolist() == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -279,12 +280,19 @@ def test_markup_in_texts_is_escaped():
 
 
 def test_few_speakers_carry_a_warning():
-    few = "Intervals over fewer than 5 speakers are too narrow."
-    protocol = Protocol("p", "c", "emotion", "kfold", folds=1)
-    assert few in to_markdown(bench_document(BenchResult((run(protocol=protocol),)), resampling=QUICK))
-    text = to_markdown(bench_document(bench(), resampling=QUICK))
-    assert f"{few} Number of speakers: 0 (4), 1 (4)." in text, "8 speakers in all, but 4 on each fold"
+    single, double = (Protocol("p", "c", "emotion", "kfold", folds=count) for count in (1, 2))
+    few = "say nothing about other speakers"
+    text = to_markdown(bench_document(BenchResult((run(protocol=single),)), resampling=QUICK))
+    assert "The clips are of 4 speakers only, so the scores and intervals say nothing about other speakers." in text
+    unknown = (replace(run(protocol=double, fold=fold), speakers=None) for fold in range(2))
+    text = to_markdown(bench_document(BenchResult(tuple(unknown)), resampling=QUICK))
+    assert "The speakers are unknown, so" in text
+    assert text.count(few) == 1, "not for each fold again"
+    document = bench_document(bench(), resampling=QUICK)
+    text = to_markdown(document)
+    assert "Number of speakers: 0 (4), 1 (4)." in text, "8 speakers in all, but 4 on each fold"
     assert text.count(few) == 1
+    assert [one["speakers"] for one in document.data["protocols"][0]["folds"]] == [4, 4]
 
 
 @pytest.mark.parametrize(

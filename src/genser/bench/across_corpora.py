@@ -22,7 +22,6 @@ from genser.metrics.bootstrap import (
     score_intervals,
 )
 from genser.metrics.classification import NO_ANSWER, decide
-from genser.metrics.evaluate import several_speakers
 from genser.metrics.reliability import expected_calibration_error
 from genser.training.calibration import best_exponent, overconfidence
 from genser.transport.codes import probabilities
@@ -52,7 +51,7 @@ class CorpusScores:
     """Scores on one held-out corpus, or their means over corpora; shares lie in [0, 1].
 
     Attributes:
-        ua: UA, averaged over seeds. Its interval is over speakers, or over clips if there are not several speakers. The
+        ua: UA, averaged over seeds, with its interval over speakers or clips, see :mod:`genser.metrics.bootstrap`. The
             interval of a mean is over corpora.
         most_frequent: Share of the clips that get the most frequent answer, averaged over seeds.
         ece: Expected calibration error over bins of equal count after nested calibration, averaged over seeds.
@@ -113,9 +112,8 @@ def summarize_across_corpora(pooled: Sequence[Pooled], resampling: Resampling) -
         scores = {one.system: _corpus_scores(one, exponents[one.system][str(fold)], resampling) for one in parts}
         first, counts = parts[0], np.bincount(parts[0].labels, minlength=len(parts[0].classes))
         own = tuple(name for name, count in zip(first.classes, counts, strict=True) if count)
-        speakers = 0 if first.speakers is None else len(set(first.speakers.tolist()))
-        share = float(counts.max() / counts.sum())
-        corpora.append(HeldOutCorpus(fold.removeprefix("loco "), len(first.labels), speakers, own, share, scores))
+        size, share = (len(first.labels), first.speaker_count), float(counts.max() / counts.sum())
+        corpora.append(HeldOutCorpus(fold.removeprefix("loco "), *size, own, share, scores))
     means = {one.system: _means([corpus.scores[one.system] for corpus in corpora], resampling) for one in pooled}
     return AcrossCorpora(tuple(corpora), means, _differences(pooled, corpora, resampling))
 
@@ -164,8 +162,7 @@ def _corpus_scores(
         if condition.own_classes:
             scores, calibrated = prior.posterior(scores), prior.posterior(calibrated)
             true, classes = labels, len(own)
-        speakers = several_speakers(pooled.speakers)
-        options = {"classes": classes, "groups": speakers, "metrics": ("ua",), "resampling": resampling}
+        options = {"classes": classes, "groups": pooled.speakers, "metrics": ("ua",), "resampling": resampling}
         found[condition] = CorpusScores(
             score_intervals(scores, true, **options)["ua"],
             float(np.mean([np.bincount(one[one != NO_ANSWER]).max() / len(one) for one in decide(scores)])),

@@ -64,6 +64,11 @@ class Pooled:
     adapted: dict[str, np.ndarray]
     runs: tuple[BenchRun, ...]
 
+    @property
+    def speaker_count(self) -> int:
+        """Number of speakers; 0 if unknown."""
+        return 0 if self.speakers is None else len(set(self.speakers.tolist()))
+
     def part(self, rows: np.ndarray) -> "Pooled":
         """Some utterances alone, by a mask of shape (n,)."""
         return replace(

@@ -11,7 +11,6 @@ from genser.bench.runs import BenchResult, Protocol
 from genser.errors import ConfigError
 from genser.metrics.bootstrap import Interval, PairedDifference, Resampling, paired_differences, score_intervals
 from genser.metrics.classification import METRICS, NO_ANSWER, confusion_matrices, decide, recalls
-from genser.metrics.evaluate import several_speakers
 from genser.metrics.reliability import Calibration, calibrate, reliability
 
 MAX_FOLDS = 10
@@ -34,12 +33,14 @@ class FoldScores:
     Attributes:
         fold: Name of the fold.
         utterances: Number of test clips.
+        speakers: Number of test speakers; 0 if unknown.
         ua: System → UA.
         pairs: (a, b) → how much better `a` is than `b` in UA.
     """
 
     fold: str
     utterances: int
+    speakers: int
     ua: Mapping[System, Score]
     pairs: Mapping[tuple[System, System], PairedDifference]
 
@@ -181,7 +182,7 @@ def _summarize_protocol(pooled: list[Pooled], resampling: Resampling) -> Protoco
         protocol=first.protocol,
         classes=first.classes,
         support=tuple(np.bincount(first.labels, minlength=len(first.classes)).tolist()),
-        speakers=0 if first.speakers is None else len(set(first.speakers.tolist())),
+        speakers=first.speaker_count,
         systems=tuple(sorted((summaries[one.system] for one in main), key=lambda one: -one.scores["ua"].mean)),
         pairs=_pairs(main, resampling),
         seed_pairs=_pairs(main, replace(resampling, resample_seeds=True)),
@@ -219,7 +220,7 @@ def _summarize_system(pooled: Pooled, resampling: Resampling) -> SystemSummary:
 
 def _scores(pooled: Pooled, probabilities: np.ndarray, resampling: Resampling) -> dict[str, Score]:
     """Each of WA, UA, macro and weighted F1, from probabilities of shape (seeds, n, classes)."""
-    speakers, classes = several_speakers(pooled.speakers), len(pooled.classes)
+    classes, speakers = len(pooled.classes), pooled.speakers
     intervals = score_intervals(probabilities, pooled.labels, classes=classes, groups=speakers, resampling=resampling)
     confusions = confusion_matrices(pooled.labels, decide(probabilities), classes)
     scores = {}
@@ -238,9 +239,9 @@ def _pairs(pooled: Sequence[Pooled], resampling: Resampling) -> dict[tuple[Syste
     """Differences in UA of every ordered pair of systems that were tested on the same utterances."""
     if not pooled:
         return {}
-    speakers, classes = several_speakers(pooled[0].speakers), len(pooled[0].classes)
-    systems = {one.system: one.probabilities for one in pooled}
-    return paired_differences(systems, pooled[0].labels, speakers, classes=classes, resampling=resampling)
+    first, systems = pooled[0], {one.system: one.probabilities for one in pooled}
+    classes = len(first.classes)
+    return paired_differences(systems, first.labels, first.speakers, classes=classes, resampling=resampling)
 
 
 def _by_fold(pooled: Sequence[Pooled], resampling: Resampling) -> tuple[FoldScores, ...]:
@@ -252,7 +253,7 @@ def _by_fold(pooled: Sequence[Pooled], resampling: Resampling) -> tuple[FoldScor
     for name in masks:
         parts = [one.part(one.folds == name) for one in pooled]
         ua = {one.system: _scores(one, one.probabilities, resampling)["ua"] for one in parts}
-        found.append(FoldScores(name, len(parts[0].labels), ua, _pairs(parts, resampling)))
+        found.append(FoldScores(name, len(parts[0].labels), parts[0].speaker_count, ua, _pairs(parts, resampling)))
     return tuple(found)
 
 

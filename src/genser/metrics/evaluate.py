@@ -141,7 +141,7 @@ def evaluate(predictions: Predictions, *, resampling: Resampling | None = None) 
 
     Args:
         predictions: Probabilities, labels, classes and, if known, speakers.
-        resampling: How bootstrap intervals are drawn (by speaker if there are enough); None computes none.
+        resampling: How bootstrap intervals are drawn; None computes none.
     """
     decisions = decide(predictions.probabilities)
     answered = decisions != NO_ANSWER
@@ -170,11 +170,6 @@ def evaluate(predictions: Predictions, *, resampling: Resampling | None = None) 
         intervals=intervals,
         interval_remarks=remarks,
     )
-
-
-def several_speakers(speakers: np.ndarray | None) -> np.ndarray | None:
-    """The speakers to resample, or None to resample utterances because fewer than two speakers are known."""
-    return speakers if speakers is not None and len(set(speakers.tolist())) > 1 else None
 
 
 def check_probabilities(probabilities: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -1,7 +1,7 @@
 """Intervals of one test set, and what they do not cover: few speakers, unknown speakers, few clips.
 
-An interval that is far too narrow misleads more than none. With fewer than :data:`FEW_SPEAKERS` speakers no bootstrap
-over speakers is honest, so clips are resampled, and a sentence says that other speakers are not covered. With few clips
+An interval that is far too narrow misleads more than none. With fewer than :data:`FEW_SPEAKERS` speakers clips are
+resampled, see :mod:`genser.metrics.bootstrap`, and a sentence says that other speakers are not covered. With few clips
 the resamples repeat the same few answers, so there is no interval, and a sentence says why.
 """
 
@@ -37,13 +37,12 @@ def intervals_of(
         speakers: Speaker of each clip, shape (n,); None if they are unknown.
         resampling: How to draw.
     """
-    count = 0 if speakers is None else len(set(speakers.tolist()))
-    remarks = [_speaker_remark(count)] if count < FEW_SPEAKERS else []
+    remark = speaker_remark(0 if speakers is None else len(set(speakers.tolist())))
+    remarks = [remark] if remark else []
     if len(labels) < FEW_CLIPS:
         clips = counted(len(labels), "clip is", "clips are")
         return {}, (*remarks, f"There are no intervals, since {clips} too few. Test {FEW_CLIPS} or more.")
-    groups = speakers if count >= FEW_SPEAKERS else None
-    intervals = score_intervals(decisions, labels, classes=len(classes), groups=groups, resampling=resampling)
+    intervals = score_intervals(decisions, labels, classes=len(classes), groups=speakers, resampling=resampling)
     support = np.bincount(labels, minlength=len(classes))
     rare = int(np.where(support, support, len(labels) + 1).argmin())
     if support[rare] < FEW_CLIPS_OF_A_CLASS:
@@ -57,12 +56,15 @@ def intervals_of(
     if right.all() or not right.any():
         share = "right" if right.all() else "wrong"
         return {}, (*remarks, f"There are no intervals, since all answers are {share}: resamples would not differ.")
-    if intervals and groups is None:
+    if intervals and remark:
         remarks.append("Clips were resampled within each class for the intervals.")
     return intervals, tuple(remarks)
 
 
-def _speaker_remark(count: int) -> str:
+def speaker_remark(count: int) -> str | None:
+    """A sentence on the clips of too few known speakers for an interval over speakers; None if there are enough."""
+    if count >= FEW_SPEAKERS:
+        return None
     if not count:
         return (
             "The speakers are unknown, so the scores and intervals say nothing about other speakers. Name the speaker "

@@ -30,7 +30,7 @@ LEGEND = (
     (
         "mean",
         "Mean over corpora. Its interval is over corpora. The interval of a corpus is over its speakers, or over its "
-        "clips if it does not name several speakers.",
+        f"clips if it names fewer than {FEW_SPEAKERS} speakers.",
     ),
     ("worst", "The corpus with the lowest UA, or with the highest share or error."),
     ("top", "Share of the clips that get the most frequent answer."),
@@ -57,13 +57,11 @@ def across_corpora_blocks(found: AcrossCorpora, title: str, name: Name) -> list[
         title: Title of the protocol.
         name: Name of a system in the tables.
     """
-    first = next(iter(found.means))
-    intervals = {one.name: one.scores[first][CONDITIONS[0]].ua for one in found.corpora}
     return [
         _corpora(found, title),
         Table("Words in the next tables", ("word", "meaning"), LEGEND, words=frozenset({1})),
         _accuracies(found, title, name),
-        *few_speakers(intervals),
+        *few_speakers({one.name: one.speakers for one in found.corpora}),
         *_few_corpora(found),
         *_differences(found, name),
         _answers(found, title, name),

@@ -14,6 +14,7 @@ from genser.data.times import duration_text
 from genser.errors import counted
 from genser.metrics.bootstrap import PairedDifference, Resampling
 from genser.metrics.classification import confusion_matrices, decide, unweighted_accuracy
+from genser.metrics.few import speaker_remark
 from genser.report import figure1, plots
 from genser.report.across_corpora import across_corpora_blocks, across_corpora_data
 from genser.report.document import (
@@ -131,7 +132,8 @@ def _protocol(summary: ProtocolSummary, result: BenchResult) -> list[Block]:
         blocks += across_corpora_blocks(summary.across_corpora, title, lambda system: short_name(system, summary))
     blocks.append(_scores(summary, others))
     if summary.systems:
-        blocks += few_speakers({"": summary.systems[0].scores["ua"].interval})
+        if remark := speaker_remark(summary.speakers):
+            blocks.append(Paragraph(remark, "warning"))
         blocks += [*_forest(summary, others), _differences(summary)]
         if any(len(one.seeds) > 1 for one in summary.systems):
             blocks.append(_differences(summary, with_seeds=True))
@@ -243,7 +245,8 @@ def _folds(summary: ProtocolSummary) -> list[Block]:
     ahead = tuple(f"{names[0]} − {name}" for name in names[1:])
     caption = f"UA in % on every fold, and differences in points (interval), {summary.protocol.title}"
     table = Table(caption, ("fold", "clips", *names, *ahead), rows)
-    return [table, *few_speakers({one.fold: one.ua[best].interval for one in summary.folds})]
+    are_few = speaker_remark(summary.speakers) is not None  # then all folds are, and the report says so already
+    return [table] if are_few else [table, *few_speakers({one.fold: one.speakers for one in summary.folds})]
 
 
 def _classes(summary: ProtocolSummary) -> list[Block]:
@@ -407,6 +410,7 @@ def _fold_data(found: FoldScores) -> dict[str, object]:
     return {
         "fold": found.fold,
         "utterances": found.utterances,
+        "speakers": found.speakers,
         "ua": [{"system": system.title, **plain(score)} for system, score in found.ua.items()],
         "pairs": _pair_data(found.pairs),
     }

@@ -29,9 +29,9 @@ SCORE_NAMES = {"wa": "WA", "ua": "UA", "macro_f1": "macro F1", "weighted_f1": "w
 READING = (
     "WA is the accuracy. UA is the mean recall over the classes that occur, so frequent classes do not hide rare ones. "
     "F1 is averaged over the classes (macro) or weighted by the number of utterances of each class. Intervals are "
-    "bootstrap percentile intervals. If there are enough speakers, whole speakers are resampled, because the errors of "
-    "one speaker are not independent, and the interval is expanded as for Student's t. "
-    "The expected calibration error (ECE) is the mean gap between confidence and accuracy "
+    f"bootstrap percentile intervals. From {FEW_SPEAKERS} speakers on, whole speakers are resampled, as the errors of "
+    "one speaker are not independent, and the interval is expanded as for Student's t; with fewer, clips are resampled "
+    "within each class. The expected calibration error (ECE) is the mean gap between confidence and accuracy "
     "over 15 bins of equal count, over 15 bins of equal width, or over as many bins of equal count as keep the "
     "accuracies increasing (adaptive). Brier is the Brier score (0 to 2), NLL the negative log-likelihood in nats."
 )
@@ -217,19 +217,14 @@ def difference_cell(pair: PairedDifference | None) -> str:
     return f"{estimate}{star} ({low} to {high}), {100 * pair.win_probability:.0f} %"
 
 
-def few_speakers(intervals: Mapping[str, Interval]) -> list[Block]:
-    """A warning if intervals, by what they belong to, rest on too few speakers."""
-    few = [
-        f"{name} ({one.units})" if name else str(one.units) for name, one in intervals.items() if one.has_few_speakers
-    ]
-    if not few:
-        return []
-    return [
-        Paragraph(
-            f"Intervals over fewer than {FEW_SPEAKERS} speakers are too narrow. Number of speakers: {', '.join(few)}.",
-            "warning",
-        )
-    ]
+def few_speakers(counts: Mapping[str, int]) -> list[Block]:
+    """A warning on parts of a report, such as folds, whose intervals are over clips; by their numbers of speakers."""
+    few = [f"{name} ({count or 'unknown'})" for name, count in counts.items() if count < FEW_SPEAKERS]
+    text = (
+        f"Intervals are over clips and say nothing about other speakers where fewer than {FEW_SPEAKERS} speakers are "
+        f"known. Number of speakers: {', '.join(few)}."
+    )
+    return [Paragraph(text, "warning")] if few else []
 
 
 def speaker_dependent_warning() -> Paragraph:
