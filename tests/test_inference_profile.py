@@ -126,7 +126,7 @@ def test_each_speaker_gets_a_profile_shrunk_towards_that_of_all(toy):
     every = toy.learn_profile((clip, SAMPLE_RATE) for clip in clips)
     assert {name: profile.clips for name, profile in profiles.items()} == {"anna": 5, "ben": 3, None: 1}
     assert sum(profile.duration for profile in profiles.values()) == pytest.approx(every.duration)
-    bens = np.array([row for row, _ in toy._clip_outputs([clips[n] for n in (1, 4, 7)], _features)])
+    bens = np.array([row for row, _ in toy._runner.run_waveforms([clips[n] for n in (1, 4, 7)], _features)])
     expected = shrunk_shift(bens, training_mean(toy.metadata), every.shift)
     np.testing.assert_allclose(profiles["ben"].shift, expected, atol=1e-5)
     with pytest.raises(ConfigError, match="no clip with speech"):

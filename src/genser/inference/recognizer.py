@@ -6,8 +6,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from itertools import chain, islice, starmap
+from itertools import islice, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,14 +18,14 @@ from genser.errors import AudioError, ConfigError, NothingToLearnError
 from genser.files import usable_cores
 from genser.inference.backend import Backend, ModelOutput
 from genser.inference.class_prior import Classes, ClassPrior, Shares
+from genser.inference.clip_runner import BATCH_SECONDS, ClipRunner, WindowOutput, windows_in_memory
 from genser.inference.decode_ahead import Clip, Decoder
 from genser.inference.hub_model import HubModel
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.profile import Profile, training_mean
-from genser.inference.progress import ClipProgress, Progress
+from genser.inference.progress import Progress
 from genser.inference.second_task import for_task
 from genser.inference.tables import TablePredictions
-from genser.inference.windows import WINDOW, cut, window_weights
 from genser.segments.scores import GatedScores
 from genser.transport.codes import class_codes, projections
 
@@ -38,20 +37,7 @@ if TYPE_CHECKING:
     from genser.segments.summary import VoiceSummary
     from genser.segments.turns import Turn
 
-BATCH_SECONDS = 60.0  # of audio in a batch, padding included
 CLIPS_AT_ONCE = 32  # clips in memory that speakers' profiles are learned from
-
-Read = Callable[[ModelOutput], np.ndarray]
-"""Selects one output of a model, of shape (batch, …)."""
-
-
-@dataclass(frozen=True)
-class WindowOutput:
-    """Output of the model for one window: its number of samples, P(speech) (NaN without a gate) and the values read."""
-
-    samples: int
-    speech: float
-    values: np.ndarray
 
 
 class Recognizer(HubModel, TablePredictions):
@@ -87,6 +73,7 @@ class Recognizer(HubModel, TablePredictions):
         self._prior, self._profile = prior or ClassPrior.of(backend.labels), profile
         if profile is not None:
             profile.check(backend.metadata)
+        self._runner = ClipRunner(backend, None if profile is None else profile.shift)
 
     def __repr__(self) -> str:
         name = self.metadata.get("info", {}).get("name", "a model")
@@ -186,12 +173,12 @@ class Recognizer(HubModel, TablePredictions):
         training_mean(self.metadata)  # a model without it is refused before it has worked
         rows: list[np.ndarray] = []
         samples, failure = 0, None
-        for clip, outputs in self._outputs_of(groups, _features):
+        for clip, outputs in self._runner.run(groups, _features):
             failure = failure or clip.error
             if clip.error is not None and report:
                 report(clip.error)
             if clip.error is None:
-                spoken = [output for output in outputs if self._is_speech(output.speech)]
+                spoken = [output for output in outputs if self._runner.is_speech(output.speech)]
                 rows += [output.values for output in spoken]
                 samples += sum(output.samples for output in spoken)
         if failure and not rows:
@@ -217,9 +204,9 @@ class Recognizer(HubModel, TablePredictions):
         while batch := list(islice(clips, CLIPS_AT_ONCE)):
             waveforms = [waveform for _, waveform in batch]
             for (name, waveform), (features, speech) in zip(
-                batch, self._clip_outputs(waveforms, _features), strict=True
+                batch, self._runner.run_waveforms(waveforms, _features), strict=True
             ):
-                if self._is_speech(speech):
+                if self._runner.is_speech(speech):
                     rows[name].append(features)
                     samples[name] += len(waveform)
         every = np.array([features for found in rows.values() for features in found])
@@ -307,7 +294,7 @@ class Recognizer(HubModel, TablePredictions):
         Yields:
             One prediction per clip, in order.
         """
-        return starmap(self._prediction, self._outputs_of(groups, _scores_and_familiar, batch_seconds, progress))
+        return starmap(self._prediction, self._runner.run(groups, _scores_and_familiar, batch_seconds, progress))
 
     def embed(
         self, sources: Iterable[AudioSource | AudioStream], *, channel: int | Literal["mix"] = "mix"
@@ -326,8 +313,8 @@ class Recognizer(HubModel, TablePredictions):
             ConfigError: The model does not return its features.
         """
         rows, shape = [], training_mean(self.metadata).shape
-        for clip, outputs in self._outputs_of(self._decoded(sources, channel), _features):
-            rows.append(np.full(shape, np.nan) if clip.error else self._combined(outputs)[0])
+        for clip, outputs in self._runner.run(self._decoded(sources, channel), _features):
+            rows.append(np.full(shape, np.nan) if clip.error else self._runner.combined(outputs)[0])
         return np.array(rows, np.float32).reshape(len(rows), *shape)
 
     def pipeline(self, top_k: int | None = None) -> "AudioClassification":
@@ -349,7 +336,7 @@ class Recognizer(HubModel, TablePredictions):
         Raises:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
-        clips = [Clip("a waveform", cut(_checked(waveform, index))) for index, waveform in enumerate(waveforms)]
+        clips = [Clip("a waveform", windows_in_memory(waveform, index)) for index, waveform in enumerate(waveforms)]
         return list(self.predict_clips([clips]))
 
     def scores(self, waveforms: Sequence[np.ndarray], *, batch_seconds: float | None = None) -> np.ndarray:
@@ -381,10 +368,10 @@ class Recognizer(HubModel, TablePredictions):
         Raises:
             AudioError: A waveform is empty, not finite, or of another shape.
         """
-        clips = self._clip_outputs(waveforms, _scores_and_familiar, batch_seconds)
+        clips = self._runner.run_waveforms(waveforms, _scores_and_familiar, batch_seconds)
         width = len(self._backend.labels) + 1
         rows = np.array([row for row, _ in clips]).reshape(len(clips), width)
-        spoken = np.array([self._is_speech(speech) for _, speech in clips], bool)
+        spoken = np.array([self._runner.is_speech(speech) for _, speech in clips], bool)
         return GatedScores(self._prior.posterior(rows[:, :-1]), spoken, rows[:, -1])
 
     @property
@@ -403,13 +390,13 @@ class Recognizer(HubModel, TablePredictions):
         """
         if not self.has_transport:
             return None
-        return self._prior.posterior(self._clip_outputs([waveform], attrgetter("trajectory"))[0][0])
+        return self._prior.posterior(self._runner.run_waveforms([waveform], attrgetter("trajectory"))[0][0])
 
     def states(self, waveform: np.ndarray) -> np.ndarray | None:
         """States x_t at the N + 1 times of the transport, shape (N + 1, dim); None without a transport head."""
         if not self.has_transport:
             return None
-        return self._clip_outputs([waveform], attrgetter("states"))[0][0]
+        return self._runner.run_waveforms([waveform], attrgetter("states"))[0][0]
 
     def state_coordinates(self, waveform: np.ndarray) -> np.ndarray | None:
         """The states x_t at the N + 1 times of the transport, as coordinates along the codes of the classes.
@@ -519,45 +506,6 @@ class Recognizer(HubModel, TablePredictions):
 
         return Stream(self, options or LIVE, sample_rate, channel=channel)
 
-    def _is_speech(self, speech: float) -> bool:
-        """Whether P(speech) reaches the model's threshold; NaN, without a gate, always does."""
-        return not speech < (self.metadata.get("speech_threshold") or 0.0)
-
-    def _clip_outputs(
-        self, waveforms: Sequence[np.ndarray], read: Read, batch_seconds: float | None = None
-    ) -> list[tuple[np.ndarray, float]]:
-        """Values and P(speech) of clips in memory."""
-        clips = [cut(_checked(waveform, index)) for index, waveform in enumerate(waveforms)]
-        outputs = iter(self._window_outputs(list(chain.from_iterable(clips)), read, batch_seconds))
-        return [self._combined([next(outputs) for _ in clip]) for clip in clips]
-
-    def _window_outputs(
-        self,
-        windows: Sequence[np.ndarray],
-        read: Read,
-        batch_seconds: float | None,
-        done: Callable[[Sequence[int]], None] | None = None,
-    ) -> list[WindowOutput]:
-        """Run the model on windows of any clips; the outputs come in the order of the windows."""
-        found: dict[int, WindowOutput] = {}
-        shift = None if self._profile is None else self._profile.shift
-        samples = None if batch_seconds is None else batch_seconds * SAMPLE_RATE
-        for indices, output in self._backend.outputs(windows, samples, shift):
-            speech = np.full(len(indices), np.nan) if output.speech is None else output.speech
-            for index, probability, values in zip(indices, speech, read(output), strict=True):
-                found[index] = WindowOutput(len(windows[index]), float(probability), values)
-            if done:
-                done(indices)
-        return [found[index] for index in range(len(windows))]
-
-    def _combined(self, outputs: Sequence[WindowOutput]) -> tuple[np.ndarray, float]:
-        """Values and P(speech) of a clip from the outputs for its windows."""
-        if len(outputs) == 1:
-            return outputs[0].values, outputs[0].speech
-        speech = [output.speech for output in outputs]
-        weights = window_weights([o.samples for o in outputs], speech, self.metadata.get("speech_threshold"))
-        return np.average([output.values for output in outputs], axis=0, weights=weights), max(speech)
-
     def _decoded(
         self,
         sources: Iterable[AudioSource | AudioStream],
@@ -569,42 +517,17 @@ class Recognizer(HubModel, TablePredictions):
         seconds = 4 * (batch_seconds or BATCH_SECONDS)
         return Decoder(workers or self._decoders, self._limits, seconds, channel, pool).groups(sources)
 
-    def _outputs_of(
-        self,
-        groups: Iterable[list[Clip]],
-        read: Read,
-        batch_seconds: float | None = None,
-        progress: Progress | None = None,
-    ) -> Iterator[tuple[Clip, list[WindowOutput]]]:
-        """Run the model on clips; damage behind the beginning of one becomes its error and does not stop the others."""
-        for group in groups:
-            counter = ClipProgress(progress) if progress else None
-            windows = list(chain.from_iterable(clip.windows for clip in group))
-            done = counter.of([clip for clip in group for _ in clip.windows], windows) if counter else None
-            found = iter(self._window_outputs(windows, read, batch_seconds, done))
-            for clip in group:
-                outputs = [next(found) for _ in clip.windows]
-                try:
-                    for rest in _batched(clip.rest, (batch_seconds or BATCH_SECONDS) * SAMPLE_RATE):
-                        done = counter.of([clip] * len(rest), rest) if counter else None
-                        outputs += self._window_outputs(rest, read, batch_seconds, done)
-                except MemoryError:
-                    raise
-                except Exception as error:
-                    clip.error = str(error) or repr(error)
-                yield clip, outputs
-
     def _prediction(self, clip: Clip, outputs: list[WindowOutput]) -> Prediction:
         """The prediction of a clip from the outputs for its windows."""
         if clip.error is not None:
             return Prediction(clip.name, None, error=clip.error, channel=clip.channel)
-        (*scores, familiar), speech = self._combined(outputs)
+        (*scores, familiar), speech = self._runner.combined(outputs)
         if not np.isfinite(scores).all():
             reason = "The model returned scores that are not finite. Remove this file, or check the model."
             return Prediction(clip.name, None, error=f"{clip.name}: {reason}", channel=clip.channel)
         heard = sum(output.samples for output in outputs) / SAMPLE_RATE
         scores = self._prior.posterior(np.array(scores))
-        label = self.labels[int(np.argmax(scores))] if self._is_speech(speech) else NO_SPEECH
+        label = self.labels[int(np.argmax(scores))] if self._runner.is_speech(speech) else NO_SPEECH
         return Prediction(
             clip.name,
             label,
@@ -629,27 +552,3 @@ def _features(output: ModelOutput) -> np.ndarray:
     if output.features is None:
         raise ConfigError("This model does not support profiles. Train and export it with this version.")
     return output.features
-
-
-def _batched(windows: Iterator[np.ndarray], samples: float) -> Iterator[list[np.ndarray]]:
-    """Lists of consecutive windows of at most so many samples, at least one window each."""
-    batch: list[np.ndarray] = []
-    for window in windows:
-        batch.append(window)
-        if sum(map(len, batch)) + WINDOW > samples:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _checked(waveform: np.ndarray, index: int) -> np.ndarray:
-    waveform = np.asarray(waveform)
-    if waveform.ndim != 1 or not len(waveform) or waveform.dtype.kind != "f":
-        raise AudioError(
-            f"Waveform {index} has the shape {waveform.shape} and type {waveform.dtype}. Pass floats in ±1 of shape "
-            "(samples,), mono at 16 kHz, as genser.audio.load_audio returns."
-        )
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"Waveform {index} contains NaN or infinite samples. Repair or remove it.")
-    return waveform

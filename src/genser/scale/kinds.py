@@ -9,9 +9,10 @@ import numpy as np
 
 from genser.audio import SAMPLE_RATE
 from genser.errors import ConfigError, GenserError
+from genser.inference.clip_runner import BATCH_SECONDS
 from genser.inference.decode_ahead import Clip, is_full
 from genser.inference.load import load
-from genser.inference.recognizer import BATCH_SECONDS, Recognizer
+from genser.inference.recognizer import Recognizer
 from genser.output.predictions import prediction_rows
 from genser.output.tables import Rows, write_parquet
 from genser.output.timelines import timeline_rows
