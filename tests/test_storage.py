@@ -15,6 +15,8 @@ from genser.cli._inputs import find_inputs
 from genser.cli._outputs import open_output, output_path
 from genser.cli.predict import predict
 from genser.errors import AudioError, ConfigError, MissingExtraError, StorageError
+from genser.scale.blocks import read_rows
+from genser.scale.commit import JOB, Shards
 from genser.storage import StoredFile, ending_of, is_url, open_stored, put_stored, walk_stored
 
 
@@ -152,6 +154,24 @@ def test_a_signed_web_address_is_one_file_and_its_query_no_ending():
     assert list(walk_stored(url, {".wav"})) == [url]
     assert ending_of(url) == ".wav"
     assert ending_of("s3://b/a?.csv") == ".csv"
+
+
+def test_storage_that_fails_while_it_is_read_is_named(monkeypatch):
+    """Storage has errors of its own, such as those of botocore, which are no OSError."""
+    put_stored("memory://late/a.csv", b"path\nb.wav\n")
+    put_stored(f"memory://late/run/{JOB}", b"{}")
+
+    def broken(*_):
+        raise RuntimeError("The connection was lost")
+
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFile.read", broken)
+    with pytest.raises(StorageError, match=r"late/a\.csv cannot be read: The connection was lost"):
+        list(read_rows(["memory://late/a.csv"]))
+    with pytest.raises(StorageError, match=r"late/run/_job\.json cannot be read: The connection was lost"):
+        Shards("memory://late/run", "x").check({})
+    put_stored("memory://late/run/part", b"PAR1")
+    with pytest.raises(StorageError, match=r"late/run/part cannot be read: The connection was lost"):
+        Shards("memory://late/run", "x").failed(["part"])
 
 
 def test_a_name_like_a_pattern_that_exists_is_that_file():

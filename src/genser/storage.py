@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, TypeGuard, cast
 from urllib.parse import unquote, urlsplit
 
-from genser.errors import MissingExtraError, StorageError, cause
+from genser.errors import GenserError, MissingExtraError, StorageError, cause
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 BLOCK = 1 << 20  # bytes
@@ -53,7 +53,7 @@ def open_stored(url: str) -> BinaryIO:
         StorageError: It cannot be read.
         MissingExtraError: fsspec is not installed.
     """
-    with _sentences(url, "read"):
+    with storage_errors(url, "read"):
         if (name := local_name(url)) != url:
             return open(name, "rb")  # noqa: PTH123
         system, path = _system(url)
@@ -75,7 +75,7 @@ def walk_stored(url: str, endings: Collection[str]) -> Iterator[str]:
     if _is_web(url) and urlsplit(url).query:
         yield url
         return
-    with _sentences(url, "read"):
+    with storage_errors(url, "read"):
         system, path = _system(url)
         fixed = re.split(r"[*?\[]", path)[0]
         if fixed != path and not _is_web(url) and system.exists(path):
@@ -113,7 +113,7 @@ def stored_names(url: str) -> set[str]:
         StorageError: The storage cannot be read.
         MissingExtraError: fsspec is not installed.
     """
-    with _sentences(url, "read"):
+    with storage_errors(url, "read"):
         system, path = _system(url)
         system.invalidate_cache()
         try:
@@ -129,7 +129,7 @@ def put_stored(url: str, content: bytes) -> None:
         StorageError: It cannot be written.
         MissingExtraError: fsspec is not installed.
     """
-    with _sentences(url, "written"):
+    with storage_errors(url, "written"):
         _put(url, io.BytesIO(content))
 
 
@@ -177,7 +177,7 @@ class StoredFile:
             StorageError: It cannot be used.
             MissingExtraError: fsspec is not installed.
         """
-        with _sentences(self.url, "written"):
+        with storage_errors(self.url, "written"):
             _system(self.url)
 
     @contextmanager
@@ -190,7 +190,7 @@ class StoredFile:
         with tempfile.SpooledTemporaryFile(max_size=MEMORY_SPOOL) as spool:
             yield cast(BinaryIO, spool)
             spool.seek(0)
-            with _sentences(self.url, "written"):
+            with storage_errors(self.url, "written"):
                 _put(self.url, cast(BinaryIO, spool))
 
 
@@ -201,17 +201,33 @@ def _system(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _sentences(url: str, what: str) -> Iterator[None]:
-    """Turn the errors of fsspec and of the storage into one, with a cure."""
+def storage_errors(name: str, what: str) -> Iterator[None]:
+    """Turn the errors of fsspec and of the storage into one, with a cure; those of genser and of local files stay.
+
+    A file is read in parts, so an error may come long after it was opened.
+
+    Args:
+        name: URL, or name of a local file.
+        what: ``"read"`` or ``"written"``.
+
+    Raises:
+        StorageError: The storage failed.
+        MissingExtraError: fsspec is not installed.
+    """
+    if not is_url(name):
+        yield
+        return
     try:
         yield
+    except GenserError:
+        raise
     except ImportError as error:  # fsspec names the package that a protocol needs
         if (error.name or "").partition(".")[0] == "fsspec":
-            raise MissingExtraError("s3", f"Using {url}") from error
-        raise StorageError(f"{url} cannot be {what}: {error}.") from error
+            raise MissingExtraError("s3", f"Using {name}") from error
+        raise StorageError(f"{name} cannot be {what}: {error}.") from error
     except FileNotFoundError as error:
-        raise StorageError(f"{url} does not exist. Check the URL.") from error
+        raise StorageError(f"{name} does not exist. Check the URL.") from error
     except Exception as error:  # storage has its own errors: credentials, names, networks
         raise StorageError(
-            f"{url} cannot be {what}: {cause(error) or type(error).__name__}. Check the URL and your credentials."
+            f"{name} cannot be {what}: {cause(error) or type(error).__name__}. Check the URL and your credentials."
         ) from error

@@ -22,7 +22,7 @@ from genser.data.tables import MAX_FIELD, PARQUET, find_dialect, import_parquet
 from genser.data.text import encoding_of
 from genser.errors import ConfigError, ManifestError, cause
 from genser.files import is_file, is_folder
-from genser.storage import ending_of, is_url, local_name, open_stored, walk_stored
+from genser.storage import ending_of, is_url, local_name, open_stored, storage_errors, walk_stored
 
 TEXT = (".csv", ".tsv")
 LINES = (".jsonl", ".ndjson")
@@ -125,7 +125,7 @@ def _manifest(name: str) -> Iterator[Fields]:
     ending = ending_of(name).lower()
     found: dict[tuple[str, ...], dict[str, Column]] = {}
     base = re.split(r"[?#]", name)[0].rpartition("/")[0] if is_url(name) else Path(name).absolute().parent
-    with closing(_opened(name)) as file:
+    with storage_errors(name, "read"), closing(_opened(name)) as file:
         if ending in PARQUET:
             records, decimal_comma = _parquet_records(file, name), False
         elif ending in LINES:

@@ -4,21 +4,23 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from genser.errors import ConfigError, StorageError, cause
 from genser.files import atomic_write
 from genser.scale.blocks import Block
-from genser.storage import is_url, open_stored, path_of, put_stored, stored_names
+from genser.storage import is_url, open_stored, path_of, put_stored, storage_errors, stored_names
 
 JOB = "_job.json"
 """Name of the file that says what a folder holds; readers of Parquet folders skip names that begin with ``_``."""
 FAILED = "failed"
 """Key in the footer of a shard: the number of rows of the input with an error."""
-READERS = 16  # footers that are read at once, since other storage needs time for each
+READERS = 16  # threads that read footers, since other storage needs time for each
+AT_ONCE = 1024  # footers that wait for them
 PART = re.compile(r"part-(\d{6,})-([0-9a-f]{16})\.parquet")
 
 
@@ -56,23 +58,11 @@ class Shards:
         Raises:
             StorageError: A shard cannot be read.
         """
-        with ThreadPool(READERS) as pool:
-            return sum(pool.imap_unordered(self._failed, names, chunksize=READERS))
-
-    def _failed(self, name: str) -> int:
-        from pyarrow import ArrowException, parquet
-
-        where = f"{self.place}/{name}"
-        try:
-            with open_stored(where) if is_url(where) else Path(where).open("rb") as file:
-                shard = parquet.ParquetFile(file)
-                known = (shard.metadata.metadata or {}).get(FAILED.encode())
-                if known is not None:
-                    return int(known)
-                errors = shard.read(["row", "error"]).to_pylist()  # a shard of an earlier version
-        except (OSError, ValueError, ArrowException) as error:
-            raise StorageError(f"{where} cannot be read: {cause(error)}. Delete it, and run again.") from error
-        return len({one["row"] for one in errors if one["error"] is not None})
+        places, count = (f"{self.place}/{name}" for name in names), 0
+        with ThreadPoolExecutor(READERS, thread_name_prefix="genser-footers") as pool:
+            while some := list(islice(places, AT_ONCE)):
+                count += sum(pool.map(_failed, some))
+        return count
 
     def commit(self, block: Block, content: bytes) -> None:
         """Write the shard of a block in one step; one of the same name has the same content, and is replaced.
@@ -106,6 +96,22 @@ class Shards:
             _write(self.place, JOB, (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
 
 
+def _failed(shard: str) -> int:
+    from pyarrow import ArrowException, parquet
+
+    with storage_errors(shard, "read"):
+        try:
+            with open_stored(shard) if is_url(shard) else Path(shard).open("rb") as file:
+                table = parquet.ParquetFile(file)
+                known = (table.metadata.metadata or {}).get(FAILED.encode())
+                if known is not None:
+                    return int(known)
+                errors = table.read(["row", "error"]).to_pylist()  # a shard of an earlier version
+        except (OSError, ValueError, ArrowException) as error:
+            raise StorageError(f"{shard} cannot be read: {cause(error)}. Delete it, and run again.") from error
+    return len({one["row"] for one in errors if one["error"] is not None})
+
+
 def _parsed(name: str, content: bytes) -> dict[str, Any]:
     try:
         about = json.loads(content)
@@ -137,7 +143,7 @@ def _names(place: str) -> set[str]:
 
 def _read(place: str, name: str) -> bytes:
     if is_url(place):
-        with open_stored(f"{place}/{name}") as file:
+        with storage_errors(f"{place}/{name}", "read"), open_stored(f"{place}/{name}") as file:
             return file.read()
     try:
         return Path(place, name).read_bytes()
