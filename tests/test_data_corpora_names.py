@@ -198,6 +198,23 @@ def test_msp_podcast(tmp_path, table):
     assert reasons(report) == {table: "has no agreed emotion for 1 of its clips, omitted"}
 
 
+@pytest.mark.parametrize(
+    ("name", "clip", "transcript"),
+    [
+        ("msp-podcast", "Audios/MSP-PODCAST_0001_0008.wav", "Transcripts/MSP-PODCAST_0001_0008.txt"),
+        ("emotiontts", "a/ema/wav/ema00101.wav", "a/ema/script/ema00101.txt"),
+        ("esd", "0001/Angry/0001_000351.wav", "0001/0001.txt"),
+    ],
+)
+def test_words_in_an_unknown_encoding_cost_no_clip(tmp_path, name, clip, transcript):
+    tree(tmp_path, clip, transcript)
+    (tmp_path / "labels_consensus.csv").write_text(MSP)
+    (tmp_path / transcript).write_bytes(b"\xff\x81\x00 words")
+    report = prepare(name, tmp_path)
+    assert [item.text for item in report.utterances] == [None]
+    assert "Its words are omitted." in reasons(report)[Path(transcript).name]
+
+
 def test_emozionalmente(tmp_path):
     tree(tmp_path, "audio/1612872848291.wav", "audio/1612872848292.wav")
     (tmp_path / "metadata").mkdir()

@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, genders, sound_files
-from genser.data.tables import decode_text
 
 NAME = "emotiontts"
 LAYOUT = "plain-to-emotional/ema/wav/ema00101.wav beside plain-to-emotional/ema/script/ema00101.txt"
@@ -29,6 +28,6 @@ def read(root: Path) -> CorpusReport:
         if match is None or label is None or match[1] not in GENDERS:
             collector.problem(path, "is not named SPEAKERNUMBER, such as ema00101")
             continue
-        words = decode_text(scripts[path.stem]).strip() if path.stem in scripts else ""
-        collector.add(path.stem, path, label=label, speaker=match[1], gender=GENDERS[match[1]], text=words or None)
+        words = collector.words(scripts[path.stem]) if path.stem in scripts else None
+        collector.add(path.stem, path, label=label, speaker=match[1], gender=GENDERS[match[1]], text=words)
     return collector.report()

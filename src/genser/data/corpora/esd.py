@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 
 from genser.data.corpora.report import Collector, CorpusReport, absent, genders, sound_files
-from genser.data.tables import decode_text
-from genser.errors import ManifestError
 
 NAME = "esd"
 LAYOUT = "0001/Angry/train/0001_000351.wav or 0001/Angry/0001_000351.wav"
@@ -63,11 +61,7 @@ def _split(number: int) -> str:
 def _words(root: Path, collector: Collector) -> dict[str, str]:
     words = {}
     for path in sorted(path for path in root.rglob("*.txt") if path.stem in GENDERS):
-        try:
-            lines = [line.split("\t") for line in decode_text(path, TEXT_ENCODINGS).splitlines()]
-        except ManifestError as error:
-            collector.problem(path, f"{error} Its words are omitted.")
-            continue
+        lines = [line.split("\t") for line in (collector.words(path, TEXT_ENCODINGS) or "").splitlines()]
         words.update((fields[0].strip(), fields[1].strip()) for fields in lines if len(fields) > 1)
     return words
 

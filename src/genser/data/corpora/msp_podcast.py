@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from genser.data.corpora.report import Collector, CorpusReport
-from genser.data.tables import decode_text
 from genser.data.utterance import GENDERS
 
 NAME = "msp-podcast"
@@ -52,7 +51,7 @@ def read(root: Path) -> CorpusReport:
             "speaker": None if row["SpkrID"] in ("", UNKNOWN) else row["SpkrID"],
             "gender": gender if gender in GENDERS else None,
             "split": SPLITS.get(partition),
-            "text": decode_text(words[clip]).strip() or None if clip in words else None,
+            "text": collector.words(words[clip]) if clip in words else None,
             "extra": {"partition": partition},
         }
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from genser.audio.endings import LOSSY_ENDINGS, VIDEO_ENDINGS
 from genser.audio.folders import find_audio
 from genser.data.tables import read_table
+from genser.data.text import decode_text
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError, counted
 from genser.files import file_hash
@@ -177,6 +178,14 @@ class Collector:
         for number, reason in table.problems:
             self.problem(path, f"row {number} {reason} It is omitted.")
         return path, [row for _, row in table.rows]
+
+    def words(self, path: Path, encodings: Sequence[str] = ()) -> str | None:
+        """Text of a transcript, None if it is empty; one that cannot be read is a problem, and costs no clip."""
+        try:
+            return decode_text(path, encodings).strip() or None
+        except ManifestError as error:
+            self.problem(path, f"{error} Its words are omitted.")
+            return None
 
     def problem(self, path: str | Path, reason: str) -> None:
         """Add a file that does not fit, or a remark."""
