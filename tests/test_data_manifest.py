@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genser.data.columns import COLUMNS, find_columns
+from genser.data.labels import NO_SPEECH
 from genser.data.manifest import INVISIBLE, read_manifest, write_manifest
 from genser.data.tables import read_table
 from genser.data.utterance import GENDERS, SPLITS, Utterance
@@ -47,7 +48,11 @@ def utterances(draw):
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("relative", [True, False])
 @settings(deadline=None, max_examples=60)
-@given(items=st.lists(utterances(), min_size=1, max_size=5, unique_by=lambda item: (item.path, item.start, item.end)))
+@given(
+    items=st.lists(
+        utterances(), min_size=1, max_size=5, unique_by=lambda item: (item.path, item.start or 0.0, item.end)
+    )
+)
 def test_what_is_written_is_read_again(tmp_path_factory, ending, relative, items):
     path = tmp_path_factory.getbasetemp() / f"round{relative}{ending}"
     write_manifest(items, path, relative=relative)
@@ -110,6 +115,20 @@ def test_aliases_of_gender_and_split(tmp_path):
     path.write_text("path,gender,split\na.wav,F,dev\nb.wav,male,test\n")
     first, second = read_manifest(path, check_files=False)
     assert (first.gender, first.split, second.gender, second.split) == ("female", "validation", "male", "test")
+
+
+def test_a_clip_that_begins_with_its_file_is_named_once(tmp_path):
+    sounds(tmp_path, "a.wav")
+    (tmp_path / "m.csv").write_text("path,start\na.wav,\na.wav,0\n")
+    with pytest.raises(ManifestError, match="row 3: repeats row 2"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_no_speech_is_known_in_any_case(tmp_path):
+    sounds(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav")
+    (tmp_path / "m.csv").write_text("path,label\na.wav,No speech\nb.wav,NO_SPEECH\nc.wav,no speech\nd.wav,No one\n")
+    labels = [item.label for item in read_manifest(tmp_path / "m.csv")]
+    assert labels == [NO_SPEECH, NO_SPEECH, NO_SPEECH, "No one"]
 
 
 def test_a_long_list_of_problems_is_capped(tmp_path):

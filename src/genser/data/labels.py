@@ -80,12 +80,21 @@ class LabelMap:
 
 def is_emotion(label: str) -> bool:
     """Whether a label is the name of an emotion in any case."""
-    return label.casefold().replace("_", " ").strip() in _canonical_names()
+    return _plain(label) in _canonical_names()
+
+
+def is_no_speech(label: str) -> bool:
+    """Whether a label is :data:`NO_SPEECH` in any case, also with an underscore."""
+    return _plain(label) == NO_SPEECH
 
 
 def canonical(label: str) -> str:
     """Canonical name of an emotion in any case, such as ``"happiness"`` for ``"Joy"``; other labels as they are."""
-    return _canonical_names().get(label.casefold().replace("_", " ").strip(), label)
+    return _canonical_names().get(_plain(label), label)
+
+
+def _plain(label: str) -> str:
+    return label.casefold().replace("_", " ").strip()
 
 
 def for_task(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genser.data.columns import COLUMNS, Column, find_columns, refuse_misspelt
+from genser.data.labels import NO_SPEECH, is_no_speech
 from genser.data.tables import read_table, write_table
 from genser.data.text import unescaped
 from genser.data.utterance import GENDER_NAMES, SPLIT_NAMES, Utterance
@@ -30,7 +31,8 @@ def read_manifest(
     :func:`genser.data.columns.find_columns`. Other columns are kept in ``Utterance.extra``. Times may have any notation
     of :func:`genser.data.times.seconds`; ``duration`` beside ``start`` stands for ``end``. Relative paths start at the
     folder of the manifest. A file is found if its name on the disk has another Unicode form, or if the table writes it
-    with backslashes. Labels and names are compared in the form NFC, without spaces around them.
+    with backslashes. Labels and names are compared in the form NFC, without spaces around them; ``no speech`` is known
+    in any case, and with an underscore.
 
     Args:
         path: CSV, TSV, JSON, JSON lines, Parquet or Feather, by its ending.
@@ -54,7 +56,7 @@ def read_manifest(
     folder = path.parent.absolute()
     problems = list(table.problems)
     utterances: list[Utterance] = []
-    seen: dict[tuple[str, float | None, float | None], int] = {}
+    seen: dict[tuple[str, float, float | None], int] = {}
     for number, record in table.rows:
         utterance, reasons = parse_row(record, found, folder, decimal_comma=table.decimal_comma)
         if utterance is not None:
@@ -100,6 +102,8 @@ def parse_row(
     if duration is not None:
         fields["end"] = (fields.get("start") or 0.0) + duration
     fields["path"] = found_file(folder, fields["path"]) if fields.get("path") else ""
+    if fields.get("label") and is_no_speech(fields["label"]):
+        fields["label"] = NO_SPEECH
     if fields.get("gender"):
         fields["gender"] = GENDER_NAMES.get(fields["gender"].lower(), fields["gender"])
     if fields.get("split"):
@@ -152,7 +156,7 @@ def _fit(
     number: int,
     labels: Collection[str] | None,
     check_files: bool,
-    seen: dict[tuple[str, float | None, float | None], int],
+    seen: dict[tuple[str, float, float | None], int],
 ) -> list[str]:
     reasons = []
     if labels is not None:
@@ -162,7 +166,7 @@ def _fit(
             reasons.append(f"has the unknown label {utterance.label!r}. {suggestion(utterance.label, labels)}")
     if check_files and not is_file(utterance.path):
         reasons.append(f"{utterance.path} {'is a folder' if is_folder(utterance.path) else 'does not exist'}.")
-    first = seen.setdefault((utterance.path, utterance.start, utterance.end), number)
+    first = seen.setdefault((utterance.path, utterance.start or 0.0, utterance.end), number)
     if first != number:
         reasons.append(f"repeats row {first} ({utterance.key}).")
     return reasons
