@@ -243,6 +243,13 @@ def test_a_pickle_that_runs_code_is_not_converted(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("content", [{"model": {"a": torch.zeros(2)}}, [torch.zeros(2)], {"step": 3}])
+def test_a_pickle_that_is_no_table_of_tensors_is_not_converted(tmp_path, content):
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="not a table of tensors"):
+        convert_checkpoint(str(tmp_path), tmp_path / "out")
+
+
 def test_converting_needs_a_pickle(tmp_path):
     with pytest.raises(ModelError, match="nothing to convert"):
         convert_checkpoint(str(tmp_path), tmp_path / "out")

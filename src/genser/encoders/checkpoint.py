@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from genser.errors import ModelError, cause
-from genser.files import expanded, is_folder
+from genser.files import atomic_write, expanded, is_folder
 from genser.hub import download
 
 SETTINGS_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
@@ -116,11 +116,18 @@ def convert_checkpoint(source: str, folder: str | Path, revision: str | None = N
             f"{origin} has no {PICKLE_FILE}, so there is nothing to convert. Name another model."
         ) from error
     except Exception as error:  # a bad file makes torch raise many kinds of errors
-        raise ModelError(f"{origin / PICKLE_FILE} contains more than tensors, so it is not loaded: {error}") from error
+        raise ModelError(
+            f"{origin / PICKLE_FILE} is damaged or contains more than tensors, so it is not loaded: {error}"
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(one, Tensor) for one in tensors.values()):
+        raise ModelError(
+            f"{origin / PICKLE_FILE} is not a table of tensors by their names, so it is not a checkpoint of "
+            "transformers. Name another model."
+        )
     target.mkdir(parents=True, exist_ok=True)
     for name in SETTINGS_FILES:
         if (origin / name).is_file():
             shutil.copyfile(origin / name, target / name)
     tensors = {key: tensor.contiguous().clone() for key, tensor in tensors.items()}
-    save_file(tensors, target / WEIGHTS_FILE, metadata={"format": "pt"})
+    atomic_write(target / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     return target
