@@ -55,6 +55,13 @@ def test_a_head_for_the_gender_is_kept(tmp_path):
         load_model(folder)
 
 
+def test_a_model_takes_the_place_of_one_with_more_parts(tmp_path):
+    folder = toy_folder(tmp_path / "toy", gated=True, gendered="flat")
+    assert load_model(folder).gate is not None
+    model = load_model(toy_folder(tmp_path / "toy"))
+    assert (model.gate, model.gender) == (None, None)
+
+
 def test_loading_leaves_the_global_randomness_alone(made):
     torch.manual_seed(3)
     expected = torch.rand(4)

@@ -131,7 +131,8 @@ def save_model(
         "license": license,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
-    (folder / CONFIG).unlink(missing_ok=True)
+    for name in (CONFIG, *({GATE, GENDER} - contents.keys())):  # of an earlier model in this folder
+        (folder / name).unlink(missing_ok=True)
     for name, content in contents.items():
         atomic_write(folder / name, content)
     text = json.dumps({**config, "checksum": _checksum(config)}, indent=2, ensure_ascii=False)
