@@ -285,6 +285,17 @@ def test_a_run_with_other_data_or_settings_is_never_reused(tmp_path, inline, fin
     assert {run.spec.settings["recipe"]["steps"] for run in result.runs} == {13}, "the report covers the last plan only"
 
 
+def test_a_run_is_made_anew_once_its_speakers_are_named(tmp_path):
+    named = dataset()
+    unknown = replace(named, utterances=tuple(replace(item, speaker=None) for item in named.utterances))
+    fold = replace(halves(named)[0], speaker_independent=False)
+    names = {
+        bench._spec(fold, bench.plan.heads[0], 0, {}, None, (fold.train, fold.test)).name
+        for bench in (a_bench(tmp_path, data, folds=[fold]) for data in (named, unknown))
+    }
+    assert len(names) == 2
+
+
 def test_more_seeds_keep_those_that_are_there(tmp_path, inline, finished):
     a_bench(tmp_path, plan=replace(a_plan(tmp_path), seeds=3)).run()
     assert inline.done == 2 * 2

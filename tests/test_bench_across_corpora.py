@@ -211,6 +211,24 @@ def test_speakers_of_a_corpus_may_be_unknown(runs):
     assert units == {"a": (0, "utterance"), "b": (6, "speaker"), "c": (6, "speaker")}
 
 
+def test_a_head_without_answers_on_a_corpus_is_reported(runs):
+    """As one whose training diverged."""
+    lost = [
+        replace(
+            one,
+            probabilities=np.full_like(one.probabilities, np.nan),
+            adapted={name: np.full_like(values, np.nan) for name, values in one.adapted.items()},
+        )
+        if one.spec.fold == "loco a" and one.spec.head == "linear"
+        else one
+        for one in runs
+    ]
+    corpus = summarize_across_corpora(pool(lost), QUICK).corpora[0].scores[LINEAR][CONDITIONS[0]]
+    assert (corpus.ua.estimate, corpus.most_frequent) == (0, 0)
+    assert np.isnan(corpus.ece)
+    assert "–" in to_markdown(bench_document(BenchResult(tuple(lost)), resampling=QUICK))
+
+
 def test_unknown_speakers_are_no_leak_between_corpora(data):
     items = [replace(item, speaker=None) if item.corpus == "a" else item for item in data.utterances]
     for fold in folds(items, "loco"):

@@ -161,6 +161,13 @@ def test_inner_splits_hold_out_single_clips_if_speakers_cannot_be_held_out(corpu
     assert set(train) | set(held_out) == set(range(12))
 
 
+def test_inner_splits_hold_out_whole_recordings():
+    items = [Utterance(f"{n % 4}.wav", start=float(n), end=n + 1.0) for n in range(12)]
+    for train, held_out in inner_splits(items, Fold("f", np.arange(11), np.array([11]), False), 4, 0.25):
+        assert set(train) | set(held_out) == set(range(11))
+        assert not {items[place].path for place in train} & {items[place].path for place in held_out}
+
+
 def test_identifiers_are_unique_and_do_not_depend_on_the_folder(tmp_path):
     items = [
         Utterance(str(tmp_path / "a/s1/happy/1.wav"), corpus="a"),

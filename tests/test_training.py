@@ -1,6 +1,7 @@
 """Algorithm 1: the same seed gives the same model, and an interrupted run loses nothing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,15 @@ def test_a_checkpoint_of_another_recipe_or_other_data_is_refused(tmp_path):
         train(fresh(recipe(steps=20)), problem(), recipe(steps=20), folder=tmp_path)
     with pytest.raises(ModelError, match="other data"):
         train(fresh(recipe(steps=10)), problem(seed=2), recipe(steps=10), folder=tmp_path)
+    weighted = replace(problem(), weights=torch.linspace(0.1, 1.0, 90))
+    with pytest.raises(ModelError, match="other data"):
+        train(fresh(recipe(steps=10)), weighted, recipe(steps=10), folder=tmp_path)
+
+
+def test_weights_that_are_lost_do_not_become_a_model(tmp_path):
+    config = recipe(steps=20, optimizer=OptimizerConfig(lr=1e30, warmup=0.0))
+    with pytest.raises(ConfigError, match=r"loss at step 10 is not finite.*Lower optimizer\.lr, which is 1e\+30"):
+        train(fresh(config), problem(), config, folder=tmp_path)
 
 
 def test_a_torn_checkpoint_is_named(tmp_path):

@@ -20,7 +20,8 @@ from toys import toy_weights
 from genser.config import to_mapping
 from genser.errors import ConfigError
 from genser.model.folder import load_model
-from genser.training.distributed import Processes
+from genser.training import distributed
+from genser.training.distributed import TORCHRUN, Processes
 
 STEPS, CLIPS = 30, 60
 
@@ -196,3 +197,16 @@ def test_every_row_is_in_one_share():
 def test_a_folder_that_a_machine_does_not_share_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"features\.npy of another process is missing.*storage that they share"):
         Processes(1, 2, Path(tmp_path))._map("features")
+
+
+@pytest.mark.parametrize(
+    ("size", "names", "words"), [("4", TORCHRUN[:1], "LOCAL_RANK is not set"), ("two", TORCHRUN, "no number")]
+)
+def test_variables_that_torchrun_did_not_set_are_named(tmp_path, monkeypatch, size, names, words):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    for name in names:
+        monkeypatch.setenv(name, "0")
+    with pytest.raises(ConfigError, match=words), distributed.processes("cpu", tmp_path):
+        pass

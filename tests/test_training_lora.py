@@ -28,7 +28,7 @@ from genser.errors import ConfigError, ModelError
 from genser.model.folder import load_model, load_speech_model, save_model
 from genser.training import clips as clips_module
 from genser.training.data import build_dataset, sides
-from genser.training.lora import GROUPS, LowRank, _matrices, adapted_encoder, episode_loss, groups_of
+from genser.training.lora import GROUPS, LowRank, _identity, _matrices, adapted_encoder, episode_loss, groups_of
 from genser.training.recipe import AdaptationConfig, OptimizerConfig, TrainConfig
 from genser.training.run import TrainingSetup, run_training
 from genser.transport import Objective
@@ -180,6 +180,21 @@ def test_the_same_rows_give_the_same_weights_and_are_taken_from_the_folder(corpu
     other = adapted_encoder(*frozen, indices[:-1], config, corpus / "kept", lambda done, total: steps.append(done))
     assert steps == list(range(1, config.adaptation.steps + 1))
     assert other.fingerprint != adapted.fingerprint
+
+
+def test_other_groups_or_weights_are_another_adaptation(config, frozen):
+    """As after a column of the manifest was filled; the features stay the same."""
+    encoder, dataset = frozen
+    every = np.arange(len(dataset.labels))
+    corpora = tuple(replace(item, corpus="ab"[n % 2]) for n, item in enumerate(dataset.utterances))
+    found = {
+        _identity(encoder, one, every, replace(config, balance=balance))
+        for one in (dataset, replace(dataset, utterances=corpora))
+        for balance in ("none", "corpus")
+    }
+    assert len(found) == 4
+    speakers = tuple(replace(item, corpus="a", speaker="s") for item in dataset.utterances)
+    assert _identity(encoder, replace(dataset, utterances=speakers), every, config) not in found
 
 
 def test_only_the_training_side_is_adapted_to(corpus, config, adapted):

@@ -13,7 +13,7 @@ from genser.encoders import EncoderConfig, encode
 from genser.errors import ConfigError
 from genser.model.estimator import NetworkConfig
 from genser.model.folder import load_model, load_speech_model
-from genser.training.data import Dataset, calibration_folds, sides
+from genser.training.data import Dataset, calibration_folds, corpus_folds, sides
 from genser.training.gender import gender_rows
 from genser.training.recipe import CalibrationConfig, OptimizerConfig, TrainConfig, load_recipe
 from genser.training.run import TrainingSetup, run_training
@@ -215,6 +215,26 @@ def test_all_parts_of_a_recording_without_speaker_are_on_one_side():
     assert not {items[i].path for i in training} & {items[i].path for i in validation}
 
 
+@pytest.mark.parametrize("share", [0.15, 0.9])
+def test_of_few_recordings_each_class_keeps_one_to_learn_from(share):
+    sentences = []
+    training, validation = sides(dataset([None] * 4), replace(CONFIG, validation=share), sentences.append)
+    assert {index % 2 for index in training} == {0, 1}
+    assert ("There is no validation side" in sentences[0]) == (not len(validation))
+
+
+def test_speakers_on_both_sides_of_the_manifest_are_reported():
+    items = [
+        Utterance(f"{n}.wav", label="ab"[n % 2], speaker=f"s{n // 2}", split="train" if n < 5 else "validation")
+        for n in range(8)
+    ]
+    sentences = []
+    sides(Dataset(tuple(items), np.zeros((8, 1, 4), np.float32), ("a", "b"), (), 0), CONFIG, sentences.append)
+    assert "1 speaker is on the training and the validation side" in sentences[0]
+    sides(dataset([f"s{n // 2}" for n in range(8)]), replace(CONFIG, validation=0.0), sentences.append)
+    assert len(sentences) == 1
+
+
 def test_known_speakers_are_divided_as_a_whole_without_a_warning():
     sentences = []
     data = dataset([f"s{n // 4}" for n in range(40)])
@@ -230,6 +250,38 @@ def test_there_are_no_more_folds_than_speakers():
     assert sorted(index for _, test in parts for index in test) == list(range(12))
     assert calibration_folds(dataset(["one"] * 12), every, 5) == []
     assert len(calibration_folds(dataset([None] * 12), every, 4)) == 4
+
+
+def test_calibration_predicts_no_recording_of_which_it_learned_a_part():
+    items = tuple(Utterance(f"{n % 5}.wav", label="ab"[n % 2], start=float(n), end=n + 1.0) for n in range(40))
+    parts = Dataset(items, np.zeros((40, 1, 4), np.float32), ("a", "b"), (), 0)
+    found = calibration_folds(parts, np.arange(2, 40), 3)
+    assert sorted(index for _, test in found for index in test) == list(range(2, 40))
+    for training, test in found:
+        assert not {items[index].path for index in training} & {items[index].path for index in test}
+
+
+def test_no_corpus_is_held_out_from_one_class_alone():
+    corpora, labels = "aaaabbbbcccc", "xxxxxyxyxyxz"
+    items = tuple(Utterance(f"{n}.wav", label=labels[n], corpus=corpora[n]) for n in range(12))
+    three = Dataset(items, np.zeros((12, 1, 4), np.float32), ("x", "y", "z"), (), 0)
+    found = corpus_folds(three, np.arange(11))  # the row of class z is no training row
+    assert [(training.tolist(), test.tolist()) for training, test in found] == [
+        ([4, 5, 6, 7, 8, 9, 10], [0, 1, 2, 3]),
+        ([0, 1, 2, 3, 8, 9, 10], [4, 5, 6, 7]),
+        ([0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10]),
+    ]
+    two = replace(three, utterances=items[:8], features=three.features[:8])
+    assert [test.tolist() for _, test in corpus_folds(two, np.arange(8))] == [[0, 1, 2, 3]]
+
+
+def test_a_recording_without_speech_that_cannot_be_read_is_a_problem(corpus, tmp_path):
+    (corpus / "broken.wav").write_bytes(b"no sound")
+    (corpus / "silent.csv").write_text((corpus / "manifest.csv").read_text() + "broken.wav,No_Speech,s1,a,\n")
+    config = replace(CONFIG, steps=5, speech_gate=True)
+    run = run_training(corpus / "silent.csv", config, tmp_path, corpus / "store")
+    assert [problem.key for problem in run.dataset.problems] == [str(corpus / "broken.wav")]
+    assert load_speech_model(load_model(tmp_path)).gate is not None
 
 
 @pytest.mark.parametrize(("recipe", "resets"), [("small", True), ("bundled", True), ("paper", False)])

@@ -54,7 +54,8 @@ class CorpusScores:
         ua: UA, averaged over seeds, with its interval over speakers or clips, see :mod:`genser.metrics.bootstrap`. The
             interval of a mean is over corpora.
         most_frequent: Share of the clips that get the most frequent answer, averaged over seeds.
-        ece: Expected calibration error over bins of equal count after nested calibration, averaged over seeds.
+        ece: Expected calibration error over bins of equal count after nested calibration, averaged over seeds; NaN if
+            a seed answered nothing.
     """
 
     ua: Interval
@@ -165,15 +166,18 @@ def _corpus_scores(
         options = {"classes": classes, "groups": pooled.speakers, "metrics": ("ua",), "resampling": resampling}
         found[condition] = CorpusScores(
             score_intervals(scores, true, **options)["ua"],
-            float(np.mean([np.bincount(one[one != NO_ANSWER]).max() / len(one) for one in decide(scores)])),
+            float(np.mean([np.bincount(one[one != NO_ANSWER]).max(initial=0) / len(one) for one in decide(scores)])),
             float(np.mean([_calibration_error(one, true) for one in calibrated])),
         )
     return found
 
 
 def _calibration_error(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Calibration error of the answered clips; NaN if there are none."""
     decisions = decide(scores)
     answered = decisions != NO_ANSWER
+    if not answered.any():
+        return float("nan")
     return expected_calibration_error(scores[answered].max(axis=-1), (decisions == labels)[answered])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from genser.bench.runs import Protocol
 from genser.data.labels import TASKS, find_label_map, for_task
 from genser.data.leaks import check_leaks
-from genser.data.splits import Fold, emobox_clip, emobox_tests, folds, validation_split
+from genser.data.splits import Fold, emobox_clip, emobox_tests, folds, recordings_of, validation_split
 from genser.data.utterance import Utterance
 from genser.errors import ManifestError, suggestion
 
@@ -147,7 +147,7 @@ def inner_splits(
     """Divide a training side for model selection; the test side is not used.
 
     The held-out side is the official validation side if the protocol has one, else a draw of whole speakers, or of
-    single clips if the training side has no two known speakers.
+    whole recordings if the training side has no two known speakers.
 
     Args:
         utterances: The utterances that the indices of the fold refer to.
@@ -164,7 +164,7 @@ def inner_splits(
     splits = []
     for seed in range(INNER_SEED, INNER_SEED + count):
         inside, held_out = (
-            validation_split(side, share, seed) if _has_speakers(side) else _clips(len(side), share, seed)
+            validation_split(side, share, seed) if _has_speakers(side) else _recordings(side, share, seed)
         )
         splits.append((fold.train[inside], fold.train[held_out]))
     return splits
@@ -177,10 +177,14 @@ def _has_speakers(utterances: Iterable[Utterance]) -> bool:
     return len(known) == len(speakers) and len({corpus for corpus, _ in known}) < len(known)
 
 
-def _clips(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    order = np.random.default_rng(seed).permutation(rows)
-    cut = min(max(1, round(share * rows)), rows - 1)
-    return np.sort(order[cut:]), np.sort(order[:cut])
+def _recordings(utterances: Sequence[Utterance], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out a share of the recordings; of the clips if they are all of one recording."""
+    numbers = recordings_of(utterances)
+    numbers = numbers if numbers.any() else np.arange(len(utterances))
+    count = int(numbers.max()) + 1
+    order = np.random.default_rng(seed).permutation(count)
+    is_held_out = np.isin(numbers, order[: min(max(1, round(share * count)), count - 1)])
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
 def identifiers(utterances: Sequence[Utterance]) -> np.ndarray:

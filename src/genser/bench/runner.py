@@ -312,6 +312,8 @@ class Bench:
         about |= {"chosen": dict(settings), "recipe": recipe}
         if self.protocol.holds_out_corpora:
             about["shrinkage"] = SHRINKAGE  # of the adapted predictions
+        if any(self.dataset.utterances[index].speaker is None for index in sides[1]):
+            about["speakers"] = "unknown"  # so that the run is made anew once they are named
         factor, value = (variant.factor, variant.value) if variant else ("", "")
         return RunSpec(self.protocol, fold.name, head.name, self.encoder, seed, factor, value, about)
 

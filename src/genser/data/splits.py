@@ -142,6 +142,15 @@ def validation_split(
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
+def recordings_of(utterances: Sequence[Utterance]) -> np.ndarray:
+    """Number of the recording of each utterance, in the order of their first use, int64 of shape (utterances,).
+
+    Where speakers are unknown, recordings are divided instead: parts of one are of one voice, microphone and room.
+    """
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(item.path, len(numbers)) for item in utterances], dtype=np.int64)
+
+
 def _speakers_in_turn(
     speakers: Sequence[tuple[str, str]], utterances: Sequence[Utterance], seed: int
 ) -> dict[str, list[tuple[str, str]]]:

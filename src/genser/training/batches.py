@@ -137,8 +137,9 @@ def identity(config: TrainConfig, data: TrainingData) -> str:
     """Hash of a recipe and its rows; a checkpoint is resumed only by a run with the same one."""
     digest = hashlib.sha256(json.dumps(to_mapping(config), sort_keys=True).encode())
     digest.update(str(tuple(data.features.shape)).encode())
-    for tensor in (data.features, data.labels, *(() if data.augmented is None else (data.augmented,))):
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    for tensor in (data.features, data.labels, data.augmented, data.weights):
+        if tensor is not None:
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from genser.audio.augment import Augmentation, AugmentedCopy
 from genser.data.features import FeatureProblem, extract_features, open_store
 from genser.data.labels import NO_SPEECH, classes_of, find_label_map, for_task
-from genser.data.leaks import check_leaks
-from genser.data.splits import folds, validation_split
+from genser.data.splits import folds, recordings_of, validation_split
 from genser.data.store import FeatureStore
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
@@ -65,15 +64,18 @@ class Dataset:
         """Rows to score: features and labels without balance, centring and copies."""
         return TrainingData(torch.from_numpy(self.features[indices]), torch.from_numpy(self.labels[indices]))
 
+    def weights(self, indices: np.ndarray, balance: str) -> Tensor | None:
+        """Relative frequency with which each row is drawn, shape (rows,); None draws all rows in turn."""
+        keys = [_balance_key(self.utterances[index], balance) for index in indices]
+        return None if balance == "none" else balance_weights(keys)
+
     def training_rows(self, indices: np.ndarray, config: TrainConfig) -> TrainingData:
         """Rows to train on: balanced, with the augmented copies that a recipe asks for, and once more centred.
 
         Raises:
             ConfigError: The recipe asks for more augmented copies than there are.
         """
-        keys = [_balance_key(self.utterances[index], config.balance) for index in indices]
-        weights = None if config.balance == "none" else balance_weights(keys)
-        rows = self.rows(indices)
+        rows, weights = self.rows(indices), self.weights(indices, config.balance)
         augmented = (
             torch.from_numpy(self._copies(config.augmented_copies)[indices]) if config.augmented_copies else None
         )
@@ -224,7 +226,7 @@ def sides(dataset: Dataset, config: TrainConfig, report: Report = lambda _: None
     Args:
         dataset: All utterances.
         config: Its share and seed of validation.
-        report: Called if speakers are unknown.
+        report: Called if speakers are unknown, or are on both sides.
 
     Raises:
         ManifestError: There is no training side.
@@ -234,18 +236,30 @@ def sides(dataset: Dataset, config: TrainConfig, report: Report = lambda _: None
     if not len(train):
         raise ManifestError("No row of the manifest is in the split 'train'. Mark some, or leave the column empty.")
     if len(validation) or not config.validation:
+        _report_shared_speakers(dataset, train, validation, report)
         return train, validation
     utterances = [dataset.utterances[index] for index in train]
     if speakers_known(utterances):
         inner, held_out = validation_split(utterances, config.validation, config.seed)
-        check_leaks([utterances[index] for index in inner], [utterances[index] for index in held_out])
     else:
         inner, held_out = _recording_split(utterances, config.validation, config.seed)
         report(
             "Some rows have no speaker, so the validation side is a random share of the recordings. Its scores are "
             "optimistic, since its speakers may be on the training side: fill the column 'speaker'."
+            if len(held_out)
+            else "There is no validation side, since the recordings of each class are too few for it."
         )
     return train[inner], train[held_out]
+
+
+def _report_shared_speakers(dataset: Dataset, train: np.ndarray, validation: np.ndarray, report: Report) -> None:
+    voices = [{dataset.utterances[index].speaker_key for index in side} - {None} for side in (train, validation)]
+    if shared := voices[0] & voices[1]:
+        speakers = counted(len(shared), "speaker is", "speakers are")
+        report(
+            f"{speakers} on the training and the validation side by the column 'split', so the validation scores are "
+            "optimistic."
+        )
 
 
 def speakers_known(utterances: Sequence[Utterance]) -> bool:
@@ -254,14 +268,14 @@ def speakers_known(utterances: Sequence[Utterance]) -> bool:
 
 
 def _recording_split(utterances: Sequence[Utterance], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out a share of the recordings of each class; all parts of a recording are on one side."""
+    """Hold out a share of the recordings of each class, never all; all parts of a recording are on one side."""
     classes: dict[str, set[str]] = defaultdict(set)
     for path, label in {item.path: item.label or "" for item in utterances}.items():
         classes[label].add(path)
     generator, held_out = np.random.default_rng(seed), set()
     for _, paths in sorted(classes.items()):
         drawn = generator.permutation(sorted(paths))
-        held_out |= set(drawn[: round(share * len(drawn))].tolist())
+        held_out |= set(drawn[: min(round(share * len(drawn)), len(drawn) - 1)].tolist())
     chosen = np.array([item.path in held_out for item in utterances])
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
@@ -274,11 +288,32 @@ def calibration_folds(dataset: Dataset, train: np.ndarray, count: int) -> list[t
     """
     utterances = [dataset.utterances[index] for index in train]
     is_known = speakers_known(utterances)
-    count = min(count, len({item.speaker_key if is_known else item.path for item in utterances}))
+    recordings = recordings_of(utterances)
+    several = len({item.speaker_key for item in utterances}) if is_known else int(recordings.max()) + 1
+    count = min(count, several)
     if count < 2:
         return []
-    found = folds(utterances, "kfold-speaker" if is_known else "random", k=count)
-    return [(train[fold.train], train[fold.test]) for fold in found]
+    if is_known:
+        return [(train[fold.train], train[fold.test]) for fold in folds(utterances, "kfold-speaker", k=count)]
+    parts = np.array_split(np.random.default_rng(0).permutation(several), count)
+    tests = [np.isin(recordings, part) for part in parts]
+    return [(train[~test], train[test]) for test in tests]
+
+
+def corpus_folds(dataset: Dataset, train: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Hold out each corpus of a training side in turn, if the others have two classes or more.
+
+    Returns:
+        Indices of the rows to train on, and of all rows of the held-out corpus whose classes these have.
+    """
+    found = []
+    for name in sorted(set(dataset.corpora[train].tolist())):
+        rows = train[dataset.corpora[train] != name]
+        known = np.unique(dataset.labels[rows])
+        test = np.flatnonzero((dataset.corpora == name) & np.isin(dataset.labels, known))
+        if len(known) > 1 and len(test):
+            found.append((rows, test))
+    return found
 
 
 def _balance_key(utterance: Utterance, balance: str) -> tuple[str, ...]:

@@ -17,6 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from genser.errors import ConfigError
 
+TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun sets beside ``WORLD_SIZE``."""
+
 PATIENCE = timedelta(days=7)
 """Time that processes wait for another, such as for the one that adapts an encoder."""
 
@@ -180,12 +183,20 @@ def processes(device: str, folder: Path) -> Iterator[tuple[Processes, str]]:
         This process, and its device.
 
     Raises:
-        ConfigError: A machine has fewer GPUs than processes.
+        ConfigError: A machine has fewer GPUs than processes, or something other than torchrun set ``WORLD_SIZE``.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
         yield ALONE, device
         return
+    missing = [name for name in TORCHRUN if name not in os.environ]
+    if missing or not size.isdecimal():
+        problem = f"{missing[0]} is not set" if missing else "that is no number of processes"
+        raise ConfigError(
+            f"The variable WORLD_SIZE is {size!r}, but {problem}. Start with torchrun, or unset WORLD_SIZE to train in "
+            "one process."
+        )
+    world = int(size)
     is_gpu, place = device.startswith("cuda"), int(os.environ["LOCAL_RANK"])
     if is_gpu:
         if place >= torch.cuda.device_count():

@@ -114,8 +114,11 @@ def _identity(encoder: SpeechEncoder, dataset: Dataset, training: np.ndarray, co
     names = ("adaptation", "augmentation", "augmented_copies", "augmented_share", "balance", "seed")
     settings = {name: value for name, value in to_mapping(config).items() if name in names}
     digest = hashlib.sha256(json.dumps([encoder.fingerprint, settings, dataset.classes], sort_keys=True).encode())
+    utterances = [dataset.utterances[index] for index in training]
     digest.update(np.ascontiguousarray(dataset.features[training]).tobytes())
-    digest.update(dataset.labels[training].tobytes())
+    drawn = dataset.weights(training, config.balance)
+    for tensor in (torch.from_numpy(dataset.labels[training]), groups_of(utterances), drawn):
+        digest.update(b"" if tensor is None else tensor.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ import torch
 
 from genser._version import __version__
 from genser.config import to_mapping
-from genser.data.features import extract_features, open_store
+from genser.data.features import FeatureProblem, extract_features, open_store
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
@@ -31,7 +31,15 @@ from genser.training.calibration import (
 )
 from genser.training.card import model_card
 from genser.training.clips import Clips
-from genser.training.data import Dataset, Report, build_dataset, calibration_folds, sides, speakers_known
+from genser.training.data import (
+    Dataset,
+    Report,
+    build_dataset,
+    calibration_folds,
+    corpus_folds,
+    sides,
+    speakers_known,
+)
 from genser.training.distributed import ALONE, Processes, processes
 from genser.training.gender import GenderHead, calibrate_gender, gender_config, gender_rows
 from genser.training.lora import adapted_encoder
@@ -116,7 +124,8 @@ def run_training(
         if config.gender:
             trained = replace(trained, gender=_gender_head(setup, dataset, training, report))
         if group.rank == 0:
-            _save(trained, setup, head, encoder, training, validation, info or {})
+            unread = _save(trained, setup, head, encoder, training, validation, info or {})
+            trained = replace(trained, dataset=replace(trained.dataset, problems=(*dataset.problems, *unread)))
     return trained
 
 
@@ -270,17 +279,15 @@ def _calibrated(
         inside = setup.held_out(parts)
     elif len(validation):
         inside = HeldOutPredictions.of(head, validation, dataset.rows(validation), dataset.corpora[validation])
-    corpora = sorted(set(dataset.corpora[training]))
-    if settings.across_corpora and len(corpora) < 2:
-        report(
-            "calibration.across_corpora has no effect, since the manifest has one corpus: one exponent calibrates all "
-            "clips, and the model has no in-domain score."
-        )
+    corpora = corpus_folds(dataset, training) if settings.across_corpora else []
+    if corpora:
+        outside = setup.held_out(corpora)
     elif settings.across_corpora:
-        parts_of = [(training[dataset.corpora[training] != name], dataset.corpora == name) for name in corpora]
-        outside = setup.held_out(
-            (rows, np.flatnonzero(held_out & np.isin(dataset.labels, dataset.labels[rows])))
-            for rows, held_out in parts_of
+        has_one = len(set(dataset.corpora[training])) == 1
+        reason = "the manifest has one corpus" if has_one else "the corpora other than one do not have two classes"
+        report(
+            f"calibration.across_corpora has no effect, since {reason}: one exponent calibrates all clips, and the "
+            "model has no in-domain score."
         )
     if setup.group.rank:  # the first process calibrates and saves
         return trained
@@ -311,10 +318,8 @@ def _gender_head(setup: TrainingSetup, dataset: Dataset, training: np.ndarray, r
     head, _ = replace(genders, group=ALONE).fit(labelled, rows)
     parts = calibration_folds(labelled, rows, settings.folds) if settings.folds else []
     inside = genders.held_out(parts) if parts else None
-    outside, corpora = None, labelled.corpora
-    names = sorted(set(corpora[rows].tolist()))
-    if settings.across_corpora and len(names) > 1:
-        outside = genders.held_out((rows[corpora[rows] != name], np.flatnonzero(corpora == name)) for name in names)
+    corpora = corpus_folds(labelled, rows) if settings.across_corpora else []
+    outside = genders.held_out(corpora) if corpora else None
     if inside is None and outside is None:
         report("The gender is not calibrated, since no clips were held out. Set calibration.folds.")
     known = [inside, outside and outside.where(np.isin(outside.rows, rows))]
@@ -330,16 +335,18 @@ def _save(
     training: np.ndarray,
     validation: np.ndarray,
     info: dict[str, Any],
-) -> None:
-    """Write the model folder with its speech gate and its card."""
+) -> list[FeatureProblem]:
+    """Write the model folder with its speech gate and its card; return the recordings without speech not read."""
     config, dataset = setup.config, trained.dataset
-    gate = None
+    gate, unread = None, []
     if config.speech_gate:
         speech = torch.from_numpy(dataset.features[training])
         if dataset.augmented is not None:
             speech = torch.cat([speech, torch.from_numpy(dataset.augmented[training, 0])])
         silent = [item for item in dataset.silent if (item.split or "train") == "train"]
-        recordings, _ = extract_features(silent, encoder, open_store(str(setup.store), encoder)) if silent else ((), ())
+        recordings = np.empty((0, *dataset.features.shape[1:]), np.float32)
+        if silent:
+            recordings, unread = extract_features(silent, encoder, open_store(str(setup.store), encoder))
         gate = train_gate(encoder, config.encoder.pooling, speech, recordings)
     info = {**_info(trained, config, training, validation), **info}
     embed = encoder if config.adaptation.rank else None
@@ -358,6 +365,7 @@ def _save(
         trained.folder.name, config, dataset, training, info, gate is not None, trained.calibration is not None
     )
     atomic_write(trained.folder / CARD, card.encode())
+    return unread
 
 
 def _info(trained: TrainedModel, config: TrainConfig, training: np.ndarray, validation: np.ndarray) -> dict[str, Any]:

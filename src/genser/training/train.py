@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from genser.caches import import_torch_compiler
-from genser.errors import ModelError
+from genser.errors import ConfigError, ModelError
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.head import Head
 from genser.training.batches import (
@@ -90,6 +90,7 @@ def train(
         processes: This process among those of a distributed run.
 
     Raises:
+        ConfigError: With a folder: the loss is not finite.
         ModelError: The folder holds a checkpoint of another recipe or other data, or the head has no parameters and no
             closed form.
     """
@@ -126,6 +127,11 @@ def train(
             is_last = state.step == config.steps
             if is_last or state.step % config.evaluate_every == 0:
                 metrics = {name: float(value) for name, value in metrics.items()}
+                if keeper and not math.isfinite(metrics["loss"]):
+                    raise ConfigError(
+                        f"The loss at step {state.step} is not finite, so the weights are lost. Lower optimizer.lr, "
+                        f"which is {config.optimizer.lr:g}, and train into an empty folder."
+                    )
                 if validation is not None:
                     with averaged(state):
                         metrics["validation_ua"] = ua = validation_ua(head, validation)
