@@ -169,7 +169,7 @@ def test_storage_that_fails_while_it_is_read_is_named(monkeypatch):
         list(read_rows(["memory://late/a.csv"]))
     with pytest.raises(StorageError, match=r"late/run/_job\.json cannot be read: The connection was lost"):
         Shards("memory://late/run", "x").check({})
-    put_stored("memory://late/run/part", b"PAR1")
+    put_stored("memory://late/run/part", b"PAR1" * 4)
     with pytest.raises(StorageError, match=r"late/run/part cannot be read: The connection was lost"):
         Shards("memory://late/run", "x").failed(["part"])
 

@@ -275,7 +275,8 @@ def test_no_corpus_is_held_out_from_one_class_alone():
     assert [test.tolist() for _, test in corpus_folds(two, np.arange(8))] == [[0, 1, 2, 3]]
 
 
-def test_a_recording_without_speech_that_cannot_be_read_is_a_problem(corpus, tmp_path):
+def test_a_recording_without_speech_that_cannot_be_read_is_a_problem(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("genser.training.speech_gate.SOUNDS_EACH", 1)
     (corpus / "broken.wav").write_bytes(b"no sound")
     (corpus / "silent.csv").write_text((corpus / "manifest.csv").read_text() + "broken.wav,No_Speech,s1,a,\n")
     config = replace(CONFIG, steps=5, speech_gate=True)

@@ -127,11 +127,8 @@ def train(
             is_last = state.step == config.steps
             if is_last or state.step % config.evaluate_every == 0:
                 metrics = {name: float(value) for name, value in metrics.items()}
-                if keeper and not math.isfinite(metrics["loss"]):
-                    raise ConfigError(
-                        f"The loss at step {state.step} is not finite, so the weights are lost. Lower optimizer.lr, "
-                        f"which is {config.optimizer.lr:g}, and train into an empty folder."
-                    )
+                if keeper:
+                    _check_loss(metrics, config)
                 if validation is not None:
                     with averaged(state):
                         metrics["validation_ua"] = ua = validation_ua(head, validation)
@@ -156,6 +153,14 @@ def train(
         assert folder is not None
         load_checkpoint(state, folder / "best.safetensors", run)
     return result
+
+
+def _check_loss(metrics: dict[str, Any], config: TrainConfig) -> None:
+    if not math.isfinite(metrics["loss"]):
+        raise ConfigError(
+            f"The loss at step {metrics['step']:g} is not finite, so the weights are lost. Lower optimizer.lr, which "
+            f"is {config.optimizer.lr:g}, and train into an empty folder."
+        )
 
 
 def _fit(head: Head, data: TrainingData, processes: Processes) -> None:
