@@ -23,7 +23,7 @@ import genser.bench.runner
 from genser.bench import task as bench_work
 from genser.bench.plan import load_plan
 from genser.bench.pool_runs import System, pool
-from genser.bench.runner import Bench
+from genser.bench.runner import Bench, BenchSettings
 from genser.bench.runs import INDEX, Protocol, bench_result, entries, load_run
 from genser.bench.task import SelectTask, perform, start_worker, trace_of, workers
 from genser.bench.trace import Trace
@@ -308,7 +308,7 @@ def test_a_leaking_fold_is_refused_before_anything_is_trained(tmp_path, inline):
     with pytest.raises(ManifestError, match="speaker toy s4"):
         a_bench(tmp_path, data, folds=[wrong])
     with pytest.raises(ConfigError, match="jobs must be at least 1, got 0"):
-        a_bench(tmp_path, jobs=0)
+        BenchSettings("loso", (), tmp_path, tmp_path, jobs=0)
 
 
 def test_speaker_dependent_protocols_are_marked_in_every_output(tmp_path, inline):
@@ -341,7 +341,7 @@ def test_the_report_has_choices_ablations_steps_and_figure_one(tmp_path, finishe
         "Ablation of transport on fake: k",
         "Ablation of transport on fake: read-out",
         "Table 3",
-        "From speech to class: transport on toy-kfold-2, fake, test clips of toy 0",
+        "From speech to class\n\nTransport on toy-kfold-2, fake, test clips of toy 0.",
     ):
         assert words in text, words
     assert "Unfinished" not in text

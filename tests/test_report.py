@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -263,6 +264,47 @@ def test_the_page_needs_no_other_file_and_is_accessible(written):
     for promise in ("prefers-color-scheme: dark", 'name="viewport"', 'lang="en"', 'scope="col"', 'scope="row"'):
         assert promise in page
     assert "A note &amp; more." in page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_long_names_and_tables_without_scrolling_the_page(written_for_phone, scheme):
+    from selenium import webdriver
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        browser.get(written_for_phone.as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        beyond = """
+            return [...document.querySelectorAll("h1, h2, p, li, img, figcaption, caption span")]
+              .filter((one) => one.getBoundingClientRect().right > innerWidth).map((one) => one.innerText);
+        """
+        assert browser.execute_script(beyond) == []
+    finally:
+        browser.quit()
+
+
+@pytest.fixture(scope="module")
+def written_for_phone(tmp_path_factory):
+    """A report whose names are as long as those of seven joined corpora."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("selenium")
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("chromium and its driver are not installed")
+    name = "ased+emodb+emospeech+emotiontts+emovo+nemo+ravdess-kfold-2-gender"
+    protocol = Protocol(name, "ased+emodb", "emotion", "kfold", folds=2)
+    found = BenchResult(tuple(runs(protocol=protocol)), f"Bench: {name}_without_any_place_to_break_a_line", ())
+    folder = tmp_path_factory.mktemp("phone")
+    write_report(bench_document(found, resampling=QUICK), folder, formats=("html",))
+    return folder / "report.html"
 
 
 def test_markup_in_texts_is_escaped():

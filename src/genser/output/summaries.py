@@ -15,11 +15,11 @@ VOICE = {"channel": int, "speaker": str, "label": str, "speech": float, "segment
 CLASSES = {
     "shares": PerClass("share_"),
     "scores": PerClass("score_"),
+    "changes": PerClass("change_"),
     "longest": PerClass("longest_"),
     "longest_start": PerClass("longest_start_"),
-    "changes": PerClass("change_"),
 }
-COLUMNS = {"path": str, **VOICE, "familiar": float, **CLASSES, **RECORDING}
+COLUMNS = {"path": str, **VOICE, "familiar": float, **RECORDING, **CLASSES}
 
 
 def summary_rows(timelines: Iterable[Timeline], labels: Sequence[str]) -> Rows:

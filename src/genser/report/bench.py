@@ -113,6 +113,7 @@ def bench_document(
     for summary in summaries:
         blocks += _protocol(summary, result)
     blocks += paper_tables(summaries)
+    blocks += [Heading("From speech to class")] if traces else []
     for title, trace in (traces or {}).items():
         blocks += _figure_1(title, trace)
     blocks += [Heading("How to read this"), Paragraph(BENCH_READING), Paragraph(READING), *_sources(summaries)]
@@ -357,7 +358,7 @@ def _cost(summary: ProtocolSummary) -> Table:
 def _figure_1(title: str, trace: Trace) -> list[Block]:
     name = slug(title)
     return [
-        Heading(f"From speech to class: {title}"),
+        Paragraph(f"{title[:1].upper()}{title[1:]}."),
         Picture(
             f"{name}-curves",
             "One utterance: the speech embedding x₁, the state at decreasing times t (blue), and the code x₀ of its "

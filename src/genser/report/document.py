@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from genser.errors import ConfigError, MissingExtraError
 from genser.files import atomic_write
 from genser.metrics.bootstrap import FEW_SPEAKERS, Interval, PairedDifference
+from genser.output.figures import import_figure
 from genser.report.plots import DPI, to_png
 
 if TYPE_CHECKING:
@@ -105,6 +107,22 @@ class Document:
     data: dict[str, Any]
 
 
+def check_formats(formats: tuple[str, ...] = FORMATS) -> None:
+    """Refuse formats of a report that cannot be written, before hours of work for it.
+
+    Raises:
+        ConfigError: A format is unknown.
+        MissingExtraError: A format needs an extra that is not installed.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise ConfigError(f"There is no report format {', '.join(unknown)}. Choose from {', '.join(FORMATS)}.")
+    if {"html", "png"} & set(formats):
+        import_figure("A report with pictures")
+    if "html" in formats and not find_spec("jinja2"):
+        raise MissingExtraError("plot", "Writing a report as HTML")
+
+
 def write_report(
     document: Document, folder: str | os.PathLike[str], *, formats: tuple[str, ...] = FORMATS
 ) -> list[Path]:
@@ -122,9 +140,7 @@ def write_report(
         ConfigError: A format is unknown.
         MissingExtraError: A format needs an extra that is not installed.
     """
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown:
-        raise ConfigError(f"There is no report format {', '.join(unknown)}. Choose from {', '.join(FORMATS)}.")
+    check_formats(formats)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
@@ -178,12 +194,15 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     """
     try:
         from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup, escape
     except ImportError:
         raise MissingExtraError("plot", "Writing a report as HTML") from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     filters: dict[str, Callable[..., Any]] = {
         "slug": slug,
         "kind": lambda block: type(block).__name__,
+        "figures": lambda text: re.sub(r" (?!\()", "\u00a0", text),  # a line break only before the interval
+        "breakable": lambda text: escape(text).replace("+", Markup("+<wbr>")),  # of joined corpora, on a phone
         "base64": lambda png: base64.b64encode(png).decode(),
         "width": lambda png: int.from_bytes(png[16:20], "big") * 96 // DPI,  # CSS pixels, from the header of the PNG
     }
