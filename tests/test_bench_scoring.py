@@ -13,7 +13,6 @@ from toys import LABELS, toy_folder, toy_weights
 from genser import load
 from genser.audio import SAMPLE_RATE
 from genser.bench.score_manifest import (
-    Scored,
     _problem,
     labelled,
     late_ends,
@@ -25,7 +24,6 @@ from genser.bench.score_manifest import (
 from genser.cli.evaluate import evaluate as evaluate_verb
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, ManifestError, ModelError
-from genser.metrics.evaluate import Predictions
 from genser.model.folder import load_model, save_model
 from genser.model.heads import make_head
 
@@ -100,11 +98,6 @@ def test_another_encoder_is_refused(tmp_path, home):
         score(tmp_path, utterances(home), tmp_path)
 
 
-def scored(items, **info):
-    rows = np.full((len(items), 2), 0.5)
-    return Scored(Predictions(rows, np.zeros(len(items), int), ("a", "b")), {}, tuple(items), info, ())
-
-
 def digests(*speakers):
     keys = (speaker.split("/") for speaker in speakers)
     return [Utterance("a.wav", corpus=corpus, speaker=name).speaker_digest for corpus, name in keys]
@@ -133,7 +126,7 @@ def digests(*speakers):
     ],
 )
 def test_training_speakers_are_reported(home, fields, info, words):
-    found = speaker_warnings(scored(utterances(home, **fields), **info))
+    found = speaker_warnings(utterances(home, **fields), info)
     assert len(found) == len(words)
     assert all(part in warning for part, warning in zip(words, found, strict=True))
 

@@ -117,7 +117,8 @@ def test_an_encoder_that_was_moved_can_be_named(genser, tmp_path, name):
         assert code == 2
         assert "--encoder" in message
         code, message = genser(*words, "--encoder", name)
-        assert (code, message) == (0, "")
+        assert code == 0
+        assert "--encoder" not in message
 
 
 def test_an_onnx_file_takes_no_encoder(genser, tmp_path):

@@ -25,7 +25,7 @@ def dataset(copies=2):
 
 def test_validation_rows_have_no_copies():
     config = TrainConfig(augmented_copies=2, validation=0.25)
-    train_rows, held_out_rows = sides(dataset(), config)
+    train_rows, held_out_rows = sides(dataset().utterances, config)
     data, held_out = dataset().training_rows(train_rows, config), dataset().rows(held_out_rows)
     assert held_out.augmented is None
     assert data.augmented.shape == (6, 2, 2, 8)

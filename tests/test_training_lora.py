@@ -28,7 +28,7 @@ from genser.errors import ConfigError, ModelError
 from genser.model.folder import load_model, load_speech_model, save_model
 from genser.training import clips as clips_module
 from genser.training.data import build_dataset, sides
-from genser.training.lora import GROUPS, LowRank, _identity, _matrices, adapted_encoder, episode_loss, groups_of
+from genser.training.lora import GROUPS, LowRank, _identity, adaptable, adapted_encoder, episode_loss, groups_of
 from genser.training.recipe import AdaptationConfig, OptimizerConfig, TrainConfig
 from genser.training.run import TrainingSetup, run_training
 from genser.transport import Objective
@@ -73,7 +73,7 @@ def frozen(corpus, config):
 
 @pytest.fixture(scope="module")
 def adapted(corpus, config, frozen):
-    return adapted_encoder(*frozen, sides(frozen[1], config)[0], config, corpus / "kept")
+    return adapted_encoder(*frozen, sides(frozen[1].utterances, config)[0], config, corpus / "kept")
 
 
 def test_a_low_rank_term_starts_as_nothing_and_has_its_rank():
@@ -110,7 +110,7 @@ def test_layers_above_the_highest_chosen_state_are_not_adapted(corpus, config, s
 
 def test_an_encoder_whose_states_lie_below_its_layers_is_refused(config):
     with pytest.raises(ConfigError, match="no layers to adapt"):
-        _matrices(load_encoder(replace(config.encoder, pooling=Pooling(states=(0,)))))
+        adaptable(load_encoder(replace(config.encoder, pooling=Pooling(states=(0,)))))
 
 
 def test_the_frozen_encoder_stays_and_the_copy_has_a_name_of_its_own(config, frozen, adapted):
@@ -158,7 +158,7 @@ def test_rows_of_one_group_have_nothing_to_be_asked_about():
 
 def test_classes_lie_further_apart_than_before(corpus, config, frozen, adapted):
     """Speakers that were adapted to: between-class against within-class spread of the pooled states."""
-    indices = sides(frozen[1], config)[0]
+    indices = sides(frozen[1].utterances, config)[0]
     dataset = build_dataset(read_manifest(corpus / "manifest.csv"), adapted, str(corpus / "store"))
 
     def ratio(features):
@@ -171,7 +171,7 @@ def test_classes_lie_further_apart_than_before(corpus, config, frozen, adapted):
 
 
 def test_the_same_rows_give_the_same_weights_and_are_taken_from_the_folder(corpus, config, frozen, adapted, tmp_path):
-    indices = sides(frozen[1], config)[0]
+    indices = sides(frozen[1].utterances, config)[0]
     again = adapted_encoder(*frozen, indices, config, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), adapted.parameters(), strict=True))
     steps = []
@@ -199,7 +199,7 @@ def test_other_groups_or_weights_are_another_adaptation(config, frozen):
 
 def test_only_the_training_side_is_adapted_to(corpus, config, adapted):
     setup = TrainingSetup.open(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
-    encoder, _ = setup.features(sides(setup.dataset, config)[0])
+    encoder, _ = setup.features(sides(setup.dataset.utterances, config)[0])
     assert encoder.fingerprint == adapted.fingerprint  # taken from the folder: the same rows, the training side's
 
 
@@ -207,7 +207,7 @@ def test_augmented_copies_of_an_adapted_encoder_can_be_omitted(corpus, config):
     """The clips take their place, as in the trainings of a calibration."""
     config = replace(config, augmented_copies=1, augmentation=Augmentation(noise_chance=1.0, crop_chance=0.0))
     setup = TrainingSetup.open(read_manifest(corpus / "manifest.csv"), config, corpus / "store", corpus / "kept")
-    training = sides(setup.dataset, config)[0]
+    training = sides(setup.dataset.utterances, config)[0]
     _, without = setup.features(training, copies=False)
     np.testing.assert_array_equal(without.augmented[:, 0], without.features)
     _, dataset = setup.features(training)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,8 @@ from genser.errors import ConfigError, counted
 from genser.inference.profile import SHRINKAGE
 from genser.peers.catalog import PeerChoice
 from genser.training.clips import Clips
-from genser.training.data import Dataset, build_dataset
-from genser.training.lora import adapted_encoder
+from genser.training.data import Dataset, build_dataset, labelled
+from genser.training.lora import adaptable, adapted_encoder
 from genser.training.recipe import TrainConfig
 
 Progress = Callable[[str, int, int], None]
@@ -56,6 +57,9 @@ class BenchSettings:
         jobs: Number of processes.
         device: Device of encoding and training.
         peers: Finished classifiers of other packages that are scored beside the heads.
+
+    Raises:
+        ConfigError: ``jobs`` is less than 1.
     """
 
     protocol: str
@@ -70,6 +74,10 @@ class BenchSettings:
     jobs: int = 1
     device: str = "cpu"
     peers: tuple[PeerChoice, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ConfigError(f"jobs must be at least 1, got {self.jobs}.")
 
 
 def run_bench(
@@ -100,6 +108,7 @@ def run_bench(
     peers = Peers(settings.peers, settings.task, settings.labels, settings.folder, settings.device)
     for data in divided:
         peers.check(data)
+    _check(settings, plans, divided)
     problems: list[str] = []
     for plan in plans:
         for pooling_name, config in plan.encoders.items():
@@ -112,6 +121,34 @@ def run_bench(
                     problems += [str(problem) for problem in bench.dataset.problems]
                 problems += peers.run(data, bench.dataset, report)
     return tuple(dict.fromkeys(problems))
+
+
+def _check(settings: BenchSettings, plans: Sequence[BenchPlan], divided: Sequence[ProtocolData]) -> None:
+    """Refuse what would end the bench after hours: too few clips, an encoder or a head that cannot be made.
+
+    Raises:
+        GenserError: The bench would end with this error after clips are encoded or heads are trained.
+    """
+    cases = []
+    for data in divided:
+        kept, _, classes = labelled(data.utterances, settings.task, settings.labels)
+        cases.append((classes, max(len(fold.train) for fold in data.folds_of(kept))))
+    for plan in plans:
+        recipes = [plan.config(head, settings, 0) for head in plan.heads for settings in head.candidates]
+        for encoder in map(load_encoder, plan.encoders.values()):
+            if plan.most_copies.adaptation.rank:
+                adaptable(encoder)
+            for recipe, (classes, rows) in product(recipes, cases):
+                _with_components(recipe, rows).head_config(classes, encoder.states, encoder.dim)
+
+
+def _with_components(config: TrainConfig, rows: int) -> TrainConfig:
+    """A recipe with as many principal components as so many training rows allow."""
+    limit = rows * (1 + config.augmented_copies) - 1
+    if config.feature_transform.components <= limit:
+        return config
+    components = max(limit // COMPONENTS_STEP * COMPONENTS_STEP, 1)
+    return replace(config, feature_transform=replace(config.feature_transform, components=components))
 
 
 def _benches(
@@ -164,7 +201,6 @@ class Bench:
 
     Raises:
         ManifestError: A speaker is on both sides of a speaker-independent fold.
-        ConfigError: ``jobs`` is less than 1.
     """
 
     dataset: Dataset
@@ -178,8 +214,6 @@ class Bench:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise ConfigError(f"jobs must be at least 1, got {self.jobs}.")
         for fold in self.folds:
             check_fold(self.dataset.utterances, fold)
 
@@ -285,12 +319,7 @@ class Bench:
 
     def _config(self, head: HeadPlan, settings: Settings, seed: int, train: np.ndarray) -> TrainConfig:
         """Recipe of a task, with as many principal components as its training rows allow."""
-        config = self.plan.config(head, settings, seed)
-        limit = len(train) * (1 + config.augmented_copies) - 1
-        if config.feature_transform.components <= limit:
-            return config
-        components = max(limit // COMPONENTS_STEP * COMPONENTS_STEP, 1)
-        return replace(config, feature_transform=replace(config.feature_transform, components=components))
+        return _with_components(self.plan.config(head, settings, seed), len(train))
 
     def _spec(
         self,

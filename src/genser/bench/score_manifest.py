@@ -326,10 +326,10 @@ def late_ends(utterances: Sequence[Utterance]) -> str | None:
     return f"{clips} behind the end of the file, by up to {max(late):.2f} s. Check the times and their unit."
 
 
-def _namesakes(scored: Scored) -> list[str]:
+def _namesakes(utterances: Sequence[Utterance], info: Mapping[str, Any]) -> list[str]:
     """A sentence on speakers of other or unnamed corpora that have the names of training speakers."""
-    trained, corpora = set(scored.info["training_speakers"]), scored.info.get("corpora", ())
-    others = [item for item in scored.utterances if item.speaker and item.corpus not in corpora]
+    trained, corpora = set(info["training_speakers"]), info.get("corpora", ())
+    others = [item for item in utterances if item.speaker and item.corpus not in corpora]
     found = {
         item.speaker: corpus
         for item in others
@@ -345,33 +345,33 @@ def _namesakes(scored: Scored) -> list[str]:
     ]
 
 
-def speaker_warnings(scored: Scored) -> list[str]:
+def speaker_warnings(utterances: Sequence[Utterance], info: Mapping[str, Any]) -> list[str]:
     """Sentences on speakers that are evaluated and were also trained on, as far as the model and the manifest show.
 
     A model records its training corpora and, as ``training_speakers``, the digests of its training and validation
     speakers. Models of earlier versions lack the speakers.
     """
     warnings = []
-    trained = sum(item.split in ("train", "validation") for item in scored.utterances)
+    trained = sum(item.split in ("train", "validation") for item in utterances)
     if trained:
         warnings.append(
-            f"{trained} of {len(scored.utterances)} clips are of the splits train and validation. If the model was "
+            f"{trained} of {len(utterances)} clips are of the splits train and validation. If the model was "
             "trained on this manifest, these scores say little about unseen speakers. Use --split test."
         )
-    corpora = sorted({item.corpus for item in scored.utterances if item.corpus} & set(scored.info.get("corpora", ())))
-    if scored.info.get("training_speakers") is not None:
-        known = {item.speaker_digest: "/".join(item.speaker_key) for item in scored.utterances if item.speaker_key}
-        shared = sorted(known[digest] for digest in set(known) & set(scored.info["training_speakers"]))
+    corpora = sorted({item.corpus for item in utterances if item.corpus} & set(info.get("corpora", ())))
+    if info.get("training_speakers") is not None:
+        known = {item.speaker_digest: "/".join(item.speaker_key) for item in utterances if item.speaker_key}
+        shared = sorted(known[digest] for digest in set(known) & set(info["training_speakers"]))
         if shared:
             warnings.append(
                 f"{len(shared)} of {len(known)} evaluated speakers are training speakers of the model, such as "
                 f"{shared[0]}. These scores say little about unseen speakers."
             )
-        warnings += _namesakes(scored)
-        unnamed = sum(item.speaker is None for item in scored.utterances)
+        warnings += _namesakes(utterances, info)
+        unnamed = sum(item.speaker is None for item in utterances)
         if unnamed:
             warnings.append(
-                f"{unnamed} of {len(scored.utterances)} clips name no speaker, so they may be of training speakers of "
+                f"{unnamed} of {len(utterances)} clips name no speaker, so they may be of training speakers of "
                 "the model. Fill the column 'speaker'."
             )
     elif corpora:

@@ -96,7 +96,9 @@ def bench(
         from genser.metrics.bootstrap import Resampling
         from genser.peers.catalog import PeerChoice
         from genser.report.bench import report_bench, score_lines
+        from genser.report.document import check_formats
 
+        check_formats()
         resampling = Resampling(resamples)
         if not report_only:
             if protocol is None or not manifests:

@@ -79,11 +79,12 @@ def evaluate(
     from genser.metrics.bootstrap import Resampling
     from genser.metrics.evaluate import evaluate as score
     from genser.peers.catalog import PeerChoice
-    from genser.report.document import to_markdown, write_report
+    from genser.report.document import check_formats, to_markdown, write_report
     from genser.report.evaluation import evaluation_document
 
     if output is not None:
         check_folder(output)
+        check_formats()
     peer = PeerChoice.of(model.removeprefix("peer:"), send_audio_to) if model.startswith("peer:") else None
     if peer and profile:
         raise ConfigError("--profile fits models of genser, and a peer is none. Omit it.")
@@ -106,6 +107,7 @@ def evaluate(
     evaluation = score(predictions, resampling=resampling)
     if details is not None and not details.gives_scores:
         evaluation = replace(evaluation, calibration=None)
+    warnings = [*speaker_warnings(scored.utterances, scored.info), *_clip_warnings(scored)]
     document = evaluation_document(
         evaluation,
         title=f"Evaluation of {peer.name if peer else Path(model).name}",
@@ -114,9 +116,9 @@ def evaluate(
             count: score(replace(predictions, probabilities=rows), resampling=resampling)
             for count, rows in sorted(scored.steps.items())
         },
-        warnings=[*speaker_warnings(scored), *_clip_warnings(scored), *(details.warnings() if details else ())],
+        warnings=[*warnings, *(details.warnings() if details else ())],
     )
-    for line in (*(f"genser: {remark}" for remark in choose.remarks), *scored.problems):
+    for line in scored.problems:
         note(line)
     if any("does not exist" in problem for problem in scored.problems):
         note(f"genser: Relative paths start at the folder of the table, {manifest.parent.absolute()}.")
@@ -124,7 +126,7 @@ def evaluate(
         print(to_markdown(document))
     else:
         for warning in document.data["warnings"]:
-            note(f"genser: {warning}")
+            choose.say(warning)
         for path in write_report(document, output):
             note(path)
     return 1 if scored.problems else 0
@@ -187,11 +189,10 @@ def _score_peer(
 
 @dataclass
 class _Choice:
-    """Chooses the utterances to score, once the classes of the model are known.
+    """Chooses the utterances to score, once the classes of the model are known; says at once what they lack.
 
     Attributes:
         class_prior: The classes that can occur.
-        remarks: What was omitted.
     """
 
     utterances: "list[Utterance]"
@@ -202,11 +203,14 @@ class _Choice:
     classes: str | None
     prior: str | None
     class_prior: "ClassPrior" = field(init=False)
-    remarks: list[str] = field(init=False, default_factory=list)
+    said: set[str] = field(init=False, default_factory=set)
 
     def __call__(self, known: Sequence[str], info: Mapping[str, Any]) -> "list[Utterance]":
-        from genser.bench.score_manifest import labelled, unseen
+        import numpy as np
+
+        from genser.bench.score_manifest import labelled, speaker_warnings, unseen
         from genser.inference.class_prior import ClassPrior
+        from genser.metrics.few import few_remarks
 
         self.class_prior = ClassPrior.of(known, self.classes, self.prior)
         occurring = self.class_prior.labels if self.classes or self.prior else None
@@ -215,14 +219,25 @@ class _Choice:
         kept = inside if self.speakers == "all" else unseen(inside, info)
         if other:
             counts = ", ".join(f"{name} {count}" for name, count in other.most_common())
-            self.remarks.append(f"Clips of classes that cannot occur are omitted: {counts}. See --classes.")
+            self.say(f"Clips of classes that cannot occur are omitted: {counts}. See --classes.")
         if unlabelled:
             words = counted(unlabelled, "row without a class is", "rows without a class are")
-            self.remarks.append(f"{words} omitted: no label of the task {self.task!r}, or one that --labels drops.")
+            self.say(f"{words} omitted: no label of the task {self.task!r}, or one that --labels drops.")
         if trained := len(inside) - len(kept):
             words = counted(trained, "clip of training speakers is", "clips of training speakers are")
-            self.remarks.append(f"{words} omitted. See --speakers.")
+            self.say(f"{words} omitted. See --speakers.")
+        labels = np.array([self.class_prior.labels.index(item.label or "") for item in kept])
+        names = [item.speaker_key for item in kept]
+        speakers = None if None in names else np.array(["/".join(name) for name in names if name])
+        for sentence in (*speaker_warnings(kept, info), *few_remarks(labels, self.class_prior.labels, speakers)):
+            self.say(sentence)
         return kept
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence once."""
+        if sentence not in self.said:
+            self.said.add(sentence)
+            note(f"genser: {sentence}")
 
 
 def _step_counts(text: str) -> list[int]:

@@ -131,8 +131,8 @@ def predict(
         return predict_microphone(load_model, options, format=format, device=over_time.input_device)
     inputs = find_inputs(paths)
     # Whatever else decides the results belongs here too, so that a run is never resumed with other options.
-    about = {"--segments": over_time.of_recordings, "--model": output and model_digest(model), "--task": task}
-    about |= {"--channel": chosen_channel, "--classes": classes, "--prior": prior, "--adapt": adapt}
+    about: dict[str, Any] = {"--segments": over_time.of_recordings, "--model": output and model_digest(model)}
+    about |= {"--task": task, "--channel": chosen_channel, "--classes": classes, "--prior": prior, "--adapt": adapt}
     about["--profile"] = learned and learned.digest
     if adapt and "-" in inputs:
         raise ConfigError("--adapt reads every input twice, which standard input does not allow. Name files.")

@@ -37,28 +37,53 @@ def intervals_of(
         speakers: Speaker of each clip, shape (n,); None if they are unknown.
         resampling: How to draw.
     """
-    remark = speaker_remark(0 if speakers is None else len(set(speakers.tolist())))
-    remarks = [remark] if remark else []
+    remarks = few_remarks(labels, classes, speakers)
     if len(labels) < FEW_CLIPS:
-        clips = counted(len(labels), "clip is", "clips are")
-        return {}, (*remarks, f"There are no intervals, since {clips} too few. Test {FEW_CLIPS} or more.")
+        return {}, tuple(remarks)
     intervals = score_intervals(decisions, labels, classes=len(classes), groups=speakers, resampling=resampling)
-    support = np.bincount(labels, minlength=len(classes))
-    rare = int(np.where(support, support, len(labels) + 1).argmin())
-    if support[rare] < FEW_CLIPS_OF_A_CLASS:
+    if _rarest(labels, classes)[1] < FEW_CLIPS_OF_A_CLASS:
         intervals = {name: one for name, one in intervals.items() if name not in CLASS_MEANS}
-        clips = counted(int(support[rare]), "clip is", "clips are")
-        remarks.append(
-            f"{' and '.join(CLASS_MEANS.values())} have no interval, as {clips} too few for the class "
-            f"{classes[rare]!r}: test {FEW_CLIPS_OF_A_CLASS} or more of each class."
-        )
     right = decisions == labels
     if right.all() or not right.any():
         share = "right" if right.all() else "wrong"
         return {}, (*remarks, f"There are no intervals, since all answers are {share}: resamples would not differ.")
-    if intervals and remark:
+    if intervals and speaker_remark(_count(speakers)):
         remarks.append("Clips were resampled within each class for the intervals.")
     return intervals, tuple(remarks)
+
+
+def few_remarks(labels: np.ndarray, classes: Sequence[str], speakers: np.ndarray | None) -> list[str]:
+    """Sentences on what a test set is too small for, which are known before anything is scored.
+
+    Args:
+        labels: True class indices, shape (n,).
+        classes: Class names.
+        speakers: Speaker of each clip, shape (n,); None if they are unknown.
+    """
+    remark = speaker_remark(_count(speakers))
+    remarks = [remark] if remark else []
+    if len(labels) < FEW_CLIPS:
+        clips = counted(len(labels), "clip is", "clips are")
+        return [*remarks, f"There are no intervals, since {clips} too few. Test {FEW_CLIPS} or more."]
+    rare, support = _rarest(labels, classes)
+    if support < FEW_CLIPS_OF_A_CLASS:
+        clips = counted(support, "clip is", "clips are")
+        remarks.append(
+            f"{' and '.join(CLASS_MEANS.values())} have no interval, as {clips} too few for the class {rare!r}: test "
+            f"{FEW_CLIPS_OF_A_CLASS} or more of each class."
+        )
+    return remarks
+
+
+def _count(speakers: np.ndarray | None) -> int:
+    return 0 if speakers is None else len(set(speakers.tolist()))
+
+
+def _rarest(labels: np.ndarray, classes: Sequence[str]) -> tuple[str, int]:
+    """The class with the fewest clips, of those that occur, and their number."""
+    support = np.bincount(labels, minlength=len(classes))
+    rare = int(np.where(support, support, len(labels) + 1).argmin())
+    return classes[rare], int(support[rare])
 
 
 def speaker_remark(count: int) -> str | None:

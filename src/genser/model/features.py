@@ -92,6 +92,20 @@ class FeatureTransformConfig(TransformConfig):
         return x_1, self.conditions(x_1, states[:, :-1])
 
 
+def check_rows(rows: int, components: int) -> None:
+    """Refuse training rows that are too few for the principal components.
+
+    Raises:
+        ConfigError: They are.
+    """
+    rows = min(rows, LARGEST_GRAM)
+    if components and rows <= components:
+        raise ConfigError(
+            f"{rows} training rows are too few for {components} components; a clip is several rows. Lower "
+            f"feature_transform.components, such as to {max(rows // 4, 1)}, or add recordings."
+        )
+
+
 def make_feature_transform(config: FeatureTransformConfig) -> "Standardizer | PrincipalComponents":
     """Make a feature transform that is not fitted yet."""
     return PrincipalComponents(config) if config.components else Standardizer(config.states, config.dim)
@@ -160,13 +174,9 @@ class PrincipalComponents(nn.Module):
             ConfigError: There are too few rows for that many components.
         """
         self.standardizer.fit(features, weights)
+        check_rows(len(features), self.config.components)
         indices = torch.linspace(0, len(features) - 1, min(len(features), LARGEST_GRAM)).long()
         rows = self.standardizer(features[indices].float()).flatten(1)
-        if len(rows) <= self.config.components:
-            raise ConfigError(
-                f"{len(rows)} training rows are too few for {self.config.components} components; a clip is several "
-                f"rows. Lower feature_transform.components, such as to {max(len(rows) // 4, 1)}, or add recordings."
-            )
         centre = rows.mean(0)
         basis = _principal_directions(rows - centre, self.config.components, self.config.flattening)
         self.basis.copy_(basis)

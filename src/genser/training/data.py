@@ -118,6 +118,33 @@ class Dataset:
         return self.augmented[:, :count]
 
 
+def labelled(
+    utterances: Sequence[Utterance], task: str, labels: str | None
+) -> tuple[list[Utterance], list[Utterance], tuple[str, ...]]:
+    """Give every utterance its class.
+
+    Args:
+        utterances: From a manifest.
+        task: Task whose column is the class.
+        labels: Label map, by name or as ``file.toml:name``; None takes the labels as they are, sorted.
+
+    Returns:
+        Utterances with a class, those without, and the classes.
+
+    Raises:
+        ManifestError: There are fewer than two classes.
+    """
+    label_map = find_label_map(labels) if labels else None
+    kept, omitted = for_task(utterances, task, label_map)
+    classes = classes_of(kept, label_map)
+    if len(classes) < 2:
+        raise ManifestError(
+            f"The manifest has {counted(len(classes), 'class', 'classes')} of the task {task!r}. Training needs two or "
+            "more. Check its column and the label map."
+        )
+    return kept, omitted, classes
+
+
 def build_dataset(
     utterances: Sequence[Utterance],
     encoder: SpeechEncoder,
@@ -148,14 +175,7 @@ def build_dataset(
     Raises:
         ManifestError: There are fewer than two classes.
     """
-    label_map = find_label_map(labels) if labels else None
-    kept, omitted = for_task(utterances, task, label_map)
-    classes = classes_of(kept, label_map)
-    if len(classes) < 2:
-        raise ManifestError(
-            f"The manifest has {counted(len(classes), 'class', 'classes')} of the task {task!r}. Training needs two or "
-            "more. Check its column and the label map."
-        )
+    kept, omitted, classes = labelled(utterances, task, labels)
     opened = open_store(store, encoder, bf16=bf16)
     features, problems = _extracted("features", kept, encoder, opened, progress, processes)
     if problems:
@@ -218,31 +238,33 @@ def _extracted(
     return processes.table(name, part, len(utterances)), sorted(problems, key=lambda one: one.row)
 
 
-def sides(dataset: Dataset, config: TrainConfig, report: Report = lambda _: None) -> tuple[np.ndarray, np.ndarray]:
+def sides(
+    utterances: Sequence[Utterance], config: TrainConfig, report: Report = lambda _: None
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and the validation side; rows of the split ``test`` are on neither.
 
     The validation side is the manifest's own, else whole speakers, else single recordings where a speaker is unknown.
 
     Args:
-        dataset: All utterances.
+        utterances: Those with a class.
         config: Its share and seed of validation.
         report: Called if speakers are unknown, or are on both sides.
 
     Raises:
         ManifestError: There is no training side.
     """
-    splits = np.array([item.split or "train" for item in dataset.utterances])
+    splits = np.array([item.split or "train" for item in utterances])
     train, validation = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "validation")
     if not len(train):
         raise ManifestError("No row of the manifest is in the split 'train'. Mark some, or leave the column empty.")
     if len(validation) or not config.validation:
-        _report_shared_speakers(dataset, train, validation, report)
+        _report_shared_speakers(utterances, train, validation, report)
         return train, validation
-    utterances = [dataset.utterances[index] for index in train]
-    if speakers_known(utterances):
-        inner, held_out = validation_split(utterances, config.validation, config.seed)
+    learned = [utterances[index] for index in train.tolist()]
+    if speakers_known(learned):
+        inner, held_out = validation_split(learned, config.validation, config.seed)
     else:
-        inner, held_out = _recording_split(utterances, config.validation, config.seed)
+        inner, held_out = _recording_split(learned, config.validation, config.seed)
         report(
             "Some rows have no speaker, so the validation side is a random share of the recordings. Its scores are "
             "optimistic, since its speakers may be on the training side: fill the column 'speaker'."
@@ -252,8 +274,10 @@ def sides(dataset: Dataset, config: TrainConfig, report: Report = lambda _: None
     return train[inner], train[held_out]
 
 
-def _report_shared_speakers(dataset: Dataset, train: np.ndarray, validation: np.ndarray, report: Report) -> None:
-    voices = [{dataset.utterances[index].speaker_key for index in side} - {None} for side in (train, validation)]
+def _report_shared_speakers(
+    utterances: Sequence[Utterance], train: np.ndarray, validation: np.ndarray, report: Report
+) -> None:
+    voices = [{utterances[index].speaker_key for index in side.tolist()} - {None} for side in (train, validation)]
     if shared := voices[0] & voices[1]:
         speakers = counted(len(shared), "speaker is", "speakers are")
         report(
@@ -280,37 +304,42 @@ def _recording_split(utterances: Sequence[Utterance], share: float, seed: int) -
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
-def calibration_folds(dataset: Dataset, train: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def calibration_folds(
+    utterances: Sequence[Utterance], train: np.ndarray, count: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Divide a training side into folds of whole speakers, or of recordings if a speaker is unknown.
 
     Returns:
-        Indices of the rows to train on and to predict in each fold; none if there is a single speaker.
+        Indices of the rows to train on and to predict in each fold; none for a count of 0, and none for a
+        single speaker.
     """
-    utterances = [dataset.utterances[index] for index in train]
-    is_known = speakers_known(utterances)
-    recordings = recordings_of(utterances)
-    several = len({item.speaker_key for item in utterances}) if is_known else int(recordings.max()) + 1
+    learned = [utterances[index] for index in train.tolist()]
+    is_known = speakers_known(learned)
+    recordings = recordings_of(learned)
+    several = len({item.speaker_key for item in learned}) if is_known else int(recordings.max(initial=-1)) + 1
     count = min(count, several)
     if count < 2:
         return []
     if is_known:
-        return [(train[fold.train], train[fold.test]) for fold in folds(utterances, "kfold-speaker", k=count)]
+        return [(train[fold.train], train[fold.test]) for fold in folds(learned, "kfold-speaker", k=count)]
     parts = np.array_split(np.random.default_rng(0).permutation(several), count)
     tests = [np.isin(recordings, part) for part in parts]
     return [(train[~test], train[test]) for test in tests]
 
 
-def corpus_folds(dataset: Dataset, train: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def corpus_folds(utterances: Sequence[Utterance], train: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Hold out each corpus of a training side in turn, if the others have two classes or more.
 
     Returns:
         Indices of the rows to train on, and of all rows of the held-out corpus whose classes these have.
     """
+    corpora = np.array([item.corpus or "" for item in utterances])
+    labels = np.array([item.label or "" for item in utterances])
     found = []
-    for name in sorted(set(dataset.corpora[train].tolist())):
-        rows = train[dataset.corpora[train] != name]
-        known = np.unique(dataset.labels[rows])
-        test = np.flatnonzero((dataset.corpora == name) & np.isin(dataset.labels, known))
+    for name in sorted(set(corpora[train].tolist())):
+        rows = train[corpora[train] != name]
+        known = np.unique(labels[rows])
+        test = np.flatnonzero((corpora == name) & np.isin(labels, known))
         if len(known) > 1 and len(test):
             found.append((rows, test))
     return found

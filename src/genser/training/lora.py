@@ -122,8 +122,12 @@ def _identity(encoder: SpeechEncoder, dataset: Dataset, training: np.ndarray, co
     return digest.hexdigest()
 
 
-def _matrices(encoder: SpeechEncoder) -> list[nn.Linear]:
-    """Linear modules in the encoder's layers, up to the one that gives the highest chosen state."""
+def adaptable(encoder: SpeechEncoder) -> list[nn.Linear]:
+    """Linear modules in the encoder's layers, up to the one that gives the highest chosen state.
+
+    Raises:
+        ConfigError: There are none.
+    """
     layers = KINDS[encoder.settings["kind"]].layers
     highest = max(encoder.chosen) if isinstance(encoder, PooledEncoder) else encoder.states - 1
     found = []
@@ -152,7 +156,7 @@ class _Adaptation:
 
     def run(self, clips: Clips, progress: Progress) -> None:
         """Train the low-rank terms, then merge them into the weights."""
-        matrices, settings = _matrices(self.encoder), self.config.adaptation
+        matrices, settings = adaptable(self.encoder), self.config.adaptation
         terms = [LowRank(matrix.weight, settings.rank) for matrix in matrices]
         for matrix, term in zip(matrices, terms, strict=True):
             parametrize.register_parametrization(matrix, "weight", term)

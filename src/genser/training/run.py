@@ -22,7 +22,6 @@ from genser.model.head import Head
 from genser.model.heads import make_head
 from genser.training.batches import TrainingData
 from genser.training.calibration import (
-    FEWEST,
     Calibration,
     HeldOutPredictions,
     calibrate,
@@ -30,6 +29,7 @@ from genser.training.calibration import (
     fit_in_domain_score,
 )
 from genser.training.card import model_card
+from genser.training.checks import calibration_remarks, check_table, claim_folder
 from genser.training.clips import Clips
 from genser.training.data import (
     Dataset,
@@ -106,23 +106,27 @@ def run_training(
     """
     (out / "run").mkdir(parents=True, exist_ok=True)
     with processes(device, out / "run" / "shared") as (group, device):
-        report = report if group.rank == 0 else lambda _: None
+        report = _once(report) if group.rank == 0 else lambda _: None
         progress = progress if group.rank == 0 else lambda *_: None
-        setup = TrainingSetup.open(read_manifest(manifest), config, store, out / "run", device, progress, group)
-        training, validation = sides(setup.dataset, config, report)
+        utterances, encoder = read_manifest(manifest), load_encoder(config.encoder, device)
+        check_table(utterances, encoder, config, report)
+        if group.rank == 0:
+            claim_folder(out / "run", config)
+        where = (store, out / "run", device, progress, group)
+        setup = TrainingSetup.open(utterances, config, *where, encoder=encoder)
+        training, validation = sides(setup.dataset.utterances, config, report)
+        for sentence in calibration_remarks(setup.dataset.utterances, training, validation, config):
+            report(sentence)  # clips that could not be read may have left too few
         encoder, dataset = setup.features(training)
-        if dataset.omitted:
-            rows = "1 row has" if dataset.omitted == 1 else f"{dataset.omitted} rows have"
-            report(f"{rows} no class in the task {config.task!r}, and training omits them.")
         head, result = setup.fit(dataset, training, validation, folder=out / "run")
         if not result.steps:
             report(
                 f"The run in {out} was finished before, so its head is not trained again. Use another -o to train anew."
             )
         trained = TrainedModel(out, dataset, result)
-        trained = _calibrated(trained, setup, head, training, validation, report)
+        trained = _calibrated(trained, setup, head, training, validation)
         if config.gender:
-            trained = replace(trained, gender=_gender_head(setup, dataset, training, report))
+            trained = replace(trained, gender=_gender_head(setup, dataset, training))
         if group.rank == 0:
             unread = _save(trained, setup, head, encoder, training, validation, info or {})
             trained = replace(trained, dataset=replace(trained.dataset, problems=(*dataset.problems, *unread)))
@@ -165,9 +169,11 @@ class TrainingSetup:
         device: str = "cpu",
         progress: Progress = lambda *_: None,
         group: Processes = ALONE,
+        *,
+        encoder: SpeechEncoder | None = None,
     ) -> "TrainingSetup":
-        """Load the encoder and encode all utterances."""
-        encoder = load_encoder(config.encoder, device)
+        """Load the encoder, unless it is given, and encode all utterances."""
+        encoder = encoder or load_encoder(config.encoder, device)
         copies = 0 if config.adaptation.rank else config.augmented_copies
         dataset = build_dataset(
             utterances,
@@ -240,6 +246,18 @@ class TrainingSetup:
         return HeldOutPredictions.joined(found)
 
 
+def _once(report: Report) -> Report:
+    """The same report, which says no sentence twice."""
+    said: set[str] = set()
+
+    def once(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            report(sentence)
+
+    return once
+
+
 def _shared(group: Processes, make: Callable[[], TrainingData]) -> TrainingData:
     """Rows that the first process collects; the others map its files."""
     if group.world == 1:
@@ -266,7 +284,6 @@ def _calibrated(
     head: Head,
     training: np.ndarray,
     validation: np.ndarray,
-    report: Report,
 ) -> TrainedModel:
     """Calibrate a head on held-out predictions, as the recipe asks.
 
@@ -274,29 +291,19 @@ def _calibrated(
     """
     settings, dataset = setup.config.calibration, trained.dataset
     inside = outside = None
-    parts = calibration_folds(dataset, training, settings.folds) if settings.folds else []
+    parts = calibration_folds(dataset.utterances, training, settings.folds)
     if parts:
         inside = setup.held_out(parts)
     elif len(validation):
         inside = HeldOutPredictions.of(head, validation, dataset.rows(validation), dataset.corpora[validation])
-    corpora = corpus_folds(dataset, training) if settings.across_corpora else []
+    corpora = corpus_folds(dataset.utterances, training) if settings.across_corpora else []
     if corpora:
         outside = setup.held_out(corpora)
-    elif settings.across_corpora:
-        has_one = len(set(dataset.corpora[training])) == 1
-        reason = "the manifest has one corpus" if has_one else "the corpora other than one do not have two classes"
-        report(
-            f"calibration.across_corpora has no effect, since {reason}: one exponent calibrates all clips, and the "
-            "model has no in-domain score."
-        )
     if setup.group.rank:  # the first process calibrates and saves
         return trained
     if inside is None:
         drop_in_domain_score(head)
-        report("The model is not calibrated, since no clips were held out. Set validation or calibration.folds.")
         return trained
-    if len(inside.rows) < FEWEST:
-        report(f"The model is not calibrated, since there are fewer than {FEWEST} held-out clips: {len(inside.rows)}.")
     known = None if outside is None else outside.where(np.isin(outside.rows, training))
     calibration = calibrate(head, inside, known)
     if calibration is None:
@@ -304,24 +311,18 @@ def _calibrated(
     return replace(trained, inside=inside, outside=outside, calibration=calibration)
 
 
-def _gender_head(setup: TrainingSetup, dataset: Dataset, training: np.ndarray, report: Report) -> GenderHead | None:
+def _gender_head(setup: TrainingSetup, dataset: Dataset, training: np.ndarray) -> GenderHead | None:
     """Train and calibrate the second answer; None if the training rows do not have two genders."""
     settings = setup.config.calibration
     labelled, rows = gender_rows(dataset, training)
     if len(labelled.classes) < 2:
-        report(
-            "The model does not recognise the gender, since the column 'gender' of the manifest does not have two "
-            "values."
-        )
         return None
     genders = replace(setup, config=gender_config(setup.config), dataset=labelled)
     head, _ = replace(genders, group=ALONE).fit(labelled, rows)
-    parts = calibration_folds(labelled, rows, settings.folds) if settings.folds else []
+    parts = calibration_folds(labelled.utterances, rows, settings.folds)
     inside = genders.held_out(parts) if parts else None
-    corpora = corpus_folds(labelled, rows) if settings.across_corpora else []
+    corpora = corpus_folds(labelled.utterances, rows) if settings.across_corpora else []
     outside = genders.held_out(corpora) if corpora else None
-    if inside is None and outside is None:
-        report("The gender is not calibrated, since no clips were held out. Set calibration.folds.")
     known = [inside, outside and outside.where(np.isin(outside.rows, rows))]
     calibrate_gender(head, [one for one in known if one is not None])
     return GenderHead(head, inside, outside)
