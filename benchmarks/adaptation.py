@@ -2,7 +2,7 @@
 
     python benchmarks/adaptation.py MANIFEST --store FEATURES --encoder whisper:FILE [--draws 5] [--json FILE]
 
-Each corpus of the manifest is left out in turn, and the recipe bundled is trained on the others. A profile is then
+Each corpus of the manifest is held out in turn, and the recipe bundled is trained on the others. A profile is then
 learned from 3, 10, 30 and 100 random clips of a speaker or of the whole corpus, of all emotions or of one only, and the
 other clips are recognised with it. UA in %, averaged over the draws and then over the corpora, for shifts that are
 shrunk by n / (n + s) with s = 0, 5 (as shipped) and 15. The clips of the profile are not scored.
@@ -57,7 +57,7 @@ def measure(claim: Claim, dataset: Dataset, config: TrainConfig, draws: int) -> 
 
 
 class _Corpus(SimpleNamespace):
-    """A corpus that was left out, with a head that was trained on the others."""
+    """A corpus that was held out, with a head that was trained on the others."""
 
     def __init__(self, head: torch.nn.Module, features: np.ndarray, labels: np.ndarray, speakers: np.ndarray) -> None:
         super().__init__(head=head, features=features, labels=labels, speakers=speakers)

@@ -2,7 +2,7 @@
 
     python benchmarks/encoder_adaptation.py MANIFEST --encoder whisper:FILE [--variant NAME=KEY:VALUE,…] [--json FILE]
 
-Each corpus of the manifest is left out in turn, and the encoder is adapted to the others (all their rows) with the
+Each corpus of the manifest is held out in turn, and the encoder is adapted to the others (all their rows) with the
 settings of each variant. Then a ridge regression (penalty 16, rows as they are and centred by speaker, as in the
 recipe bundled) is fitted to the features of the same rows. For the figures at home, the encoder is adapted to the
 training side of all corpora, and the other speakers are recognised. The low-rank terms are also tried at half of their
@@ -147,7 +147,7 @@ def main() -> None:
     homes = {f"{HOME} {name}": (splits == "train", (splits == "test") & (frozen.corpora == name)) for name in folds}
     claim = Claim(
         "encoder_adaptation",
-        "more on corpora left out than the frozen encoder has",
+        "more on held-out corpora than the frozen encoder has",
         settings={"variants": arguments.variant, "encoder": arguments.encoder},
     )
     found: dict[str, dict[str, dict]] = {}

@@ -1,7 +1,7 @@
 """The second answer of a model: the gender of the voice as the corpora label it, by a linear head on the features.
 
 The features are not shifted for it, neither in training nor by a profile, since the mean of a speaker contains the
-gender: with each corpus left out in turn, a profile of one gender for all its clips lowered UA from 96 to 54 %.
+gender: with each corpus held out in turn, a profile of one gender for all its clips lowered UA from 96 to 54 %.
 """
 
 from collections.abc import Sequence
