@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import av
@@ -93,6 +94,22 @@ def documents(monkeypatch):
 
     monkeypatch.setattr(bench_report, "write_report", written)
     return found
+
+
+def test_an_official_split_runs_with_a_clip_on_both_sides_and_the_report_names_it(
+    archive, hubert, plan, tmp_path, caplog, documents
+):
+    root = tmp_path / "MELD.Raw"
+    shutil.copytree(archive, root)
+    copied = f"{FOLDERS['test']}/dia1_utt0.mp4"
+    (root / copied).write_bytes((root / "train_splits/dia1_utt0.mp4").read_bytes())
+    options = {"encoder": [str(hubert)], "plan": str(plan), "store": tmp_path / "store", "output": tmp_path / "out"}
+    with one_process(tmp_path):
+        assert bench("meld", root, task="emotion", resamples=20, **options) == 0
+    warning = f"1 test clip has the same bytes as a clip of the training or validation side, such as {copied} "
+    assert warning + "(train_splits/dia1_utt0.mp4)" in caplog.text
+    assert warning in (tmp_path / "out/report.md").read_text().replace("\\", "")
+    assert "8 test utterances" in (tmp_path / "out/report.md").read_text()
 
 
 def test_one_command_makes_the_papers_tables_and_its_figure(archive, hubert, plan, tmp_path, capsys, documents):

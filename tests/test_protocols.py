@@ -1,5 +1,6 @@
 """Protocols: names as those of published rows, marks for shared speakers, no leaks, inner splits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,20 @@ def test_the_same_bytes_on_both_sides_are_refused(corpus, name):
         Path(item.path).write_text("one recording")
     with pytest.raises(ManifestError, match="the same bytes"):
         divide(items, name, k=3)
+
+
+def test_published_folds_stay_as_they_are_and_name_the_same_bytes_on_both_sides(corpus):
+    items = corpus("meld", split="train")
+    items = [replace(item, split="test" if item.speaker in ("s0", "s1") else "train") for item in items]
+    assert divide(items, "official")[0].remarks == ()
+    for item in (items[0], items[1], items[9]):  # two clips of the test side and one of the training side
+        Path(item.path).write_text("one recording")
+    (data,) = divide(items, "official")
+    assert [(leak.test, leak.train) for leak in data.leaks] == [(item.path, items[9].path) for item in items[:2]]
+    assert len(data.folds[0].test) == 6, "no clip is omitted"
+    (remark,) = data.remarks
+    assert remark.startswith("meld-official: 2 test clips have the same bytes as a clip of the training")
+    assert "meld/0.wav (meld/9.wav)" in remark
 
 
 def test_a_repeated_utterance_is_refused(corpus):

@@ -7,6 +7,7 @@ were trained on the whole training side with the chosen settings.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -24,6 +25,7 @@ from genser.bench.task import EvalVariant, SelectTask, TrainTask, perform, worke
 from genser.config import to_mapping
 from genser.data.manifest import read_manifest
 from genser.data.splits import Fold
+from genser.data.text import printable
 from genser.encoders import SpeechEncoder, load_encoder
 from genser.errors import ConfigError, counted
 from genser.inference.profile import SHRINKAGE
@@ -35,6 +37,8 @@ from genser.training.recipe import TrainConfig
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, the number of finished parts, and the number of parts."""
+
+LOGGER = logging.getLogger("genser.bench")
 
 COMPONENTS_STEP = 16
 """Principal components are reduced to a multiple of this if there are too few training rows for the recipe's."""
@@ -108,6 +112,8 @@ def run_bench(
     peers = Peers(settings.peers, settings.task, settings.labels, settings.folder, settings.device)
     for data in divided:
         peers.check(data)
+        for remark in data.remarks:
+            LOGGER.warning("genser: %s", printable(remark))
     _check(settings, plans, divided)
     problems: list[str] = []
     for plan in plans:
@@ -171,7 +177,7 @@ def _benches(
 
     def bench(encoder: SpeechEncoder, name: str, dataset: Dataset, folds: Sequence[Fold]) -> Bench:
         where = (settings.folder, settings.jobs, settings.device)
-        return Bench(dataset, folds, data.protocol, plan, name, encoder.fingerprint, *where)
+        return Bench(dataset, folds, data.protocol, plan, name, encoder.fingerprint, *where, data.remarks)
 
     if not adapts:
         yield bench(encoder, name, dataset, data.folds_of(dataset.utterances))
@@ -198,6 +204,7 @@ class Bench:
         folder: Folder of candidates, runs and traces.
         jobs: Number of processes, each with one thread.
         device: Device of the training.
+        remarks: Sentences on the folds for the report.
 
     Raises:
         ManifestError: A speaker is on both sides of a speaker-independent fold.
@@ -212,6 +219,7 @@ class Bench:
     folder: Path
     jobs: int = 1
     device: str = "cpu"
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for fold in self.folds:
@@ -356,6 +364,7 @@ class Bench:
             f"fold, on {plan.inner_share:.0%} of the training speakers, held out {counted(plan.inner_splits, 'time')}, "
             "never on the test side."
         )
+        yield from self.remarks
         where = f"{self.protocol.title}, {self.encoder}"
         if self.dataset.omitted:
             without = counted(self.dataset.omitted, "utterance is", "utterances are")
