@@ -7,18 +7,25 @@ from cyclopts import Parameter
 
 from genser.cli._notes import note
 from genser.data.corpora import CORPORA
-from genser.errors import ConfigError
+from genser.errors import ConfigError, counted
 
 OFFICIAL = ", ".join(name for name in CORPORA if name not in ("folder", "csv"))
 
 
 def prepare(
-    corpus: Annotated[str, Parameter(help=f'{OFFICIAL}; "folder" (one subfolder per label) or "csv" (any table).')],
+    corpus: Annotated[
+        str,
+        Parameter(
+            help=f'{OFFICIAL}; "folder" (one subfolder per label), "csv" (any table) or "oruk" (shards of oruk-bench).'
+        ),
+    ],
     folder: Path,
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("manifest.csv"),
     relative: bool = True,
     columns: Annotated[list[str] | None, Parameter(negative="")] = None,
+    clips: Path | None = None,
+    shards: Path | None = None,
 ) -> int:
     """Read a corpus in its official folder layout, and write a table of its clips for the other verbs.
 
@@ -33,23 +40,36 @@ def prepare(
         relative: Whether paths start at the folder of the manifest; else they are absolute.
         columns: For "csv", the name of a column in the table if it is not a usual one, such as label=mood; may be given
             several times.
+        clips: For "oruk", the folder to which the clips of the shards are written, as FLAC files.
+        shards: Folder to which the clips are also written as shards of oruk-bench, for "oruk-bench eval".
 
     Returns:
         0 if the corpus is complete, 1 if clips of its official release are missing.
     """
-    from genser.cli._outputs import check_file
+    from genser.cli._outputs import check_file, check_folder
+    from genser.data.corpora import CorpusReport
     from genser.data.corpora import prepare as read
     from genser.data.manifest import write_manifest
+    from genser.data.oruk import read_shards, write_shards
 
     check_file(output, [str(folder)])
+    for written in filter(None, (clips, shards)):
+        check_folder(written)
+    if (corpus == "oruk") != (clips is not None):
+        raise ConfigError(
+            "The shards of oruk-bench, and no other corpus, need a folder for their clips: --clips FOLDER."
+        )
     named = dict(_renamed(pair) for pair in columns or ())
-    report = read(corpus, folder, columns=named)
+    report = CorpusReport(tuple(read_shards(folder, clips))) if clips else read(corpus, folder, columns=named)
     write_manifest(report.utterances, output, relative=relative)
     for problem in report.problems:
         note(problem)
     for missing in report.missing:
         note(f"missing: {missing}")
     note(f"{report.summary()} → {output}")
+    if shards:
+        kept = write_shards(report.utterances, shards)
+        note(f"{counted(len(kept), 'clip')} of {len(report.utterances)} have a class of oruk-bench → {shards}")
     return 1 if report.missing else 0
 
 

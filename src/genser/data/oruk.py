@@ -6,15 +6,17 @@ documents them. Its own loader takes the shards in the order of their names, and
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.data.labels import LabelMap, canonical, for_task
+from genser.data.tables import import_parquet
 from genser.data.utterance import Utterance
-from genser.errors import ManifestError, MissingExtraError
+from genser.errors import AudioError, ManifestError, cause
 from genser.files import atomic_file, atomic_write
 
 LABELS = ("anger", "happiness", "sadness", "fear", "disgust", "surprise", "neutral")
@@ -24,6 +26,11 @@ SECONDS = 16
 """Length to which the benchmark cuts clips."""
 
 COLUMNS = ("audio_flac", "label", "language", "source_id")
+
+PURPOSE = "Shards of oruk-bench"  # start of the sentence that names a missing extra
+
+AT_ONCE = 64
+"""Rows of a shard in memory."""
 
 
 def write_shards(
@@ -45,20 +52,27 @@ def write_shards(
         The written utterances, in the order of the shards.
 
     Raises:
-        ManifestError: None has a class of the benchmark.
+        ManifestError: None has a class of the benchmark, or the folder has other shards.
+        AudioError: A clip cannot be read.
         MissingExtraError: pyarrow is not installed.
     """
-    pa, parquet = _pyarrow()
+    parquet = import_parquet(PURPOSE)
+    import pyarrow
+
     kept, _ = for_task(utterances, "emotion", label_map)
     kept = [item for item in kept if canonical(item.label or "") in LABELS]
     if not kept:
         raise ManifestError(f"No utterance has one of the classes {', '.join(LABELS)}. Map the labels.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    types = dict(zip(COLUMNS, (pa.binary(), pa.int64(), pa.string(), pa.string()), strict=True))
-    for start in range(0, len(kept), rows):
-        table = pa.Table.from_pylist([_row(item) for item in kept[start : start + rows]], schema=pa.schema(types))
-        with atomic_file(folder / f"shard-{start // rows:05}.parquet") as file:
+    starts = {f"shard-{start // rows:05}.parquet": start for start in range(0, len(kept), rows)}
+    if others := {path.name for path in folder.glob("*.parquet")} - starts.keys():
+        raise ManifestError(f"{folder} has the shard {min(others)} already. Remove it, or choose another folder.")
+    types = (pyarrow.binary(), pyarrow.int64(), pyarrow.string(), pyarrow.string())
+    schema = pyarrow.schema(zip(COLUMNS, types, strict=True))
+    for name, start in starts.items():
+        table = pyarrow.Table.from_pylist([_row(item) for item in kept[start : start + rows]], schema=schema)
+        with atomic_file(folder / name) as file:
             parquet.write_table(table, file)
     return kept
 
@@ -79,28 +93,61 @@ def read_shards(folder: str | os.PathLike[str], clips: str | os.PathLike[str]) -
         clips: Folder for the FLAC files; created if missing.
 
     Raises:
-        ManifestError: There are no shards, or one lacks a column.
+        ManifestError: There are no shards, or one cannot be read, lacks a column, or has a row that is not of the
+            benchmark. The shard and the row are named.
         MissingExtraError: pyarrow is not installed.
     """
-    _, parquet = _pyarrow()
+    import_parquet(PURPOSE)
     shards = sorted(Path(folder).glob("*.parquet"))
     if not shards:
         raise ManifestError(f"{folder} has no shards of oruk-bench (*.parquet). Name their folder.")
+    Path(clips).mkdir(parents=True, exist_ok=True)
     for shard in shards:
-        if lost := set(COLUMNS) - set(parquet.read_schema(shard).names):
-            raise ManifestError(f"{shard} has no column {min(lost)!r}, so it is not a shard of oruk-bench.")
-        for number, row in enumerate(parquet.read_table(shard, columns=list(COLUMNS)).to_pylist()):
+        for number, row in enumerate(_rows(shard)):
+            if fault := _fault(row):
+                raise ManifestError(
+                    f"{shard}: row {number} {fault}, so the shard is damaged or not of oruk-bench. Copy it again, or "
+                    "remove it from the folder."
+                )
             path = Path(clips, f"{shard.stem}-{number:05}.flac")
-            path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, row["audio_flac"])
             extra = {"language": row["language"]} if row["language"] else {}
             yield Utterance(str(path), LABELS[row["label"]], split="test", corpus=row["source_id"], extra=extra)
 
 
-def _pyarrow():
+def _rows(shard: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a shard, a few in memory at a time."""
+    parquet = import_parquet(PURPOSE)
+    import pyarrow
+
     try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("parquet", "Shards of oruk-bench") from error
-    return pyarrow, parquet
+        with parquet.ParquetFile(shard) as file:
+            lost = set(COLUMNS) - set(file.schema_arrow.names)
+            for batch in () if lost else file.iter_batches(AT_ONCE, columns=list(COLUMNS)):
+                yield from batch.to_pylist()
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # text may be no UTF-8
+        fault = " ".join(cause(error).split()).rstrip(".")
+        raise ManifestError(
+            f"{shard} cannot be read as Parquet: {fault}. Copy it again, or remove it from the folder."
+        ) from error
+    if lost:
+        raise ManifestError(
+            f"{shard} has no column {min(lost)!r}, so it is not a shard of oruk-bench. Remove it from the folder."
+        )
+
+
+def _fault(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row; None if it is as the benchmark documents it."""
+    content, label = row["audio_flac"], row["label"]
+    if not isinstance(label, int) or not 0 <= label < len(LABELS):
+        return f"has the label {label!r}, which is no index from 0 to {len(LABELS) - 1}"
+    for name in ("language", "source_id"):
+        if not isinstance(row[name], str | None):
+            return f"has {row[name]!r} as its {name}, which is no text"
+    if not isinstance(content, bytes) or content[:4] != b"fLaC":
+        return "has no FLAC file as its audio_flac"
+    try:
+        load_audio(content)
+    except AudioError as error:
+        return f"has audio that cannot be decoded ({error})"
+    return None
