@@ -6,6 +6,7 @@ import shutil
 
 import huggingface_hub
 import numpy as np
+import onnx
 import pytest
 from hub_server import hub_server, use_hub
 from huggingface_hub import ModelCard
@@ -13,6 +14,7 @@ from toys import LABELS, toy_folder
 
 import genser
 from genser import cli
+from genser.cli.export import export
 from genser.errors import MissingExtraError, ModelError
 from genser.inference.hub_card import hub_card, measured
 from genser.inference.hub_model import FOLDER_FILES
@@ -77,6 +79,23 @@ def test_a_damaged_download_is_refused(hub, toys):
     hub.commit("ann/toy", {"model.onnx": bytes(content)})
     with pytest.raises(ModelError, match="checksum differs"):
         genser.load("hf:ann/toy")
+
+
+def test_a_model_folder_on_the_hub_is_exported(hub, toys, tmp_path, capsys, monkeypatch):
+    traced = onnx.load(toys.float32)  # the same weights: tracing takes most of an export
+    monkeypatch.setattr("genser.export.onnx._exported", lambda _model: traced)
+    whole = embedded(toys.folder, tmp_path)
+    pinned = genser.load(whole).push_to_hub("ann/whole")
+    assert export(pinned, output=tmp_path / "whole.onnx") == 0
+    assert "Exporting hf:ann/whole@" in capsys.readouterr().err
+    exported = genser.load(tmp_path / "whole.onnx")
+    assert exported.predict(SOUND).scores == pytest.approx(genser.load(pinned).predict(SOUND).scores, abs=1e-4)
+    assert exported.metadata["card"].startswith("# Whole")
+    genser.load(toys.float32).push_to_hub("ann/toy")
+    with pytest.raises(ModelError, match="hf:ann/toy is an ONNX file already"):
+        export("hf:ann/toy", output=tmp_path / "again.onnx")
+    with pytest.raises(ModelError, match="RepositoryNotFoundError"):
+        export("hf:ann/none", output=tmp_path / "none.onnx")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from genser.cli._notes import note
 
 
 def export(
-    model: Path,
+    model: str,
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("model.onnx"),
     precision: str = "float32",
@@ -22,7 +22,7 @@ def export(
     Example: genser export model -o model.onnx
 
     Args:
-        model: Model folder.
+        model: Model folder, or hf:owner/name for one on the Hugging Face hub.
         output: ONNX file; it appears once it is complete and checked.
         precision: float32, or int8 to quantise the matrix products of the encoder: smaller and faster.
         tolerance: Largest allowed difference of a score from torch's; 1e-4 in float32 and 0.1 in int8 if omitted.

@@ -19,6 +19,7 @@ from genser.encoders.batches import SHORTEST
 from genser.errors import ConfigError, MissingExtraError, ModelError
 from genser.export.check import LARGEST_DIFFERENCE, Parity, measure_parity
 from genser.files import atomic_file
+from genser.inference.load import find_model
 from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.onnx_file import sealed
 from genser.inference.torch_backend import run_model
@@ -63,7 +64,7 @@ def export_onnx(
     ``gender`` (batch, genders), and ``features`` (batch, states, dim).
 
     Args:
-        folder: Model folder.
+        folder: Model folder, or ``hf:owner/name`` or ``hf:owner/name@revision`` for one on the Hugging Face hub.
         path: ONNX file to write. It appears only if the graph passes the check.
         precision: ``"float32"``, or ``"int8"`` for the matrix products of the encoder.
         tolerance: Largest allowed difference of a score from torch's. None means 0.1 in int8, where 99 % of the labels
@@ -75,7 +76,7 @@ def export_onnx(
     Raises:
         ConfigError: The precision is unknown, or the target folder does not exist.
         ModelError: The folder does not load, its encoder is no network, or the graph differs from the model.
-        MissingExtraError: onnx or onnxscript is not installed.
+        MissingExtraError: onnx or onnxscript is not installed, or huggingface_hub for a model on the hub.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"Unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}.")
@@ -84,7 +85,7 @@ def export_onnx(
     path = Path(path)
     if not path.parent.is_dir():
         raise ConfigError(f"The folder {path.parent} does not exist. Create it, or choose another output.")
-    model = load_model(Path(folder))
+    model = load_model(_found(folder))
     reference = load_speech_model(model, encoder)
     if not getattr(reference.encoder, "encoder", reference.encoder).is_graph:  # inside a pooling
         name = reference.encoder.name
@@ -103,6 +104,14 @@ def export_onnx(
         parity = measure_parity(partial(run_model, reference), OnnxBackend(file.name).run)
         parity.check(precision, tolerance)
     return Exported(path, len(content), parity)
+
+
+def _found(folder: str | os.PathLike[str]) -> Path:
+    """A local model folder, or one that is fetched from the hub."""
+    path = Path(folder) if Path(folder).is_dir() else find_model(folder)
+    if path.is_file():
+        raise ModelError(f"{folder} is an ONNX file already. Name a model folder.")
+    return path
 
 
 def _graph(reference: SpeechModel, precision: str) -> bytes:
