@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
-from toys import LABELS, toy_folder
+from toys import LABELS, frames, toy_folder
 from voices import babble, hush
 
 import genser
@@ -117,6 +117,20 @@ def test_an_exponent_for_each_clip_is_in_the_graph(wary):
     (prediction,) = genser.load(wary.path).predict_waveforms([wary.batch[0, :9_000]])
     assert prediction.to_dict()["familiar"] == pytest.approx(float(wanted.familiar[0]), abs=1e-3)
     assert prediction.speech is None
+
+
+def test_gated_statistics_are_weighted_means_over_the_frames_of_the_file(wary):
+    waveform = np.concatenate([babble(0.4), hush(0.3)])
+    recognizer, encoder = genser.load(wary.path), wary.model.encoder
+    states = recognizer.embed_frames((waveform, 16_000)).states
+    batch, sizes = map(torch.from_numpy, padded([waveform]))
+    expected, mask = frames(encoder, batch, sizes)
+    assert states.shape == (35, 2, 64)
+    np.testing.assert_allclose(states, expected[0].transpose(0, 1), atol=1e-3)
+    weights = encoder._weights(batch, mask)["loud"][0]
+    assert weights[22:].sum() < 0.01
+    means = np.einsum("f,fsd->sd", weights, states)
+    np.testing.assert_allclose(recognizer.embed([(waveform, 16_000)])[0, 2:4], means, atol=1e-3)
 
 
 def test_a_shift_does_not_move_the_gender(wary):

@@ -12,8 +12,9 @@ from genser.audio import SAMPLE_RATE
 from genser.cli import app
 from genser.config import plain_array
 from genser.errors import ConfigError
+from genser.inference.embeddings import features_of
 from genser.inference.profile import Profile, features_id, shrunk_shift, training_mean
-from genser.inference.recognizer import Recognizer, _features
+from genser.inference.recognizer import Recognizer
 from genser.inference.torch_backend import TorchBackend
 from genser.segments.adapt import self_adapted
 from genser.segments.options import SegmentOptions
@@ -126,7 +127,7 @@ def test_each_speaker_gets_a_profile_shrunk_towards_that_of_all(toy):
     every = toy.learn_profile((clip, SAMPLE_RATE) for clip in clips)
     assert {name: profile.clips for name, profile in profiles.items()} == {"anna": 5, "ben": 3, None: 1}
     assert sum(profile.duration for profile in profiles.values()) == pytest.approx(every.duration)
-    bens = np.array([row for row, _ in toy._runner.run_waveforms([clips[n] for n in (1, 4, 7)], _features)])
+    bens = np.array([row for row, _ in toy._runner.run_waveforms([clips[n] for n in (1, 4, 7)], features_of)])
     expected = shrunk_shift(bens, training_mean(toy.metadata), every.shift)
     np.testing.assert_allclose(profiles["ben"].shift, expected, atol=1e-5)
     with pytest.raises(ConfigError, match="no clip with speech"):

@@ -75,6 +75,7 @@ CASES = {
     "split to sizes": ("Split", [f(2, 9), i(4, 5)], 2, {"axis": 1}),
     "reshape with 0 and -1": ("Reshape", [f(2, 9, 4), i(0, -1)], 1, {}),
     "expand both": ("Expand", [f(3, 1), i(2, 1, 4)], 1, {}),
+    "tile": ("Tile", [f(2, 3), i(2, 4)], 1, {}),
     "gather one": ("Gather", [f(2, 9, 3), np.array(-2)], 1, {"axis": 1}),
     "gather a table": ("Gather", [f(9, 3), np.array([[1, 0], [8, 2]])], 1, {}),
     "gather elements": ("GatherElements", [f(2, 9), np.array([[1, 0], [8, 2]])], 1, {"axis": 1}),

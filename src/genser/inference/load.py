@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genser.errors import MissingExtraError, ModelError
 from genser.files import expanded, file_hash, is_file, is_folder, usable_cores
@@ -13,6 +14,9 @@ from genser.inference.onnx_backend import OnnxBackend
 from genser.inference.profile import Profile
 from genser.inference.recognizer import Recognizer
 from genser.inference.second_task import for_task
+
+if TYPE_CHECKING:
+    from genser.inference.torch_backend import TorchBackend
 
 BUNDLED = ("base", "tiny")
 MODELS = Path(__file__).parents[1] / "models"
@@ -86,7 +90,7 @@ def _backend(path: Path, threads: int | None, device: str, shared: bool, encoder
             f"{path} is an ONNX file, which contains its encoder. Omit the encoder, or name a model folder."
         )
     if path.is_dir() or device != "cpu":
-        return _torch_backend(path, threads, device, encoder)
+        return torch_backend(path, threads, device, encoder)
     return OnnxBackend(path, threads, shared=shared)
 
 
@@ -125,12 +129,26 @@ def model_hash(path: Path) -> str:
     return file_hash(path / "config.json" if path.is_dir() else path)
 
 
-def _torch_backend(path: Path, threads: int | None, device: str, encoder: str | None) -> Backend:
+def torch_backend(
+    path: Path, threads: int | None, device: str, encoder: str | None, *, purpose: str | None = None
+) -> "TorchBackend":
+    """Open a model folder or an ONNX file with torch, see :func:`genser.inference.torch_backend.load_backend`.
+
+    Args:
+        path: The folder or file.
+        threads: Threads of torch.
+        device: Such as ``"cuda"``.
+        encoder: Present source of the encoder of a folder.
+        purpose: What needs torch, as the start of a sentence.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
     try:
         from genser.inference.torch_backend import load_backend
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TORCH_PARTS:
             raise
         what = f"the model folder {path}" if path.is_dir() else f"{path} on {device}"
-        raise MissingExtraError("train", f"Running {what}") from error
+        raise MissingExtraError("train", purpose or f"Running {what}") from error
     return load_backend(path, threads=threads, device=device, encoder=encoder)

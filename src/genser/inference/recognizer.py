@@ -20,6 +20,7 @@ from genser.inference.backend import Backend, ModelOutput
 from genser.inference.class_prior import Classes, ClassPrior, Shares
 from genser.inference.clip_runner import BATCH_SECONDS, ClipRunner, WindowOutput, windows_in_memory
 from genser.inference.decode_ahead import Clip, Decoder
+from genser.inference.embeddings import Embeddings, features_of
 from genser.inference.hub_model import HubModel
 from genser.inference.prediction import NO_SPEECH, Prediction
 from genser.inference.profile import Profile, training_mean
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 CLIPS_AT_ONCE = 32  # clips in memory that speakers' profiles are learned from
 
 
-class Recognizer(HubModel, TablePredictions):
+class Recognizer(HubModel, TablePredictions, Embeddings):
     """A loaded model.
 
     A clip gets the same scores alone and in a batch, from a path and from an array. If the model has eight-bit
@@ -173,7 +174,7 @@ class Recognizer(HubModel, TablePredictions):
         training_mean(self.metadata)  # a model without it is refused before it has worked
         rows: list[np.ndarray] = []
         samples, failure = 0, None
-        for clip, outputs in self._runner.run(groups, _features):
+        for clip, outputs in self._runner.run(groups, features_of):
             failure = failure or clip.error
             if clip.error is not None and report:
                 report(clip.error)
@@ -204,7 +205,7 @@ class Recognizer(HubModel, TablePredictions):
         while batch := list(islice(clips, CLIPS_AT_ONCE)):
             waveforms = [waveform for _, waveform in batch]
             for (name, waveform), (features, speech) in zip(
-                batch, self._runner.run_waveforms(waveforms, _features), strict=True
+                batch, self._runner.run_waveforms(waveforms, features_of), strict=True
             ):
                 if self._runner.is_speech(speech):
                     rows[name].append(features)
@@ -295,27 +296,6 @@ class Recognizer(HubModel, TablePredictions):
             One prediction per clip, in order.
         """
         return starmap(self._prediction, self._runner.run(groups, _scores_and_familiar, batch_seconds, progress))
-
-    def embed(
-        self, sources: Iterable[AudioSource | AudioStream], *, channel: int | Literal["mix"] = "mix"
-    ) -> np.ndarray:
-        """Features of clips: what the head of the model receives, before the shift of a profile.
-
-        Args:
-            sources: As for :meth:`predict_many`.
-            channel: Number of the channel, from 1; or "mix".
-
-        Returns:
-            float32 of shape (clips, states, dim): for each chosen hidden state of the encoder its means over time. A
-            long clip has the mean of its windows; a source that cannot be read has NaN.
-
-        Raises:
-            ConfigError: The model does not return its features.
-        """
-        rows, shape = [], training_mean(self.metadata).shape
-        for clip, outputs in self._runner.run(self._decoded(sources, channel), _features):
-            rows.append(np.full(shape, np.nan) if clip.error else self._runner.combined(outputs)[0])
-        return np.array(rows, np.float32).reshape(len(rows), *shape)
 
     def pipeline(self, top_k: int | None = None) -> "AudioClassification":
         """A callable with the inputs and results of ``transformers.pipeline("audio-classification")``.
@@ -545,10 +525,3 @@ def _scores_and_familiar(output: ModelOutput) -> np.ndarray:
     """Scores followed by the in-domain score, shape (batch, classes + 1); NaN if the model has none."""
     familiar = np.full(len(output.scores), np.nan) if output.familiar is None else output.familiar
     return np.column_stack([output.scores, familiar])
-
-
-def _features(output: ModelOutput) -> np.ndarray:
-    """Features of shape (batch, states, dim)."""
-    if output.features is None:
-        raise ConfigError("This model does not support profiles. Train and export it with this version.")
-    return output.features

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genser.encoders import EncoderConfig
+from genser.encoders import EncoderConfig, SpeechEncoder
 from genser.encoders.batches import batches_of, padded
 from genser.encoders.load import check_device
 from genser.encoders.mel import full_precision
@@ -41,6 +41,7 @@ class TorchBackend:
         device: The device that holds the model.
         load: Loads the model again, in a process that unpickles it; None if it cannot be pickled.
         path: File or folder of the model, if it is from one.
+        frames: Hidden states (batch, states, frames, dim) for ``waveform`` and ``lengths``, of clips of one length.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class TorchBackend:
         device: str | torch.device,
         load: "Callable[[], TorchBackend] | None" = None,
         path: Path | None = None,
+        frames: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
-        self.path = path
+        self.path, self._frames = path, frames
         self.metadata, self.labels = dict(metadata), tuple(metadata["labels"])
         self._run, self._device, self._load = run, torch.device(device), load
 
@@ -87,6 +89,26 @@ class TorchBackend:
                 "Choose a shorter --batch-seconds."
             ) from error
 
+    @torch.inference_mode()
+    def frame_states(self, window: np.ndarray) -> np.ndarray:
+        """Hidden states of one window by frame, as the pooling of the model chooses them.
+
+        Args:
+            window: Mono at 16 kHz, shape (samples,), of 30 s at most.
+
+        Returns:
+            float32 of shape (frames, states, dim).
+
+        Raises:
+            ModelError: They cannot be found in the ONNX file.
+            ConfigError: The model is not from a file or folder.
+        """
+        if self._frames is None:
+            raise ConfigError("This model is not from a file or folder. Save it, and use genser.load.")
+        inputs = [torch.from_numpy(values).to(self._device) for values in padded([window])]
+        with full_precision(self._device.type):
+            return self._frames(*inputs)[0].transpose(0, 1).float().cpu().numpy()
+
     def run(self, waveforms: np.ndarray, lengths: np.ndarray, shift: np.ndarray | None = None) -> ModelOutput:
         """Run on a padded batch (batch, samples); each row is valid up to its length."""
         return _finished([], _started(self._run, waveforms, lengths, shift, self._device))[1]
@@ -119,10 +141,18 @@ def load_backend(
     path = Path(path)
     again = partial(load_backend, path.absolute(), threads=threads, device=device, encoder=encoder)
     if not path.is_dir():
-        return TorchBackend(OnnxGraph(path, device), read_metadata(path), device, again, path)
+        graph = OnnxGraph(path, device)
+        return TorchBackend(graph, read_metadata(path), device, again, path, graph.frame_states)
     model = load_model(path)
-    run = named_outputs(load_speech_model(model, encoder, device))
-    return TorchBackend(run, model.description, device, again, path)
+    speech = load_speech_model(model, encoder, device)
+    frames = partial(_frame_states, speech.encoder)
+    return TorchBackend(named_outputs(speech), model.description, device, again, path, frames)
+
+
+def _frame_states(encoder: SpeechEncoder, waveform: Tensor, lengths: Tensor) -> Tensor:
+    """Hidden states of clips of one length, (batch, states, frames, dim)."""
+    states, mask = encoder.frame_states(waveform, lengths)
+    return torch.stack(list(states), dim=1)[:, :, mask[0]]
 
 
 def run_model(

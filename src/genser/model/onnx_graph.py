@@ -7,7 +7,6 @@ the host wait for it.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,10 @@ from torch.nn import functional
 
 from genser.encoders.mel import full_precision
 from genser.errors import MissingExtraError, ModelError
+from genser.model.frame_tensors import Attributes, Node, frame_tensors
 
-Attributes = Mapping[str, Any]
 TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16, 11: torch.float64}
 """torch's types by their numbers in ONNX."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """One operator with the names of its tensors; an omitted input is empty.
-
-    Attributes:
-        last_uses: Inputs that no later operator needs.
-    """
-
-    operator: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Attributes
-    last_uses: tuple[str, ...] = ()
 
 
 class OnnxGraph:
@@ -74,24 +58,42 @@ class OnnxGraph:
             raise ModelError(
                 f"{path} has the ONNX operator {unknown[0]}, which genser runs on the CPU only. Choose the device cpu."
             )
+        self.path = path
         self.outputs = tuple(output.name for output in graph.output)
+        self._frames = frame_tensors(nodes)
         tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
         given = {one.name for one in graph.input}
         self._defaults = {name: torch.from_numpy(tensors[name].copy()) for name in given & tensors.keys()}
         constants = {name: self._placed(values) for name, values in tensors.items() if name not in given}
         self._nodes, self._constants = self._prepared(nodes, constants)
 
-    @torch.inference_mode()
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Run on inputs by name, which may lie anywhere; the outputs, by name, lie on the device."""
+        return self._run(self.outputs, inputs)
+
+    def frame_states(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """Hidden states that are pooled over time, (batch, states, frames, dim), of clips of one length.
+
+        Raises:
+            ModelError: They cannot be found in the graph.
+        """
+        if not self._frames:
+            raise ModelError(f"{self.path} has no hidden states that genser can find. Use the model folder.")
+        found = self._run(self._frames, {"waveform": waveform, "lengths": lengths})
+        return torch.stack([found[name] for name in self._frames], dim=1)
+
+    @torch.inference_mode()
+    def _run(self, wanted: Sequence[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         values = dict(self._constants)
-        values |= {name: given.to(self.device, non_blocking=True) for name, given in (self._defaults | inputs).items()}
+        given = self._defaults | dict(inputs)
+        values |= {name: tensor.to(self.device, non_blocking=True) for name, tensor in given.items()}
         with full_precision(self.device.type):
             for node in self._nodes:
                 values |= zip(node.outputs, self._results(node, values), strict=False)
                 for name in node.last_uses:
-                    del values[name]
-        return {name: values[name].to(self.device) for name in self.outputs}
+                    if name not in wanted:
+                        del values[name]
+        return {name: values[name].to(self.device) for name in wanted}
 
     def _placed(self, values: np.ndarray) -> Tensor:
         """A constant: single numbers and whole numbers on the CPU, matrices of bytes as float32."""
@@ -284,7 +286,7 @@ def _unsqueeze(_: Attributes, x: Tensor, axes: Tensor) -> Tensor:
 
 
 READ_ON_HOST = {"Expand", "Pad", "Range", "ReduceMax", "ReduceMean", "ReduceSum", "Reshape", "Shape", "Slice", "Split"}
-READ_ON_HOST |= {"Squeeze", "Unsqueeze"}
+READ_ON_HOST |= {"Squeeze", "Tile", "Unsqueeze"}
 """Operators whose inputs but the first are shapes, positions and axes."""
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -351,6 +353,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Softmax": lambda attributes, x: x.softmax(attributes.get("axis", -1)),
     "Split": _split,
     "Squeeze": _squeeze,
+    "Tile": lambda _, x, repeats: x.tile(repeats.tolist()),
     "Transpose": lambda attributes, x: x.permute(attributes.get("perm") or tuple(reversed(range(x.ndim)))),
     "Unsqueeze": _unsqueeze,
 }
