@@ -93,6 +93,18 @@ def test_a_data_set_has_clean_rows_and_copies(tmp_path, encode):
     assert (altered.augmented > 1.3 * altered.features[:, None]).all()
 
 
+def test_only_what_may_be_trained_on_is_copied(tmp_path, encode):
+    items, store = clips(tmp_path), tmp_path / "store"
+    options = {"augmented_copies": 2, "augmentation": LOUDER}
+    every = build_dataset(items, FakeEncoder(), store, **options)
+    some = build_dataset(items, FakeEncoder(), store, is_copied=lambda item: item in items[1:4], **options)
+    np.testing.assert_array_equal(some.augmented[1:4], every.augmented[1:4])
+    for row in (0, 4, 5):
+        assert (some.augmented[row] == some.features[row]).all()
+    none = build_dataset(items, FakeEncoder(), store, is_copied=lambda _: False, **options)
+    assert (none.augmented == none.features[:, None]).all()
+
+
 def test_a_copy_that_fails_is_replaced_by_the_clip_itself_and_reported(tmp_path, encode, monkeypatch):
     def refusing(encoder, waveforms, **options):
         if any(np.abs(waveform).max() > 0.22 for waveform in waveforms):
@@ -101,7 +113,8 @@ def test_a_copy_that_fails_is_replaced_by_the_clip_itself_and_reported(tmp_path,
 
     items = clips(tmp_path)
     monkeypatch.setitem(vars(genser.encoders), "encode", refusing)
-    dataset = build_dataset(items, FakeEncoder(), tmp_path / "store", augmented_copies=1, augmentation=LOUDER)
+    options = {"augmented_copies": 1, "augmentation": LOUDER, "is_copied": lambda item: item != items[0]}
+    dataset = build_dataset(items, FakeEncoder(), tmp_path / "store", **options)
     assert len(dataset.utterances) == 6
     assert dataset.problems
     for problem in dataset.problems:

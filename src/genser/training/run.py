@@ -183,6 +183,7 @@ class TrainingSetup:
             labels=config.labels,
             augmented_copies=copies,
             augmentation=config.augmentation,
+            is_copied=lambda item: item.split in (None, "train"),
             progress=_stage(progress, "features"),
             processes=group,
         )
