@@ -67,6 +67,17 @@ def test_other_remarks_are_kept(genser, tmp_path):
     assert "channels" not in err[1]
 
 
+def test_a_profile_of_mixed_calls_has_the_hint(tmp_path, toys, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    soundfile.write("call.wav", 0.1 * rng.standard_normal((RATE, 2)), RATE)
+    soundfile.write("mono.wav", 0.1 * rng.standard_normal(RATE), RATE)
+    command = ("adapt", "call.wav", "mono.wav", "-o", "p.json", "--model", str(toys.float32))
+    for options, hints in (((), [ONE]), (("--channel", "mix"), []), (("--channel", "each"), [])):
+        assert app([*command, *options], exit_on_error=False) == 0
+        assert [line for line in capsys.readouterr().err.splitlines() if "--channel" in line] == hints
+
+
 def test_a_resumed_run_gives_the_hint(genser):
     options = ("predict", "call.wav", "second.wav", "-o", "out.csv")
     assert genser(*options)[1][-1:] == [TWO]

@@ -14,7 +14,7 @@ def adapt(
     output: Annotated[str, Parameter(alias="-o", allow_leading_hyphen=True)],
     model: str | None = None,
     encoder: str | None = None,
-    channel: str = "mix",
+    channel: str | None = None,
     threads: int | None = None,
     device: str = "cpu",
 ) -> int:
@@ -40,6 +40,7 @@ def adapt(
         0 if all went well, 1 if some inputs could not be read; the profile is then learned from the others.
     """
     from genser.audio.mixing import check_channel
+    from genser.cli._channels import MixedChannels
     from genser.cli._inputs import find_inputs
     from genser.cli._outputs import check_file, output_path
     from genser.inference.load import load
@@ -48,15 +49,17 @@ def adapt(
     if not isinstance(path, Path):
         raise ConfigError("A profile is a local file. Name it with -o.")
     check_file(path, inputs)
-    chosen = check_channel(int(channel) if channel.isdecimal() else channel)
+    mixed = MixedChannels(is_chosen=channel is not None)
+    chosen = check_channel("mix" if channel is None else int(channel) if channel.isdecimal() else channel)
     recognizer = load(model, threads=threads, device=device, encoder=encoder)
     failures: list[str] = []
-    profile = recognizer.learn_profile(inputs, channel=chosen, report=failures.append)
+    profile = recognizer.learn_profile(inputs, channel=chosen, report=failures.append, remark=mixed.others)
     profile.save(path)
     clips = counted(profile.clips, "clip")
     note(f"genser: Profile of {clips} with speech, {profile.duration:.0f} s → {path}")
-    if profile.remark:
-        note(f"genser: {profile.remark}")
+    for sentence in (profile.remark, *mixed.hint()):
+        if sentence:
+            note(f"genser: {sentence}")
     for failure in failures:
         note(f"genser: {failure}")
     if failures:

@@ -144,6 +144,7 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
         *,
         channel: Channel = "mix",
         report: Callable[[str], None] | None = None,
+        remark: Callable[[str, str], object] | None = None,
     ) -> Profile:
         """Learn what these recordings have in common, other than emotion, see :class:`Profile`.
 
@@ -153,20 +154,25 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
             sources: Recordings of one microphone, room, language or speaker; a hundred short clips are plenty.
             channel: As for :meth:`predict_many`.
             report: Called with the reason for each recording that cannot be read.
+            remark: Called with the name of each unusual recording and the :attr:`Prediction.remark` on it.
 
         Raises:
             ConfigError: No recording holds speech, or the model has no features to adapt.
         """
-        return self.learn_profile_of_clips(self._decoded(sources, channel), report)
+        return self.learn_profile_of_clips(self._decoded(sources, channel), report, remark)
 
     def learn_profile_of_clips(
-        self, groups: Iterable[list[Clip]], report: Callable[[str], None] | None = None
+        self,
+        groups: Iterable[list[Clip]],
+        report: Callable[[str], None] | None = None,
+        remark: Callable[[str, str], object] | None = None,
     ) -> Profile:
         """Learn a profile from clips that were decoded before, see :meth:`learn_profile`.
 
         Args:
             groups: Clips; the windows of a group go to the model in batches.
             report: As for :meth:`learn_profile`.
+            remark: As for :meth:`learn_profile`.
 
         Raises:
             ConfigError: As for :meth:`learn_profile`.
@@ -178,6 +184,8 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
             failure = failure or clip.error
             if clip.error is not None and report:
                 report(clip.error)
+            if remark and clip.stream and clip.stream.remark:
+                remark(clip.name, clip.stream.remark)
             if clip.error is None:
                 spoken = [output for output in outputs if self._runner.is_speech(output.speech)]
                 rows += [output.values for output in spoken]
