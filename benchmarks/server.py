@@ -191,8 +191,8 @@ def memory(process: subprocess.Popen) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
-def started(model: str) -> tuple[subprocess.Popen, int]:
-    command = [sys.executable, "-m", "genser", "serve", model, "--port", "0", "--max-queue", "64"]
+def started(model: str, *options: str) -> tuple[subprocess.Popen, int]:
+    command = [sys.executable, "-m", "genser", "serve", model, "--port", "0", "--max-queue", "64", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if match := re.search(r"running on http://[^:]+:(\d+)", line):
