@@ -65,7 +65,7 @@ class Embeddings:
         """Hidden states of the encoder by frame, before they are pooled over the clip.
 
         The states are those that the model's pooling chooses, in its order. Whisper and HuBERT's family have 50 frames
-        per second, filter banks 100. With the pooling ``mean`` the mean over the frames of a clip of up to 30 s is what
+        per second, filter banks 100. With the pooling ``mean`` the mean over the frames of a clip of up to 10 s is what
         :meth:`embed` returns; other statistics weight the frames. A longer clip is encoded in its windows of 10 s. An
         hour of a model with 2 states of 512 numbers takes 740 MB.
 
