@@ -12,8 +12,9 @@ import torch
 import yaml
 from safetensors.torch import save_file
 from test_encoders_hubert import model_of
-from toys import toy_head, toy_weights
+from toys import toy_weights
 
+import genser
 import genser.encoders
 from genser.audio.augment import Augmentation
 from genser.bench.plan import load_plan
@@ -25,6 +26,8 @@ from genser.data.utterance import Utterance
 from genser.encoders import EncoderConfig, Pooling, encode, load_encoder, named_encoder
 from genser.encoders.hubert import CONFIG
 from genser.errors import ConfigError, ModelError
+from genser.export.onnx import export_onnx
+from genser.model import EstimatorConfig, HeadConfig, make_head
 from genser.model.folder import load_model, load_speech_model, save_model
 from genser.training import clips as clips_module
 from genser.training.data import build_dataset, sides
@@ -234,11 +237,14 @@ def test_a_trained_model_carries_its_encoder(corpus, config, tmp_path):
 
 
 HUBERTS = [("hubert", "group", False), ("wavlm", "layer", True), ("wav2vec2", "layer", False)]
+HUBERTS += [("wav2vec2", "group", False), ("wavlm", "group", False)]  # the base models
+EXPORTED = [("wav2vec2", "group", False), ("wavlm", "group", False)]
+"""Tracing takes seconds, so the forms are exported that differ most."""
 HUBERTS += [("hubert-batch-norm", "group", False), ("data2vec-audio", "layer", False)]
 
 
 @pytest.mark.parametrize("case", HUBERTS, ids=str)
-def test_huberts_family_is_adapted_and_kept_in_the_model_folder(corpus, config, case, tmp_path):
+def test_huberts_family_is_adapted_kept_in_the_model_folder_and_exported(corpus, config, case, tmp_path):
     model_of(case).save_pretrained(tmp_path / "published")
     published = EncoderConfig("hubert", str(tmp_path / "published"))
     encoder = load_encoder(published)
@@ -251,7 +257,9 @@ def test_huberts_family_is_adapted_and_kept_in_the_model_folder(corpus, config, 
     assert {name.split("layers.")[1][0] for name in changed} == {"0", "1"}
     assert all(name.startswith("model.encoder.layers.") and before[name].ndim == 2 for name in changed)
 
-    head = toy_head(states=3, labels=dataset.classes)
+    head = make_head(HeadConfig(dataset.classes, EstimatorConfig(32, 2, depth=1, heads=2))).eval()
+    for parameter in head.parameters():
+        parameter.data.add_(0.2 * torch.randn_like(parameter))
     save_model(tmp_path / "model", head, published, adapted.fingerprint, embed=adapted)
     shutil.rmtree(tmp_path / "published")
     model = load_model(tmp_path / "model")
@@ -261,6 +269,17 @@ def test_huberts_family_is_adapted_and_kept_in_the_model_folder(corpus, config, 
     np.testing.assert_array_equal(encode(kept, clips), encode(adapted, clips))
     assert str(tmp_path) not in (tmp_path / "model/encoder.safetensors").read_bytes().decode("latin-1")
     assert named_encoder(str(tmp_path / "model/encoder.safetensors")).kind == "hubert"
+
+    if case not in EXPORTED:
+        return
+    assert export_onnx(tmp_path / "model", tmp_path / "model.onnx").parity.difference < 1e-4
+    graph, folder = genser.load(tmp_path / "model.onnx"), genser.load(tmp_path / "model")
+    np.testing.assert_allclose(graph.scores(clips), folder.scores(clips), atol=1e-4)
+    np.testing.assert_allclose(graph.embed([(clips[0], 16_000)])[0], encode(adapted, clips)[0], atol=1e-3)
+    frames = [one.embed_frames((clips[1], 16_000)) for one in (graph, folder)]
+    assert frames[0].states.shape == (21, 3, 32), "a frame needs 25 ms, so the last one is missing"
+    np.testing.assert_allclose(frames[0].states, frames[1].states, atol=1e-3)
+    np.testing.assert_allclose(frames[0].times, np.arange(21) / 50)
 
 
 def test_a_file_that_is_no_encoder_of_a_model_folder_is_refused(tmp_path):

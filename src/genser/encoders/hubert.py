@@ -22,7 +22,7 @@ from genser.errors import MissingExtraError, ModelError
 from genser.files import expanded, is_file
 
 
-def valid_mask(lengths: Tensor, total: int) -> Tensor:
+def valid_mask(lengths: Tensor, total: Any) -> Tensor:  # an int, in an export torch's symbol of one
     """Return which of `total` positions lie within each length, (batch, total)."""
     return torch.arange(total, device=lengths.device) < lengths[:, None]
 
