@@ -21,7 +21,7 @@ from _common import Claim, parser
 from torch import nn
 
 from genser.model import EstimatorConfig, HeadConfig, TransportHead
-from genser.model.baselines import DIFFUSION_DRAWS, DiffusionHead
+from genser.model.diffusion_head import DRAWS, DiffusionHead
 from genser.report.plots import axes, canvas, mark, to_png
 from genser.transport import Sampler
 
@@ -36,8 +36,8 @@ def heads(size: EstimatorConfig, classes: int) -> dict[str, nn.Module]:
     return {
         TRANSPORT: TransportHead(config).eval(),
         f"transport, N = {5 * STEPS}": TransportHead(many).eval(),
-        "diffusion, 1 draw": DiffusionHead(config, draws=1).eval(),
-        f"diffusion, {DIFFUSION_DRAWS} draws": DiffusionHead(config).eval(),
+        "diffusion, 2 draws": DiffusionHead(config, draws=2).eval(),
+        f"diffusion, {DRAWS} draws": DiffusionHead(config).eval(),
     }
 
 
@@ -60,7 +60,7 @@ def measure(size: EstimatorConfig, classes: int, batch: int, repeats: int) -> di
 def parameters(size: EstimatorConfig) -> dict[str, int]:
     """Parameters of the networks alone, which differ only in the weights of the layers."""
     found = heads(size, 2)
-    transport, diffusion = found[TRANSPORT].estimator, found["diffusion, 1 draw"].network
+    transport, diffusion = found[TRANSPORT].estimator, found["diffusion, 2 draws"].network
     count = {"transport": transport, "diffusion": diffusion}
     return {name: sum(p.numel() for p in network.parameters()) for name, network in count.items()}
 

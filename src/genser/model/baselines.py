@@ -3,11 +3,8 @@
 They show what the transport adds. :class:`LinearHead` and :class:`MlpHead` are classification layers over learned
 layer weights (Table 1's "CLS"). :class:`RidgeHead` is the ridge prior of the transport head alone. :class:`NetworkHead`
 is the estimator's own network trained by cross-entropy. :class:`RegressionHead` is the same network regressed to the
-codes without a path. :class:`DiffusionHead` is the generative classifier of Li et al. (the paper's reference 11), whose
-cost grows with the classes.
+codes without a path.
 """
-
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -19,9 +16,6 @@ from genser.model.head import CodedHead, Head, HeadConfig
 from genser.model.ridge import RidgePrior
 from genser.transport import Objective, Sampler
 from genser.transport.codes import projections
-
-DIFFUSION_DRAWS = 16
-"""Pairs of time and noise, shared by all classes, over which the diffusion classifier averages its error."""
 
 
 class Classifier(Head):
@@ -170,53 +164,3 @@ class RegressionHead(CodedHead):
 
     def _estimate(self, x_1: Tensor, X_c: Tensor) -> Tensor:
         return self.network(x_1, X_c, x_1.new_full(x_1.shape[:1], self.config.path.T))
-
-
-class DiffusionHead(CodedHead):
-    """Diffusion classifier (Li et al., ICCV 2023): the class whose condition predicts the noise on a clip best.
-
-    It models a density p(x | class) of the mean x of the standardised hidden states. The class code takes the place of
-    the conditions, so the network has the size of the transport estimator. The hidden states are no conditions here:
-    a density conditioned on them would leave nothing for the class to explain. Noise and times are the same for every
-    class. The class probabilities are the softmax of the negative errors, as the evidence bound suggests.
-    The cost is classes x draws passes through the network.
-    """
-
-    def __init__(self, config: HeadConfig, draws: int = DIFFUSION_DRAWS) -> None:
-        super().__init__(config)
-        self.network = make_estimator(replace(config.estimator, conditions=1))
-        generator = torch.Generator().manual_seed(0)
-        noises = [torch.randn(config.estimator.dim, generator=generator) for _ in range(draws)]
-        self.register_buffer("noises", torch.stack(noises), persistent=False)
-
-    def example(self, x_1: Tensor, X_c: Tensor, target: Tensor, objective: Objective) -> tuple[Tensor, ...]:  # noqa: ARG002
-        """Noisy features at a random time, the class code as the condition, and the noise."""
-        t = torch.rand(len(x_1), device=x_1.device)
-        noise = torch.randn_like(x_1)
-        x = torch.cat([X_c, x_1[:, None]], dim=1).mean(1)
-        return _diffused(x, noise, t), (target @ self.codes)[:, None], t, noise
-
-    def loss(self, *example: Tensor) -> Tensor:
-        """Mean square error of the predicted noise."""
-        x_t, code, t, noise = example
-        return (self.network(x_t, code, t) - noise).square().mean()
-
-    def coordinates(self, features: Tensor, sampler: Sampler | None = None) -> Tensor:  # noqa: ARG002
-        """Softmax of the negative mean errors of all draws."""
-        x = self.feature_transform(features).mean(1)
-        errors = x.new_zeros(x.shape[0], len(self.codes))
-        for draw, noise in enumerate(self.noises):
-            t = x.new_full(x.shape[:1], (draw + 0.5) / len(self.noises))
-            errors = errors + self._errors(_diffused(x, noise, t), t, noise)
-        return (-errors / len(self.noises) / 2).softmax(-1)
-
-    def _errors(self, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Square errors of the noise (batch, classes), one pass per class."""
-        passes = [self.network(x_t, code.expand(x_t.shape[0], 1, -1), t) for code in self.codes]
-        return torch.stack([(estimate - noise).square().sum(-1) for estimate in passes], dim=-1)
-
-
-def _diffused(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """Variance-preserving noising on the cosine schedule: cos(πt/2)·x + sin(πt/2)·noise."""
-    angle = (t * torch.pi / 2)[:, None]
-    return angle.cos() * x + angle.sin() * noise

@@ -2,7 +2,6 @@
 
 from genser.errors import ConfigError
 from genser.model.baselines import (
-    DiffusionHead,
     FlatHead,
     LinearHead,
     MajorityHead,
@@ -11,6 +10,7 @@ from genser.model.baselines import (
     RegressionHead,
     RidgeHead,
 )
+from genser.model.diffusion_head import DiffusionHead
 from genser.model.head import Head, HeadConfig
 from genser.model.latent_flow_head import LatentFlowHead
 from genser.model.transport_head import TransportHead
