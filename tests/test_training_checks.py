@@ -87,6 +87,7 @@ def test_a_table_that_suffices_is_encoded(table):
         ({"label": lambda _: "a"}, {}, "has 1 class of the task"),
         ({"speaker": lambda _: "s"}, {"validation": 0.1}, "No speaker can be held out"),
         ({"split": lambda _: "test"}, {}, "in the split 'train'"),
+        ({"split": lambda n: "validation" if n % 2 else ""}, {}, "The training side has only the class a"),
         ({}, {"feature_transform": TransformConfig(components=5000)}, "have fewer than 5000 components"),
     ],
 )
@@ -105,6 +106,11 @@ def test_what_a_table_lacks_is_an_error_before_its_clips_are_encoded(table, colu
         ({"gender": lambda n: "fm"[n % 2]}, {"gender": True}, "The gender is not calibrated"),
         ({"speaker": lambda _: ""}, {}, "Some rows have no speaker"),
         ({"label": lambda n: ("a", "b", "")[n % 3]}, {}, "13 rows have no class"),
+        (
+            {"label": lambda n: "abc"[n % 3], "split": lambda n: "validation" if n % 3 == 2 else ""},
+            {},
+            "No clip to train on has the class c",
+        ),
     ],
 )
 def test_what_will_have_no_effect_is_said_before_the_clips_are_encoded(table, columns, changes, words):
@@ -142,6 +148,11 @@ def plan_of(folder, **changes):
             "empty test side",
         ),
         ({"gender": lambda n: "fm"[n % 2] if n < 20 else ""}, {"protocol": "loco", "task": "gender"}, "empty"),
+        (
+            {"label": lambda n: "a" if n >= 20 else "ab"[n % 2]},
+            {"protocol": "loco"},
+            "The training side of 'loco x' has only the class a",
+        ),
     ],
 )
 def test_a_bench_without_a_side_is_refused_before_its_clips_are_encoded(table, columns, settings, words):

@@ -30,6 +30,7 @@ from genser.encoders import SpeechEncoder, load_encoder
 from genser.errors import ConfigError, counted
 from genser.inference.profile import SHRINKAGE
 from genser.peers.catalog import PeerChoice
+from genser.training.checks import check_classes
 from genser.training.clips import Clips
 from genser.training.data import Dataset, build_dataset, labelled
 from genser.training.lora import adaptable, adapted_encoder
@@ -138,7 +139,10 @@ def _check(settings: BenchSettings, plans: Sequence[BenchPlan], divided: Sequenc
     cases = []
     for data in divided:
         kept, _, classes = labelled(data.utterances, settings.task, settings.labels)
-        cases.append((classes, max(len(fold.train) for fold in data.folds_of(kept))))
+        folds = data.folds_of(kept)
+        for fold in folds:
+            check_classes([kept[index] for index in fold.train], f"The training side of {fold.name!r}")
+        cases.append((classes, max(len(fold.train) for fold in folds)))
     for plan in plans:
         recipes = [plan.config(head, settings, 0) for head in plan.heads for settings in head.candidates]
         for encoder in map(load_encoder, plan.encoders.values()):

@@ -11,7 +11,7 @@ from genser.config import to_mapping
 from genser.data.labels import NO_SPEECH
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
-from genser.errors import ModelError
+from genser.errors import ManifestError, ModelError
 from genser.files import atomic_write
 from genser.model.features import check_rows
 from genser.training.calibration import FEWEST
@@ -42,12 +42,28 @@ def check_table(utterances: Sequence[Utterance], encoder: SpeechEncoder, config:
         rows = "1 row has" if count == 1 else f"{count} rows have"
         report(f"{rows} no class in the task {config.task!r}, and training omits them.")
     training, validation = sides(kept, config, report)
+    check_classes([kept[index] for index in training], "The training side")
+    if missing := [name for name in classes if name not in {kept[index].label for index in training}]:
+        report(f"No clip to train on has the class {', '.join(missing)}, so the model will not recognise it.")
     _check_rows(kept, training, config)
     genders, spoken = _with_gender(kept, training)
     if config.gender and len({genders[index].label for index in spoken}) > 1:
         _check_rows(genders, spoken, gender_config(config), config)
     for sentence in calibration_remarks(kept, training, validation, config):
         report(sentence)
+
+
+def check_classes(training: Sequence[Utterance], side: str) -> None:
+    """Refuse a training side with fewer than two classes; ``side`` names it for the message.
+
+    Raises:
+        ManifestError: It has.
+    """
+    if len(present := {item.label for item in training}) < 2:
+        raise ManifestError(
+            f"{side} has only the class {', '.join(map(str, present))}. Add clips or speakers of others, or divide the "
+            "table in another way."
+        )
 
 
 def _check_rows(
