@@ -204,7 +204,7 @@ def test_missing_sources_are_reported(tmp_path, monkeypatch):
     for source, match in [
         (str(tmp_path / "no"), "is no folder"),
         ("./no", "is no folder"),
-        ("nobody/no-such-model", "neither a local folder nor a model"),
+        ("nobody/no-such-model", r"neither a local folder nor a model.*name its folder or file instead\.$"),
     ]:
         for kind in ("hubert", "whisper"):
             with pytest.raises(ModelError, match=match):

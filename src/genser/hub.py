@@ -56,7 +56,7 @@ def download(name: str, revision: str | None, patterns: Sequence[str], *, local_
         raise ModelError(
             f"{name} is neither a local folder nor a model that can be downloaded or is in the cache "
             f"(revision {revision or 'main'}): {type(error).__name__}. Check the name and the network, "
-            "or copy the model to this machine and name its folder or file, as in --encoder whisper:FOLDER."
+            "or copy the model to this machine and name its folder or file instead."
         ) from error
     return Path(found)
 
