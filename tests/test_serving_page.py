@@ -162,9 +162,10 @@ def explain(browser, row):
 
 
 def saved(folder, name):
+    """What the browser has saved; it makes an empty file first, and one with a further ending while it writes."""
     path = folder / "saved" / name
     deadline = time.monotonic() + 10
-    while not path.exists():
+    while not path.exists() or not path.stat().st_size or list(path.parent.glob("*.crdownload")):
         assert time.monotonic() < deadline, f"{name} was not saved"
         time.sleep(0.05)
     content = path.read_bytes()

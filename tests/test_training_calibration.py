@@ -95,6 +95,16 @@ def test_clips_that_differ_as_training_clips_do_are_in_domain():
     assert eye.distance(recordings(400, 0.5, 2)).min() > 2.5
 
 
+def test_fewer_clips_than_dimensions_give_the_same_score():
+    """They are decomposed in another way."""
+    few, others = torch.randn(10, 2, 8), torch.randn(5, 2, 8)
+    weights = torch.rand(10)
+    by_rows = InDomainScore(2, 8, 3).fit(few, weights)
+    by_covariance = InDomainScore(2, 8, 3).fit(few.repeat(2, 1, 1), weights.repeat(2))
+    torch.testing.assert_close(by_rows.distance(others), by_covariance.distance(others))
+    torch.testing.assert_close(by_rows.residual_variance, by_covariance.residual_variance)
+
+
 def test_a_common_corpus_does_not_push_a_rare_one_out_of_domain():
     features = torch.cat([recordings(900, 0.0, 0), recordings(10, 0.2, 1)])
     features[:, 0, 1] += 0.2 * torch.randn(910, generator=torch.Generator().manual_seed(3))

@@ -150,11 +150,11 @@ def test_the_gender_cannot_be_task_and_second_answer():
 
 def test_a_finished_run_is_reported(trained, corpus):
     _, sentences = trained
-    assert not any("finished before" in sentence for sentence in sentences)
+    assert not any("was trained before" in sentence for sentence in sentences)
     config, again = replace(CONFIG, speech_gate=False), []
     for _ in range(2):
         run_training(corpus / "manifest.csv", config, corpus / "twice", corpus / "store", report=again.append)
-    assert sum("finished before" in sentence for sentence in again) == 1
+    assert sum("was trained before" in sentence for sentence in again) == 1
 
 
 def test_rows_without_a_class_are_reported(trained):

@@ -27,7 +27,7 @@ def test_codes_are_equation_2():
 def test_one_class_more_than_fits_is_refused(dim):
     most = (dim - 1) // 2
     class_codes(most, dim)
-    with pytest.raises(ConfigError, match=f"at most {most} classes"):
+    with pytest.raises(ConfigError, match=f"at most {most} class"):
         class_codes(most + 1, dim)
 
 

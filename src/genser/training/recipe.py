@@ -227,7 +227,7 @@ def load_recipe(
     where = f"Recipe {source!r}"
     mapping = load_yaml(source, RECIPES, "recipe")
     if encoder is not None:
-        mapping = _with_encoder(mapping, encoder, where, report)
+        mapping = _with_encoder(mapping, encoder, where, report, overrides or {})
     for key, value in (overrides or {}).items():
         mapping = override(mapping, key, value)
     return build(TrainConfig, mapping, where)
@@ -239,7 +239,11 @@ def recipes() -> list[str]:
 
 
 def _with_encoder(
-    mapping: Mapping[str, Any], encoder: EncoderConfig, where: str, report: Callable[[str], None]
+    mapping: Mapping[str, Any],
+    encoder: EncoderConfig,
+    where: str,
+    report: Callable[[str], None],
+    overrides: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Settings of a recipe with another encoder, and without what that encoder cannot have."""
     old = build(TrainConfig, mapping, where)
@@ -255,8 +259,9 @@ def _with_encoder(
     reset = []
     for key, value in changes.items():
         after = override(after, key, value)
-        if reduce(getitem, key.split("."), before) != value:
+        if key not in overrides and reduce(getitem, key.split("."), before) != value:
             reset.append(key)
     if reset:
-        report(f"The encoder {encoder.kind} replaces {old.encoder.kind}; {', '.join(reset)} are reset to fit it.")
+        verb = "is" if len(reset) == 1 else "are"
+        report(f"The encoder {encoder.kind} replaces {old.encoder.kind}; {', '.join(reset)} {verb} reset to fit it.")
     return after

@@ -121,7 +121,8 @@ def run_training(
         head, result = setup.fit(dataset, training, validation, folder=out / "run")
         if not result.steps:
             report(
-                f"The run in {out} was finished before, so its head is not trained again. Use another -o to train anew."
+                f"The head in {out} was trained before and is kept; what follows it is done again. Use another -o to "
+                "train anew."
             )
         trained = TrainedModel(out, dataset, result)
         trained = _calibrated(trained, setup, head, training, validation)
@@ -349,7 +350,8 @@ def _save(
         recordings = np.empty((0, *dataset.features.shape[1:]), np.float32)
         if silent:
             recordings, unread = extract_features(silent, encoder, open_store(str(setup.store), encoder))
-        gate = train_gate(encoder, config.encoder.pooling, speech, recordings)
+        stage = _stage(setup.progress, "speech gate")
+        gate = train_gate(encoder, config.encoder.pooling, speech, recordings, stage)
     info = {**_info(trained, config, training, validation), **info}
     embed = encoder if config.adaptation.rank else None
     save_model(

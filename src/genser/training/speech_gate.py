@@ -1,6 +1,6 @@
 """Train a speech gate: logistic regression on pooled states of speech against synthetic noise."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ def train_gate(
     pooling: Pooling,
     speech: Float[Tensor, "clips states dim"],
     recordings: Sequence[np.ndarray] | np.ndarray = (),
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> SpeechGate:
     """Train a gate between clips with speech and sounds without: synthetic noise of all families, and recordings.
 
@@ -35,9 +36,14 @@ def train_gate(
         speech: Features of clips with speech, among them augmented copies if training has them.
         recordings: Features of recordings without speech, shape (recordings, states, dim); rows of NaN, of files that
             could not be read, do not count.
+        progress: Called with the families of noise that are encoded and their number.
     """
-    sounds = [synthetic_noise(family, number) for family in FAMILIES for number in range(SOUNDS_EACH)]
-    noise = torch.from_numpy(encode(encoder, sounds))
+    encoded = []
+    for family in FAMILIES:
+        progress(len(encoded), len(FAMILIES))
+        encoded.append(encode(encoder, [synthetic_noise(family, number) for number in range(SOUNDS_EACH)]))
+    progress(len(encoded), len(FAMILIES))
+    noise = torch.from_numpy(np.concatenate(encoded))
     real = torch.tensor(np.asarray(recordings), dtype=torch.float32)
     if len(real):
         noise = torch.cat([noise, real[~real.isnan().any(dim=(1, 2))]])

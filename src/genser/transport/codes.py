@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genser.errors import ConfigError
+from genser.errors import ConfigError, counted
 
 SMALLEST_COORDINATE = 1e-6
 """Coordinates are clipped here, so that a power of them and its gradient stay finite."""
@@ -34,7 +34,8 @@ def class_codes(classes: int, dim: int) -> np.ndarray:
     if 2 * classes >= dim:
         raise ConfigError(
             f"{classes} classes do not fit into codes of length {dim}: sinusoids are orthogonal only below half of the "
-            f"length. Use at most {(dim - 1) // 2} classes, or an encoder with wider features."
+            f"length. Use at most {counted((dim - 1) // 2, 'class', 'classes')}, or wider features: more components, or "
+            "another encoder."
         )
     cycles = np.outer(np.arange(1, classes + 1), np.arange(dim)) % dim  # exact reduction before the sine
     return np.sin(2 * np.pi * cycles / dim).astype(np.float32)
