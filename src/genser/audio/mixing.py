@@ -8,6 +8,7 @@ are the plain mean. At a change, 10 ms are faded.
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -138,7 +139,8 @@ class Mixer:
 
 
 def _mean(frames: np.ndarray, kept: tuple[int, ...]) -> np.ndarray:
-    return (frames if len(kept) == frames.shape[1] else frames[:, kept]).mean(axis=1)
+    """Mean of the kept channels, which numpy.mean takes several times as long for."""
+    return reduce(np.add, (frames.T[index] for index in kept)) / np.float32(len(kept))
 
 
 def kept_channels(frames: np.ndarray, sample_rate: float) -> tuple[int, ...]:

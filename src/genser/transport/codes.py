@@ -34,8 +34,8 @@ def class_codes(classes: int, dim: int) -> np.ndarray:
     if 2 * classes >= dim:
         raise ConfigError(
             f"{classes} classes do not fit into codes of length {dim}: sinusoids are orthogonal only below half of the "
-            f"length. Use at most {counted((dim - 1) // 2, 'class', 'classes')}, or wider features: more components, or "
-            "another encoder."
+            f"length. Use at most {counted((dim - 1) // 2, 'class', 'classes')}, or wider features: more components "
+            "or another encoder."
         )
     cycles = np.outer(np.arange(1, classes + 1), np.arange(dim)) % dim  # exact reduction before the sine
     return np.sin(2 * np.pi * cycles / dim).astype(np.float32)
