@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from _common import Claim, alternated, parser
 from _model import add_also_option, clip_of, compared_models
+from threadpoolctl import threadpool_limits
 
 import genser
 
@@ -96,7 +97,8 @@ def main() -> None:
             f"CTranslate2, {layers} layers, {kind}": peer(Path(folder), layers, kind)
             for layers, kind in (() if arguments.toy else PEERS)
         }
-        measure(claim, models, peers, LENGTHS[:1] if arguments.toy else LENGTHS, arguments.repeats)
+        with threadpool_limits(1):  # the second thread of a product of NumPy would spin into the next time
+            measure(claim, models, peers, LENGTHS[:1] if arguments.toy else LENGTHS, arguments.repeats)
     claim.report(arguments.json)
 
 
