@@ -12,6 +12,7 @@ import numpy as np
 
 from genser.bench.runs import ADAPTATIONS, BenchRun, Protocol
 from genser.errors import ConfigError
+from genser.metrics.few import speaker_count
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Pooled:
     @property
     def speaker_count(self) -> int:
         """Number of speakers; 0 if unknown."""
-        return 0 if self.speakers is None else len(set(self.speakers.tolist()))
+        return speaker_count(self.speakers)
 
     def part(self, rows: np.ndarray) -> "Pooled":
         """Some utterances alone, by a mask of shape (n,)."""

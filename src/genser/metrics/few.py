@@ -47,7 +47,7 @@ def intervals_of(
     if right.all() or not right.any():
         share = "right" if right.all() else "wrong"
         return {}, (*remarks, f"There are no intervals, since all answers are {share}: resamples would not differ.")
-    if intervals and speaker_remark(_count(speakers)):
+    if intervals and speaker_remark(speaker_count(speakers)):
         remarks.append("Clips were resampled within each class for the intervals.")
     return intervals, tuple(remarks)
 
@@ -60,7 +60,7 @@ def few_remarks(labels: np.ndarray, classes: Sequence[str], speakers: np.ndarray
         classes: Class names.
         speakers: Speaker of each clip, shape (n,); None if they are unknown.
     """
-    remark = speaker_remark(_count(speakers))
+    remark = speaker_remark(speaker_count(speakers))
     remarks = [remark] if remark else []
     if len(labels) < FEW_CLIPS:
         clips = counted(len(labels), "clip is", "clips are")
@@ -75,7 +75,8 @@ def few_remarks(labels: np.ndarray, classes: Sequence[str], speakers: np.ndarray
     return remarks
 
 
-def _count(speakers: np.ndarray | None) -> int:
+def speaker_count(speakers: np.ndarray | None) -> int:
+    """Number of different speakers, of the speaker of each clip; 0 if unknown."""
     return 0 if speakers is None else len(set(speakers.tolist()))
 
 

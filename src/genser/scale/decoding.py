@@ -10,11 +10,11 @@ import numpy as np
 from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, Channel, channels_of, count_channels, stream_audio
 from genser.errors import AudioError, GenserError
 from genser.inference.decode_ahead import Clip
-from genser.inference.windows import LONGEST, cut, windows_of
+from genser.inference.windows import LONGEST, WINDOW, cut, windows_of
 from genser.scale.blocks import Row
 from genser.scale.child import ChildDiedError, Children, Limits
 
-BLOCK_SECONDS = 10.0
+BLOCK_SECONDS = WINDOW / SAMPLE_RATE  # as windows are made of such blocks
 TRIES = 3  # of a file whose decoder was killed
 
 

@@ -11,7 +11,7 @@ from genser.config import to_mapping
 from genser.data.labels import NO_SPEECH
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder
-from genser.errors import ManifestError, ModelError
+from genser.errors import ManifestError, ModelError, counted
 from genser.files import atomic_write
 from genser.model.features import check_rows
 from genser.training.calibration import FEWEST
@@ -39,11 +39,13 @@ def check_table(utterances: Sequence[Utterance], encoder: SpeechEncoder, config:
         adaptable(encoder)
     count = sum(item.label != NO_SPEECH for item in omitted)
     if count:
-        rows = "1 row has" if count == 1 else f"{count} rows have"
+        rows = counted(count, "row has", "rows have")
         report(f"{rows} no class in the task {config.task!r}, and training omits them.")
     training, validation = sides(kept, config, report)
-    check_classes([kept[index] for index in training], "The training side")
-    if missing := [name for name in classes if name not in {kept[index].label for index in training}]:
+    learned = [kept[index] for index in training]
+    check_classes(learned, "The training side")
+    present = {item.label for item in learned}
+    if missing := [name for name in classes if name not in present]:
         report(f"No clip to train on has the class {', '.join(missing)}, so the model will not recognise it.")
     _check_rows(kept, training, config)
     genders, spoken = _with_gender(kept, training)
