@@ -212,13 +212,15 @@ def test_no_more_is_decoded_ahead_than_the_buffer_holds(monkeypatch):
 
 
 def test_an_abandoned_iterator_leaves_no_thread():
+    before = set(threading.enumerate())
     answers = Recognizer(LevelBackend()).predict_many((level(0.5, 0.1), SAMPLE_RATE) for _ in range(1000))
     next(answers)
+    started = set(threading.enumerate()) - before
+    assert started
     del answers
-    for thread in threading.enumerate():
-        if thread.name.startswith("genser-decode"):
-            thread.join(60)
-            assert not thread.is_alive()
+    for thread in started:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_an_abandoned_iterator_waits_for_no_thread():
