@@ -20,6 +20,7 @@ import soundfile
 import torch
 
 import genser.bench.runner
+from genser._version import __version__
 from genser.bench import task as bench_work
 from genser.bench.plan import load_plan
 from genser.bench.pool_runs import System, pool
@@ -285,15 +286,54 @@ def test_a_run_with_other_data_or_settings_is_never_reused(tmp_path, inline, fin
     assert {run.spec.settings["recipe"]["steps"] for run in result.runs} == {13}, "the report covers the last plan only"
 
 
-def test_a_run_is_made_anew_once_its_speakers_are_named(tmp_path):
-    named = dataset()
-    unknown = replace(named, utterances=tuple(replace(item, speaker=None) for item in named.utterances))
-    fold = replace(halves(named)[0], speaker_independent=False)
-    names = {
-        bench._spec(fold, bench.plan.heads[0], 0, {}, None, (fold.train, fold.test)).name
-        for bench in (a_bench(tmp_path, data, folds=[fold]) for data in (named, unknown))
-    }
-    assert len(names) == 2
+def test_a_run_depends_on_the_speakers_and_the_files_of_its_clips(tmp_path):
+    data = dataset()
+    fold = replace(halves(data)[0], speaker_independent=False)
+    hashes = {item.path: "a" for item in data.utterances}
+
+    def name(items=data.utterances, hashes=hashes):
+        bench = a_bench(tmp_path, replace(data, utterances=tuple(items)), folds=[fold], hashes=hashes)
+        return bench._spec(fold, bench.plan.heads[0], 0, {}, None, (fold.train, fold.test)).name
+
+    def changed(side, **changes):
+        return [replace(item, **changes) if index == side[0] else item for index, item in enumerate(data.utterances)]
+
+    first = name()
+    assert name() == first
+    assert name(changed(fold.test, text="other words")) == first, "no head reads it"
+    others = [name(changed(side, speaker=speaker)) for side in (fold.test, fold.train) for speaker in ("x", None)]
+    others += [name(hashes=hashes | {data.utterances[side[0]].path: "b"}) for side in (fold.test, fold.train)]
+    assert len({first, *others}) == 7
+
+
+@costly
+def test_results_of_another_version_are_kept_and_named(tmp_path, inline, finished, words, caplog):
+    a_bench(tmp_path).run()
+    assert inline.done == 0
+    report_bench(tmp_path / "out", resampling=QUICK)
+    assert f"Made by genser {__version__} from" in (tmp_path / "out/report.md").read_text()
+    assert not caplog.records
+    for path in (tmp_path / "out/runs").iterdir():
+        replace(load_run(path), version="0.0.9").save(path.parent)
+    a_bench(tmp_path).run()
+    a_bench(tmp_path, plan=replace(a_plan(tmp_path), seeds=3)).run()
+    assert inline.done == 4, "only the new seed of two heads on two folds"
+    assert [record.getMessage() for record in caplog.records] == [
+        "genser: toy-kfold-2, fake: results that genser 0.0.9 has stored are kept, although the training of this "
+        f"version, {__version__}, may differ; name another --output to make all of them anew."
+    ] * 2
+    report_bench(tmp_path / "out", resampling=QUICK)
+    text = (tmp_path / "out/report.md").read_text()
+    assert f"Made by genser 0.0.9 and {__version__} from" in text
+    assert "training of these versions of genser may differ" in text
+
+
+def test_the_version_of_a_candidate_counts(tmp_path, inline, finished, caplog):
+    for path in (tmp_path / "out/candidates").iterdir():
+        path.write_text(path.read_text().replace(__version__, "0.0.8"))
+    a_bench(tmp_path).run()
+    assert "genser 0.0.8 has stored are kept" in caplog.text
+    assert inline.done == 0
 
 
 def test_more_seeds_keep_those_that_are_there(tmp_path, inline, finished):
@@ -395,7 +435,7 @@ def test_a_damaged_archive_is_named(tmp_path, load, damage):
         load(path)
 
 
-@pytest.mark.parametrize("text", ["", "5", "{}", '{"ua": null}', "[" * 9999])
+@pytest.mark.parametrize("text", ["", "5", "{}", '{"ua": null}', '{"ua": 0.5}', "[" * 9999])
 def test_a_damaged_score_of_a_candidate_is_named(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)
@@ -533,6 +573,17 @@ def test_the_verb_goes_from_sound_to_report(home, inline, capsys):
     (home / "o/report.md").unlink()
     assert bench_verb(report_only=True, output=home / "o", resamples=50, title="Again") == 0
     assert (home / "o/report.md").read_text().startswith("# Again")
+    assert inline.done == 2 * done
+
+
+def test_a_run_is_made_anew_once_a_file_has_another_content(home, inline, words):
+    call = partial(bench_verb, "loso", home / "home.csv", resamples=50, **options_of(home))
+    assert call() == 0
+    done = inline.done
+    shutil.copy(home / "0-1.wav", home / "0-0.wav")
+    assert call() == 0
+    assert inline.done == 2 * done, "the clip trains or tests in every fold"
+    assert call() == 0
     assert inline.done == 2 * done
 
 

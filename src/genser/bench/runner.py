@@ -8,8 +8,8 @@ were trained on the whole training side with the chosen settings.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,7 @@ from genser.bench.protocols import INNER_SEED, ProtocolData, check_fold, divide,
 from genser.bench.runs import Entry, Protocol, RunSpec
 from genser.bench.task import EvalVariant, SelectTask, TrainTask, perform, workers
 from genser.config import to_mapping
+from genser.data.file_hasher import HASHES, FileHasher
 from genser.data.manifest import read_manifest
 from genser.data.splits import Fold
 from genser.data.text import printable
@@ -179,9 +180,13 @@ def _benches(
         progress=partial(report, f"{title}: features"),
     )
 
+    paths = {item.path for item in dataset.utterances}
+    hasher = FileHasher(settings.store / HASHES, paths)
+    hashes = {path: hasher(path) for path in paths}
+
     def bench(encoder: SpeechEncoder, name: str, dataset: Dataset, folds: Sequence[Fold]) -> Bench:
         where = (settings.folder, settings.jobs, settings.device)
-        return Bench(dataset, folds, data.protocol, plan, name, encoder.fingerprint, *where, data.remarks)
+        return Bench(dataset, folds, data.protocol, plan, name, encoder.fingerprint, *where, data.remarks, hashes)
 
     if not adapts:
         yield bench(encoder, name, dataset, data.folds_of(dataset.utterances))
@@ -209,6 +214,7 @@ class Bench:
         jobs: Number of processes, each with one thread.
         device: Device of the training.
         remarks: Sentences on the folds for the report.
+        hashes: Path of every audio file → SHA-256 of its content.
 
     Raises:
         ManifestError: A speaker is on both sides of a speaker-independent fold.
@@ -224,6 +230,7 @@ class Bench:
     jobs: int = 1
     device: str = "cpu"
     remarks: tuple[str, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for fold in self.folds:
@@ -254,11 +261,29 @@ class Bench:
                 if task.trace
             }
             names = tuple(spec.name for spec in specs)
-            entry = Entry(self.protocol.name, self.encoder, names, traces, tuple(self._notes()))
+            made_by = self._versions([*selections, *trainings])
+            entry = Entry(self.protocol.name, self.encoder, names, traces, tuple(self._notes(made_by)))
             entry = earlier.extended(entry) if earlier else entry
             entry.save(self.folder)
             perform(pool, trainings, partial(report, f"{name}: training"))
         return entry
+
+    def _versions(self, tasks: Sequence[SelectTask | TrainTask]) -> list[str]:
+        """The versions of genser that make the results; says so if some are stored by others than this one.
+
+        Finished work is kept, as after any stop: to train for days again is a choice of the user.
+        """
+        versions = set().union(*(task.versions() if task.done else {__version__} for task in tasks))
+        if others := sorted(versions - {__version__}):
+            LOGGER.warning(
+                "genser: %s, %s: results that genser %s has stored are kept, although the training of this version, "
+                "%s, may differ; name another --output to make all of them anew.",
+                self.protocol.title,
+                self.encoder,
+                " and ".join(others),
+                __version__,
+            )
+        return sorted(versions)
 
     @property
     def is_finished(self) -> bool:
@@ -346,28 +371,27 @@ class Bench:
         changed = variant.settings if variant else {}
         recipe = to_mapping(self._config(head, {**settings, **changed}, seed, sides[0]))
         del recipe["encoder"]  # the fingerprint identifies the features, and names no folder
-        labels = self.dataset.labels
-        rows = [[[self._names[index], int(labels[index])] for index in side] for side in sides]
+        rows = [self._clips[side].tolist() for side in sides]
         digest = hashlib.sha256(json.dumps([self.dataset.classes, rows]).encode()).hexdigest()
         about: dict[str, object] = {"head": head.kind, "features": self.fingerprint, "data": digest}
         about |= {"chosen": dict(settings), "recipe": recipe}
         if self.protocol.holds_out_corpora:
             about["shrinkage"] = SHRINKAGE  # of the adapted predictions
-        if any(self.dataset.utterances[index].speaker is None for index in sides[1]):
-            about["speakers"] = "unknown"  # so that the run is made anew once they are named
         factor, value = (variant.factor, variant.value) if variant else ("", "")
         return RunSpec(self.protocol, fold.name, head.name, self.encoder, seed, factor, value, about)
 
-    def _notes(self) -> Iterator[str]:
-        """How the bench was made, and its limits, as sentences of the report."""
+    def _notes(self, made_by: Sequence[str]) -> Iterator[str]:
+        """How the bench was made, by which versions, and its limits, as sentences of the report."""
         plan, recipe = self.plan, self.plan.most_copies
         trials = ", ".join(f"{head.name} {len(head.candidates)}" for head in plan.heads)
         yield (
-            f"Made by genser {__version__} from the plan {plan.name!r} with {plan.seeds} training seeds. Number of "
-            f"candidate settings of each head: {trials}. A head with several candidates chose among them on every "
-            f"fold, on {plan.inner_share:.0%} of the training speakers, held out {counted(plan.inner_splits, 'time')}, "
-            "never on the test side."
+            f"Made by genser {' and '.join(made_by)} from the plan {plan.name!r} with {plan.seeds} training seeds. "
+            f"Number of candidate settings of each head: {trials}. A head with several candidates chose among them on "
+            f"every fold, on {plan.inner_share:.0%} of the training speakers, held out "
+            f"{counted(plan.inner_splits, 'time')}, never on the test side."
         )
+        if len(made_by) > 1:
+            yield "The training of these versions of genser may differ, and with it the scores of equal settings."
         yield from self.remarks
         where = f"{self.protocol.title}, {self.encoder}"
         if self.dataset.omitted:
@@ -405,6 +429,13 @@ class Bench:
     @cached_property
     def _names(self) -> np.ndarray:
         return identifiers(self.dataset.utterances)
+
+    @cached_property
+    def _clips(self) -> np.ndarray:
+        """Digest of all that the table says on each clip and that decides a result, with the bytes of its file."""
+        about = zip(self._names.tolist(), self.dataset.labels.tolist(), self.dataset.utterances, strict=True)
+        rows = ([name, label, item.speaker, self.hashes.get(item.path)] for name, label, item in about)
+        return np.array([hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16] for row in rows])
 
     @cached_property
     def _inner_splits(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from genser._version import __version__
 from genser.config import build
 from genser.errors import ConfigError, StoreError
 from genser.files import atomic_write
@@ -143,6 +144,7 @@ class BenchRun:
         steps: N → probabilities (n, classes) with N transport steps; 0 is the direct estimate. Empty for other heads.
         adapted: Each of :data:`ADAPTATIONS` → probabilities (n, classes) of the adapted features. Empty unless the
             protocol holds out corpora.
+        version: Version of genser that made it; empty if the file of the run does not say.
 
     Raises:
         ConfigError: Shapes differ, an index is out of range, or an utterance is repeated.
@@ -157,6 +159,7 @@ class BenchRun:
     speakers: np.ndarray | None = None
     steps: Mapping[int, np.ndarray] = field(default_factory=dict)
     adapted: Mapping[str, np.ndarray] = field(default_factory=dict)
+    version: str = __version__
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -177,6 +180,7 @@ class BenchRun:
         path.parent.mkdir(parents=True, exist_ok=True)
         about = {
             "format": _FORMAT,
+            "version": self.version,
             "spec": asdict(self.spec),
             "classes": self.classes,
             "cost": asdict(self.cost),
@@ -208,6 +212,7 @@ def load_run(path: str | os.PathLike[str]) -> BenchRun:
             spec=RunSpec(**spec),
             classes=tuple(about["classes"]),
             cost=build(Cost, about["cost"], str(path)),
+            version=about.get("version", ""),
             steps={count: arrays[name] for count, name in sorted(steps.items())},
             adapted={name: arrays[f"adapted_{name}"] for name in ADAPTATIONS if f"adapted_{name}" in arrays},
             **{name: arrays[name] for name in _ARRAYS if name in arrays},

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from genser.bench.runs import BenchRun, Cost, RunSpec
+from genser._version import __version__
+from genser.bench.runs import BenchRun, Cost, RunSpec, load_run
 from genser.bench.trace import Trace
 from genser.errors import GenserError, StoreError
 from genser.files import atomic_write
@@ -85,8 +86,20 @@ class SelectTask(Task):
         Raises:
             StoreError: The file is damaged.
         """
+        return self._stored()[0]
+
+    def versions(self) -> set[str]:
+        """The version of genser that stored the UA.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        return {self._stored()[1]}
+
+    def _stored(self) -> tuple[float, str]:
         try:
-            return float(json.loads(self.path.read_text("utf-8"))["ua"])
+            found = json.loads(self.path.read_text("utf-8"))
+            return float(found["ua"]), str(found["version"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise StoreError(
                 f"{self.path} is not the score of a candidate ({error}). Delete it and run the bench again."
@@ -99,7 +112,7 @@ class SelectTask(Task):
         scores = predict(head, held_out.features)
         ua = unweighted_accuracy(confusion_matrix(held_out.labels.numpy(), scores.argmax(-1), scores.shape[-1]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(self.path, json.dumps({"ua": float(ua)}).encode())
+        atomic_write(self.path, json.dumps({"ua": float(ua), "version": __version__}).encode())
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,14 @@ class TrainTask(Task):
         """Whether every run and the trace are stored."""
         files = [self.folder / variant.spec.name for variant in self.variants]
         return all(path.exists() for path in (*files, *([self.trace] if self.trace else [])))
+
+    def versions(self) -> set[str]:
+        """The versions of genser that stored the runs.
+
+        Raises:
+            StoreError: A run is damaged.
+        """
+        return {load_run(self.folder / variant.spec.name).version for variant in self.variants}
 
     def __call__(self, dataset: Dataset) -> None:
         """Train, score the test side in every way, and store the runs."""

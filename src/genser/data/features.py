@@ -17,7 +17,7 @@ import numpy as np
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.audio.augment import AugmentedCopy
 from genser.config import build, to_mapping
-from genser.data.file_hasher import FileHasher
+from genser.data.file_hasher import HASHES, FileHasher
 from genser.data.store import FeatureStore
 from genser.data.utterance import Utterance
 from genser.errors import ConfigError, GenserError, cause, reason
@@ -244,7 +244,7 @@ def compute_features(
 def _jobs(utterances: Sequence[Utterance], store: FeatureStore, failures: dict[str, str]) -> list[Job | None]:
     """A job per utterance; None if its file cannot be read."""
     paths = list(dict.fromkeys(item.path for item in utterances))
-    hasher = FileHasher(store.path / "hashes.jsonl", paths)
+    hasher = FileHasher(store.path / HASHES, paths)
 
     def attempt(path: str) -> str | None:
         try:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from genser.files import file_hash
 
+HASHES = "hashes.jsonl"
+"""File of a feature store that keeps the hashes of its audio files."""
+
 
 class FileHasher:
     """SHA-256 of files; each file is read once as long as its size and its modification time stay the same.
