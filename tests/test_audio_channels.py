@@ -59,7 +59,7 @@ def test_ordinary_stereo_is_the_plain_mean(second):
     frames = np.stack([VOICE, second.astype(np.float32)], axis=1)
     stream = stream_audio((frames, RATE))
     np.testing.assert_array_equal(stream.read(), mono(frames.mean(axis=1)))
-    assert stream.remark == (DIFFERENT if second is OTHER else None)
+    assert (stream.remark, stream.mixed) == ((DIFFERENT, 2) if second is OTHER else (None, 0))
 
 
 SIDES = np.concatenate([VOICE, 0 * VOICE]), np.concatenate([0 * OTHER, OTHER])  # of a call
@@ -93,7 +93,7 @@ def test_of_many_channels_those_that_differ_are_counted():
     frames = np.stack([VOICE, OTHER, 0 * VOICE, VOICE, third, 0.01 * babble(4.0, 150.0, seed=2)], axis=1)
     stream = stream_audio((frames, RATE))
     stream.read()
-    assert stream.remark == "3 different channels were mixed to one."
+    assert (stream.remark, stream.mixed) == ("3 different channels were mixed to one.", 3)
 
 
 def test_a_part_that_cancels_and_one_that_differs_are_both_named():

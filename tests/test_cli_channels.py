@@ -8,7 +8,9 @@ import pytest
 import soundfile
 from voices import PITCHES, RATE, PitchBackend, babble, hush
 
+from genser.audio.likeness import mixed_remark
 from genser.cli import app
+from genser.cli._channels import MixedChannels
 from genser.inference import load as loading
 from genser.inference.recognizer import Recognizer
 
@@ -76,6 +78,13 @@ def test_a_profile_of_mixed_calls_has_the_hint(tmp_path, toys, monkeypatch, caps
     for options, hints in (((), [ONE]), (("--channel", "mix"), []), (("--channel", "each"), [])):
         assert app([*command, *options], exit_on_error=False) == 0
         assert [line for line in capsys.readouterr().err.splitlines() if "--channel" in line] == hints
+
+
+def test_the_number_of_channels_is_not_read_from_the_words():
+    mixed = MixedChannels()
+    assert mixed.others("a.wav", f"Cut off. {mixed_remark(2)}", 2) == "Cut off."
+    assert mixed.others("b.wav", f"A tag says: {mixed_remark(3)}", 0) == f"A tag says: {mixed_remark(3)}"
+    assert mixed.hint() == [f"a.wav has 2 different channels, mixed to one. {CURE}"]
 
 
 def test_a_resumed_run_gives_the_hint(genser):

@@ -233,10 +233,11 @@ def test_fields_of_which_there_is_one_are_refused_twice(client):
 
 def test_different_channels_that_were_mixed_are_a_remark(client):
     sound = np.stack([babble(2.0, PITCHES[0]), babble(2.0, PITCHES[2])], axis=1)
-    for channel, remark in (("mix", "2 different channels were mixed to one."), ("each", None), ("2", None)):
+    remarks = ("mix", "2 different channels were mixed to one.", 2), ("each", None, 0), ("2", None, 0)
+    for channel, remark, count in remarks:
         answer = client.post(f"/v1/segments?channel={channel}", content=encoded(sound)).json()
         (first, *_) = client.post(f"/v1/predict?channel={channel}", content=encoded(sound)).json()["predictions"]
-        assert (answer["remark"], first["remark"]) == (remark, remark)
+        assert (answer["remark"], first["remark"], answer["mixed"]) == (remark, remark, count)
 
 
 def test_turns_are_taken_from_a_second_field(client):

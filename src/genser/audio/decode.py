@@ -161,6 +161,7 @@ class AudioStream:
         self._samples = 0
         self._declared: float | None = None
         self._remarks: list[str] = []
+        self.mixed = 0  # different channels that were mixed, complete after the last block
         self._blocks = _regrouped(self._decoded(), size)
 
     @property
@@ -222,6 +223,7 @@ class AudioStream:
             if reader.frames is None:  # another file followed what the header states
                 self._declared = None
             self._remarks = [*reader.remarks, *filter(None, [self._shortfall(reader.remarks), converter.remark])]
+            self.mixed = converter.mixed
         _check_shortest(self._samples, name, self._start, limits)
 
     def _shortfall(self, remarks: Sequence[str]) -> str | None:

@@ -6,17 +6,12 @@ front of two microphones mostly have more than 0.3. A channel with less than 1/1
 (−30 dB) counts as empty, and differs from none.
 """
 
-import re
-
 import numpy as np
 
 DIFFERENT = 0.3
 """Correlation (without its sign) below which two channels differ."""
 EMPTY = 1e-3
 """Share of the largest energy below which a channel is empty."""
-
-MIXED = re.compile(r"(\d+) different channels were mixed to one\.")
-"""The remark on a recording whose different channels were mixed; see :func:`mixed_remark`."""
 
 
 def mixed_remark(count: int) -> str:

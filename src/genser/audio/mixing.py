@@ -86,9 +86,14 @@ class Mixer:
     @property
     def remark(self) -> str | None:
         """Sentences on channels that cancelled each other or differ so far; None if there are none."""
-        different = self._likeness.different
-        sentences = [self._cancelling(), mixed_remark(different) if different > 1 else None]
+        sentences = [self._cancelling(), mixed_remark(self.mixed) if self.mixed else None]
         return " ".join(filter(None, sentences)) or None
+
+    @property
+    def mixed(self) -> int:
+        """Number of different channels that were mixed so far; 0 if none differ."""
+        different = self._likeness.different
+        return different if different > 1 else 0
 
     def _cancelling(self) -> str | None:
         if not self._cancelled:

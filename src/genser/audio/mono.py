@@ -49,6 +49,11 @@ class MonoConverter:
         """A sentence on what was wrong with the channels so far; None if nothing was."""
         return self._mixer.remark
 
+    @property
+    def mixed(self) -> int:
+        """Number of different channels that were mixed so far; 0 if none differ."""
+        return self._mixer.mixed
+
     def push(self, block: np.ndarray) -> np.ndarray:
         """Take frames of shape (frames, channels); return mono samples at 16 kHz, which may be of earlier frames."""
         return self._resampled(self._wanted(self._mixer.push(block)), last=False)

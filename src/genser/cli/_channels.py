@@ -1,6 +1,6 @@
 """The hint on recordings whose different channels were mixed, such as the two sides of a call."""
 
-from genser.audio.likeness import MIXED
+from genser.audio.likeness import mixed_remark
 
 
 class MixedChannels:
@@ -12,13 +12,13 @@ class MixedChannels:
 
     def __init__(self, *, is_chosen: bool = False) -> None:
         self._is_chosen = is_chosen
-        self._counts: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
 
-    def others(self, name: str, remark: str | None) -> str | None:
-        """Take the remark on a recording, and return what it says on anything else; None if it says nothing."""
-        if found := MIXED.search(remark or ""):
-            self._counts[name] = found[1]
-        return " ".join(MIXED.sub("", remark or "").split()) or None
+    def others(self, name: str, remark: str | None, mixed: int) -> str | None:
+        """Take how many different channels of a recording were mixed, and return what its remark says besides that."""
+        if mixed:
+            self._counts[name] = mixed
+        return " ".join((remark or "").replace(mixed_remark(mixed), "").split()) or None
 
     def hint(self) -> list[str]:
         """One sentence on all of them, or none."""

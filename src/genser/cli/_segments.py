@@ -127,7 +127,7 @@ def _noted(
     for timeline in timelines:
         if timeline.error is not None:
             failed.add(timeline.path)
-        if remark := mixed.others(timeline.path, timeline.remark):
+        if remark := mixed.others(timeline.path, timeline.remark, timeline.mixed):
             remarks.append(f"{timeline.path}: {remark}")
         if timeline.is_unfamiliar:
             unfamiliar.append(timeline.path)

@@ -251,7 +251,7 @@ class _ClipRun:
         for prediction in predictions:
             if prediction.error is not None:
                 self.failed.add(prediction.path)
-            self.remarked += self.mixed.others(prediction.path, prediction.remark) is not None
+            self.remarked += self.mixed.others(prediction.path, prediction.remark, prediction.mixed) is not None
             self.out_of_domain += prediction.is_out_of_domain
             self.long += (prediction.duration or 0) > LONG
             yield prediction

@@ -44,6 +44,10 @@ class Known(Protocol):
     def remark(self) -> str | None:
         """What was unusual about it."""
 
+    @property
+    def mixed(self) -> int:
+        """Number of its different channels that were mixed; 0 if none differ."""
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -51,6 +55,7 @@ class Decoded:
 
     duration: float
     remark: str | None
+    mixed: int
 
 
 @dataclass
@@ -238,5 +243,6 @@ def _whole(clips: list[Clip]) -> list[Clip] | None:
         return None
     for clip in clips:
         clip.rest = iter(())
-        clip.stream = clip.stream and Decoded(clip.stream.duration, clip.stream.remark)
+        known = clip.stream
+        clip.stream = known and Decoded(known.duration, known.remark, known.mixed)
     return clips

@@ -27,6 +27,7 @@ class Prediction:
         channel: Number of the channel from 1; None if the channels were mixed.
         remark: What was unusual about the input, such as that the file is cut off, or that different channels were
             mixed; None if nothing was.
+        mixed: Number of different channels that were mixed to one; 0 if none were.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Prediction:
     heard: float | None = None
     channel: int | None = None
     remark: str | None = None
+    mixed: int = 0
 
     @property
     def score(self) -> float | None:

@@ -144,7 +144,7 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
         *,
         channel: Channel = "mix",
         report: Callable[[str], None] | None = None,
-        remark: Callable[[str, str], object] | None = None,
+        remark: Callable[[str, str, int], object] | None = None,
     ) -> Profile:
         """Learn what these recordings have in common, other than emotion, see :class:`Profile`.
 
@@ -154,7 +154,8 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
             sources: Recordings of one microphone, room, language or speaker; a hundred short clips are plenty.
             channel: As for :meth:`predict_many`.
             report: Called with the reason for each recording that cannot be read.
-            remark: Called with the name of each unusual recording and the :attr:`Prediction.remark` on it.
+            remark: Called for each unusual recording with its name, and with :attr:`Prediction.remark` and
+                :attr:`Prediction.mixed` of it.
 
         Raises:
             ConfigError: No recording holds speech, or the model has no features to adapt.
@@ -165,7 +166,7 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
         self,
         groups: Iterable[list[Clip]],
         report: Callable[[str], None] | None = None,
-        remark: Callable[[str, str], object] | None = None,
+        remark: Callable[[str, str, int], object] | None = None,
     ) -> Profile:
         """Learn a profile from clips that were decoded before, see :meth:`learn_profile`.
 
@@ -185,7 +186,7 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
             if clip.error is not None and report:
                 report(clip.error)
             if remark and clip.stream and clip.stream.remark:
-                remark(clip.name, clip.stream.remark)
+                remark(clip.name, clip.stream.remark, clip.stream.mixed)
             if clip.error is None:
                 spoken = [output for output in outputs if self._runner.is_speech(output.speech)]
                 rows += [output.values for output in spoken]
@@ -526,6 +527,7 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
             heard=heard,
             channel=clip.channel,
             remark=clip.stream.remark if clip.stream else None,
+            mixed=clip.stream.mixed if clip.stream else 0,
         )
 
 

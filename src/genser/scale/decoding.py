@@ -1,13 +1,22 @@
 """Decoding in child processes, so that no file can hang, exhaust or crash the process that holds the model."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
-from genser.audio import SAMPLE_RATE, STREAM_LIMITS, AudioLimits, Channel, channels_of, count_channels, stream_audio
+from genser.audio import (
+    SAMPLE_RATE,
+    STREAM_LIMITS,
+    AudioLimits,
+    AudioStream,
+    Channel,
+    channels_of,
+    count_channels,
+    stream_audio,
+)
 from genser.errors import AudioError, GenserError
 from genser.inference.decode_ahead import Clip
 from genser.inference.windows import LONGEST, WINDOW, cut, windows_of
@@ -25,6 +34,12 @@ class About:
     duration: float
     heard: float
     remark: str | None
+    mixed: int
+
+    @classmethod
+    def of(cls, stream: AudioStream) -> "About":
+        """What is known of a stream so far."""
+        return cls(stream.duration, stream.heard, stream.remark, stream.mixed)
 
 
 class Decoders:
@@ -108,12 +123,13 @@ class Stream:
     def __init__(self, decoders: Decoders, row: Row, channel: int | Literal["mix"]) -> None:
         self.name, self.duration, self.heard = row.path, 0.0, 0.0
         self.remark: str | None = None
+        self.mixed = 0
         self._items = decoders.items(row.path, blocks_of, row, channel)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for item in self._items:
             if isinstance(item, About):
-                self.duration, self.heard, self.remark = item.duration, item.heard, item.remark
+                self.duration, self.heard, self.remark, self.mixed = astuple(item)
             else:
                 yield item
 
@@ -130,15 +146,14 @@ def whole(row: Row, channel: int | Literal["mix"], longest: int | None) -> Itera
         is_long = longest is not None and max(stream.duration * SAMPLE_RATE, sum(map(len, blocks))) > longest
         if is_long:
             break
-    about = About(stream.duration, stream.heard, stream.remark)
-    yield None if is_long else np.concatenate(blocks), about
+    yield None if is_long else np.concatenate(blocks), About.of(stream)
 
 
 def blocks_of(row: Row, channel: int | Literal["mix"]) -> Iterator[np.ndarray | About]:
     """Decode a recording in blocks of 10 s, and say at the end what is known about it."""
     stream = stream_audio(row.path, start=row.start, end=row.end, channel=channel, block_duration=BLOCK_SECONDS)
     yield from stream
-    yield About(stream.duration, stream.heard, stream.remark)
+    yield About.of(stream)
 
 
 def counted_channels(path: str) -> Iterator[int]:

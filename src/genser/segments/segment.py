@@ -82,6 +82,7 @@ class Timeline:
             mixed; None if nothing was.
         channels: Numbers of the channels that were recognised apart, also of those without segments; empty if they
             were mixed.
+        mixed: Number of different channels that were mixed to one; 0 if none were.
     """
 
     path: str
@@ -94,6 +95,7 @@ class Timeline:
     heard: float | None = None
     remark: str | None = None
     channels: tuple[int, ...] = ()
+    mixed: int = 0
 
     @property
     def end(self) -> float:

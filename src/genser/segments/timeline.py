@@ -198,6 +198,7 @@ def _recognized_channel(
             heard=stream.heard,
             remark=joined([*filter(None, [stream.remark]), *cutter.remarks]),
             channels=() if number is None else (number,),
+            mixed=stream.mixed,
         )
 
     timeline = recognized()

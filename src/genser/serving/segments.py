@@ -119,6 +119,11 @@ class SegmentsAnswer(BaseModel):
     remark: str | None = Field(
         description="What was unusual about the recording, such as that it is cut off.", examples=[None]
     )
+    mixed: int = Field(
+        description="Number of different channels that were mixed to one, such as the two sides of a call; 0 if none "
+        "were.",
+        examples=[0],
+    )
     familiar: float | None = Field(
         description="In-domain score: mean over the segments, weighted by duration; null without segments or if the "
         "model has none.",
@@ -178,6 +183,7 @@ async def segments(request: Request, service: Serving, query: Annotated[SegmentQ
         "duration": timeline.duration,
         "heard": timeline.heard,
         "remark": timeline.remark,
+        "mixed": timeline.mixed,
         "familiar": None if timeline.familiar is None else round(timeline.familiar, 6),
         "segments": [segment.to_dict() for segment in timeline.segments],
         "summary": [one.to_dict() for one in summarize_timeline(timeline)] if query.summary else None,

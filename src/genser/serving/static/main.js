@@ -13,7 +13,6 @@ import { Transport } from "./transport.js";
 import { View } from "./view.js";
 
 const CONTEXT = 0.2; // s around a segment that the model also receives, unless windows are cut
-const MIXED = /different channels were mixed to one/; // in the remark of the server
 const SAMPLE = "synthetic-sample.mp3";
 const player = element("player");
 const view = new View(viewChanged);
@@ -86,7 +85,7 @@ function show(item) {
   element("file-name").textContent = item.name;
   element("remark").hidden = !answer.remark;
   element("remark").textContent = answer.remark || "";
-  element("mixed-channels").hidden = !MIXED.test(answer.remark || "");
+  element("mixed-channels").hidden = !answer.mixed;
   player.hidden = !file;
   if (file) player.src = URL.createObjectURL(file);
   showFamiliarity(answer.familiar, Boolean(item.profile || model.profile));
