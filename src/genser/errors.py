@@ -1,6 +1,6 @@
 """Everything that genser raises for its users: what happened, to which value, and the cure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class GenserError(Exception):
@@ -76,3 +76,15 @@ def counted(count: int, one: str, many: str = "") -> str:
         many: The words after other numbers, such as ``clips are``; by default `one` with an s.
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def each_once(say: Callable[[str], object]) -> Callable[[str], None]:
+    """The same function, which says no sentence twice."""
+    said: set[str] = set()
+
+    def once(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            say(sentence)
+
+    return once

@@ -1,6 +1,6 @@
 """``genser evaluate``: score a model on a manifest, with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from genser.cli._notes import note
-from genser.errors import ConfigError, counted
+from genser.errors import ConfigError, counted, each_once
 
 if TYPE_CHECKING:
     from genser.bench.score_manifest import Progress, Scored
@@ -193,6 +193,7 @@ class _Choice:
 
     Attributes:
         class_prior: The classes that can occur.
+        say: Prints a sentence, each only once.
     """
 
     utterances: "list[Utterance]"
@@ -203,7 +204,9 @@ class _Choice:
     classes: str | None
     prior: str | None
     class_prior: "ClassPrior" = field(init=False)
-    said: set[str] = field(init=False, default_factory=set)
+    say: Callable[[str], None] = field(
+        init=False, default_factory=lambda: each_once(lambda sentence: note(f"genser: {sentence}"))
+    )
 
     def __call__(self, known: Sequence[str], info: Mapping[str, Any]) -> "list[Utterance]":
         import numpy as np
@@ -232,12 +235,6 @@ class _Choice:
         for sentence in (*speaker_warnings(kept, info), *few_remarks(labels, self.class_prior.labels, speakers)):
             self.say(sentence)
         return kept
-
-    def say(self, sentence: str) -> None:
-        """Print a sentence once."""
-        if sentence not in self.said:
-            self.said.add(sentence)
-            note(f"genser: {sentence}")
 
 
 def _step_counts(text: str) -> list[int]:

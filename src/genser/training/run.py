@@ -15,6 +15,7 @@ from genser.data.features import FeatureProblem, extract_features, open_store
 from genser.data.manifest import read_manifest
 from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
+from genser.errors import each_once
 from genser.files import atomic_write
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.folder import CARD, save_model
@@ -106,7 +107,7 @@ def run_training(
     """
     (out / "run").mkdir(parents=True, exist_ok=True)
     with processes(device, out / "run" / "shared") as (group, device):
-        report = _once(report) if group.rank == 0 else lambda _: None
+        report = each_once(report) if group.rank == 0 else lambda _: None
         progress = progress if group.rank == 0 else lambda *_: None
         utterances, encoder = read_manifest(manifest), load_encoder(config.encoder, device)
         check_table(utterances, encoder, config, report)
@@ -246,18 +247,6 @@ class TrainingSetup:
         found = [predictions for _, predictions in sorted(self.group.joined(found), key=itemgetter(0))]
         self.progress("calibration", len(parts), len(parts), {})
         return HeldOutPredictions.joined(found)
-
-
-def _once(report: Report) -> Report:
-    """The same report, which says no sentence twice."""
-    said: set[str] = set()
-
-    def once(sentence: str) -> None:
-        if sentence not in said:
-            said.add(sentence)
-            report(sentence)
-
-    return once
 
 
 def _shared(group: Processes, make: Callable[[], TrainingData]) -> TrainingData:
