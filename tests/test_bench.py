@@ -576,6 +576,16 @@ def test_the_verb_goes_from_sound_to_report(home, inline, capsys):
     assert inline.done == 2 * done
 
 
+def test_an_encoder_is_loaded_once(home, inline, words, monkeypatch):
+    loaded = []
+    load = genser.bench.runner.load_encoder
+    monkeypatch.setattr(
+        genser.bench.runner, "load_encoder", lambda *given, **more: loaded.append(1) or load(*given, **more)
+    )
+    assert bench_verb("loso", home / "home.csv", resamples=50, **options_of(home)) == 0
+    assert loaded == [1]
+
+
 def test_a_run_is_made_anew_once_a_file_has_another_content(home, inline, words):
     call = partial(bench_verb, "loso", home / "home.csv", resamples=50, **options_of(home))
     assert call() == 0

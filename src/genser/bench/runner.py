@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from genser.data.file_hasher import HASHES, FileHasher
 from genser.data.manifest import read_manifest
 from genser.data.splits import Fold
 from genser.data.text import printable
-from genser.encoders import SpeechEncoder, load_encoder
+from genser.encoders import EncoderConfig, SpeechEncoder, load_encoder
 from genser.errors import ConfigError, counted
 from genser.inference.profile import SHRINKAGE
 from genser.peers.catalog import PeerChoice
@@ -37,6 +37,7 @@ from genser.training.data import Dataset, build_dataset, labelled
 from genser.training.lora import adaptable, adapted_encoder
 from genser.training.recipe import TrainConfig
 
+Load = Callable[[EncoderConfig], SpeechEncoder]
 Progress = Callable[[str, int, int], None]
 """Called with a stage, the number of finished parts, and the number of parts."""
 
@@ -116,11 +117,12 @@ def run_bench(
         peers.check(data)
         for remark in data.remarks:
             LOGGER.warning("genser: %s", printable(remark))
-    _check(settings, plans, divided)
+    load = lru_cache(maxsize=1)(partial(load_encoder, device=settings.device))  # one encoder at a time takes memory
+    _check(settings, plans, divided, load)
     problems: list[str] = []
     for plan in plans:
         for pooling_name, config in plan.encoders.items():
-            encoder = load_encoder(config, settings.device)
+            encoder = load(config)
             name = ", ".join(filter(None, (encoder.name, pooling_name)))
             for data in divided:
                 entry = None
@@ -131,7 +133,7 @@ def run_bench(
     return tuple(dict.fromkeys(problems))
 
 
-def _check(settings: BenchSettings, plans: Sequence[BenchPlan], divided: Sequence[ProtocolData]) -> None:
+def _check(settings: BenchSettings, plans: Sequence[BenchPlan], divided: Sequence[ProtocolData], load: Load) -> None:
     """Refuse what would end the bench after hours: too few clips, an encoder or a head that cannot be made.
 
     Raises:
@@ -146,7 +148,7 @@ def _check(settings: BenchSettings, plans: Sequence[BenchPlan], divided: Sequenc
         cases.append((classes, max(len(fold.train) for fold in folds)))
     for plan in plans:
         recipes = [plan.config(head, settings, 0) for head in plan.heads for settings in head.candidates]
-        for encoder in map(load_encoder, plan.encoders.values()):
+        for encoder in map(load, plan.encoders.values()):
             if plan.most_copies.adaptation.rank:
                 adaptable(encoder)
             for recipe, (classes, rows) in product(recipes, cases):
