@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 
 import numpy as np
 import pytest
@@ -76,6 +77,20 @@ def test_a_profile_of_mixed_calls_has_the_hint(tmp_path, toys, monkeypatch, caps
     soundfile.write("mono.wav", 0.1 * rng.standard_normal(RATE), RATE)
     command = ("adapt", "call.wav", "mono.wav", "-o", "p.json", "--model", str(toys.float32))
     for options, hints in (((), [ONE]), (("--channel", "mix"), []), (("--channel", "each"), [])):
+        assert app([*command, *options], exit_on_error=False) == 0
+        assert [line for line in capsys.readouterr().err.splitlines() if "--channel" in line] == hints
+
+
+@pytest.mark.skipif(os.name == "nt", reason="bulk runs need Linux or macOS")
+def test_a_bulk_run_gives_the_hint(tmp_path, toys, monkeypatch, capsys):
+    pytest.importorskip("pyarrow")
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        soundfile.write(f"{name}.wav", 0.1 * rng.standard_normal((RATE, 2)), RATE)
+    command = ("predict", ".", "--engine", "local", "--model", str(toys.float32), "-o")
+    hint = f"genser: 2 recordings have different channels, mixed to one. {CURE}"
+    for options, hints in ((("new",), [hint]), (("new",), [hint]), (("mix", "--channel", "mix"), [])):
         assert app([*command, *options], exit_on_error=False) == 0
         assert [line for line in capsys.readouterr().err.splitlines() if "--channel" in line] == hints
 

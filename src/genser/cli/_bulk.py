@@ -10,6 +10,7 @@ from genser.cli._notes import note
 from genser.errors import ConfigError, counted
 
 if TYPE_CHECKING:
+    from genser.cli._channels import MixedChannels
     from genser.scale.job import Job, Setup
 
 
@@ -65,6 +66,7 @@ def predict_bulk(
     device: str,
     threads: int | None,
     batch_seconds: float | None,
+    mixed: "MixedChannels",
 ) -> int:
     """Recognise an input of any size; ``job`` holds fields of a Job, with the path of a profile."""
     from genser.inference.profile import Profile
@@ -72,10 +74,17 @@ def predict_bulk(
 
     loaded: dict[str, Any] = {"profile": job["profile"] and Profile.load(job["profile"])}
     setup = Setup(device, threads, batch_seconds)
-    return run_bulk(Job(kind, **{**job, **loaded}), setup, inputs, output, bulk)
+    return run_bulk(Job(kind, **{**job, **loaded}), setup, inputs, output, bulk, mixed)
 
 
-def run_bulk(job: "Job", setup: "Setup", inputs: Sequence[str], output: str | None, bulk: Bulk) -> int:
+def run_bulk(
+    job: "Job",
+    setup: "Setup",
+    inputs: Sequence[str],
+    output: str | None,
+    bulk: Bulk,
+    mixed: "MixedChannels | None" = None,
+) -> int:
     """Run a job, and report on it.
 
     Returns:
@@ -98,4 +107,6 @@ def run_bulk(job: "Job", setup: "Setup", inputs: Sequence[str], output: str | No
     note(f"genser: {rows}")
     if report.failed:
         note(f"genser: {counted(report.failed, 'row')} failed; see the column 'error'.")
+    for sentence in mixed.hint(report.mixed) if mixed else ():
+        note(f"genser: {sentence}")
     return 1 if report.failed else 0

@@ -1,6 +1,7 @@
 """The hint on recordings whose different channels were mixed, such as the two sides of a call."""
 
 from genser.audio.likeness import mixed_remark
+from genser.errors import counted
 
 
 class MixedChannels:
@@ -20,12 +21,20 @@ class MixedChannels:
             self._counts[name] = mixed
         return " ".join((remark or "").replace(mixed_remark(mixed), "").split()) or None
 
-    def hint(self) -> list[str]:
-        """One sentence on all of them, or none."""
-        if not self._counts or self._is_chosen:
+    def hint(self, unnamed: int = 0) -> list[str]:
+        """One sentence on all of them, or none.
+
+        Args:
+            unnamed: Number of further recordings, of a bulk run, which names none.
+        """
+        total = len(self._counts) + unnamed
+        if not total or self._is_chosen:
             return []
-        name, count = next(iter(self._counts.items()))
         cure = "--channel each analyses each by itself."
-        if len(self._counts) == 1:
+        many = counted(total, "recording has", "recordings have")
+        if not self._counts:
+            return [f"{many} different channels, mixed to one. {cure}"]
+        name, count = next(iter(self._counts.items()))
+        if total == 1:
             return [f"{name} has {count} different channels, mixed to one. {cure}"]
-        return [f"{len(self._counts)} recordings have different channels, mixed to one, such as {name}. {cure}"]
+        return [f"{many} different channels, mixed to one, such as {name}. {cure}"]

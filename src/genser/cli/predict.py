@@ -112,7 +112,7 @@ def predict(
         job = {"model": model, "task": task, "classes": classes, "prior": prior, "profile": profile}
         job |= {"source": encoder, "channel": chosen_channel, "segments": options}
         kind = "segments" if over_time.of_recordings else "predict"
-        return predict_bulk(chosen_bulk, kind, job, paths, output, device, threads, batch_seconds)
+        return predict_bulk(chosen_bulk, kind, job, paths, output, device, threads, batch_seconds, mixed)
     path = output_path(output)
     if resume and not isinstance(path, Path):
         raise ConfigError("--resume continues the output of -o. Name a local file or folder.")

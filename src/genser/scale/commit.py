@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,29 @@ from genser.storage import is_url, open_stored, path_of, put_stored, storage_err
 
 JOB = "_job.json"
 """Name of the file that says what a folder holds; readers of Parquet folders skip names that begin with ``_``."""
-FAILED = "failed"
-"""Key in the footer of a shard: the number of rows of the input with an error."""
 READERS = 16  # threads that read footers, since other storage needs time for each
 AT_ONCE = 1024  # footers that wait for them
 PART = re.compile(r"part-(\d{6,})-([0-9a-f]{16})\.parquet")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of rows of the input, which the footer of a shard holds under these names.
+
+    Attributes:
+        failed: Rows with an error.
+        mixed: Rows whose different channels were mixed to one.
+    """
+
+    failed: int = 0
+    mixed: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.failed + other.failed, self.mixed + other.mixed)
+
+    def footer(self) -> dict[str, str]:
+        """Keys and values for the footer."""
+        return {name: str(count) for name, count in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -52,17 +70,17 @@ class Shards:
         """Names of the shards that are there."""
         return {name for name in _names(self.place) if PART.fullmatch(name)}
 
-    def failed(self, names: Iterable[str]) -> int:
-        """Number of rows of the input with an error in some shards, by their footers.
+    def counts(self, names: Iterable[str]) -> Counts:
+        """What the footers of some shards count together.
 
         Raises:
             StorageError: A shard cannot be read.
         """
-        places, count = (f"{self.place}/{name}" for name in names), 0
+        places, total = (f"{self.place}/{name}" for name in names), Counts()
         with ThreadPoolExecutor(READERS, thread_name_prefix="genser-footers") as pool:
             while some := list(islice(places, AT_ONCE)):
-                count += sum(pool.map(_failed, some))
-        return count
+                total = sum(pool.map(_counts, some), total)
+        return total
 
     def commit(self, block: Block, content: bytes) -> None:
         """Write the shard of a block in one step; one of the same name has the same content, and is replaced.
@@ -96,20 +114,23 @@ class Shards:
             _write(self.place, JOB, (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _failed(shard: str) -> int:
+def _counts(shard: str) -> Counts:
     from pyarrow import ArrowException, parquet
 
     with storage_errors(shard, "read"):
         try:
             with open_stored(shard) if is_url(shard) else Path(shard).open("rb") as file:
                 table = parquet.ParquetFile(file)
-                known = (table.metadata.metadata or {}).get(FAILED.encode())
-                if known is not None:
-                    return int(known)
+                footer = table.metadata.metadata or {}
+                known = {
+                    one.name: int(footer[one.name.encode()]) for one in fields(Counts) if one.name.encode() in footer
+                }
+                if "failed" in known:
+                    return Counts(**known)
                 errors = table.read(["row", "error"]).to_pylist()  # a shard of an earlier version
         except (OSError, ValueError, ArrowException) as error:
             raise StorageError(f"{shard} cannot be read: {cause(error)}. Delete it, and run again.") from error
-    return len({one["row"] for one in errors if one["error"] is not None})
+    return Counts(len({one["row"] for one in errors if one["error"] is not None}))
 
 
 def _parsed(name: str, content: bytes) -> dict[str, Any]:

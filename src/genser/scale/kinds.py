@@ -17,7 +17,7 @@ from genser.output.predictions import prediction_rows
 from genser.output.tables import Rows, write_parquet
 from genser.output.timelines import timeline_rows
 from genser.scale.blocks import Row
-from genser.scale.commit import FAILED
+from genser.scale.commit import Counts
 from genser.scale.decoding import Decoders
 from genser.scale.job import Job, Setup
 from genser.segments.segment import Timeline
@@ -26,8 +26,8 @@ from genser.segments.timeline import recognize_timeline
 GROUP_SAMPLES = 4 * BATCH_SECONDS * SAMPLE_RATE
 """Audio that the model gets at once, to be sorted by length, as in :meth:`Recognizer.predict_many`."""
 
-Shard = tuple[bytes, int]
-"""A Parquet file, and the number of rows of the input that failed."""
+Shard = tuple[bytes, Counts]
+"""A Parquet file, and what its footer counts."""
 
 
 class Kind(Protocol):
@@ -79,8 +79,9 @@ class Predictions:
             for row, cells in zip(of_clips, table.rows, strict=True)
         )
         first = {"row": int, "path": str, "start": float, "end": float}
-        failed = len({row.number for row, one in zip(of_clips, predictions, strict=True) if one.error})
-        return _shard(Rows({**first, **table.columns}, table.labels, rows), failed)
+        results = list(zip(of_clips, predictions, strict=True))
+        failed, mixed = ({row.number for row, one in results if getattr(one, name)} for name in ("error", "mixed"))
+        return _shard(Rows({**first, **table.columns}, table.labels, rows), Counts(len(failed), len(mixed)))
 
 
 def _moved(cells: dict[str, Any], shift: float) -> dict[str, Any]:
@@ -128,7 +129,8 @@ class Segments:
             for cells in timeline_rows([timeline], self._recognizer.labels).rows
         )
         failed = sum(timeline.error is not None for _, timeline in timelines)
-        return _shard(Rows({"row": int, **table.columns}, table.labels, rows), failed)
+        mixed = sum(timeline.mixed > 0 for _, timeline in timelines)
+        return _shard(Rows({"row": int, **table.columns}, table.labels, rows), Counts(failed, mixed))
 
     def _timeline(self, row: Row) -> Timeline:
         """The timeline of a recording or of a part of it; its times begin with 0."""
@@ -185,9 +187,9 @@ class Features:
                 group = []
         found += self._encoded(group)
         size = self._encoder.states * self._encoder.dim
-        failed = sum(isinstance(one, str) for one in found)
+        counts = Counts(sum(isinstance(one, str) for one in found))
         about = {"states": self._encoder.states, "dim": self._encoder.dim, "encoder": self._encoder.fingerprint}
-        about[FAILED] = failed
+        about |= counts.footer()
         columns = {
             "row": pa.array([row.number for row in rows], pa.int64()),
             "path": pa.array([row.path.encode("utf-8", "backslashreplace").decode() for row in rows], pa.string()),
@@ -201,7 +203,7 @@ class Features:
         table = pa.table(columns).replace_schema_metadata({name: str(value) for name, value in about.items()})
         buffer = io.BytesIO()
         parquet.write_table(table, buffer, use_dictionary=["path", "error"])
-        return buffer.getvalue(), failed
+        return buffer.getvalue(), counts
 
     def _encoded(self, group: list[np.ndarray | str]) -> list[np.ndarray | str]:
         """Features of each clip, or why there are none; if a group fails, its clips are encoded one by one."""
@@ -221,7 +223,7 @@ class Features:
         return [one if isinstance(one, str) or np.isfinite(one).all() else bad for one in results]
 
 
-def _shard(rows: Rows, failed: int) -> Shard:
+def _shard(rows: Rows, counts: Counts) -> Shard:
     buffer = io.BytesIO()
-    write_parquet(rows, buffer, {FAILED: str(failed)})
-    return buffer.getvalue(), failed
+    write_parquet(rows, buffer, counts.footer())
+    return buffer.getvalue(), counts

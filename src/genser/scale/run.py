@@ -31,6 +31,7 @@ class Report:
         shards: Shards in the folder.
         computed: Shards that this run computed; the others were there.
         failed: Rows of the input with an error, also in shards that were there.
+        mixed: Rows of the input whose different channels were mixed to one, also in shards that were there.
     """
 
     place: str
@@ -38,6 +39,7 @@ class Report:
     shards: int
     computed: int
     failed: int
+    mixed: int
 
 
 def process(
@@ -89,12 +91,12 @@ def process(
     pending = (block for block in read_blocks(names, job.block_rows) if shards.name(block) not in done)
     tasks = _batched(pending, min(TASK_BLOCKS, max(count // 16, 1)))
     given = engine, job, setup, shards, tasks, address, workers
-    finished, computed, failed = min(len(done) * job.block_rows, rows), 0, shards.failed(sorted(done))
+    finished, computed, counts = min(len(done) * job.block_rows, rows), 0, shards.counts(sorted(done))
     for summary in _computed(*given) if len(done) < count else ():
-        finished, computed, failed = finished + summary.rows, computed + 1, failed + summary.failed
+        finished, computed, counts = finished + summary.rows, computed + 1, counts + summary.counts
         if progress:
             progress(min(finished, rows), rows)
-    return Report(shards.place, rows, count, computed, failed)
+    return Report(shards.place, rows, count, computed, counts.failed, counts.mixed)
 
 
 def _computed(

@@ -10,7 +10,7 @@ from typing import Any
 from genser.files import usable_cores
 from genser.inference.load import MOST_DECODERS, found_device
 from genser.scale.blocks import Block, Row
-from genser.scale.commit import Shards
+from genser.scale.commit import Counts, Shards
 from genser.scale.decoding import Decoders
 from genser.scale.job import Job, Setup
 from genser.scale.kinds import make_kind
@@ -26,12 +26,12 @@ class Summary:
     Attributes:
         number: Of the block.
         rows: Rows of the input.
-        failed: Those of them with an error.
+        counts: How many of them failed, and more.
     """
 
     number: int
     rows: int
-    failed: int
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Worker:
         with ThreadPoolExecutor(self._threads, thread_name_prefix="genser-decode") as pool:
             prepared = _ahead(pool, self._kind.prepare, chain.from_iterable(order.rows for order in orders))
             for order in orders:
-                content, failed = self._kind.shard(islice(prepared, len(order.block.rows)))
+                content, counts = self._kind.shard(islice(prepared, len(order.block.rows)))
                 if not order.is_trial:
                     shards.commit(order.block, content)
-                yield Summary(order.block.number, len(order.block.rows), failed)
+                yield Summary(order.block.number, len(order.block.rows), counts)
 
 
 def _ahead(pool: Executor, prepare: Callable[[Row], Any], rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:
