@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from genser.bench.summary import summarize
 from genser.errors import ConfigError, StoreError
 from genser.metrics.bootstrap import Resampling, paired_bootstrap
 from genser.metrics.evaluate import Predictions, evaluate
-from genser.report.bench import bench_document
+from genser.report.bench import bench_document, score_lines
 from genser.report.document import Document, Heading, Paragraph, Table, to_html, to_markdown, write_report
 from genser.report.evaluation import evaluation_document
 from genser.report.paper import paper_tables
@@ -25,22 +26,22 @@ RAVDESS = Protocol("ravdess-emobox", "ravdess", "emotion", "emobox", folds=2)
 QUICK = Resampling(200)
 
 
-def run(head="transport", seed=0, fold=0, skill=1.5, protocol=RAVDESS, factor="", value="", **settings):
-    """A run on 24 utterances of 4 speakers; the same utterances for every head and seed."""
+def run(head="transport", seed=0, fold=0, skill=1.5, protocol=RAVDESS, factor="", value="", size=24, **settings):
+    """A run on utterances of 4 speakers; the same utterances for every head and seed."""
     # a digest of the names, not hash(), which changes with the process
     random = np.random.default_rng([seed, fold, *f"{head}{factor}{value}".encode()])
-    labels = np.arange(24) % 3
-    voices = np.repeat([f"fold{fold}-{i}" for i in range(4)], 6)
+    labels = np.arange(size) % 3
+    voices = np.repeat([f"fold{fold}-{i}" for i in range(4)], size // 4)
 
     def scores():
-        logits = random.normal(size=(24, 3))
-        logits[np.arange(24), labels] += skill
+        logits = random.normal(size=(size, 3))
+        logits[np.arange(size), labels] += skill
         return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
     return BenchRun(
         RunSpec(protocol, str(fold), head, "whisper-base", seed, factor, value, settings),
         CLASSES,
-        np.array([f"{fold}-{i:02}.wav" for i in range(24)]),
+        np.array([f"{fold}-{i:02}.wav" for i in range(size)]),
         labels,
         scores(),
         Cost(1000, 12.0, 0.048),
@@ -182,8 +183,9 @@ def test_summary_pairs_equal_the_paired_bootstrap():
 
 
 def test_every_fold_is_scored_by_itself():
-    (summary,) = summarize(bench(), resampling=QUICK)
-    a, b = pool(bench().runs)
+    result = BenchResult((*runs(size=48), *runs("linear", skill=1.0, size=48)))
+    (summary,) = summarize(result, resampling=QUICK)
+    a, b = pool(result.runs)
     assert [one.fold for one in summary.folds] == ["0", "1"]
     for one in summary.folds:
         there = a.folds == one.fold
@@ -335,6 +337,35 @@ def test_few_speakers_carry_a_warning():
     assert "Number of speakers: 0 (4), 1 (4)." in text, "8 speakers in all, but 4 on each fold"
     assert text.count(few) == 1
     assert [one["speakers"] for one in document.data["protocols"][0]["folds"]] == [4, 4]
+
+
+def test_a_bench_shows_no_interval_over_few_clips(tmp_path):
+    document = bench_document(bench(), resampling=QUICK)
+    text = to_markdown(document)
+    assert "or where all answers are right or all are wrong: 0, 1." in text, "24 clips on each fold"
+    (summary,) = document.data["protocols"]
+    assert summary["folds"][0]["ua"][0]["interval"]["low"] is None
+    assert summary["folds"][0]["pairs"][1]["interval"]["low"] is None
+    assert summary["systems"][0]["scores"]["ua"]["interval"]["low"] is not None, "48 clips, 16 of each class"
+    single = Protocol("p", "c", "emotion", "kfold")
+    result = BenchResult((run(protocol=single), run("linear", protocol=single)))
+    few = "There are no intervals, since 24 clips are too few. Test 30 or more."
+    text = to_markdown(bench_document(result, resampling=QUICK))
+    assert f"**Note:** {few}" in text
+    assert not re.search(r"\d\.\d to \d", text)
+    assert f"p: {few}" in score_lines(result)
+    assert all(path.exists() for path in write_report(bench_document(result, resampling=QUICK), tmp_path))
+
+
+def test_a_bench_shows_no_interval_over_means_of_a_rare_class():
+    labels = np.where(np.arange(48) < 9, 0, 1 + np.arange(48) % 2)
+    single = Protocol("p", "c", "emotion", "kfold")
+    result = BenchResult((replace(run(protocol=single, size=48), labels=labels),))
+    (summary,) = summarize(result, resampling=QUICK)
+    shown = {name for name, score in summary.systems[0].scores.items() if score.interval.has_ends}
+    assert shown == {"wa", "weighted_f1"}
+    text = to_markdown(bench_document(result, resampling=QUICK))
+    assert "UA and macro F1 have no interval, as 9 clips are too few for the class 'angry'" in text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A complete run: what a manifest becomes, with and without speakers, and what the model gets."""
 
 import csv
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +14,11 @@ from genser.encoders import EncoderConfig, encode
 from genser.errors import ConfigError
 from genser.model.estimator import NetworkConfig
 from genser.model.folder import load_model, load_speech_model
+from genser.training.card import model_card
 from genser.training.data import Dataset, calibration_folds, corpus_folds, sides
 from genser.training.gender import gender_rows
 from genser.training.recipe import CalibrationConfig, OptimizerConfig, TrainConfig, load_recipe
-from genser.training.run import TrainingSetup, run_training
+from genser.training.run import TrainingSetup, _info, run_training
 
 CONFIG = TrainConfig(
     EncoderConfig("fbank"),
@@ -174,6 +176,18 @@ def test_the_card_lists_data_licence_and_scores(trained):
         "validation side, which also chose the weights: optimistic |",
     ):
         assert words in card
+
+
+def test_scores_over_few_clips_are_marked(trained):
+    run, _ = trained
+    training, validation = sides(run.dataset.utterances, CONFIG)
+    assert "few clips" not in (run.folder / "card.md").read_text("utf-8").lower()
+    info = _info(run, CONFIG, training, validation[:29])
+    assert info["few_clips"] == ["validation"]
+    card = model_card("m", CONFIG, run.dataset, training, info, True, True)
+    (marked,) = re.findall(r"\| (.*) \(few clips\) \|", card)
+    assert marked.startswith("validation side")
+    assert "Few clips: fewer than 30, or fewer than 10 of a class." in card
 
 
 def test_with_one_corpus_there_is_one_exponent_and_a_sentence(corpus, tmp_path):

@@ -22,6 +22,7 @@ from genser.metrics.bootstrap import (
     score_intervals,
 )
 from genser.metrics.classification import NO_ANSWER, decide
+from genser.metrics.few import are_alike, without_interval
 from genser.metrics.reliability import expected_calibration_error
 from genser.training.calibration import best_exponent, overconfidence
 from genser.transport.codes import probabilities
@@ -164,8 +165,10 @@ def _corpus_scores(
             scores, calibrated = prior.posterior(scores), prior.posterior(calibrated)
             true, classes = labels, len(own)
         options = {"classes": classes, "groups": pooled.speakers, "metrics": ("ua",), "resampling": resampling}
+        ua = score_intervals(scores, true, **options)["ua"]
+        is_shown = "ua" not in without_interval(pooled.support) and not are_alike(decide(scores) == true)
         found[condition] = CorpusScores(
-            score_intervals(scores, true, **options)["ua"],
+            ua if is_shown else ua.without_ends,
             float(np.mean([np.bincount(one[one != NO_ANSWER]).max(initial=0) / len(one) for one in decide(scores)])),
             float(np.mean([_calibration_error(one, true) for one in calibrated])),
         )

@@ -70,6 +70,11 @@ class Pooled:
         """Number of speakers; 0 if unknown."""
         return speaker_count(self.speakers)
 
+    @property
+    def support(self) -> np.ndarray:
+        """Number of utterances of each class."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
     def part(self, rows: np.ndarray) -> "Pooled":
         """Some utterances alone, by a mask of shape (n,)."""
         return replace(

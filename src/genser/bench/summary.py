@@ -11,6 +11,7 @@ from genser.bench.runs import BenchResult, Protocol
 from genser.errors import ConfigError
 from genser.metrics.bootstrap import Interval, PairedDifference, Resampling, paired_differences, score_intervals
 from genser.metrics.classification import METRICS, NO_ANSWER, confusion_matrices, decide, recalls
+from genser.metrics.few import are_alike, without_interval
 from genser.metrics.reliability import Calibration, calibrate, reliability
 
 MAX_FOLDS = 10
@@ -19,7 +20,10 @@ MAX_FOLDS = 10
 
 @dataclass(frozen=True)
 class Score:
-    """A score over seeds: its mean, its standard deviation between seeds (NaN for one seed), its interval."""
+    """A score over seeds: its mean, its standard deviation between seeds (NaN for one seed), its interval.
+
+    An interval of too few clips has NaN as ends, see :mod:`genser.metrics.few`.
+    """
 
     mean: float
     deviation: float
@@ -181,7 +185,7 @@ def _summarize_protocol(pooled: list[Pooled], resampling: Resampling) -> Protoco
     return ProtocolSummary(
         protocol=first.protocol,
         classes=first.classes,
-        support=tuple(np.bincount(first.labels, minlength=len(first.classes)).tolist()),
+        support=tuple(first.support.tolist()),
         speakers=first.speaker_count,
         systems=tuple(sorted((summaries[one.system] for one in main), key=lambda one: -one.scores["ua"].mean)),
         pairs=_pairs(main, resampling),
@@ -222,12 +226,15 @@ def _scores(pooled: Pooled, probabilities: np.ndarray, resampling: Resampling) -
     """Each of WA, UA, macro and weighted F1, from probabilities of shape (seeds, n, classes)."""
     classes, speakers = len(pooled.classes), pooled.speakers
     intervals = score_intervals(probabilities, pooled.labels, classes=classes, groups=speakers, resampling=resampling)
-    confusions = confusion_matrices(pooled.labels, decide(probabilities), classes)
+    decisions = decide(probabilities)
+    confusions = confusion_matrices(pooled.labels, decisions, classes)
+    lacking = METRICS if are_alike(decisions == pooled.labels) else without_interval(pooled.support)
     scores = {}
     for name, interval in intervals.items():
         values = METRICS[name](confusions)
         deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-        scores[name] = Score(float(values.mean()), deviation, interval)
+        shown = interval.without_ends if name in lacking else interval
+        scores[name] = Score(float(values.mean()), deviation, shown)
     return scores
 
 
@@ -241,7 +248,10 @@ def _pairs(pooled: Sequence[Pooled], resampling: Resampling) -> dict[tuple[Syste
         return {}
     first, systems = pooled[0], {one.system: one.probabilities for one in pooled}
     classes = len(first.classes)
-    return paired_differences(systems, first.labels, first.speakers, classes=classes, resampling=resampling)
+    found = paired_differences(systems, first.labels, first.speakers, classes=classes, resampling=resampling)
+    if "ua" not in without_interval(first.support):
+        return found
+    return {names: replace(one, interval=one.interval.without_ends) for names, one in found.items()}
 
 
 def _by_fold(pooled: Sequence[Pooled], resampling: Resampling) -> tuple[FoldScores, ...]:

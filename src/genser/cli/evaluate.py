@@ -209,8 +209,6 @@ class _Choice:
     )
 
     def __call__(self, known: Sequence[str], info: Mapping[str, Any]) -> "list[Utterance]":
-        import numpy as np
-
         from genser.bench.score_manifest import labelled, speaker_warnings, unseen
         from genser.inference.class_prior import ClassPrior
         from genser.metrics.few import few_remarks
@@ -229,10 +227,11 @@ class _Choice:
         if trained := len(inside) - len(kept):
             words = counted(trained, "clip of training speakers is", "clips of training speakers are")
             self.say(f"{words} omitted. See --speakers.")
-        labels = np.array([self.class_prior.labels.index(item.label or "") for item in kept])
-        names = [item.speaker_key for item in kept]
-        speakers = None if None in names else np.array(["/".join(name) for name in names if name])
-        for sentence in (*speaker_warnings(kept, info), *few_remarks(labels, self.class_prior.labels, speakers)):
+        labels = [item.label for item in kept]
+        support = [labels.count(name) for name in self.class_prior.labels]
+        speakers = {item.speaker_key for item in kept}
+        count = 0 if None in speakers else len(speakers)
+        for sentence in (*speaker_warnings(kept, info), *few_remarks(support, self.class_prior.labels, count)):
             self.say(sentence)
         return kept
 

@@ -47,7 +47,8 @@ def _training(info: Mapping[str, Any]) -> str:
 
 
 def _scores(info: Mapping[str, Any]) -> str:
-    given = {"validation UA": info.get("validation_ua"), **(info.get("scores") or {})}
+    few = " of few clips" if "validation" in info.get("few_clips", ()) else ""
+    given = {f"validation UA{few}": info.get("validation_ua"), **(info.get("scores") or {})}
     return ", ".join(f"{name} {_plain(value)}" for name, value in given.items() if value is not None)
 
 

@@ -21,7 +21,7 @@ translation), so the difficulty of the test set cancels. Several training seeds 
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import TypeVar
 
@@ -147,6 +147,16 @@ class Interval:
     def to_dict(self) -> dict[str, float | str | int]:
         """Return the fields as plain values."""
         return asdict(self)
+
+    @property
+    def without_ends(self) -> "Interval":
+        """The score alone, with NaN as ends: of too few clips, see :mod:`genser.metrics.few`."""
+        return replace(self, low=float("nan"), high=float("nan"))
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether there is an interval around the score."""
+        return self.low == self.low
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 An interval that is far too narrow misleads more than none. With fewer than :data:`FEW_SPEAKERS` speakers clips are
 resampled, see :mod:`genser.metrics.bootstrap`, and a sentence says that other speakers are not covered. With few clips
-the resamples repeat the same few answers, so there is no interval, and a sentence says why.
+the resamples repeat the same few answers, so there is no interval, and a sentence says why. Evaluations, benches and
+model cards follow the same rule, :func:`without_interval`.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from genser.errors import counted
 from genser.metrics.bootstrap import FEW_SPEAKERS, Interval, Resampling, score_intervals
+from genser.metrics.classification import METRICS
 
 FEW_CLIPS = 30
 """Number of clips below which no score has an interval."""
@@ -37,37 +39,48 @@ def intervals_of(
         speakers: Speaker of each clip, shape (n,); None if they are unknown.
         resampling: How to draw.
     """
-    remarks = few_remarks(labels, classes, speakers)
-    if len(labels) < FEW_CLIPS:
+    support = np.bincount(labels, minlength=len(classes))
+    remarks = few_remarks(support, classes, speaker_count(speakers))
+    if not (names := METRICS.keys() - without_interval(support)):
         return {}, tuple(remarks)
-    intervals = score_intervals(decisions, labels, classes=len(classes), groups=speakers, resampling=resampling)
-    if _rarest(labels, classes)[1] < FEW_CLIPS_OF_A_CLASS:
-        intervals = {name: one for name, one in intervals.items() if name not in CLASS_MEANS}
     right = decisions == labels
-    if right.all() or not right.any():
+    if are_alike(right):
         share = "right" if right.all() else "wrong"
         return {}, (*remarks, f"There are no intervals, since all answers are {share}: resamples would not differ.")
-    if intervals and speaker_remark(speaker_count(speakers)):
+    if speaker_remark(speaker_count(speakers)):
         remarks.append("Clips were resampled within each class for the intervals.")
-    return intervals, tuple(remarks)
+    found = score_intervals(decisions, labels, classes=len(classes), groups=speakers, resampling=resampling)
+    return {name: one for name, one in found.items() if name in names}, tuple(remarks)
 
 
-def few_remarks(labels: np.ndarray, classes: Sequence[str], speakers: np.ndarray | None) -> list[str]:
+def without_interval(support: np.ndarray) -> frozenset[str]:
+    """Names of the scores that have no interval on a test set, by the number of clips of each class."""
+    if support.sum() < FEW_CLIPS:
+        return frozenset(METRICS)
+    return frozenset(CLASS_MEANS) if support[support > 0].min() < FEW_CLIPS_OF_A_CLASS else frozenset()
+
+
+def are_alike(right: np.ndarray) -> bool:
+    """Whether all answers are right or all are wrong, so that resamples would not differ; any shape."""
+    return bool(right.all() or not right.any())
+
+
+def few_remarks(support: Sequence[int] | np.ndarray, classes: Sequence[str], speakers: int) -> list[str]:
     """Sentences on what a test set is too small for, which are known before anything is scored.
 
     Args:
-        labels: True class indices, shape (n,).
+        support: Number of clips of each class.
         classes: Class names.
-        speakers: Speaker of each clip, shape (n,); None if they are unknown.
+        speakers: Number of speakers; 0 if unknown.
     """
-    remark = speaker_remark(speaker_count(speakers))
-    remarks = [remark] if remark else []
-    if len(labels) < FEW_CLIPS:
-        clips = counted(len(labels), "clip is", "clips are")
+    remark, support = speaker_remark(speakers), np.asarray(support)
+    remarks, lacking = [remark] if remark else [], without_interval(support)
+    if len(lacking) == len(METRICS):
+        clips = counted(int(support.sum()), "clip is", "clips are")
         return [*remarks, f"There are no intervals, since {clips} too few. Test {FEW_CLIPS} or more."]
-    rare, support = _rarest(labels, classes)
-    if support < FEW_CLIPS_OF_A_CLASS:
-        clips = counted(support, "clip is", "clips are")
+    if lacking:
+        count, rare = min((int(count), name) for count, name in zip(support, classes, strict=True) if count)
+        clips = counted(count, "clip is", "clips are")
         remarks.append(
             f"{' and '.join(CLASS_MEANS.values())} have no interval, as {clips} too few for the class {rare!r}: test "
             f"{FEW_CLIPS_OF_A_CLASS} or more of each class."
@@ -78,13 +91,6 @@ def few_remarks(labels: np.ndarray, classes: Sequence[str], speakers: np.ndarray
 def speaker_count(speakers: np.ndarray | None) -> int:
     """Number of different speakers, of the speaker of each clip; 0 if unknown."""
     return 0 if speakers is None else len(set(speakers.tolist()))
-
-
-def _rarest(labels: np.ndarray, classes: Sequence[str]) -> tuple[str, int]:
-    """The class with the fewest clips, of those that occur, and their number."""
-    support = np.bincount(labels, minlength=len(classes))
-    rare = int(np.where(support, support, len(labels) + 1).argmin())
-    return classes[rare], int(support[rare])
 
 
 def speaker_remark(count: int) -> str | None:

@@ -14,7 +14,7 @@ from genser.data.times import duration_text
 from genser.errors import counted
 from genser.metrics.bootstrap import PairedDifference, Resampling
 from genser.metrics.classification import confusion_matrices, decide, unweighted_accuracy
-from genser.metrics.few import speaker_remark
+from genser.metrics.few import few_remarks, speaker_remark
 from genser.report import figure1, plots
 from genser.report.across_corpora import across_corpora_blocks, across_corpora_data
 from genser.report.document import (
@@ -27,6 +27,7 @@ from genser.report.document import (
     Picture,
     Table,
     difference_cell,
+    few_clips,
     few_speakers,
     percent,
     plain,
@@ -81,14 +82,16 @@ def report_bench(
 
 
 def score_lines(result: BenchResult) -> list[str]:
-    """UA of every system and protocol, one line each, for the terminal."""
-    lines = []
+    """UA of every system and protocol, one line each, and what their clips are too few for, for the terminal."""
+    lines, remarks = [], {}
     for one in pool(result.runs):
+        few = few_remarks(one.support, one.classes, one.speaker_count)
+        remarks |= {f"{one.protocol.title}: {remark}": None for remark in few}
         confusions = confusion_matrices(one.labels, decide(one.probabilities), len(one.classes))
         lines.append(
             f"{one.protocol.title}: {one.system.title}: UA {percent(float(unweighted_accuracy(confusions).mean()))} %"
         )
-    return lines
+    return [*lines, *remarks]
 
 
 def bench_document(
@@ -133,8 +136,8 @@ def _protocol(summary: ProtocolSummary, result: BenchResult) -> list[Block]:
         blocks += across_corpora_blocks(summary.across_corpora, title, lambda system: short_name(system, summary))
     blocks.append(_scores(summary, others))
     if summary.systems:
-        if remark := speaker_remark(summary.speakers):
-            blocks.append(Paragraph(remark, "warning"))
+        remarks = few_remarks(summary.support, summary.classes, summary.speakers)
+        blocks += [Paragraph(remark, "warning") for remark in remarks]
         blocks += [*_forest(summary, others), _differences(summary)]
         if any(len(one.seeds) > 1 for one in summary.systems):
             blocks.append(_differences(summary, with_seeds=True))
@@ -246,8 +249,10 @@ def _folds(summary: ProtocolSummary) -> list[Block]:
     ahead = tuple(f"{names[0]} − {name}" for name in names[1:])
     caption = f"UA in % on every fold, and differences in points (interval), {summary.protocol.title}"
     table = Table(caption, ("fold", "clips", *names, *ahead), rows)
+    warnings = few_clips({one.fold: one.ua[best].interval for one in summary.folds})
     are_few = speaker_remark(summary.speakers) is not None  # then all folds are, and the report says so already
-    return [table] if are_few else [table, *few_speakers({one.fold: one.speakers for one in summary.folds})]
+    warnings += [] if are_few else few_speakers({one.fold: one.speakers for one in summary.folds})
+    return [table, *warnings]
 
 
 def _classes(summary: ProtocolSummary) -> list[Block]:

@@ -16,6 +16,7 @@ import numpy as np
 from genser.errors import ConfigError, MissingExtraError
 from genser.files import atomic_write
 from genser.metrics.bootstrap import FEW_SPEAKERS, Interval, PairedDifference
+from genser.metrics.few import FEW_CLIPS, FEW_CLIPS_OF_A_CLASS
 from genser.output.figures import import_figure
 from genser.report.plots import DPI, to_png
 
@@ -222,8 +223,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def range_cell(interval: Interval) -> str:
-    """Both ends of an interval in percent, such as ``73.1 to 77.4``."""
-    return f"{percent(interval.low)} to {percent(interval.high)}"
+    """Both ends of an interval in percent, such as ``73.1 to 77.4``; a dash if it has none."""
+    return "–" if not interval.has_ends else f"{percent(interval.low)} to {percent(interval.high)}"
 
 
 def difference_cell(pair: PairedDifference | None) -> str:
@@ -231,6 +232,8 @@ def difference_cell(pair: PairedDifference | None) -> str:
     if pair is None:
         return "–"
     one = pair.interval
+    if not one.has_ends:
+        return f"{100 * one.estimate:+.1f} (–)".replace("-", "−")
     estimate, low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in (one.estimate, one.low, one.high))
     star = "*" if one.low > 0 or one.high < 0 else ""
     return f"{estimate}{star} ({low} to {high}), {100 * pair.win_probability:.0f} %"
@@ -242,6 +245,16 @@ def few_speakers(counts: Mapping[str, int]) -> list[Block]:
     text = (
         f"Intervals are over clips and say nothing about other speakers where fewer than {FEW_SPEAKERS} speakers are "
         f"known. Number of speakers: {', '.join(few)}."
+    )
+    return [Paragraph(text, "warning")] if few else []
+
+
+def few_clips(intervals: Mapping[str, Interval]) -> list[Block]:
+    """A warning on parts of a report, such as folds, of which one has no interval, by their intervals of UA."""
+    few = [name for name, interval in intervals.items() if not interval.has_ends]
+    text = (
+        f"UA has no interval where fewer than {FEW_CLIPS} clips, or fewer than {FEW_CLIPS_OF_A_CLASS} of a class, are "
+        f"tested, or where all answers are right or all are wrong: {', '.join(few)}."
     )
     return [Paragraph(text, "warning")] if few else []
 

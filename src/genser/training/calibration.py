@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.head import Head
 from genser.model.in_domain import InDomainScore
 from genser.training.batches import TrainingData, balance_weights
@@ -113,6 +114,17 @@ class HeldOutPredictions:
         if head.config.in_domain_components:
             distances = torch.cat([head.in_domain.distance(part) for part in parts]).cpu().numpy()
         return cls(rows, coordinates, distances, data.labels.numpy(), corpora)
+
+    @property
+    def ua(self) -> float:
+        """Unweighted accuracy."""
+        confusion = confusion_matrix(self.labels, self.coordinates.argmax(1), self.coordinates.shape[1])
+        return float(unweighted_accuracy(confusion))
+
+    @property
+    def by_corpus(self) -> dict[str, "HeldOutPredictions"]:
+        """The predictions of each corpus by itself."""
+        return {name: self.where(self.corpora == name) for name in sorted(set(self.corpora.tolist()))}
 
     @classmethod
     def joined(cls, parts: Iterable["HeldOutPredictions"]) -> "HeldOutPredictions":

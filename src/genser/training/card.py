@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from genser.metrics.few import FEW_CLIPS, FEW_CLIPS_OF_A_CLASS
 from genser.training.data import Dataset
 from genser.training.recipe import TrainConfig
 
@@ -63,23 +64,28 @@ def _data_table(dataset: Dataset, training: np.ndarray) -> str:
 
 
 def _scores(info: Mapping[str, Any]) -> str:
-    """Unweighted accuracy on whatever was held out."""
-    lines = []
+    """Unweighted accuracy on whatever was held out; marked where that is few clips."""
+    lines, few = [], set(info.get("few_clips", ()))
     if info.get("validation_ua") is not None:
         whose = ", random recordings" if info.get("validation_split") == "recordings" else ""
         chose = ", which also chose the weights" if info.get("recipe", {}).get("keep") == "best" else ""
         note = f"{whose}{chose}: optimistic" if whose or chose else ""
-        lines.append((f"validation side{note}", info["validation_ua"]))
+        lines.append((f"validation side{note}", info["validation_ua"], "validation" in few))
     if "out_of_fold_ua" in info:
-        lines.append(("speakers of the training side, each predicted without its fold", info["out_of_fold_ua"]))
+        what = "speakers of the training side, each predicted without its fold"
+        lines.append((what, info["out_of_fold_ua"], "out of fold" in few))
     for corpus, ua in info.get("across_corpora_ua", {}).items():
-        lines.append((f"{corpus}, trained without it", ua))
+        lines.append((f"{corpus}, trained without it", ua, corpus in few))
     for name, ua in info.get("gender_ua", {}).items():
-        lines.append((f"gender: {name}, trained without", ua))
+        lines.append((f"gender: {name}, trained without", ua, f"gender: {name}" in few))
     if not lines:
         return "Nothing was held out, so no score is known."
-    rows = [f"| {what} | {100 * ua:.1f} |" for what, ua in lines]
-    return "\n".join(["| held out | UA % |", "| --- | --- |", *rows])
+    rows = [f"| {what}{' (few clips)' if is_few else ''} | {100 * ua:.1f} |" for what, ua, is_few in lines]
+    note = (
+        f"\n\nFew clips: fewer than {FEW_CLIPS}, or fewer than {FEW_CLIPS_OF_A_CLASS} of a class. Such a score may be "
+        "far from that on more clips."
+    )
+    return "\n".join(["| held out | UA % |", "| --- | --- |", *rows]) + (note if few else "")
 
 
 def _outputs(has_gate: bool, has_in_domain_score: bool) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from genser.metrics.classification import confusion_matrix, unweighted_accuracy
 from genser.model.head import Head
 from genser.training.calibration import EXPONENTS, FEWEST, HeldOutPredictions, overconfidence
 from genser.training.data import Dataset
@@ -31,17 +30,10 @@ class GenderHead:
     outside: HeldOutPredictions | None
 
     @property
-    def info(self) -> dict[str, float]:
-        """UA on speakers and on each corpus that the head was not trained on."""
-        found = {} if self.inside is None else {"speakers held out": self._ua(self.inside)}
-        if self.outside is not None:
-            for name in sorted(set(self.outside.corpora.tolist())):
-                found[name] = self._ua(self.outside.where(self.outside.corpora == name))
-        return found
-
-    def _ua(self, predictions: HeldOutPredictions) -> float:
-        found = predictions.coordinates.argmax(1)
-        return float(unweighted_accuracy(confusion_matrix(predictions.labels, found, len(self.head.config.labels))))
+    def held_out(self) -> dict[str, HeldOutPredictions]:
+        """Predictions of speakers, and of each corpus, that the head was not trained on."""
+        found = {} if self.inside is None else {"speakers held out": self.inside}
+        return found | ({} if self.outside is None else self.outside.by_corpus)
 
 
 def gender_config(config: TrainConfig) -> TrainConfig:

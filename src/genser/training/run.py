@@ -17,7 +17,7 @@ from genser.data.utterance import Utterance
 from genser.encoders import SpeechEncoder, load_encoder
 from genser.errors import each_once
 from genser.files import atomic_write
-from genser.metrics.classification import confusion_matrix, unweighted_accuracy
+from genser.metrics.few import without_interval
 from genser.model.folder import CARD, save_model
 from genser.model.head import Head
 from genser.model.heads import make_head
@@ -377,19 +377,17 @@ def _info(trained: TrainedModel, config: TrainConfig, training: np.ndarray, vali
     if speakers_known(dataset.utterances):
         learned = [dataset.utterances[index] for index in (*training, *validation)]
         info["training_speakers"] = sorted({str(item.speaker_digest) for item in learned})
+    held_out = {"validation": dataset.labels[validation]} if best >= 0 else {}
     if len(validation) and not speakers_known([dataset.utterances[index] for index in training]):
         info["validation_split"] = "recordings"
     if trained.inside is not None and config.calibration.folds:
-        info["out_of_fold_ua"] = _ua(trained.inside, len(dataset.classes))
+        info["out_of_fold_ua"] = trained.inside.ua
+        held_out["out of fold"] = trained.inside.labels
     if trained.outside is not None:
-        names = sorted(set(trained.outside.corpora.tolist()))
-        parts = {name: trained.outside.where(trained.outside.corpora == name) for name in names}
-        info["across_corpora_ua"] = {name: _ua(part, len(dataset.classes)) for name, part in parts.items()}
+        info["across_corpora_ua"] = {name: part.ua for name, part in trained.outside.by_corpus.items()}
+        held_out |= {name: part.labels for name, part in trained.outside.by_corpus.items()}
     if trained.gender is not None:
-        info["gender_ua"] = trained.gender.info
+        info["gender_ua"] = {name: part.ua for name, part in trained.gender.held_out.items()}
+        held_out |= {f"gender: {name}": part.labels for name, part in trained.gender.held_out.items()}
+    info["few_clips"] = [name for name, labels in held_out.items() if "ua" in without_interval(np.bincount(labels))]
     return info
-
-
-def _ua(predictions: HeldOutPredictions, classes: int) -> float:
-    confusion = confusion_matrix(predictions.labels, predictions.coordinates.argmax(1), classes)
-    return float(unweighted_accuracy(confusion))
