@@ -184,3 +184,6 @@ def test_processes_of_one_machine_share_its_cores(monkeypatch):
     assert decoders() == 12
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert decoders() == 3
+    for other in ("", "0", "four"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", other)
+        assert decoders() == 12

@@ -129,6 +129,12 @@ def test_what_is_no_shard_is_refused(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"label": [1]}), tmp_path / "other.parquet")
     with pytest.raises(ManifestError, match=r"other\.parquet has no column 'audio_flac'.*Remove it"):
         list(oruk.read_shards(tmp_path, tmp_path / "clips"))
+    table = pyarrow.Table.from_pylist([GOOD])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(table.slice(0, 0), tmp_path / "other.parquet")
+    with pytest.raises(ManifestError, match=r"other\.parquet has no rows\. Copy it again, or remove it"):
+        list(oruk.read_shards(tmp_path, tmp_path / "clips"))
+    (tmp_path / "a.parquet").unlink()
     with pytest.raises(ManifestError, match=r"has the shard other\.parquet already"):
         oruk.write_shards([Utterance("a.wav", "anger")], tmp_path)
     with pytest.raises(ManifestError, match="No utterance has one of the classes"):

@@ -21,7 +21,7 @@ from genser.config import to_mapping
 from genser.errors import ConfigError
 from genser.model.folder import load_model
 from genser.training import distributed
-from genser.training.distributed import TORCHRUN, Processes
+from genser.training.distributed import ALONE, TORCHRUN, Processes
 
 STEPS, CLIPS = 30, 60
 
@@ -197,6 +197,12 @@ def test_every_row_is_in_one_share():
 def test_a_folder_that_a_machine_does_not_share_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"features\.npy of another process is missing.*storage that they share"):
         Processes(1, 2, Path(tmp_path))._map("features")
+
+
+def test_an_empty_world_size_is_one_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    with distributed.processes("cpu", tmp_path) as (group, device):
+        assert (group, device) == (ALONE, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,8 @@ class Job:
 
 def decoders() -> int:
     """Workers that decode: one per core, 2 to 16; processes that torchrun starts on a machine share its cores."""
-    return min(max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 2), 16)
+    size = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return min(max(usable_cores() // max(int(size) if size.isdecimal() else 1, 1), 2), 16)
 
 
 def decoding_threads() -> Executor:

@@ -122,7 +122,7 @@ def _rows(shard: Path) -> Iterator[dict[str, Any]]:
 
     try:
         with parquet.ParquetFile(shard) as file:
-            lost = set(COLUMNS) - set(file.schema_arrow.names)
+            lost, count = set(COLUMNS) - set(file.schema_arrow.names), file.metadata.num_rows
             for batch in () if lost else file.iter_batches(AT_ONCE, columns=list(COLUMNS)):
                 yield from batch.to_pylist()
     except (OSError, ValueError, pyarrow.ArrowException) as error:  # text may be no UTF-8
@@ -130,6 +130,8 @@ def _rows(shard: Path) -> Iterator[dict[str, Any]]:
         raise ManifestError(
             f"{shard} cannot be read as Parquet: {fault}. Copy it again, or remove it from the folder."
         ) from error
+    if not lost and not count:
+        raise ManifestError(f"{shard} has no rows. Copy it again, or remove it from the folder.")
     if lost:
         raise ManifestError(
             f"{shard} has no column {min(lost)!r}, so it is not a shard of oruk-bench. Remove it from the folder."

@@ -185,7 +185,7 @@ def processes(device: str, folder: Path) -> Iterator[tuple[Processes, str]]:
     Raises:
         ConfigError: A machine has fewer GPUs than processes, or something other than torchrun set ``WORLD_SIZE``.
     """
-    size = os.environ.get("WORLD_SIZE", "1")
+    size = os.environ.get("WORLD_SIZE") or "1"
     if size == "1":
         yield ALONE, device
         return
