@@ -137,10 +137,10 @@ def test_a_model_with_a_pooling_finds_its_moved_encoder_by_name(tmp_path):
     [
         ("encoder.layers.0.self_attn.q_proj", True),
         ("encoder.model.layers.1.attention.k_proj", True),
-        ("encoder.layers.2.fc2", True),
-        ("encoder.layers.2.feed_forward.output_dense", True),
+        ("encoder.layers.1.fc2", True),
+        ("encoder.layers.1.feed_forward.output_dense", True),
         ("encoder.layers.2.self_attn.q_proj", False),
-        ("encoder.layers.3.fc2", False),
+        ("encoder.layers.2.fc2", False),
         ("encoder.layers.10.self_attn.q_proj", False),
     ],
 )

@@ -7,7 +7,8 @@ activations by the range of the whole batch, so that the scores of a clip depend
 of one core instead of 23 ms, against 43 ms in float32.
 
 The products named by :data:`SPARED` stay in float32, because all later layers build on them. On an adapted Whisper base
-this nearly halves the error of the scores, from 0.0090 to 0.0048 (200 clips), without a measurable cost in time.
+this nearly halves the error of the scores, from 0.0090 to 0.0048 (200 clips). Without VNNI it costs no measurable time;
+with it, products of bytes take a quarter of the time, and sparing costs 0.3 of a clip's.
 """
 
 import math
@@ -71,10 +72,10 @@ def _names() -> dict[str, str]:
 
 
 SPARED = re.compile(
-    r"({layers})(\.slice\([^)]*\))?\.([01]\.({attention})|[012]\.({feed_forward_output}))\b".format(**_names())
+    r"({layers})(\.slice\([^)]*\))?\.[01]\.({attention}|{feed_forward_output})\b".format(**_names())
 )
-"""Modules that stay in float32, by their names in Whisper and in HuBERT: attention in the first two layers, and the
-output of the feed-forward block in the first three.
+"""Modules of the first two layers that stay in float32, by their names in Whisper and in HuBERT: attention, and the
+output of the feed-forward block.
 """
 
 
