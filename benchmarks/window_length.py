@@ -12,6 +12,7 @@ import argparse
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from _common import Claim, alternated, parser
@@ -20,7 +21,7 @@ import genser
 from genser.audio import SAMPLE_RATE, load_audio
 from genser.data.labels import NO_SPEECH
 from genser.data.manifest import read_manifest
-from genser.inference import recognizer as module
+from genser.inference import clip_runner
 from genser.inference.windows import cut
 from genser.metrics.classification import confusion_matrix, unweighted_accuracy, weighted_accuracy
 
@@ -51,11 +52,8 @@ def recordings(path: Path) -> list[tuple[str, str, np.ndarray]]:
 
 
 def scored(recognizer: genser.Recognizer, sounds: list[np.ndarray], limit: int) -> np.ndarray:
-    module.cut = partial(cut, longest=limit * SAMPLE_RATE)
-    try:
+    with patch.object(clip_runner, "cut", partial(cut, longest=limit * SAMPLE_RATE)):
         return np.array([list(one.scores.values()) for one in recognizer.predict_waveforms(sounds)])
-    finally:
-        module.cut = cut
 
 
 def measure(claim: Claim, arguments: argparse.Namespace) -> None:

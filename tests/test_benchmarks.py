@@ -6,8 +6,14 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+
+import genser
+from genser.inference.load import find_model
+from genser.onnx_runtime import cpu_session
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 GOALS = {
@@ -101,3 +107,26 @@ def test_a_second_of_hubert_large_takes_36_gigaflop(script):
     with torch.device("meta"):
         encoder = module.hubert(False)
     assert module.operations(encoder) == pytest.approx(36e9, rel=0.15)
+
+
+def test_a_recording_is_cut_from_the_limit_of_its_row_on(script):
+    module = script("window_length")
+    recognizer = genser.load("tiny", threads=1)
+    sounds = [script("_model").clip_of(12.0)]
+    whole, windows = (module.scored(recognizer, sounds, limit) for limit in (30, 10))
+    assert not np.array_equal(whole, windows)
+    np.testing.assert_array_equal(windows, module.scored(recognizer, sounds, 10))
+
+
+def test_the_products_that_a_row_names_run_in_eight_bits(script):
+    module = script("eight_bits")
+    path, sound = find_model("tiny"), script("_model").clip_of(1.0)
+    counts, found = {}, {}
+    for name, chosen in module.ROWS.items():
+        content = module.quantized(path, chosen)
+        counts[name] = sum(node.op_type == "MatMulInteger" for node in onnx.load_from_string(content).graph.node)
+        found[name] = module.scores(cpu_session(path, 1, content=content), sound)
+    assert list(counts.values()) == [7, 8, 10, 14, 18]
+    np.testing.assert_array_equal(found["the file"], module.scores(cpu_session(path, 1), sound))
+    for scores in (*found.values(), module.scores(cpu_session(path, 1, content=module.blocked(path, 32)), sound)):
+        np.testing.assert_allclose(scores, found["the file"], atol=0.05)

@@ -71,9 +71,7 @@ def _names() -> dict[str, str]:
     return {name: "|".join(map(re.escape, sorted(alternatives))) for name, alternatives in found.items()}
 
 
-SPARED = re.compile(
-    r"({layers})(\.slice\([^)]*\))?\.[01]\.({attention}|{feed_forward_output})\b".format(**_names())
-)
+SPARED = re.compile(r"({layers})(\.slice\([^)]*\))?\.[01]\.({attention}|{feed_forward_output})\b".format(**_names()))
 """Modules of the first two layers that stay in float32, by their names in Whisper and in HuBERT: attention, and the
 output of the feed-forward block.
 """
