@@ -121,8 +121,8 @@ def _processor() -> str:
     lines = file.read_text("utf-8").splitlines() if file.exists() else []
     values = {name.strip(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
     flags = values.get("flags", "").split()
-    known = [f"{'with' if flag in flags else 'without'} {name}" for name, flag in INSTRUCTIONS.items() if flags]
-    return ", ".join([values.get("model name") or platform.processor(), *known])
+    known = [name if flag in flags else f"no {name}" for name, flag in INSTRUCTIONS.items() if flags]
+    return (values.get("model name") or platform.processor()) + (f" ({', '.join(known)})" if known else "")
 
 
 def seconds(work: Callable[[], object]) -> float:
