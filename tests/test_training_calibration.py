@@ -10,7 +10,7 @@ from test_training import fresh, problem, recipe
 from genser.encoders import EncoderConfig
 from genser.model.folder import load_model, save_model
 from genser.model.head import HeadConfig
-from genser.model.in_domain import InDomainScore
+from genser.model.in_domain import SMALLEST, InDomainScore
 from genser.training import train
 from genser.training.batches import balance_weights
 from genser.training.calibration import (
@@ -95,14 +95,18 @@ def test_clips_that_differ_as_training_clips_do_are_in_domain():
     assert eye.distance(recordings(400, 0.5, 2)).min() > 2.5
 
 
-def test_fewer_clips_than_dimensions_give_the_same_score():
-    """They are decomposed in another way."""
-    few, others = torch.randn(10, 2, 8), torch.randn(5, 2, 8)
-    weights = torch.rand(10)
-    by_rows = InDomainScore(2, 8, 3).fit(few, weights)
-    by_covariance = InDomainScore(2, 8, 3).fit(few.repeat(2, 1, 1), weights.repeat(2))
-    torch.testing.assert_close(by_rows.distance(others), by_covariance.distance(others))
-    torch.testing.assert_close(by_rows.residual_variance, by_covariance.residual_variance)
+@pytest.mark.parametrize("rows", [10, 100, 600])
+def test_the_distances_are_those_of_a_full_decomposition(rows):
+    """Also of fewer clips than features, and of noise, whose components are hard to tell apart."""
+    features, others = torch.randn(rows, 2, 128), torch.randn(50, 2, 128)
+    weights, state = torch.rand(rows) + 0.1, torch.get_rng_state()
+    score = InDomainScore(2, 128, 8).fit(features, weights)
+    assert torch.equal(state, torch.get_rng_state())
+    share = weights.double()[:, None] / weights.double().sum()
+    away = features.flatten(1).double() - (mean := (share * features.flatten(1)).sum(0))
+    values, vectors = torch.linalg.eigh((share * away).T @ away)
+    residual = ((others.flatten(1) - mean) @ vectors[:, :-8]).square().sum(1) / values[:-8].sum().clamp(min=SMALLEST)
+    torch.testing.assert_close(score.distance(others), residual.log().float(), rtol=0, atol=1e-3)
 
 
 def test_a_common_corpus_does_not_push_a_rare_one_out_of_domain():
