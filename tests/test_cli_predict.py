@@ -205,6 +205,36 @@ def test_a_closed_pipe_ends_quietly(clips, toys):
     assert b"Exception" not in told
 
 
+def pipe_without_reader():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports a reader that has gone in another way.")
+def test_help_that_no_one_reads_is_no_error():
+    with pipe_without_reader() as stdout:
+        run = subprocess.run([sys.executable, "-m", "genser", "predict", "--help"], stdout=stdout, timeout=60)
+    assert run.returncode == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports a reader that has gone in another way.")
+@pytest.mark.parametrize("words", [("a.wav", "no.wav"), ("--segments", "a.wav", "no.wav"), ("--modell", "x")])
+def test_messages_that_cannot_be_written_change_neither_the_results_nor_the_exit_code(clips, toys, words):
+    def run(output, stderr):
+        command = [sys.executable, "-m", "genser", "predict", *words, "--model", toys.int8, "-o", output]
+        with stderr:
+            code = subprocess.run(list(map(str, command)), stderr=stderr, cwd=clips, timeout=60).returncode
+        return code, (clips / output).read_text() if (clips / output).exists() else None
+
+    expected = run("read.csv", (clips / "messages").open("w"))
+    assert (clips / "messages").read_text()
+    assert expected[0] in (1, 2)
+    assert run("gone.csv", pipe_without_reader()) == expected
+    if Path("/dev/full").exists():
+        assert run("full.csv", open("/dev/full", "w")) == expected  # noqa: PTH123, SIM115
+
+
 def test_info_shows_a_model(toys):
     for model in (toys.float32, toys.folder):
         text = genser("info", model).stdout.decode()

@@ -9,7 +9,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from genser._version import __version__
-from genser.cli._notes import notes
+from genser.cli._notes import Messages, notes
 from genser.errors import GenserError
 
 VERBS = (
@@ -83,6 +83,8 @@ def main() -> None:
     except GenserError as error:
         _fail(str(error))
     except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so when the reader of the help has gone
+            sys.exit(0)
         stopped = 130 if isinstance(error, KeyboardInterrupt) else error.code
         if stopped in (130, 143) and words[:1] and words[0] in CONTINUED:
             print("genser: Stopped. The same command continues from here.", file=sys.stderr)
@@ -102,7 +104,8 @@ def _open_closed_streams() -> None:
     """Open the standard streams that the calling program has closed, as in ``genser predict a.wav >&-``.
 
     Else the first file that is opened would take the number of such a stream, and get what is meant for the stream.
-    Each write to standard output then fails as one to a full disk does; what goes to standard error is lost.
+    Each write to standard output then fails as one to a full disk does; what goes to standard error is lost, as it is
+    wherever it cannot be written.
     """
     for number in range(3):
         try:
@@ -113,6 +116,7 @@ def _open_closed_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = Messages(sys.stderr)
 
 
 def _fail(message: str) -> NoReturn:
