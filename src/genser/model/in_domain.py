@@ -41,7 +41,7 @@ class InDomainScore(nn.Module):
 
         The few components come from a randomised singular value decomposition (Halko et al., 2011) with a fixed seed,
         and so many iterations that a full decomposition gives the same distances. 12,000 rows of 20 states of width 512
-        take 10 seconds on two cores, a full decomposition many minutes.
+        take 10 seconds on two cores, where a full decomposition takes five minutes.
         """
         rows = features.flatten(1).double()
         share = torch.ones(len(rows)).to(rows) if weights is None else weights.double()

@@ -102,19 +102,12 @@ def train(
             f"The head {head.config.kind!r} has no parameters to train. Give it at least one nn.Parameter, or "
             "set is_closed_form if fit learns everything."
         )
-    device, started = first.device, time.monotonic()
+    device = first.device
     _fit(head, data, processes)
     state = TrainState(head, [], make_optimizer(head, config.optimizer))
     state.average = [parameter.detach().clone() for parameter in state.parameters]
-    run = identity(config, data) if folder else ""
-    history: list[dict[str, float]] = []
-    if folder and (folder / "last.safetensors").exists():
-        load_checkpoint(state, folder / "last.safetensors", run)
+    records = Records(state, config, validation, folder, identity(config, data) if folder else "", processes.rank == 0)
     begin = state.step
-    keeper = folder if processes.rank == 0 else None
-    if keeper:
-        history = read_metrics(keeper / "metrics.jsonl", until=state.step)
-    best: list[Tensor] | None = None
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         step = Step(state, data, config, processes)
@@ -124,43 +117,92 @@ def train(
             loss, norm = step(draw_rows(data, config.batch_size, state.step, config.seed), lr)
             state.step += 1
             metrics: dict[str, Any] = {"step": state.step, "loss": loss, "gradient_norm": norm, "lr": lr}
-            is_last = state.step == config.steps
-            if is_last or state.step % config.evaluate_every == 0:
-                metrics = {name: float(value) for name, value in metrics.items()}
-                if keeper:
-                    _check_loss(metrics, config)
-                if validation is not None:
-                    with averaged(state):
-                        metrics["validation_ua"] = ua = validation_ua(head, validation)
-                        if ua > state.best:
-                            state.best, best = ua, [parameter.detach().clone() for parameter in state.parameters]
-                            if keeper:
-                                save_checkpoint(state, keeper / "best.safetensors", run)
-                history.append(metrics | {"seconds": round(time.monotonic() - started, 3)})
-                if keeper:
-                    append_metrics(keeper / "metrics.jsonl", history[-1])
-            if keeper and (is_last or state.step % config.checkpoint_every == 0):
-                save_checkpoint(state, keeper / "last.safetensors", run)
+            metrics = records.add(metrics)
             if on_step:
                 on_step(state.step, metrics)
 
-    result = TrainResult(history, state.best, state.step - begin)
-    if config.keep == "last" or validation is None:
-        _set_weights(state, state.average)
-    elif best is not None:
-        _set_weights(state, best)
-    else:  # the run was resumed after its best evaluation, whose checkpoint has the averaged weights
-        assert folder is not None
-        load_checkpoint(state, folder / "best.safetensors", run)
+    result = TrainResult(records.history, state.best, state.step - begin)
+    records.set_weights()
     return result
 
 
-def _check_loss(metrics: dict[str, Any], config: TrainConfig) -> None:
-    if not math.isfinite(metrics["loss"]):
-        raise ConfigError(
-            f"The loss at step {metrics['step']:g} is not finite, so the weights are lost. Lower optimizer.lr, which "
-            f"is {config.optimizer.lr:g}, and train into an empty folder."
-        )
+class Records:
+    """Evaluations and checkpoints of a run, and its best weights.
+
+    Args:
+        state: State of the run; with a checkpoint in the folder, the run resumes from it.
+        config: The recipe.
+        validation: Rows of the validation side.
+        folder: Folder of the files; None for none.
+        run: Identity of the run, which its checkpoints have.
+        is_writer: Whether this process writes the files.
+
+    Raises:
+        ModelError: The folder holds a checkpoint of another recipe or other data.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        config: TrainConfig,
+        validation: TrainingData | None,
+        folder: Path | None,
+        run: str,
+        is_writer: bool,
+    ) -> None:
+        self.history: list[dict[str, float]] = []
+        self._state, self._config, self._validation = state, config, validation
+        self._folder, self._written, self._run = folder, folder if is_writer else None, run
+        self._best: list[Tensor] | None = None
+        self._started = time.monotonic()
+        if folder and (folder / "last.safetensors").exists():
+            load_checkpoint(state, folder / "last.safetensors", run)
+        if self._written:
+            self.history = read_metrics(self._written / "metrics.jsonl", until=state.step)
+
+    def add(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Evaluate and save after a step, if the recipe asks for it; return its metrics, with those of the evaluation.
+
+        Raises:
+            ConfigError: With a folder: the loss is not finite.
+        """
+        state, config = self._state, self._config
+        is_last = state.step == config.steps
+        if is_last or state.step % config.evaluate_every == 0:
+            metrics = {name: float(value) for name, value in metrics.items()}
+            self._evaluate(metrics)
+        if self._written and (is_last or state.step % config.checkpoint_every == 0):
+            save_checkpoint(state, self._written / "last.safetensors", self._run)
+        return metrics
+
+    def _evaluate(self, metrics: dict[str, float]) -> None:
+        """Add the validation UA to the metrics, keep the best weights, and write the metrics."""
+        state = self._state
+        if self._written and not math.isfinite(metrics["loss"]):
+            raise ConfigError(
+                f"The loss at step {metrics['step']:g} is not finite, so the weights are lost. Lower optimizer.lr, "
+                f"which is {self._config.optimizer.lr:g}, and train into an empty folder."
+            )
+        if self._validation is not None:
+            with averaged(state):
+                metrics["validation_ua"] = ua = validation_ua(state.head, self._validation)
+                if ua > state.best:
+                    state.best, self._best = ua, [parameter.detach().clone() for parameter in state.parameters]
+                    if self._written:
+                        save_checkpoint(state, self._written / "best.safetensors", self._run)
+        self.history.append(metrics | {"seconds": round(time.monotonic() - self._started, 3)})
+        if self._written:
+            append_metrics(self._written / "metrics.jsonl", self.history[-1])
+
+    def set_weights(self) -> None:
+        """Give the head the weights that the recipe keeps: the last average, or that of the best evaluation."""
+        if self._config.keep == "last" or self._validation is None:
+            _set_weights(self._state, self._state.average)
+        elif self._best is not None:
+            _set_weights(self._state, self._best)
+        else:  # the run was resumed after its best evaluation, whose checkpoint has the averaged weights
+            assert self._folder is not None
+            load_checkpoint(self._state, self._folder / "best.safetensors", self._run)
 
 
 def _fit(head: Head, data: TrainingData, processes: Processes) -> None:
