@@ -1,5 +1,6 @@
 """``genser bench``: compare heads and encoders on the folds of a protocol, and write the report."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from genser.errors import ConfigError, ManifestError, counted
 
 if TYPE_CHECKING:
     from genser.bench.runner import BenchSettings
+    from genser.peers.catalog import PeerChoice
 
 
 def bench(
@@ -94,7 +96,6 @@ def bench(
         from genser.encoders import named_encoder
         from genser.inference.load import found_device
         from genser.metrics.bootstrap import Resampling
-        from genser.peers.catalog import PeerChoice
         from genser.report.bench import report_bench, score_lines
         from genser.report.document import check_formats
 
@@ -106,15 +107,10 @@ def bench(
                     f"Name a protocol ({', '.join(PROTOCOLS)}) or a corpus, and its manifests or its folder, or give "
                     "--report-only."
                 )
-            settings = _settings(setting or [])
             encoders = [named_encoder(name, revision=revision) for name in encoder or ()] or [None]
             named_plan = plan or ("paper" if protocol in CORPORA else "default")
-            plans = [load_plan(named_plan, settings, encoder=one, seeds=seeds) for one in encoders]
-            device = found_device(device)
-            chosen = tuple(PeerChoice.of(name, send_audio_to) for name in peer or ())
-            for one in chosen:
-                if one.url:
-                    note(f"genser: every test clip is sent to {one.url} ({one.name}, {one.weights}).")
+            plans = [load_plan(named_plan, _settings(setting or []), encoder=one, seeds=seeds) for one in encoders]
+            device, chosen = found_device(device), _peers(peer or (), send_audio_to)
             named = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
             of_clips = protocol, manifests, output, store, task or "emotion", labels, named
             data = BenchSettings(*of_clips, k, incomplete, jobs, device, chosen)
@@ -161,6 +157,17 @@ def _of_corpus(given: "BenchSettings", task: str | None) -> list["BenchSettings"
     tasks = [task] if task else ["emotion", "gender"] if both else ["emotion"]
     found = replace(given, protocol="official", manifests=(manifest,), incomplete=bool(report.missing))
     return [replace(found, task=one) for one in tasks]
+
+
+def _peers(names: Sequence[str], send_audio_to: str | None) -> "tuple[PeerChoice, ...]":
+    """The named peers; says to whom audio is sent."""
+    from genser.peers.catalog import PeerChoice
+
+    chosen = tuple(PeerChoice.of(name, send_audio_to) for name in names)
+    for one in chosen:
+        if one.url:
+            note(f"genser: every test clip is sent to {one.url} ({one.name}, {one.weights}).")
+    return chosen
 
 
 def _settings(pairs: list[str]) -> dict[str, str]:

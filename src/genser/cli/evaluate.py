@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from genser.data.labels import LabelMap
     from genser.data.utterance import Utterance
     from genser.inference.class_prior import ClassPrior
+    from genser.metrics.bootstrap import Resampling
     from genser.peers.catalog import PeerChoice
     from genser.peers.scoring import PeerScores
+    from genser.report.document import Document
 
 
 def evaluate(
@@ -70,17 +72,15 @@ def evaluate(
     Returns:
         0 on success, 1 if some clips could not be read; they count as wrong.
     """
-    from genser.bench.score_manifest import speaker_warnings, under
+    from genser.bench.score_manifest import under
     from genser.cli._outputs import check_folder
     from genser.cli._progress import progress_bars
     from genser.data.labels import find_label_map
     from genser.data.manifest import read_manifest
     from genser.inference.load import found_device
     from genser.metrics.bootstrap import Resampling
-    from genser.metrics.evaluate import evaluate as score
     from genser.peers.catalog import PeerChoice
     from genser.report.document import check_formats, to_markdown, write_report
-    from genser.report.evaluation import evaluation_document
 
     if output is not None:
         check_folder(output)
@@ -100,24 +100,11 @@ def evaluate(
         else:
             scored, details = _score_model(model, choose, store, encoder, counts, device, progress, profile), None
     scored = under(scored, choose.class_prior)
-    predictions = scored.predictions
     about = {"model": model, "manifest": str(manifest), "task": task, "split": split or "all", "speakers": speakers}
     settings = {"classes": classes, "prior": prior, "profile": str(profile or "")}
     about |= {name: value for name, value in settings.items() if value}
-    evaluation = score(predictions, resampling=resampling)
-    if details is not None and not details.gives_scores:
-        evaluation = replace(evaluation, calibration=None)
-    warnings = [*speaker_warnings(scored.utterances, scored.info), *_clip_warnings(scored)]
-    document = evaluation_document(
-        evaluation,
-        title=f"Evaluation of {peer.name if peer else Path(model).name}",
-        about=about | (details.about() if details else {}),
-        steps={
-            count: score(replace(predictions, probabilities=rows), resampling=resampling)
-            for count, rows in sorted(scored.steps.items())
-        },
-        warnings=[*warnings, *(details.warnings() if details else ())],
-    )
+    title = f"Evaluation of {peer.name if peer else Path(model).name}"
+    document = _document(scored, details, title, about, resampling)
     for line in scored.problems:
         note(line)
     if any("does not exist" in problem for problem in scored.problems):
@@ -130,6 +117,31 @@ def evaluate(
         for path in write_report(document, output):
             note(path)
     return 1 if scored.problems else 0
+
+
+def _document(
+    scored: "Scored", details: "PeerScores | None", title: str, about: Mapping[str, str], resampling: "Resampling"
+) -> "Document":
+    """The report on the scores of a model, or of a peer with its details."""
+    from genser.bench.score_manifest import speaker_warnings
+    from genser.metrics.evaluate import evaluate as score
+    from genser.report.evaluation import evaluation_document
+
+    predictions = scored.predictions
+    evaluation = score(predictions, resampling=resampling)
+    if details is not None and not details.gives_scores:
+        evaluation = replace(evaluation, calibration=None)
+    warnings = [*speaker_warnings(scored.utterances, scored.info), *_clip_warnings(scored)]
+    return evaluation_document(
+        evaluation,
+        title=title,
+        about={**about, **(details.about() if details else {})},
+        steps={
+            count: score(replace(predictions, probabilities=rows), resampling=resampling)
+            for count, rows in sorted(scored.steps.items())
+        },
+        warnings=[*warnings, *(details.warnings() if details else ())],
+    )
 
 
 def _clip_warnings(scored: "Scored") -> list[str]:

@@ -1,12 +1,15 @@
 """``genser features``: encodes every utterance of a manifest once, and stores its features."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from genser.cli._bulk import Bulk, bulk_of, run_bulk
 from genser.cli._notes import note
+
+if TYPE_CHECKING:
+    from genser.encoders import EncoderConfig
 
 
 def features(
@@ -76,11 +79,15 @@ def features(
     for problem in done.problems:
         note(problem)
     kept = len(utterances) - len(done.problems)
-    name = ":".join(filter(None, (config.kind, config.source)))
-    statistics = ", ".join(config.pooling.statistics)
-    states = ", ".join(map(str, config.pooling.states)) or "all"
     note(
-        f"{kept} of {len(utterances)} utterances have features of {name} ({statistics}; states {states}), "
-        f"{done.computed} of them new → {opened.folder}"
+        f"{kept} of {len(utterances)} utterances have features of {_named(config)}, {done.computed} of them new → "
+        f"{opened.folder}"
     )
     return 1 if done.problems else 0
+
+
+def _named(config: "EncoderConfig") -> str:
+    """An encoder with its statistics and states in words."""
+    name = ":".join(filter(None, (config.kind, config.source)))
+    states = ", ".join(map(str, config.pooling.states)) or "all"
+    return f"{name} ({', '.join(config.pooling.statistics)}; states {states})"

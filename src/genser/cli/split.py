@@ -1,6 +1,6 @@
 """``genser split``: divides a manifest into training, validation and test side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -48,7 +48,6 @@ def split(
     from genser.data.divide import divide
     from genser.data.manifest import read_manifest, write_manifest
     from genser.errors import ConfigError, ManifestError
-    from genser.metrics.bootstrap import FEW_SPEAKERS
 
     check_file(output, [str(manifest)])
     utterances = read_manifest(manifest)
@@ -68,20 +67,27 @@ def split(
         raise ManifestError(f"{error}{hint}") from error
     divided = [replace(item, split=side) for item, side in zip(utterances, division.sides, strict=True)]
     write_manifest(divided, output)
-    if by == "file":
-        note("genser: The sides may share speakers, so scores on them are optimistic.")
-    for remark in division.remarks:
+    for remark in (*division.remarks, *_speaker_remarks(divided, by)):
         note(f"genser: {remark}")
-    tested = {item.speaker_key for item in divided if item.split == "test"}
-    if by == "speaker" and 0 < len(tested) < FEW_SPEAKERS:
-        note(
-            f"genser: The test side has {counted(len(tested), 'speaker')}; intervals over speakers need {FEW_SPEAKERS} "
-            "or more. Raise --test if there are more speakers."
-        )
     for side in shares:
         note(_summary(side, divided))
     note(f"→ {output}")
     return 0
+
+
+def _speaker_remarks(utterances: "Sequence[Utterance]", by: str) -> Iterator[str]:
+    """Sentences on speakers that sides may share, or that are too few on the test side."""
+    from genser.metrics.bootstrap import FEW_SPEAKERS
+
+    if by == "file":
+        yield "The sides may share speakers, so scores on them are optimistic."
+        return
+    tested = {item.speaker_key for item in utterances if item.split == "test"}
+    if 0 < len(tested) < FEW_SPEAKERS:
+        yield (
+            f"The test side has {counted(len(tested), 'speaker')}; intervals over speakers need {FEW_SPEAKERS} or "
+            "more. Raise --test if there are more speakers."
+        )
 
 
 def _summary(side: str, utterances: "Sequence[Utterance]") -> str:
