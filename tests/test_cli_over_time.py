@@ -150,6 +150,7 @@ def test_the_documentation_shows_the_defaults_of_the_library():
         ("--segments talk.wav --merge -1", "merge"),
         ("--segments talk.wav --format doc", "doc"),
         ("--segments talk.wav --picture talk.csv", "is not a picture"),
+        ("--segments talk.wav --picture talk.jpg", "Use the ending .png, .svg or .pdf"),
         ("--segments", "No input"),
         ("talk.wav -o --format csv", "-o is followed by the option '--format'"),
         ("--segments talk.wav --loud", "--loud"),

@@ -182,10 +182,13 @@ def test_one_bad_clip_among_a_thousand(tmp_path, toys):
         (("predict", "a.wav", "--modell", "x"), b"Unknown option '--modell'"),
         (("predict", "a.wav", "--threads", "many"), b"--threads"),
         (("predict", "a.wav", "--format", "xml"), b"Unknown format 'xml'"),
-        (("predict", "a.wav", "--format", "srt"), b"srt cannot hold predictions"),
+        (("predict", "a.wav", "--format", "srt"), b"or add --segments"),
         (("predict", "a.wav", "-o", "a.doc"), b"is not that of a format"),
         (("predict", "a.wav", "--model", "nothing"), b"no model 'nothing'"),
         (("predikt",), b"predict"),
+        (("train",), b"genser train needs MANIFEST. See: genser train --help."),
+        (("split", "a.csv"), b"genser split needs --output or -o."),
+        (("split", "a.csv", "-o"), b"-o needs a value."),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_exit_code_2(words, told, tmp_path):
@@ -203,6 +206,13 @@ def test_a_closed_pipe_ends_quietly(clips, toys):
         process.wait(60)
     assert b"Traceback" not in told
     assert b"Exception" not in told
+
+
+def test_a_file_in_place_of_the_verb_gets_the_command_to_copy(tmp_path):
+    (tmp_path / "my talk.wav").touch()
+    answer = genser("my talk.wav", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert b"genser predict 'my talk.wav'" in answer.stderr
 
 
 def pipe_without_reader():

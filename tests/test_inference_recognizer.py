@@ -138,9 +138,10 @@ def test_the_size_of_the_buffer_does_not_change_scores(monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["speech.wav", b"RIFF", Path("speech.wav"), (level(0.5, 1), SAMPLE_RATE)])
-def test_a_single_source_for_predict_many_is_refused(source):
+@pytest.mark.parametrize("method", ["predict_many", "adapted", "learn_profile"])
+def test_a_single_source_in_place_of_a_list_is_refused(source, method):
     with pytest.raises(ConfigError, match="takes a list of sources"):
-        Recognizer(LevelBackend()).predict_many(source)
+        getattr(Recognizer(LevelBackend()), method)(source)
 
 
 def test_any_error_of_a_decoder_is_the_error_of_its_clip(monkeypatch):

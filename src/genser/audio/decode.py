@@ -6,7 +6,7 @@ A truncated file is decoded up to its end; a file that is damaged in the middle 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -31,12 +31,14 @@ class AudioLimits:
         max_duration: Longest duration in seconds, after cropping. Three hours take 690 MB as an array.
         max_bytes: Largest encoded size in bytes.
         max_channels: Most channels.
+        cure_of_longer: What the error on longer audio advises.
     """
 
     min_duration: float = 0.025
     max_duration: float = 3 * 3600.0
     max_bytes: int = 4 << 30
     max_channels: int = 32
+    cure_of_longer: str = field(default="Split it, or raise the limit.", repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_duration <= self.max_duration:
@@ -309,8 +311,7 @@ def _check_declared(reader: Reader, name: str, first: int, last: int | None, lim
 def _check_longest(duration: float, name: str, limits: AudioLimits) -> None:
     if duration > limits.max_duration:
         raise AudioError(
-            f"{name} lasts {duration:.1f} s or more, the limit is {limits.max_duration:g} s. "
-            "Split it, or raise the limit."
+            f"{name} lasts {duration:.1f} s or more, the limit is {limits.max_duration:g} s. {limits.cure_of_longer}"
         )
 
 

@@ -1,9 +1,11 @@
 """Messages about options: an unknown option names the nearest known one."""
 
+import os
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from cyclopts import CycloptsError, UnknownOptionError
+from cyclopts import CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
 from cyclopts.exceptions import UnusedCliTokensError
 
 
@@ -46,4 +48,22 @@ def usage_message(error: CycloptsError) -> str:
         if error.unused_tokens[0] == "-":
             return unknown_option(verb, "-")
         return f"Unexpected argument {error.unused_tokens[0]!r}. See: genser {verb} --help."
+    if type(error) is MissingArgumentError and error.argument and verb:
+        return f"{_missing(error, verb)} See: genser {verb} --help."
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        name = error.unused_tokens[0]
+        if os.path.exists(name):  # noqa: PTH110 - a name that is too long for a path is none
+            return f"{name!r} is a path, but the first word must be a verb, such as: genser predict {shlex.quote(name)}"
     return str(error)
+
+
+def _missing(error: MissingArgumentError, verb: str) -> str:
+    """Which argument or option is missing, or which option has no value."""
+    assert error.argument is not None
+    given = error.keyword or next((token.keyword for token in error.argument.tokens if token.keyword), None)
+    if given:
+        return f"{given} needs a value."
+    names = error.argument.names
+    if error.argument.field_info.is_positional:
+        return f"genser {verb} needs {names[0].removeprefix('--').upper()}."
+    return f"genser {verb} needs {' or '.join(names)}."

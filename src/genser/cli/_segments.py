@@ -176,10 +176,9 @@ def _revived(row: Mapping[str, Any]) -> Timeline:
 
 
 def _picture_output(picture: str, recordings: Sequence[str]) -> TimelineOutput:
-    chosen = timeline_output(picture, "png" if is_folder(picture) else None, recordings)
-    if not chosen.format.media_type.startswith(("image/", "application/pdf")):
+    if not is_folder(picture) and not picture.lower().endswith((".png", ".svg", ".pdf")):
         raise ConfigError(f"--picture {picture} is not a picture. Use the ending .png, .svg or .pdf, or a folder.")
-    return chosen
+    return timeline_output(picture, "png" if is_folder(picture) else None, recordings)
 
 
 def _recognized(

@@ -158,8 +158,9 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
                 :attr:`Prediction.mixed` of it.
 
         Raises:
-            ConfigError: No recording holds speech, or the model has no features to adapt.
+            ConfigError: No recording holds speech, the model has no features to adapt, or `sources` is a single source.
         """
+        _check_collection(sources, "A profile", "read a profile with Profile.load")
         return self.learn_profile_of_clips(self._decoded(sources, channel), report, remark)
 
     def learn_profile_of_clips(
@@ -278,10 +279,7 @@ class Recognizer(HubModel, TablePredictions, Embeddings):
         Raises:
             ConfigError: An argument is out of range, or `sources` is a single source.
         """
-        is_array = isinstance(sources, tuple) and len(sources) == 2 and hasattr(sources[0], "shape")
-        if is_array or isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike):
-            given = repr(sources) if isinstance(sources, str | os.PathLike) else f"a single {type(sources).__name__}"
-            raise ConfigError(f"predict_many takes a list of sources, got {given}. Pass a list, or use predict.")
+        _check_collection(sources, "predict_many", "use predict")
         is_range = batch_seconds is None or 0 < batch_seconds < math.inf
         if not is_range or (workers is not None and workers < 1):
             raise ConfigError(
@@ -535,3 +533,11 @@ def _scores_and_familiar(output: ModelOutput) -> np.ndarray:
     """Scores followed by the in-domain score, shape (batch, classes + 1); NaN if the model has none."""
     familiar = np.full(len(output.scores), np.nan) if output.familiar is None else output.familiar
     return np.column_stack([output.scores, familiar])
+
+
+def _check_collection(sources: object, what: str, otherwise: str) -> None:
+    """Refuse a single source, such as a path, whose characters would each be taken for a source."""
+    is_array = isinstance(sources, tuple) and len(sources) == 2 and hasattr(sources[0], "shape")
+    if is_array or isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike):
+        given = repr(sources) if isinstance(sources, str | os.PathLike) else f"a single {type(sources).__name__}"
+        raise ConfigError(f"{what} takes a list of sources, got {given}. Pass a list, or {otherwise}.")

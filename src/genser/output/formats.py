@@ -71,7 +71,9 @@ class Format:
             ConfigError: It cannot hold this kind of result.
         """
         if getattr(self, kind) is None:
-            raise ConfigError(f"The format {self.name} cannot hold {kind}. Use one of {', '.join(names_of(kind))}.")
+            over_time = ", or add --segments for emotion over time" if kind == "predictions" else ""
+            known = ", ".join(names_of(kind))
+            raise ConfigError(f"The format {self.name} cannot hold {kind}. Use one of {known}{over_time}.")
 
     def write(self, kind: Kind, results: Iterable[Any], file: BinaryIO, labels: Sequence[str]) -> None:
         """Write predictions, timelines or summaries of timelines, each as soon as it comes.

@@ -36,7 +36,10 @@ class Service:
         self.admission = Admission(config, self.metrics)
         max_batch = config.max_batch or BATCHES["cpu" if found_device(config.device) == "cpu" else "gpu"]
         self.batcher = Batcher(self.metrics, max_batch, config.max_queue, cores)
-        self.clip_limits = AudioLimits(max_duration=config.max_duration, max_channels=config.max_channels)
+        cure = "Send it to /v1/segments, or split it; the option --max-duration of genser serve raises the limit."
+        self.clip_limits = AudioLimits(
+            max_duration=config.max_duration, max_channels=config.max_channels, cure_of_longer=cure
+        )
         self.recording_limits = AudioLimits(max_duration=config.max_recording, max_channels=config.max_channels)
         self.decoders = ThreadPoolExecutor(cores, "genser-decoder")
         self.recorders = ThreadPoolExecutor(config.max_recordings, "genser-recording")

@@ -66,7 +66,8 @@ async def read_uploads(request: Request, config: ServerConfig, max_bytes: int) -
     if media_type == "multipart/form-data":
         return await _multipart(request, chunks, config.max_files)
     if not RAW_TYPES.fullmatch(media_type):
-        raise Problem(415, f"A body of type {kind[:100]!r} is not audio. Send audio/*, or multipart/form-data.")
+        cure = "Send audio/*, or multipart/form-data, for example: curl -F file=@speech.wav"
+        raise Problem(415, f"A body of type {kind[:100]!r} is not audio. {cure}")
     spool: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed with its Upload; lacks only a name
     upload = UploadFile(spool)
     async for chunk in chunks:
