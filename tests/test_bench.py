@@ -19,12 +19,14 @@ import pytest
 import soundfile
 import torch
 
+import genser.bench.comparison
 import genser.bench.runner
 from genser._version import __version__
 from genser.bench import task as bench_work
+from genser.bench.comparison import Bench
 from genser.bench.plan import load_plan
 from genser.bench.pool_runs import System, pool
-from genser.bench.runner import Bench, BenchSettings
+from genser.bench.runner import BenchSettings
 from genser.bench.runs import INDEX, Protocol, bench_result, entries, load_run
 from genser.bench.task import SelectTask, perform, start_worker, trace_of, workers
 from genser.bench.trace import Trace
@@ -146,7 +148,7 @@ def one_process(folder):
         yield pool_here
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(genser.bench.runner, "workers", here)
+        patch.setattr(genser.bench.comparison, "workers", here)
         yield pool_here
     torch.set_num_threads(threads)
 
@@ -631,7 +633,7 @@ def test_augmented_copies_are_encoded_if_the_plan_trains_on_them(home, monkeypat
         bench_work._shared["dataset"] = data
         yield inline
 
-    monkeypatch.setattr(genser.bench.runner, "workers", here)
+    monkeypatch.setattr(genser.bench.comparison, "workers", here)
     options = options_of(home)
     assert (
         bench_verb("kfold-speaker", home / "home.csv", k=2, resamples=50, setting=["augmented_copies=2"], **options)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from genser.bench.across_corpora import CONDITIONS, Condition, summarize_across_corpora
+from genser.bench.comparison import Bench
 from genser.bench.plan import load_plan
 from genser.bench.pool_runs import System, pool
 from genser.bench.protocols import check_fold, divide
-from genser.bench.runner import Bench
 from genser.bench.runs import BenchResult, Protocol, load_run
 from genser.bench.task import adapted_features
 from genser.config import plain_array

@@ -10,7 +10,7 @@ import peer_models
 import pytest
 import soundfile
 
-import genser.bench.runner
+import genser.bench.comparison
 from genser import cli
 from genser.bench.protocols import divide
 from genser.data.labels import find_label_map
@@ -525,7 +525,7 @@ def here(dataset, jobs):
 
 
 def test_a_peer_enters_a_bench_with_classes_that_all_know(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(genser.bench.runner, "workers", here)
+    monkeypatch.setattr(genser.bench.comparison, "workers", here)
     manifest = write_clips(tmp_path)
     folder = peer_models.classifier(tmp_path / "peer", "hubert", ("ang", "hap", "sad", "neu"))
     (tmp_path / "plan.yaml").write_text(

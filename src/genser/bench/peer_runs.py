@@ -20,7 +20,7 @@ from genser.peers.scoring import PeerScores, score_peer
 from genser.training.data import Dataset
 
 if TYPE_CHECKING:
-    from genser.bench.runner import Progress
+    from genser.bench.comparison import Progress
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Peers:
         Args:
             data: The protocol.
             dataset: Its labelled utterances; those that could not be read are no test clips of any entrant.
-            report: See :data:`genser.bench.runner.Progress`.
+            report: See :data:`genser.bench.comparison.Progress`.
 
         Returns:
             One sentence for each clip that failed.
