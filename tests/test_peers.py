@@ -346,6 +346,24 @@ def test_answers_are_kept_and_a_stopped_run_continues(tmp_path):
     ]
 
 
+def test_a_clip_is_asked_again_once_its_file_has_another_content(tmp_path):
+    write_clips(tmp_path)
+    items = [Utterance(str(tmp_path / f"{number}.wav"), "anger") for number in range(3)]
+
+    def calls():
+        peer = Counting()
+        assert score_peer(peer, items, ("anger", "sadness"), folder=tmp_path / "answers").problems == ()
+        return peer.calls
+
+    assert (calls(), calls()) == (3, 0)
+    soundfile.write(tmp_path / "1.wav", np.random.default_rng(9).uniform(-0.1, 0.1, 8000), 16_000)
+    assert (calls(), calls()) == (1, 0)
+    (kept,) = (tmp_path / "answers").iterdir()
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    kept.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "file"}) + "\n" for line in lines))
+    assert calls() == 0, "answers of an earlier version, which may have cost money"
+
+
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, TypeError])
 def test_what_a_package_raises_for_one_clip_stops_no_other(tmp_path, error):
     write_clips(tmp_path)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from genser.audio import load_audio
 from genser.data.labels import LabelMap
 from genser.data.utterance import Utterance
 from genser.errors import reason
+from genser.files import file_hash
 from genser.inference.windows import LONGEST, cut, window_weights
 from genser.peers.mapping import ClassMapping
 from genser.peers.peer import Answer, Peer, PeerInfo
@@ -89,17 +91,20 @@ def score_peer(
         utterances: The clips.
         classes: Classes of the corpus.
         label_map: Label map of the corpus.
-        folder: Folder for the file of its answers, in which those of an earlier run are found; None keeps none.
+        folder: Folder for the file of its answers, in which those of an earlier run are found, unless the audio has
+            changed since; None keeps none.
         progress: Called with the number of finished utterances and of all.
     """
-    answers, problems = [], []
+    answers, problems, hash_of = [], [], cache(file_hash)
     with AnswerFile.open(folder, peer.info) as file:
         for done, item in enumerate(utterances, 1):
-            answer = file.answers.get(item.key)
+            answer = None
             try:
+                digest = hash_of(item.path) if folder is not None and Path(item.path).is_file() else None
+                answer = file.find(item.key, digest)
                 if answer is None:
                     answer = _answer(peer, item)
-                    file.add(item.key, answer)
+                    file.add(item.key, digest, answer)
             except Exception as error:  # what another package raises for a clip must not stop the others
                 problems.append(f"{item.key}: {reason(error)}")
             answers.append(answer)
@@ -135,11 +140,12 @@ class AnswerFile:
 
     Args:
         path: The file; None keeps nothing.
-        answers: Key of an utterance → answer of an earlier run.
+        answers: Key of an utterance and SHA-256 of its audio file → answer of an earlier run. The SHA-256 is None in
+            files that were written without it.
     """
 
-    def __init__(self, path: Path | None, answers: dict[str, Answer]) -> None:
-        self.path, self.answers = path, answers
+    def __init__(self, path: Path | None, answers: dict[tuple[str, str | None], Answer]) -> None:
+        self.path, self._answers = path, answers
         self._file = None
 
     @classmethod
@@ -151,10 +157,14 @@ class AnswerFile:
         path = Path(folder, f"{info.name}-{digest}.jsonl")
         return cls(path, dict(_read(path)) if path.exists() else {})
 
-    def add(self, key: str, answer: Answer) -> None:
+    def find(self, key: str, digest: str | None) -> Answer | None:
+        """The answer of an earlier run for a clip whose audio file has this SHA-256; None if there is none."""
+        return self._answers.get((key, digest), self._answers.get((key, None)))
+
+    def add(self, key: str, digest: str | None, answer: Answer) -> None:
         """Append an answer, so that it outlives this process."""
         if self._file is not None:
-            line = {"clip": key, "scores": dict(answer.scores), "text": answer.text}
+            line = {"clip": key, "file": digest, "scores": dict(answer.scores), "text": answer.text}
             self._file.write(json.dumps(line) + "\n")  # ASCII: an answer may hold half a character
             self._file.flush()
 
@@ -171,8 +181,11 @@ class AnswerFile:
             self._file.close()
 
 
-def _read(path: Path) -> Iterable[tuple[str, Answer]]:
+def _read(path: Path) -> Iterable[tuple[tuple[str, str | None], Answer]]:
     for line in path.read_text("utf-8", errors="replace").split("\n"):
         with suppress(ValueError, TypeError, KeyError, RecursionError):  # a line that a stop or a full disk has torn
             entry = json.loads(line)
-            yield entry["clip"], Answer({**entry["scores"]}, entry["text"])
+            yield (
+                (str(entry["clip"]), entry.get("file") and str(entry["file"])),
+                Answer({**entry["scores"]}, entry["text"]),
+            )
