@@ -208,6 +208,15 @@ def test_a_closed_pipe_ends_quietly(clips, toys):
     assert b"Exception" not in told
 
 
+@pytest.mark.skipif(os.name == "nt", reason="The home folder has another variable on Windows.")
+def test_the_home_folder_in_an_option_with_an_equals_sign_is_no_folder_called_tilde(clips, toys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    answer = genser("predict", "b.wav", f"--model={toys.int8}", "--output=~/new/out.csv", cwd=clips)
+    assert answer.returncode == 0
+    assert (tmp_path / "new" / "out.csv").exists()
+    assert not (clips / "~").exists()
+
+
 def test_a_file_in_place_of_the_verb_gets_the_command_to_copy(tmp_path):
     (tmp_path / "my talk.wav").touch()
     answer = genser("my talk.wav", cwd=tmp_path)
@@ -229,7 +238,7 @@ def test_help_that_no_one_reads_is_no_error():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows reports a reader that has gone in another way.")
-@pytest.mark.parametrize("words", [("a.wav", "no.wav"), ("--segments", "a.wav", "no.wav"), ("--modell", "x")])
+@pytest.mark.parametrize("words", [("b.wav", "no.wav"), ("--segments", "b.wav", "no.wav"), ("--modell", "x")])
 def test_messages_that_cannot_be_written_change_neither_the_results_nor_the_exit_code(clips, toys, words):
     def run(output, stderr):
         command = [sys.executable, "-m", "genser", "predict", *words, "--model", toys.int8, "-o", output]

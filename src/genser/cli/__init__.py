@@ -47,6 +47,13 @@ for order, verb in enumerate(VERBS):
 app.register_install_completion_command()
 
 
+def _expanded(word: str) -> str:
+    """Put the home folder for ``~`` in ``--output=~/out.csv``, which shells leave as it is, unlike ``-o ~/out.csv``."""
+    option, equals, value = word.partition("=")
+    is_home = option.startswith("--") and value.startswith("~/")
+    return option + equals + os.path.expanduser(value) if is_home else word  # noqa: PTH111
+
+
 def _stop(*_: object) -> None:
     """End the process on SIGTERM as on Ctrl-C, so that what is being written is removed or kept in order."""
     sys.exit(143)
@@ -62,7 +69,7 @@ def main() -> None:
     _open_closed_streams()
     if not os.environ.get("COLUMNS", "1").strip("0"):
         del os.environ["COLUMNS"]  # a width of 0 is unknown, and nothing can be printed in it
-    words = [word for word in sys.argv[1:] if word not in LOUDNESS]
+    words = [_expanded(word) for word in sys.argv[1:] if word not in LOUDNESS]
     if words in HELP:
         list(map(app.__getitem__, VERBS))  # imports the verbs, so that the help shows what each does
     try:

@@ -60,7 +60,7 @@ def evaluate(
             are.
         classes: Classes that can occur, such as anger,happiness,neutral; clips of other classes are omitted.
         prior: Share of each class, such as anger=0.2,neutral=0.8; equal shares if omitted.
-        profile: Adapt the model first, by a file of genser adapt, to see what the profile changes.
+        profile: Adapt the model first, by a file of genser adapt. Evaluate without it as well, and compare.
         steps: Numbers N of transport steps to compare (model folders without --profile only; the N of an ONNX file is
             fixed).
         store: Folder of the feature store (model folders only).
