@@ -103,7 +103,7 @@ def free_answer(folder: Path) -> Callable[[bytes], Any]:
         for answer, classes in ((read_answer(text, CLASSES), CLASSES), (read_tags(text), TAGS)):
             ClassMapping.of(classes, CLASSES).probabilities([answer])
             with AnswerFile.open(folder, info) as file:
-                file.add("a", answer)
+                file.add("a", None, answer)
             kept = AnswerFile.open(folder, info)
             assert kept.answers == {"a": answer}, "the file of answers holds another one"
             assert kept.path

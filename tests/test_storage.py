@@ -171,7 +171,7 @@ def test_storage_that_fails_while_it_is_read_is_named(monkeypatch):
         Shards("memory://late/run", "x").check({})
     put_stored("memory://late/run/part", b"PAR1" * 4)
     with pytest.raises(StorageError, match=r"late/run/part cannot be read: The connection was lost"):
-        Shards("memory://late/run", "x").failed(["part"])
+        Shards("memory://late/run", "x").counts(["part"])
 
 
 def test_a_name_like_a_pattern_that_exists_is_that_file():
