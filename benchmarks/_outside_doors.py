@@ -105,7 +105,7 @@ def free_answer(folder: Path) -> Callable[[bytes], Any]:
             with AnswerFile.open(folder, info) as file:
                 file.add("a", None, answer)
             kept = AnswerFile.open(folder, info)
-            assert kept.answers == {"a": answer}, "the file of answers holds another one"
+            assert kept.find("a", None) == answer, "the file of answers holds another one"
             assert kept.path
             kept.path.unlink()
 
