@@ -16,7 +16,7 @@ class MixedChannels:
         self._counts: dict[str, int] = {}
 
     def others(self, name: str, remark: str | None, mixed: int) -> str | None:
-        """Take how many different channels of a recording were mixed, and return what its remark says besides that."""
+        """Count a recording if different channels were mixed; return the rest of its remark, or None."""
         if mixed:
             self._counts[name] = mixed
         return " ".join((remark or "").replace(mixed_remark(mixed), "").split()) or None
